@@ -1,0 +1,73 @@
+"""What the stages' command lines have in common: errors, logging, ranges."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+from gcdflow.errors import InputError
+
+EXIT_BAD_INPUT = 2
+
+
+def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
+    """Parse the command line, run ``main``, and turn an :class:`InputError` into one sentence.
+
+    Progress and results go to standard error through :mod:`logging`, one line each.
+    """
+    arguments = parser.parse_args()
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    try:
+        main(arguments)
+    except InputError as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        sys.exit(EXIT_BAD_INPUT)
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def stage_parser(description: str) -> argparse.ArgumentParser:
+    """A parser whose help shows defaults and keeps the description's line breaks."""
+
+    class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+        pass
+
+    return argparse.ArgumentParser(
+        description=description, formatter_class=Formatter, allow_abbrev=False
+    )
+
+
+def available_threads() -> int:
+    """Processors that this process may use (obeys affinity masks and cgroup cpusets)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def integer_range(text: str) -> list[int]:
+    """Parse ``first:last[:step]`` (ends included) or a comma list: ``3:20``, ``40:95:5``, ``5,7``.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        If the text is neither, or the range is empty.
+    """
+    try:
+        if ":" in text:
+            first, last, *step = (int(part) for part in text.split(":"))
+            if len(step) > 1:
+                raise ValueError
+            values = list(range(first, last + 1, *step))
+        else:
+            values = [int(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a range 'first:last[:step]' (ends included) nor a comma list"
+        )
+    return values
