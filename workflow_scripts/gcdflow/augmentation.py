@@ -1,0 +1,143 @@
+"""Augmentations as pure functions: images and uniform numbers in, a batch of views out.
+
+An augmentation has ``n_draws`` (uniform numbers that one view needs), ``view(images, u)`` for
+training and ``evaluation_view(images)``. It holds no generator: the caller supplies the numbers, a
+function of (seed, epoch, sample id, view).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gcdflow.config import AffineAugmentation, CropAugmentation, Settings
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Augmentation(Protocol):
+    """What the data loader needs of an augmentation."""
+
+    n_draws: int
+    image_size: int | None
+
+    def view(self, images: Sequence[Tensor], u: np.ndarray) -> Tensor:
+        """Random views, float32 (B, C, H, W), of B uint8 images; ``u`` is float64 (B, n_draws)."""
+        ...
+
+    def evaluation_view(self, images: Sequence[Tensor]) -> Tensor:
+        """The same images without randomness, float32 (B, C, H, W)."""
+        ...
+
+
+def _as_batch(images: Sequence[Tensor]) -> Tensor:
+    batch = images if isinstance(images, Tensor) else torch.stack(list(images))
+    return batch.float() / 255.0
+
+
+class Affine:
+    """Random rotation, scale, shear, shift, contrast and noise of a batch of equal-sized images."""
+
+    image_size = None
+
+    def __init__(self, settings: AffineAugmentation):
+        self._settings = settings
+        self.n_draws = 9
+
+    def view(self, images: Sequence[Tensor], u: np.ndarray) -> Tensor:
+        """Views of equal-sized images; see :class:`Augmentation`."""
+        s = self._settings
+        batch = _as_batch(images)
+        grid = F.affine_grid(self._matrices(u), list(batch.shape), align_corners=False)
+        views = F.grid_sample(batch, grid, padding_mode="zeros", align_corners=False)
+        if s.contrast > 0:
+            factors = torch.from_numpy(1 + s.contrast * (2 * u[:, 6] - 1)).float()
+            views = views * factors[:, None, None, None]
+        if s.noise > 0:
+            views = views + s.noise * self._noise(views.shape, u[:, 7:9])
+        return views
+
+    def evaluation_view(self, images: Sequence[Tensor]) -> Tensor:
+        """The images, scaled to 0…1."""
+        return _as_batch(images)
+
+    def _matrices(self, u: np.ndarray) -> Tensor:
+        """Inverse maps (output to input coordinates), float32 (B, 2, 3)."""
+        s = self._settings
+        centred = 2 * u[:, :6] - 1
+        angle = centred[:, 0] * math.radians(s.degrees)
+        scale_x, scale_y = 1 + s.scale * centred[:, 1], 1 + s.scale * centred[:, 2]
+        shear = s.shear * centred[:, 3]
+        # affine_grid's coordinates run from -1 to 1, so a shift by a share of the side is twice it.
+        shift = 2 * s.translate * centred[:, 4:6]
+        cosine, sine = np.cos(angle), np.sin(angle)
+        rows = [
+            np.stack([cosine / scale_x, (shear * cosine - sine) / scale_x, shift[:, 0]], axis=1),
+            np.stack([sine / scale_y, (shear * sine + cosine) / scale_y, shift[:, 1]], axis=1),
+        ]
+        return torch.from_numpy(np.stack(rows, axis=1)).float()
+
+    @staticmethod
+    def _noise(shape: Sequence[int], u: np.ndarray) -> Tensor:
+        """Standard normal noise per pixel, from two numbers per image as the key of a hash."""
+        from gcdflow.randomness import uniforms
+
+        keys = (u * 2.0**52).astype(np.int64)
+        n_pixels = math.prod(shape[1:])
+        a = uniforms(n_pixels, keys[:, 0], 0)
+        b = uniforms(n_pixels, keys[:, 1], 1)
+        normal = np.sqrt(-2 * np.log1p(-a)) * np.cos(2 * np.pi * b)  # Box-Muller
+        return torch.from_numpy(normal.reshape(shape)).float()
+
+
+class Crop:
+    """Resize, crop, flip and normalise RGB images of any size."""
+
+    n_draws = 3
+
+    def __init__(self, settings: CropAugmentation):
+        self._settings = settings
+        self.image_size = settings.image_size
+        self._mean = torch.tensor(IMAGENET_MEAN)[:, None, None]
+        self._std = torch.tensor(IMAGENET_STD)[:, None, None]
+
+    def view(self, images: Sequence[Tensor], u: np.ndarray) -> Tensor:
+        """Random crops; see :class:`Augmentation`."""
+        return torch.stack(
+            [self._crop(image, *draws) for image, draws in zip(images, u, strict=True)]
+        )
+
+    def evaluation_view(self, images: Sequence[Tensor]) -> Tensor:
+        """Centre crops."""
+        return torch.stack([self._crop(image, 0.5, 0.5, 1.0) for image in images])
+
+    def _crop(self, image: Tensor, top: float, left: float, flip: float) -> Tensor:
+        from torchvision.transforms import InterpolationMode
+        from torchvision.transforms.v2 import functional as TF
+
+        s = self._settings
+        image = TF.resize(
+            image, [max(s.resize, s.image_size)], InterpolationMode.BICUBIC, antialias=True
+        )
+        height, width = image.shape[-2:]
+        y = min(int(top * (height - s.image_size + 1)), height - s.image_size)
+        x = min(int(left * (width - s.image_size + 1)), width - s.image_size)
+        image = image[:, y : y + s.image_size, x : x + s.image_size]
+        if s.flip and flip < 0.5:
+            image = image.flip(-1)
+        return (image.float() / 255.0 - self._mean) / self._std
+
+
+AUGMENTATIONS = {"affine": Affine, "crop": Crop}
+
+
+def build_augmentation(settings: Settings) -> Augmentation:
+    """The augmentation that a configuration names."""
+    return AUGMENTATIONS[settings.name](settings)

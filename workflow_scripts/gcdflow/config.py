@@ -1,0 +1,359 @@
+"""The configuration: every key with its meaning, default and bounds, in one place.
+
+The models below are the schema. ``config/config.yaml`` holds ``defaults:`` (every key, equal to the
+defaults here; a test compares them) and ``runs:``, each of which inherits from the defaults and, by
+``inherit: <run>``, from another run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gcdflow.errors import InputError
+
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+MAX_EPOCHS = 999  # {epoch} has three digits
+
+
+class Settings(BaseModel):
+    """A strict, immutable section of the configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DatasetSettings(Settings):
+    """Which images, and how many labels are shown."""
+
+    name: str = Field("digits", description="dataset: digits, cub")
+    root: str = Field("data", description="folder that holds the dataset's own folder")
+    old_classes: list[int] | None = Field(
+        None, description="ids of the old (known) classes; null: the field's published list"
+    )
+    prop_train_labels: float = Field(
+        0.5, gt=0, le=1, description="share of the old classes' training images that is labelled"
+    )
+    seed: int = Field(0, ge=0, description="seed of the draw of labelled images (the field: 0)")
+
+
+class AffineAugmentation(Settings):
+    """Random affine maps for small grey-level images, a whole batch at a time."""
+
+    name: Literal["affine"] = "affine"
+    degrees: float = Field(15.0, ge=0, le=180, description="largest rotation, degrees")
+    translate: float = Field(0.1, ge=0, le=1, description="largest shift, share of the side")
+    scale: float = Field(0.15, ge=0, lt=1, description="largest change of size, share")
+    shear: float = Field(0.15, ge=0, le=1, description="largest shear, tangent of the angle")
+    contrast: float = Field(0.0, ge=0, lt=1, description="largest change of contrast, share")
+    noise: float = Field(0.0, ge=0, le=1, description="deviation of pixel noise; full scale is 1")
+
+
+class CropAugmentation(Settings):
+    """The field's augmentation: resize, random crop (centre crop in evaluation), random flip."""
+
+    name: Literal["crop"] = "crop"
+    resize: int = Field(256, ge=8, description="length of the shorter side after resizing, pixels")
+    image_size: int = Field(224, ge=8, description="side of the crop, pixels")
+    flip: bool = Field(True, description="mirror every other image")
+
+
+class SmallConvNetSettings(Settings):
+    """A convolutional net sized for 8 × 8 digits."""
+
+    name: Literal["small_convnet"] = "small_convnet"
+    width: int = Field(32, ge=1, description="channels of the first stage; later ones have more")
+
+
+class TorchvisionViTSettings(Settings):
+    """A vision transformer of torchvision, by name."""
+
+    name: Literal["torchvision_vit"] = "torchvision_vit"
+    model: str = Field("vit_b_16", description="name in torchvision.models: vit_b_16, vit_l_16 …")
+    weights: str | None = Field(
+        None, description="local file of weights (state dict); null: random initialisation"
+    )
+    grad_from_block: int = Field(
+        11, ge=0, description="first transformer block that is trained; all before it is frozen"
+    )
+
+
+class HeadSettings(Settings):
+    """Projection head (DINO head)."""
+
+    n_layers: int = Field(3, ge=1, description="linear layers up to the bottleneck")
+    hidden_dim: int = Field(2048, ge=1, description="width of the hidden layers")
+    bottleneck_dim: int = Field(256, ge=1, description="width of the bottleneck")
+    out_dim: int = Field(65536, ge=2, description="width of the weight-normalised last layer")
+
+
+class TrainingSettings(Settings):
+    """Optimisation and the losses that need no pseudo labels."""
+
+    batch_size: int = Field(128, ge=2, description="images per step (each gives two views)")
+    lr: float = Field(0.1, gt=0, description="learning rate at the start of the cosine schedule")
+    final_lr_factor: float = Field(1e-3, ge=0, le=1, description="last learning rate / first")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay of SGD")
+    sup_con_weight: float = Field(
+        0.35, ge=0, le=1, description="weight of L_supcon; L_contrast has the rest"
+    )
+    sup_con_temperature: float = Field(0.07, gt=0, description="temperature of L_supcon")
+    contrast_temperature: float = Field(1.0, gt=0, description="temperature of L_contrast")
+    contrast_samples: Literal["all", "unlabelled"] = Field(
+        "all", description="samples of L_contrast: all, unlabelled"
+    )
+
+
+class PseudoSettings(Settings):
+    """The pseudo-label loss."""
+
+    loss: Literal["supcon", "prototypical"] = Field(
+        "supcon", description="L_pseudo: supcon, prototypical"
+    )
+    pseudo_loss_weight: float = Field(1.0, ge=0, description="weight of L_pseudo where gamma is 1")
+    temperature: float = Field(0.07, gt=0, description="temperature of L_pseudo")
+    points: Literal["core", "all"] = Field(
+        "core", description="points that count: core (dense, trustworthy), all"
+    )
+    samples: Literal["unlabelled", "all"] = Field(
+        "unlabelled", description="samples that count: unlabelled, all"
+    )
+    weights: Literal["none", "density", "inverse_density"] = Field(
+        "none", description="weights of the points: none, density, inverse_density"
+    )
+    gamma_ramp_epochs: int | None = Field(
+        None, ge=0, description="epochs in which gamma rises from 0 to 1; null: up to total_epochs"
+    )
+    prototype_momentum: float = Field(
+        0.9, ge=0, lt=1, description="moving average of the prototypes (loss: prototypical)"
+    )
+
+
+class ScheduleSettings(Settings):
+    """Where training stops to be clustered."""
+
+    warmup_epochs: int = Field(
+        50, ge=1, le=MAX_EPOCHS, description="epochs before the first clustering"
+    )
+    refresh_interval: int = Field(
+        5, ge=1, le=MAX_EPOCHS, description="epochs between clusterings (one segment)"
+    )
+    total_epochs: int = Field(
+        200, ge=1, le=MAX_EPOCHS, description="epochs in all; the schedules end here"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ScheduleSettings:
+        if self.warmup_epochs > self.total_epochs:
+            raise ValueError(
+                f"warmup_epochs ({self.warmup_epochs}) is larger than "
+                f"total_epochs ({self.total_epochs})"
+            )
+        return self
+
+    def checkpoint_epochs(self) -> list[int]:
+        """``warmup_epochs``, then every ``refresh_interval``, and ``total_epochs``."""
+        epochs = list(range(self.warmup_epochs, self.total_epochs + 1, self.refresh_interval))
+        return epochs if epochs[-1] == self.total_epochs else [*epochs, self.total_epochs]
+
+
+class ClusteringSettings(Settings):
+    """The grid of the SSDDBC search."""
+
+    k: str = Field("3:20", description="numbers of neighbours: first:last[:step] or a comma list")
+    percentile: str = Field("40:95:5", description="density percentiles: the same")
+    normalize: bool = Field(True, description="L2-normalise the features before clustering")
+    w_ce: float = Field(1.0, ge=0, description="weight of the cross-entropy in the score")
+    w_sil: float = Field(3.0, ge=0, description="weight of the silhouette in the score")
+
+
+Augmentation = Annotated[AffineAugmentation | CropAugmentation, Field(discriminator="name")]
+Backbone = Annotated[SmallConvNetSettings | TorchvisionViTSettings, Field(discriminator="name")]
+
+
+class TrainSettings(Settings):
+    """All that one training segment depends on, besides its input files.
+
+    ``pseudo`` and ``warmup_epochs`` are null in the warm-up, which they cannot touch.
+    """
+
+    seed: int = Field(ge=0)
+    augmentation: Augmentation
+    backbone: Backbone
+    head: HeadSettings
+    training: TrainingSettings
+    total_epochs: int
+    warmup_epochs: int | None = None
+    pseudo: PseudoSettings | None = None
+
+
+class RunSettings(Settings):
+    """One run: a dataset, a model, its training and its clustering."""
+
+    seed: int = Field(
+        0, ge=0, description="seed of weights, sample order and augmentations; not of the split"
+    )
+    dataset: DatasetSettings = DatasetSettings()
+    augmentation: Augmentation = CropAugmentation()
+    backbone: Backbone = TorchvisionViTSettings()
+    head: HeadSettings = HeadSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    training: TrainingSettings = TrainingSettings()
+    pseudo: PseudoSettings = PseudoSettings()
+    clustering: ClusteringSettings = ClusteringSettings()
+
+    def train_settings(self, epoch: int) -> TrainSettings:
+        """Settings of the segment that ends at ``epoch``: only what can change its result."""
+        guided = epoch > self.schedule.warmup_epochs
+        return TrainSettings(
+            seed=self.seed,
+            augmentation=self.augmentation,
+            backbone=self.backbone,
+            head=self.head,
+            training=self.training,
+            total_epochs=self.schedule.total_epochs,
+            warmup_epochs=self.schedule.warmup_epochs if guided else None,
+            pseudo=self.pseudo if guided else None,
+        )
+
+
+def validated(model: type[Settings], values: object, where: str) -> Any:
+    """Build a settings object; the first offending key makes one sentence.
+
+    Raises
+    ------
+    InputError
+        Naming ``where``, the key, the value found and what was expected.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{where}: {_sentence(error)}") from None
+
+
+def _sentence(error: ValidationError) -> str:
+    problems = []
+    for problem in error.errors():
+        # The tag of a discriminated union stands in the path too; a person did not write it.
+        tags = {"affine", "crop", "small_convnet", "torchvision_vit"}
+        key = ".".join(str(part) for part in problem["loc"] if part not in tags)
+        if problem["type"] == "extra_forbidden":
+            problems.append(f"unknown key '{key}'")
+        elif problem["type"] == "value_error":
+            problems.append(f"{key}: {problem['ctx']['error']}" if key else problem["msg"])
+        else:
+            message = problem["msg"][0].lower() + problem["msg"][1:]
+            problems.append(f"key '{key}' is {problem['input']!r}: {message}")
+    return "; ".join(problems)
+
+
+def merged(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """Deep merge; a mapping that chooses another ``name`` replaces the inherited one whole."""
+    result = dict(base)
+    for key, value in override.items():
+        inherited = result.get(key)
+        if isinstance(inherited, Mapping) and isinstance(value, Mapping):
+            replaces = key != "dataset" and value.get("name", inherited.get("name")) != (
+                inherited.get("name")
+            )
+            value = dict(value) if replaces else merged(inherited, value)
+        result[key] = value
+    return result
+
+
+def resolve_runs(config: Mapping[str, Any], where: str = "configuration") -> dict[str, RunSettings]:
+    """Resolve the inheritance of all runs and validate each.
+
+    Parameters
+    ----------
+    config : mapping
+        With ``defaults`` (optional) and ``runs``, as ``config/config.yaml`` holds them.
+
+    Raises
+    ------
+    InputError
+        For an unknown key, a bad value, or inheritance from nowhere or in a circle.
+    """
+    unknown = set(config) - {"defaults", "runs"}
+    if unknown:
+        raise InputError(
+            f"{where}: unknown key '{sorted(unknown)[0]}' (expected: defaults, runs)"
+        )
+    for section in ("defaults", "runs"):
+        if not isinstance(config.get(section, {}), Mapping):
+            raise InputError(f"{where}: '{section}' must be a mapping of names to settings")
+    defaults, runs = config.get("defaults", {}), config.get("runs", {})
+    for name in runs:
+        if not RUN_NAME.fullmatch(str(name)):
+            raise InputError(
+                f"{where}: run name '{name}' is a folder name too; use letters, digits, '.', '_', '-'"
+            )
+    validated(RunSettings, defaults, f"{where}: defaults")
+    return {
+        name: validated(RunSettings, _inherited(name, defaults, runs, where), f"{where}: runs.{name}")
+        for name in runs
+    }
+
+
+def _inherited(name: str, defaults: Mapping, runs: Mapping, where: str) -> dict[str, Any]:
+    """The settings of a run with all that it inherits, not yet validated."""
+    chain: list[Mapping] = []
+    seen: list[str] = []
+    parent: Any = name
+    while parent is not None:
+        if parent in seen:
+            raise InputError(
+                f"{where}: runs.{name}: inherits in a circle ({' → '.join([*seen, parent])})"
+            )
+        if parent not in runs:
+            raise InputError(
+                f"{where}: runs.{seen[-1]}.inherit: there is no run '{parent}' "
+                f"(runs: {', '.join(map(str, runs))})"
+            )
+        settings = runs[parent] if runs[parent] is not None else {}
+        if not isinstance(settings, Mapping):
+            raise InputError(f"{where}: runs.{parent} must be a mapping of keys to values")
+        seen.append(parent)
+        chain.append({key: value for key, value in settings.items() if key != "inherit"})
+        parent = settings.get("inherit")
+    result: dict[str, Any] = dict(defaults)
+    for settings in reversed(chain):
+        result = merged(result, settings)
+    return result
+
+
+def load_runs(path: str | Path) -> dict[str, RunSettings]:
+    """Read a configuration file.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not YAML, or its content is not valid.
+    """
+    try:
+        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(config, Mapping):
+        raise InputError(f"{path}: expected a mapping with 'defaults' and 'runs'")
+    return resolve_runs(config, str(path))
+
+
+def find_run(runs: Mapping[str, RunSettings], name: str) -> RunSettings:
+    """The settings of a run.
+
+    Raises
+    ------
+    InputError
+        If there is no such run; the message lists those that exist.
+    """
+    if name not in runs:
+        raise InputError(f"there is no run '{name}' in the configuration (runs: {', '.join(runs)})")
+    return runs[name]

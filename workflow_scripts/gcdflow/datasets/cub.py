@@ -1,0 +1,92 @@
+"""Caltech-UCSD Birds 200-2011, with the old classes of the Semantic Shift Benchmark (SSB).
+
+On disk (as its archive unpacks): ``<root>/CUB_200_2011/`` with ``images.txt``,
+``image_class_labels.txt``, ``train_test_split.txt``, ``classes.txt`` and ``images/``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gcdflow.datasets.catalogue import Catalogue
+from gcdflow.errors import InputError
+
+if TYPE_CHECKING:
+    from gcdflow.config import DatasetSettings
+    from gcdflow.datasets.images import FileImages
+
+FOLDER = "CUB_200_2011"
+_SSB_SPLITS = Path(__file__).parent / "data" / "ssb_splits.json"
+
+
+def catalogue(settings: DatasetSettings) -> Catalogue:
+    """Samples, classes and split from the dataset's text files; every image must be there.
+
+    Raises
+    ------
+    InputError
+        If the folder, a text file or an image is missing, or the text files disagree.
+    """
+    folder = Path(settings.root) / FOLDER
+    if not (folder / "images.txt").is_file():
+        raise InputError(
+            f"dataset.root: no CUB images at {folder} (expected {folder / 'images.txt'}); unpack "
+            "CUB_200_2011.tgz there, or set dataset.root of the run to where it is"
+        )
+    image_path = _read_table(folder / "images.txt")
+    image_class = _read_table(folder / "image_class_labels.txt")
+    is_train = _read_table(folder / "train_test_split.txt")
+    class_names = _read_table(folder / "classes.txt")
+    for name, table in (("image_class_labels", image_class), ("train_test_split", is_train)):
+        if table.keys() != image_path.keys():
+            raise InputError(f"{folder / name}.txt: lists other image ids than images.txt")
+    ids = sorted(image_path)
+    class_ids = sorted(class_names)
+    unknown = sorted({int(image_class[i]) for i in ids} - set(class_ids))
+    if unknown:
+        raise InputError(
+            f"{folder / 'image_class_labels.txt'}: class ids {unknown[:5]} are not in classes.txt"
+        )
+    absent = [image_path[i] for i in ids if not (folder / "images" / image_path[i]).is_file()]
+    if absent:
+        raise InputError(
+            f"{folder / 'images'}: {len(absent)} of {len(ids)} listed images are missing "
+            f"(first: {absent[0]})"
+        )
+    old_classes = settings.old_classes
+    if old_classes is None:
+        old_classes = json.loads(_SSB_SPLITS.read_text())["cub"]["known_classes"]
+    return Catalogue(
+        classes=np.array([class_ids.index(int(image_class[i])) for i in ids], dtype=np.int64),
+        train_mask=np.array([is_train[i] == "1" for i in ids]),
+        class_names=[class_names[c] for c in class_ids],
+        old_classes=old_classes,
+        source={"dataset": "cub", "root": str(folder / "images")},
+        paths=[image_path[i] for i in ids],
+    )
+
+
+def open_images(source: dict, paths: np.ndarray) -> FileImages:
+    """Images decoded from the files."""
+    from gcdflow.datasets.images import FileImages
+
+    return FileImages(Path(source["root"]), [str(path) for path in paths])
+
+
+def _read_table(path: Path) -> dict[int, str]:
+    """Lines of ``<id> <value>`` as a dictionary."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    table = {}
+    for number, line in enumerate(lines, start=1):
+        identifier, _, value = line.partition(" ")
+        if not identifier.isdigit() or not value:
+            raise InputError(f"{path}, line {number}: expected '<id> <value>', found '{line}'")
+        table[int(identifier)] = value.strip()
+    return table
