@@ -1,0 +1,74 @@
+"""Supervised contrastive loss: samples with one label attract, all others repel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gcdflow.losses._tensors import (
+    check_embeddings,
+    check_labels,
+    check_temperature,
+    check_weights,
+    scaled_similarities,
+    weighted_mean,
+    zero_loss,
+)
+
+
+def sup_con(
+    z: Tensor, labels: Tensor, *, temperature: float = 0.07, weights: Tensor | None = None
+) -> Tensor:
+    r"""Supervised contrastive loss :math:`L_{out}`, optionally with a weight per anchor.
+
+    For each anchor :math:`i` with positives :math:`P(i)` (same label, itself excluded),
+
+    .. math::
+        \ell_i = -\frac{1}{|P(i)|} \sum_{p \in P(i)}
+            \log \frac{\exp(z_i \cdot z_p / \tau)}{\sum_{a \ne i} \exp(z_i \cdot z_a / \tau)}
+
+    and the loss is :math:`\sum_i w_i \ell_i / \sum_i w_i` over the anchors that have positives.
+
+    Parameters
+    ----------
+    z : Tensor of shape (N, d), floating point
+        L2-normalised embeddings, all views stacked.
+    labels : Tensor of shape (N,), int64
+        Classes or pseudo labels, of any value: -1 would be a class like any other, so leave out
+        what has no label before the call.
+    temperature : float
+        :math:`\tau > 0`; the paper's 0.07 by default.
+    weights : Tensor of shape (N,), optional
+        Non-negative weight of each embedding *as an anchor*; None weighs all alike.
+
+    Returns
+    -------
+    Tensor, scalar, at least float32
+        0 with a gradient of 0 where no anchor has a positive, or all that have weigh 0.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match, the temperature is not positive, or (on the CPU) a weight is
+        negative.
+
+    References
+    ----------
+    Khosla et al., *Supervised Contrastive Learning*, arXiv 2004.11362, eq. 2; as the supervised
+    term of Vaze et al., *Generalized Category Discovery*, arXiv 2201.02609, eq. 2.
+    """
+    check_temperature(temperature)
+    check_embeddings("z", z)
+    n = len(z)
+    check_labels(labels, n)
+    check_weights(weights, n)
+    if n < 2:
+        return zero_loss(z)
+    itself = torch.eye(n, dtype=torch.bool, device=z.device)
+    positive = (labels[:, None] == labels[None, :]) & ~itself
+    n_positives = positive.sum(dim=1)
+    logits = scaled_similarities(z, z, temperature).masked_fill(itself, -torch.inf)
+    # Filled, not multiplied: the diagonal is -inf, and -inf * 0 would be NaN.
+    log_share = logits.log_softmax(dim=1).masked_fill(~positive, 0.0)
+    losses = -log_share.sum(dim=1) / n_positives.clamp(min=1)
+    return weighted_mean(losses, n_positives > 0, weights)

@@ -1,0 +1,66 @@
+"""How much a pseudo label counts, from the density of its sample."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gcdflow.errors import InputError
+
+MODES = ("none", "density", "inverse_density")
+
+_STEEPNESS = 12.0  # sigmoid from 0.0025 at the sparsest to 0.9975 at the densest sample
+_INVERSE_RANGE = (0.2, 0.8)  # dense samples keep a say, sparse ones do not take over
+
+
+def pseudo_weights(densities: np.ndarray, mode: str) -> np.ndarray:
+    """Weight of each pseudo-labelled sample, by the rank of its density.
+
+    With r the average rank of a density (1 = sparsest; equal densities share the mean of their
+    ranks) over n, the weights are
+
+    * ``none``: 1;
+    * ``density``: sigmoid(12 (r - 0.5)), trusting dense samples;
+    * ``inverse_density``: 1 - sigmoid(12 (r - 0.5)), clipped to [0.2, 0.8], favouring the sparse
+      samples from which there is more to learn.
+
+    Parameters
+    ----------
+    densities : array-like of shape (n,)
+        Densities, in any unit: only their order counts.
+    mode : {'none', 'density', 'inverse_density'}
+        One of the above.
+
+    Returns
+    -------
+    ndarray of shape (n,), float32
+
+    Raises
+    ------
+    InputError
+        If the mode is unknown, or the densities are not one-dimensional or contain NaN.
+    """
+    if mode not in MODES:
+        raise InputError(f"pseudo weights: mode is {mode!r}, expected one of {', '.join(MODES)}")
+    densities = np.asarray(densities)
+    if densities.ndim != 1:
+        raise InputError(
+            f"pseudo weights: densities has shape {densities.shape}, expected one per sample, (n,)"
+        )
+    if np.isnan(densities).any():
+        raise InputError(
+            f"pseudo weights: {np.isnan(densities).sum()} of {len(densities)} densities are NaN, "
+            "expected numbers; cluster the features again"
+        )
+    if mode == "none":
+        return np.ones(len(densities), dtype=np.float32)
+    relative_rank = _average_ranks(densities) / max(len(densities), 1)
+    weights = 1 / (1 + np.exp(-_STEEPNESS * (relative_rank - 0.5)))
+    if mode == "inverse_density":
+        weights = np.clip(1 - weights, *_INVERSE_RANGE)
+    return weights.astype(np.float32)
+
+
+def _average_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1, equal values sharing their mean rank, like ``scipy.stats.rankdata``."""
+    _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(sizes) - (sizes - 1) / 2)[group]

@@ -1,0 +1,97 @@
+"""The projection head between backbone and contrastive losses."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+
+class DINOHead(nn.Module):
+    """DINO's projection head, with a normalised output.
+
+    An MLP with GELU down to a bottleneck, L2 normalisation, a weight-normalised linear layer
+    without bias, L2 normalisation. Initial weights are drawn from PyTorch's global generator.
+
+    Parameters
+    ----------
+    in_dim : int
+        Width of the backbone's features.
+    out_dim : int
+        Width of the output.
+    n_layers : int
+        Linear layers of the MLP, at least 1; the last leads to the bottleneck.
+    hidden_dim : int
+        Width between the layers of the MLP.
+    bottleneck_dim : int
+        Width of the bottleneck.
+    norm_last_layer : bool
+        Keep the rows of the last layer at norm 1 (their magnitude is frozen), which DINO found to
+        make training stabler.
+
+    Raises
+    ------
+    ValueError
+        If a width or the number of layers is less than 1.
+
+    References
+    ----------
+    Caron et al., *Emerging Properties in Self-Supervised Vision Transformers*, arXiv 2104.14294,
+    appendix C; as used by Vaze et al., *Generalized Category Discovery*, arXiv 2201.02609.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int = 65536,
+        *,
+        n_layers: int = 3,
+        hidden_dim: int = 2048,
+        bottleneck_dim: int = 256,
+        norm_last_layer: bool = True,
+    ) -> None:
+        super().__init__()
+        _check_positive(
+            in_dim=in_dim,
+            out_dim=out_dim,
+            n_layers=n_layers,
+            hidden_dim=hidden_dim,
+            bottleneck_dim=bottleneck_dim,
+        )
+        widths = [in_dim, *[hidden_dim] * (n_layers - 1), bottleneck_dim]
+        layers: list[nn.Module] = []
+        for width, next_width in pairwise(widths):
+            layers += [nn.Linear(width, next_width), nn.GELU()]
+        self.mlp = nn.Sequential(*layers[:-1])
+        last_layer = nn.Linear(bottleneck_dim, out_dim, bias=False)
+        self.mlp.apply(_initialise)
+        _initialise(last_layer)
+        self.last_layer = weight_norm(last_layer)
+        magnitude = self.last_layer.parametrizations.weight.original0
+        nn.init.ones_(magnitude)
+        magnitude.requires_grad_(not norm_last_layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Project features of shape (B, in_dim) to unit rows of shape (B, out_dim)."""
+        return _unit_rows(self.last_layer(_unit_rows(self.mlp(x))))
+
+
+def _unit_rows(x: Tensor) -> Tensor:
+    """L2-normalise, at least in float32: under autocast the squares would lose half their bits."""
+    return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _check_positive(**sizes: int) -> None:
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} is {size}, expected 1 or more")
