@@ -11,6 +11,12 @@ continuous curve per tag. Three rules keep the steps unique:
 Names sort in order of epoch because TensorBoard reads the files of a directory in the order of
 their names, and its data server drops what it has of a tag from the step of a later record on.
 
+A TensorBoard that is running shows all of this as it comes, with two exceptions. Without its data
+server (``--load_fast=false``) it never opens a file whose name sorts before one that it has already
+read, such as the evaluation of epoch 50 that ends while epoch 51 trains, unless it is started with
+``--reload_multifile=true``. And either loader keeps what it has read of a one-shot file when a
+re-run replaces that file. Starting it again mends both.
+
 A scalar is a plain ``simple_value`` without plugin metadata, as PyTorch's writer makes it: both of
 TensorBoard's loaders convert it, and ``EventAccumulator.Scalars`` finds it. Nothing here needs
 PyTorch or TensorFlow; what it needs of TensorBoard is imported on first use (about half a second).
