@@ -32,7 +32,7 @@ def check_embeddings(name: str, z: Tensor) -> None:
 
 def check_labels(labels: Tensor, n: int, n_classes: int | None = None) -> None:
     """Raise ``ValueError`` unless there are ``n`` integer labels, below ``n_classes`` if given."""
-    if labels.shape != (n,) or labels.is_floating_point() or labels.dtype == torch.bool:
+    if labels.shape != (n,) or labels.dtype != torch.int64:
         raise ValueError(
             f"labels has shape {tuple(labels.shape)} and dtype {labels.dtype}, expected int64 "
             f"of shape ({n},): one label per embedding"

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gcdflow.losses._tensors import (
+    at_least_float32,
     check_embeddings,
     check_temperature,
     scaled_similarities,
@@ -57,7 +58,7 @@ def info_nce(z1: Tensor, z2: Tensor, *, temperature: float = 1.0) -> Tensor:
             "shapes: two views of the same images, row by row"
         )
     n_images = len(z1)
-    z = torch.cat([z1, z2])
+    z = torch.cat([at_least_float32(z1), at_least_float32(z2)])
     if n_images == 0:
         return zero_loss(z)
     logits = scaled_similarities(z, z, temperature)

@@ -1,0 +1,110 @@
+import copy
+
+import pytest
+import torch
+from gcdflow.models.head import DINOHead
+from torch import nn
+from torch.nn import functional as F
+
+SMALL = {"in_dim": 12, "out_dim": 20, "hidden_dim": 16, "bottleneck_dim": 6}
+
+
+def seeded_head(seed=0, **changes):
+    torch.manual_seed(seed)
+    return DINOHead(**{**SMALL, **changes})
+
+
+def test_equals_the_formula_written_out():
+    head, x = seeded_head(), torch.randn(5, 12)
+    first, _, second, _, third = head.mlp
+    hidden = F.gelu(F.linear(F.gelu(F.linear(x, first.weight, first.bias)), second.weight))
+    bottleneck = F.linear(hidden, third.weight)
+    bottleneck = bottleneck / bottleneck.norm(dim=1, keepdim=True)
+    directions = head.last_layer.parametrizations.weight.original1
+    output = bottleneck @ (directions / directions.norm(dim=1, keepdim=True)).T
+    torch.testing.assert_close(head(x), output / output.norm(dim=1, keepdim=True))
+
+
+@pytest.mark.parametrize("n_layers", [1, 2, 3, 4])
+def test_shape_and_norm(n_layers):
+    head = seeded_head(n_layers=n_layers)
+    output = head(torch.randn(7, 12))
+    assert output.shape == (7, 20)
+    torch.testing.assert_close(output.norm(dim=1), torch.ones(7))
+    widths = [m.out_features for m in head.mlp if isinstance(m, nn.Linear)]
+    assert widths == [16] * (n_layers - 1) + [6]
+    assert not isinstance(head.mlp[-1], nn.GELU)
+
+
+def test_default_sizes_are_those_of_dino():
+    with torch.device("meta"):
+        head = DINOHead(384)
+    shapes = [tuple(m.weight.shape) for m in head.mlp if isinstance(m, nn.Linear)]
+    assert shapes == [(2048, 384), (2048, 2048), (256, 2048)]
+    assert tuple(head.last_layer.weight.shape) == (65536, 256)
+    assert head.last_layer.bias is None
+
+
+def test_initialisation():
+    head = seeded_head(in_dim=300, hidden_dim=200)
+    for layer in (head.mlp[0], head.mlp[2]):
+        assert layer.weight.std().item() == pytest.approx(0.02, rel=0.05)
+        assert (layer.bias == 0).all()
+    torch.testing.assert_close(head.last_layer.weight.norm(dim=1), torch.ones(20))
+
+
+def test_initialisation_depends_on_the_global_generator_alone():
+    one, same, other = seeded_head(3).state_dict(), seeded_head(3).state_dict(), seeded_head(4)
+    assert all(torch.equal(one[key], same[key]) for key in one)
+    assert not torch.equal(one["mlp.0.weight"], other.state_dict()["mlp.0.weight"])
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_magnitude_of_the_last_layer_is_frozen_on_demand(frozen):
+    head = seeded_head(norm_last_layer=frozen)
+    optimiser = torch.optim.SGD(head.parameters(), lr=0.5, momentum=0.9, weight_decay=1e-2)
+    for _ in range(2):
+        optimiser.zero_grad()
+        (head(torch.randn(5, 12)) * torch.randn(5, 20)).sum().backward()
+        optimiser.step()
+    magnitude = head.last_layer.parametrizations.weight.original0
+    assert bool((magnitude == 1).all()) is frozen
+    assert all(torch.isfinite(p).all() for p in head.parameters())
+
+
+def test_state_round_trips(tmp_path):
+    head, other = seeded_head(1), seeded_head(2)
+    torch.save(head.state_dict(), tmp_path / "head.pt")
+    other.load_state_dict(torch.load(tmp_path / "head.pt", weights_only=True), strict=True)
+    x = torch.randn(3, 12)
+    assert torch.equal(head(x), other(x))
+    assert torch.equal(head(x), copy.deepcopy(head)(x))
+
+
+@pytest.mark.parametrize("x", [torch.zeros(2, 12), torch.ones(3, 12), torch.zeros(0, 12)])
+def test_degenerate_features_stay_finite(x):
+    head = seeded_head()
+    output = head(x)
+    assert torch.isfinite(output).all()
+    output.square().sum().backward()
+    assert all(torch.isfinite(p.grad).all() for p in head.parameters() if p.requires_grad)
+
+
+def test_output_is_unit_in_float32_under_autocast():
+    head = seeded_head()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = head(torch.randn(4, 12))
+    assert output.dtype == torch.float32
+    torch.testing.assert_close(output.norm(dim=1), torch.ones(4))
+
+
+def test_gradient():
+    head = seeded_head().double()
+    x = torch.randn(2, 12, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(head, (x,))
+
+
+@pytest.mark.parametrize("name", ["in_dim", "out_dim", "n_layers", "hidden_dim", "bottleneck_dim"])
+def test_sizes_must_be_positive(name):
+    with pytest.raises(ValueError, match=f"{name} is 0, expected 1 or more"):
+        DINOHead(**{**SMALL, name: 0})
