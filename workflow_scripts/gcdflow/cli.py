@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
+from gcdflow.config import RunSettings, Settings, find_run, load_runs, validated
 from gcdflow.errors import InputError
 
 EXIT_BAD_INPUT = 2
+DEFAULT_CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
+
+S = TypeVar("S", bound=Settings)
 
 
 def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
@@ -41,6 +48,35 @@ def stage_parser(description: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         description=description, formatter_class=Formatter, allow_abbrev=False
     )
+
+
+def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the two ways to give a stage its settings: a run's name, or JSON (as the rules do)."""
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--run", help="run of the configuration whose settings to use")
+    group.add_argument("--settings", metavar="JSON", help="the settings themselves, as JSON text")
+    parser.add_argument(
+        "--config", type=Path, default=DEFAULT_CONFIG, help="configuration that --run refers to"
+    )
+
+
+def read_settings(
+    arguments: argparse.Namespace, model: type[S], part: Callable[[RunSettings], S]
+) -> S:
+    """The settings that :func:`add_settings_arguments` asked for.
+
+    Parameters
+    ----------
+    part : callable
+        Takes what the stage needs from the settings of a whole run.
+    """
+    if arguments.run is not None:
+        return part(find_run(load_runs(arguments.config), arguments.run))
+    try:
+        values = json.loads(arguments.settings)
+    except json.JSONDecodeError as error:
+        raise InputError(f"--settings: not JSON text ({error})") from None
+    return validated(model, values, "--settings")
 
 
 def available_threads() -> int:

@@ -207,9 +207,8 @@ class RunSettings(Settings):
     pseudo: PseudoSettings = PseudoSettings()
     clustering: ClusteringSettings = ClusteringSettings()
 
-    def train_settings(self, epoch: int) -> TrainSettings:
-        """Settings of the segment that ends at ``epoch``: only what can change its result."""
-        guided = epoch > self.schedule.warmup_epochs
+    def train_settings(self, guided: bool) -> TrainSettings:
+        """Settings of a segment, guided by pseudo labels or not: only what can change its result."""
         return TrainSettings(
             seed=self.seed,
             augmentation=self.augmentation,
@@ -281,9 +280,7 @@ def resolve_runs(config: Mapping[str, Any], where: str = "configuration") -> dic
     """
     unknown = set(config) - {"defaults", "runs"}
     if unknown:
-        raise InputError(
-            f"{where}: unknown key '{sorted(unknown)[0]}' (expected: defaults, runs)"
-        )
+        raise InputError(f"{where}: unknown key '{sorted(unknown)[0]}' (expected: defaults, runs)")
     for section in ("defaults", "runs"):
         if not isinstance(config.get(section, {}), Mapping):
             raise InputError(f"{where}: '{section}' must be a mapping of names to settings")
@@ -295,7 +292,9 @@ def resolve_runs(config: Mapping[str, Any], where: str = "configuration") -> dic
             )
     validated(RunSettings, defaults, f"{where}: defaults")
     return {
-        name: validated(RunSettings, _inherited(name, defaults, runs, where), f"{where}: runs.{name}")
+        name: validated(
+            RunSettings, _inherited(name, defaults, runs, where), f"{where}: runs.{name}"
+        )
         for name in runs
     }
 

@@ -34,7 +34,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from gcdflow.atomic import _fsync_directory, atomic_write
+from gcdflow.atomic import fsync_directory, atomic_write
 from gcdflow.errors import InputError
 
 # TensorBoard reads every file whose name contains this, temporary ones and hidden ones too.
@@ -113,7 +113,7 @@ class EventLog:
         log = cls(open(path, "wb"))  # noqa: SIM115 (closed by close)
         log._file.write(_version_record())
         log.flush()
-        _fsync_directory(path.parent)
+        fsync_directory(path.parent)
         return log
 
     @classmethod
@@ -216,7 +216,7 @@ def write_scalars(path: str | os.PathLike, step: int, values: Mapping[str, float
     with atomic_write(staged) as file:
         file.write(_version_record() + _scalars_record(step, values))
     os.replace(staged, path)
-    _fsync_directory(path.parent)
+    fsync_directory(path.parent)
 
 
 def read_scalars(log_dir: str | os.PathLike) -> dict[str, list[tuple[int, float]]]:

@@ -172,9 +172,7 @@ class Truth:
     @classmethod
     def load(cls, path: str | Path) -> Truth:
         """Read and check ``truth.npz``."""
-        a = read_npz(
-            path, {"indices": "i1", "labels": "i1", "old_mask": "b1", "class_names": "U1"}
-        )
+        a = read_npz(path, {"indices": "i1", "labels": "i1", "old_mask": "b1", "class_names": "U1"})
         _check_lengths(path, a, ("indices", "labels", "old_mask"))
         _check_unique(path, a["indices"])
         n_classes = len(a["class_names"])

@@ -49,7 +49,9 @@ def plan_epoch(
         n_labelled = batch_size if len(labelled) else 0
     streams = [
         _stream(labelled, n_batches * n_labelled, (seed, epoch, _LABELLED_STREAM)),
-        _stream(unlabelled, n_batches * (batch_size - n_labelled), (seed, epoch, _UNLABELLED_STREAM)),
+        _stream(
+            unlabelled, n_batches * (batch_size - n_labelled), (seed, epoch, _UNLABELLED_STREAM)
+        ),
     ]
     halves = [
         (ids.reshape(n_batches, -1), passes.reshape(n_batches, -1)) for ids, passes in streams

@@ -1,0 +1,50 @@
+#!/usr/bin/env python
+"""Extract the backbone's features of every image, training and test, into a feature cache.
+
+Example:
+  python workflow_scripts/features.py --checkpoint ckpt_epoch050.pt \\
+      --split runs/digits/split.npz --output features_epoch050.npz
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from gcdflow.cli import run_stage, stage_parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Extract and write the features."""
+    from gcdflow.features import extract_features  # imports torch: after --help
+
+    features = extract_features(
+        arguments.checkpoint,
+        arguments.split,
+        device=arguments.device,
+        threads=arguments.threads,
+        batch_size=arguments.batch_size,
+        num_workers=arguments.num_workers,
+    )
+    features.save(arguments.output)
+    logging.info(
+        "%s: %d features of %d dimensions, mean length %.3f",
+        arguments.output,
+        *features.features.shape,
+        (features.features**2).sum(axis=1).mean() ** 0.5,
+    )
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__)
+    parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint to use")
+    parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
+    parser.add_argument("--output", type=Path, required=True, help="feature cache to write")
+    parser.add_argument("--batch-size", type=int, default=256, help="images at a time")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<number>")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument(
+        "--num-workers",
+        type=int,
+        help="image-loading processes (default: none for images in memory, else --threads)",
+    )
+    run_stage(main, parser)

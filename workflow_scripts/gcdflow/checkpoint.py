@@ -1,0 +1,195 @@
+"""Checkpoints: what they hold, and how they are written, read and checked.
+
+A checkpoint is a ``torch.save`` file of tensors and plain values, read with ``weights_only=True``.
+Parameters that are frozen at what a weight file holds are not stored again: the checkpoint names
+the file with its SHA-256 instead.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gcdflow.atomic import atomic_write, canonical_json, sha256_file, sha256_text
+from gcdflow.augmentation import build_augmentation
+from gcdflow.config import TrainSettings, validated
+from gcdflow.errors import InputError
+from gcdflow.models.backbones import build_backbone
+from gcdflow.models.head import DINOHead
+
+FORMAT = 1
+
+
+class Model(nn.Module):
+    """Backbone and projection head.
+
+    ``forward`` gives L2-normalised embeddings (B, out_dim); ``backbone`` alone gives the features.
+    """
+
+    def __init__(self, settings: TrainSettings):
+        super().__init__()
+        image_size = build_augmentation(settings.augmentation).image_size
+        self.backbone = build_backbone(settings.backbone, image_size)
+        self.head = DINOHead(self.backbone.feature_dim, **settings.head.model_dump())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embeddings (B, out_dim), rows of length 1, of images (B, C, H, W)."""
+        return self.head(self.backbone(images))
+
+
+@dataclass
+class Checkpoint:
+    """State of a training at the end of an epoch.
+
+    Attributes
+    ----------
+    epoch : int, epochs done
+    settings : TrainSettings
+    split_sha256 : str, SHA-256 of the ``split.npz`` that was trained on
+    weights : dict of name to tensor, the model without what a weight file holds
+    optimizer, scheduler : state dicts
+    frozen_sha256 : str or None, SHA-256 of the weight file that holds the frozen parameters
+    prototypes : tensor (K, out_dim) or None, of the prototypical loss
+    pseudo_sha256 : str or None, the pseudo labels that the last epochs were guided by
+    rolling : dict, what only a rolling checkpoint holds (see :mod:`gcdflow.training`)
+    """
+
+    epoch: int
+    settings: TrainSettings
+    split_sha256: str
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    frozen_sha256: str | None = None
+    prototypes: Tensor | None = None
+    pseudo_sha256: str | None = None
+    rolling: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the settings and the split."""
+        return fingerprint(self.settings, self.split_sha256)
+
+    def save(self, path: str | Path) -> None:
+        """Write the checkpoint atomically; equal states give equal bytes."""
+        values = dict(vars(self), settings=canonical_json(self.settings.model_dump()))
+        with atomic_write(path) as file:
+            torch.save({"format": FORMAT, "fingerprint": self.fingerprint, **values}, file)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Checkpoint:
+        """Read and check a checkpoint; tensors are on the CPU.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, broken, unsafe to read, or not a checkpoint of this project.
+        """
+        if not Path(path).is_file():
+            raise InputError(f"{path}: no such checkpoint")
+        try:
+            values = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise InputError(
+                f"{path}: not a checkpoint that can be read safely ({type(error).__name__}); "
+                "delete it to train it anew"
+            ) from None
+        expected = {"format", "fingerprint", *cls.__dataclass_fields__}
+        if not isinstance(values, dict) or values.keys() != expected:
+            raise InputError(f"{path}: not a checkpoint of this project")
+        if values.pop("format") != FORMAT:
+            raise InputError(f"{path}: written by another version of this project; train it anew")
+        stored = values.pop("fingerprint")
+        values["settings"] = validated(TrainSettings, json.loads(values["settings"]), str(path))
+        checkpoint = cls(**values)
+        if checkpoint.fingerprint != stored:
+            raise InputError(f"{path}: fingerprint does not fit the settings it holds")
+        return checkpoint
+
+    def check_continues(self, path: str | Path, settings: TrainSettings, split_sha256: str) -> None:
+        """Refuse to go on with other settings or another split than the checkpoint's.
+
+        Raises
+        ------
+        InputError
+            Naming the first key that differs.
+        """
+        if self.split_sha256 != split_sha256:
+            raise InputError(f"{path}: was trained on another split.npz than the one given")
+        ours, theirs = _flat(settings.model_dump()), _flat(self.settings.model_dump())
+        guided = self.settings.pseudo is not None
+        for key in sorted(ours.keys() | theirs.keys()):
+            if not guided and key.split(".")[0] in ("pseudo", "warmup_epochs"):
+                continue  # a warm-up checkpoint may be continued with any pseudo-label settings
+            if ours.get(key) != theirs.get(key):
+                raise InputError(
+                    f"{path}: was trained with {key} = {theirs.get(key)}, now it is "
+                    f"{ours.get(key)}; restore the setting or train anew"
+                )
+
+
+def fingerprint(settings: TrainSettings, split_sha256: str) -> str:
+    """SHA-256 of training settings and split, in hexadecimal."""
+    return sha256_text(canonical_json([settings.model_dump(), split_sha256]))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def frozen_in_file(model: Model, settings: TrainSettings) -> set[str]:
+    """Names of the parameters that stay exactly as the weight file of the backbone holds them."""
+    if getattr(settings.backbone, "weights", None) is None:
+        return set()
+    return {
+        f"backbone.{name}"
+        for name, parameter in model.backbone.named_parameters()
+        if not parameter.requires_grad
+    }
+
+
+def frozen_sha256(settings: TrainSettings) -> str | None:
+    """SHA-256 of the backbone's weight file, if it has one."""
+    weights = getattr(settings.backbone, "weights", None)
+    return None if weights is None else sha256_file(weights)
+
+
+def stored_weights(model: Model, settings: TrainSettings) -> dict[str, Tensor]:
+    """The part of the model's state that belongs into a checkpoint, on the CPU."""
+    frozen = frozen_in_file(model, settings)
+    return {k: v.detach().cpu() for k, v in model.state_dict().items() if k not in frozen}
+
+
+def restore_model(path: str | Path, checkpoint: Checkpoint) -> Model:
+    """The model of a checkpoint, with frozen parameters from the weight file it names.
+
+    Raises
+    ------
+    InputError
+        If the weight file is another one now, or the stored weights do not fit the model.
+    """
+    model = Model(checkpoint.settings)
+    if frozen_sha256(checkpoint.settings) != checkpoint.frozen_sha256:
+        raise InputError(
+            f"{checkpoint.settings.backbone.weights}: not the weight file that {path} was trained "
+            f"with (expected SHA-256 {checkpoint.frozen_sha256})"
+        )
+    frozen = frozen_in_file(model, checkpoint.settings)
+    own, stored = model.state_dict(), checkpoint.weights
+    if own.keys() - frozen != stored.keys() or any(
+        own[name].shape != value.shape for name, value in stored.items()
+    ):
+        raise InputError(f"{path}: the stored weights do not fit the model of its settings")
+    model.load_state_dict(stored, strict=False)
+    return model

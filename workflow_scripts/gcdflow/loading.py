@@ -1,0 +1,148 @@
+"""From batch plans to tensors: two views per image for training, one for feature extraction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from gcdflow.augmentation import Augmentation
+from gcdflow.datasets.images import Images
+from gcdflow.formats import Split, align
+from gcdflow.randomness import uniforms
+from gcdflow.sampling import BatchPlan, plan_epoch
+
+N_VIEWS = 2
+_AUGMENTATION_STREAM = 2  # apart from the sampling streams 0 and 1
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Two views of a batch of samples.
+
+    Attributes
+    ----------
+    positions : int64 (B,), position of each sample in the split
+    views : float32 (2 · B, C, H, W), all first views, then all second views
+    """
+
+    positions: Tensor
+    views: Tensor
+
+
+class _TrainingBatches(Dataset):
+    """Maps (epoch, plan) to a batch; a pure function, so any worker may do it."""
+
+    def __init__(self, split: Split, images: Images, augmentation: Augmentation, seed: int):
+        self._split = split
+        self._images = images
+        self._augmentation = augmentation
+        self._seed = seed
+
+    def __getitem__(self, item: tuple[int, BatchPlan]) -> Batch:
+        epoch, plan = item
+        positions = align("split", self._split.indices, plan.ids)
+        images = self._images.read(positions)
+        views = [
+            self._augmentation.view(
+                images,
+                uniforms(
+                    self._augmentation.n_draws,
+                    self._seed,
+                    epoch,
+                    plan.ids,
+                    N_VIEWS * plan.occurrences + view,
+                    _AUGMENTATION_STREAM,
+                ),
+            )
+            for view in range(N_VIEWS)
+        ]
+        return Batch(torch.from_numpy(positions), torch.cat(views))
+
+
+def training_batches(
+    split: Split,
+    images: Images,
+    augmentation: Augmentation,
+    *,
+    epochs: range,
+    batch_size: int,
+    seed: int,
+    num_workers: int,
+) -> Iterator[tuple[int, list[Batch] | Iterator[Batch]]]:
+    """Batches of several epochs, epoch by epoch; workers run on across epoch boundaries.
+
+    Yields
+    ------
+    epoch : int
+        Number of the epoch.
+    batches : iterator of Batch
+        Must be used up before the next epoch is asked for.
+    """
+    train = split.train_mask
+    labelled = split.indices[train & split.labelled_mask]
+    unlabelled = split.indices[train & ~split.labelled_mask]
+
+    def plans(epoch: int) -> list[BatchPlan]:
+        return plan_epoch(labelled, unlabelled, batch_size=batch_size, seed=seed, epoch=epoch)
+
+    loader = DataLoader(
+        _TrainingBatches(split, images, augmentation, seed),
+        batch_size=None,
+        sampler=_Items([(epoch, plan) for epoch in epochs for plan in plans(epoch)]),
+        num_workers=num_workers,
+        generator=torch.Generator().manual_seed(0),  # else it would draw from the global one
+    )
+    batches = iter(loader)
+    for epoch in epochs:
+        n_batches = len(plans(epoch))
+        yield epoch, (next(batches) for _ in range(n_batches))
+
+
+class _Items:
+    """The simplest sampler: a list."""
+
+    def __init__(self, items: list):
+        self._items = items
+
+    def __iter__(self) -> Iterator:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+class _EvaluationBatches(Dataset):
+    """Maps an array of positions to images without randomness."""
+
+    def __init__(self, images: Images, augmentation: Augmentation):
+        self._images = images
+        self._augmentation = augmentation
+
+    def __getitem__(self, positions: np.ndarray) -> Tensor:
+        return self._augmentation.evaluation_view(self._images.read(positions))
+
+
+def evaluation_batches(
+    images: Images,
+    augmentation: Augmentation,
+    positions: np.ndarray,
+    *,
+    batch_size: int,
+    num_workers: int,
+) -> Iterator[Tensor]:
+    """Images of the given positions in order, float32 (≤ batch_size, C, H, W) at a time."""
+    chunks = [positions[i : i + batch_size] for i in range(0, len(positions), batch_size)]
+    return iter(
+        DataLoader(
+            _EvaluationBatches(images, augmentation),
+            batch_size=None,
+            sampler=_Items(chunks),
+            num_workers=num_workers,
+            generator=torch.Generator().manual_seed(0),
+        )
+    )

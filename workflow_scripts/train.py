@@ -1,0 +1,78 @@
+#!/usr/bin/env python
+"""Train one segment: from nothing or a checkpoint to the end of an epoch, and write a checkpoint.
+
+Without --pseudo-labels this is the warm-up (contrastive training only), with them the segment is
+guided by the pseudo labels. A killed call goes on from its rolling checkpoint when repeated.
+
+Examples:
+  python workflow_scripts/train.py --run digits --split runs/digits/split.npz \\
+      --stop-at-epoch 50 --output ckpt_epoch050.pt
+  python workflow_scripts/train.py --run digits --split runs/digits/split.npz \\
+      --resume-from-ckpt ckpt_epoch050.pt --pseudo-labels pseudo_epoch050.npz \\
+      --stop-at-epoch 75 --output ckpt_epoch075.pt
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from gcdflow.cli import add_settings_arguments, read_settings, run_stage, stage_parser
+from gcdflow.config import TrainSettings
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Train the segment."""
+    guided = arguments.pseudo_labels is not None
+    settings = read_settings(arguments, TrainSettings, lambda run: run.train_settings(guided))
+
+    from gcdflow.training import SegmentFiles, train_segment  # imports torch: after --help
+
+    output = arguments.output
+    rolling = arguments.rolling or output.parent / ".rolling" / output.name
+    files = SegmentFiles(
+        split=arguments.split,
+        output=output,
+        rolling=rolling,
+        log_dir=arguments.log_dir,
+        resume_from=arguments.resume_from_ckpt,
+        pseudo_labels=arguments.pseudo_labels,
+    )
+    train_segment(
+        settings,
+        files,
+        stop_at_epoch=arguments.stop_at_epoch,
+        device=arguments.device,
+        threads=arguments.threads,
+        num_workers=arguments.num_workers,
+    )
+    logging.info(
+        "%s: trained to epoch %d of %d, %.1f MB",
+        output,
+        arguments.stop_at_epoch,
+        settings.total_epochs,
+        output.stat().st_size / 1e6,
+    )
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__)
+    add_settings_arguments(parser)
+    parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
+    parser.add_argument("--output", type=Path, required=True, help="checkpoint to write")
+    parser.add_argument(
+        "--stop-at-epoch", type=int, required=True, help="write the checkpoint after this epoch"
+    )
+    parser.add_argument("--resume-from-ckpt", type=Path, help="checkpoint to go on from")
+    parser.add_argument("--pseudo-labels", type=Path, help="pseudo labels that guide the segment")
+    parser.add_argument("--log-dir", type=Path, help="directory of TensorBoard event files")
+    parser.add_argument(
+        "--rolling", type=Path, help="rolling checkpoint (default: .rolling/ beside the output)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<number>")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument(
+        "--num-workers",
+        type=int,
+        help="image-loading processes (default: none for images in memory, else --threads)",
+    )
+    run_stage(main, parser)
