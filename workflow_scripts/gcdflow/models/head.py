@@ -40,7 +40,8 @@ class DINOHead(nn.Module):
     References
     ----------
     Caron et al., *Emerging Properties in Self-Supervised Vision Transformers*, arXiv 2104.14294,
-    appendix C; as used by Vaze et al., *Generalized Category Discovery*, arXiv 2201.02609.
+    appendix on the projection head; as used by Vaze et al., *Generalized Category Discovery*,
+    arXiv 2201.02609.
     """
 
     def __init__(
