@@ -1,0 +1,93 @@
+#!/usr/bin/env python
+"""Cluster a feature cache by an SSDDBC grid search, and write the best clustering.
+
+Works on anybody's features: an .npz with 'features' (n × d, float), and if you have them 'labels'
+(n, integer; -1 = unlabelled), 'indices' (n, sample ids) and 'train_mask' (n, bool; others are left
+out). The output holds indices, labels, core_mask, densities, best_params and metadata.
+
+Example:
+  python workflow_scripts/cluster.py --features F.npz --output P.npz --grid-table G.tsv
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from gcdflow.cli import available_threads, integer_range, run_stage, stage_parser
+from gcdflow.config import ClusteringSettings
+
+DEFAULTS = ClusteringSettings()
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Cluster, write, report."""
+    from gcdflow.clustering import Grid, cluster_features, pseudo_label_scalars, write_grid_table
+    from gcdflow.event_log import event_file, write_scalars
+    from gcdflow.formats import Features, PseudoLabels
+
+    features = Features.load(arguments.features)
+    previous = PseudoLabels.load(arguments.previous) if arguments.previous else None
+    grid = Grid(
+        arguments.k,
+        arguments.percentile,
+        normalize=not arguments.no_normalize,
+        w_ce=arguments.w_ce,
+        w_sil=arguments.w_sil,
+    )
+    pseudo, results = cluster_features(
+        features, grid, threads=arguments.threads or available_threads(), previous=previous
+    )
+    if arguments.grid_table is not None:
+        write_grid_table(arguments.grid_table, results)
+    if arguments.log_dir is not None:
+        epoch = int(features.metadata.get("epoch", 0))
+        path = event_file(arguments.log_dir, "cluster", epoch, epoch)
+        write_scalars(path, epoch, pseudo_label_scalars(pseudo))
+    pseudo.save(arguments.output)
+    change = pseudo.metadata["label_change_rate"]
+    logging.info(
+        "%s: %d clusters of %d samples, core ratio %.2f, k=%d percentile=%g, score %.4f "
+        "(cross-entropy %.4f, silhouette %.4f)%s",
+        arguments.output,
+        pseudo.metadata["n_clusters"],
+        pseudo.metadata["n_samples"],
+        pseudo.metadata["core_ratio"],
+        pseudo.best_params["k"],
+        pseudo.best_params["density_percentile"],
+        pseudo.metadata["score"],
+        pseudo.metadata["cross_entropy"],
+        pseudo.metadata["silhouette"],
+        "" if change is None else f", {change:.1%} of labels changed",
+    )
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__)
+    parser.add_argument("--features", type=Path, required=True, help="features to cluster (.npz)")
+    parser.add_argument("--output", type=Path, required=True, help="pseudo labels to write (.npz)")
+    parser.add_argument("--grid-table", type=Path, help="table of all configurations to write")
+    parser.add_argument(
+        "--k",
+        type=integer_range,
+        default=DEFAULTS.k,
+        help="numbers of neighbours: first:last[:step], ends included, or a comma list",
+    )
+    parser.add_argument(
+        "--percentile",
+        type=integer_range,
+        default=DEFAULTS.percentile,
+        help="density percentiles: the same",
+    )
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all available)")
+    parser.add_argument("--no-normalize", action="store_true", help="take the features as they are")
+    parser.add_argument(
+        "--w-ce", type=float, default=DEFAULTS.w_ce, help="weight of cross-entropy in the score"
+    )
+    parser.add_argument(
+        "--w-sil", type=float, default=DEFAULTS.w_sil, help="weight of the silhouette in the score"
+    )
+    parser.add_argument(
+        "--previous", type=Path, help="pseudo labels of the refresh before (label change rate)"
+    )
+    parser.add_argument("--log-dir", type=Path, help="directory of TensorBoard event files")
+    run_stage(main, parser)

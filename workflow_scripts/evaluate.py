@@ -1,0 +1,59 @@
+#!/usr/bin/env python
+"""Measure pseudo labels against the hidden truth: accuracy on old, new and all classes.
+
+Transductive: the unlabelled training samples. Inductive: the test split, given to clusters by
+their nearest core points. Nothing downstream reads the result but the report.
+
+Example:
+  python workflow_scripts/evaluate.py --features features_epoch050.npz \\
+      --pseudo-labels pseudo_epoch050.npz --truth truth.npz --output metrics_epoch050.json
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from gcdflow.cli import available_threads, run_stage, stage_parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Evaluate, write, report."""
+    from gcdflow.atomic import write_json
+    from gcdflow.event_log import event_file, write_scalars
+    from gcdflow.metrics import accuracy_scalars, evaluate
+    from gcdflow.report import percent
+
+    metrics = evaluate(
+        arguments.features,
+        arguments.pseudo_labels,
+        arguments.truth,
+        threads=arguments.threads or available_threads(),
+    )
+    if arguments.log_dir is not None:
+        epoch = int(metrics["epoch"] or 0)
+        path = event_file(arguments.log_dir, "evaluate", epoch, epoch)
+        write_scalars(path, epoch, accuracy_scalars(metrics))
+    write_json(arguments.output, metrics)
+    parts = [
+        f"{kind} all {percent(metrics[kind]['all'])} old {percent(metrics[kind]['old'])} "
+        f"new {percent(metrics[kind]['new'])}"
+        for kind in ("transductive", "inductive")
+    ]
+    logging.info(
+        "%s: %s; %d clusters for %d classes",
+        arguments.output,
+        "; ".join(parts),
+        metrics["n_clusters"],
+        metrics["n_classes"],
+    )
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__)
+    parser.add_argument("--features", type=Path, required=True, help="feature cache")
+    parser.add_argument("--pseudo-labels", type=Path, required=True, help="pseudo labels of it")
+    parser.add_argument("--truth", type=Path, required=True, help="truth.npz of the run")
+    parser.add_argument("--output", type=Path, required=True, help="metrics to write (.json)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: all available)")
+    parser.add_argument("--log-dir", type=Path, help="directory of TensorBoard event files")
+    run_stage(main, parser)

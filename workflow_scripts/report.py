@@ -1,0 +1,46 @@
+#!/usr/bin/env python
+"""Make the table of a run from the metrics of its checkpoint epochs, and print it.
+
+Example:
+  python workflow_scripts/report.py --run digits --output report.md metrics_epoch*.json
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from gcdflow.cli import run_stage, stage_parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Write and print the table."""
+    from gcdflow.atomic import atomic_write
+    from gcdflow.report import markdown_table, percent, read_metrics
+
+    metrics = [read_metrics(path) for path in arguments.metrics]
+    last = max(metrics, key=lambda m: m["epoch"])
+    text = (
+        f"# {arguments.run}\n\n"
+        "Accuracy in percent; all, old, new: unlabelled training images (transductive), test: the\n"
+        f"test split (inductive). The truth has {last['n_classes']} classes.\n\n"
+        f"{markdown_table(metrics)}\n"
+    )
+    with atomic_write(arguments.output, "w") as file:
+        file.write(text)
+    print(text)
+    logging.info(
+        "%s: %d epochs; at the last, accuracy %s and %d clusters for %d classes",
+        arguments.output,
+        len(metrics),
+        percent(last["transductive"]["all"]),
+        last["n_clusters"],
+        last["n_classes"],
+    )
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__)
+    parser.add_argument("metrics", type=Path, nargs="+", help="metrics_epoch*.json of one run")
+    parser.add_argument("--run", required=True, help="name of the run, for the title")
+    parser.add_argument("--output", type=Path, required=True, help="Markdown file to write")
+    run_stage(main, parser)
