@@ -208,7 +208,7 @@ class RunSettings(Settings):
     clustering: ClusteringSettings = ClusteringSettings()
 
     def train_settings(self, guided: bool) -> TrainSettings:
-        """Settings of a segment, guided by pseudo labels or not: only what can change its result."""
+        """Settings of a segment, guided or not: only what can change its result."""
         return TrainSettings(
             seed=self.seed,
             augmentation=self.augmentation,
@@ -271,16 +271,19 @@ def resolve_runs(config: Mapping[str, Any], where: str = "configuration") -> dic
     Parameters
     ----------
     config : mapping
-        With ``defaults`` (optional) and ``runs``, as ``config/config.yaml`` holds them.
+        With ``runs`` and, optional, ``defaults`` and ``default_runs``, as ``config/config.yaml``
+        holds them.
 
     Raises
     ------
     InputError
         For an unknown key, a bad value, or inheritance from nowhere or in a circle.
     """
-    unknown = set(config) - {"defaults", "runs"}
+    unknown = sorted(set(config) - {"defaults", "runs", "default_runs"})
     if unknown:
-        raise InputError(f"{where}: unknown key '{sorted(unknown)[0]}' (expected: defaults, runs)")
+        raise InputError(
+            f"{where}: unknown key '{unknown[0]}' (expected: defaults, runs, default_runs)"
+        )
     for section in ("defaults", "runs"):
         if not isinstance(config.get(section, {}), Mapping):
             raise InputError(f"{where}: '{section}' must be a mapping of names to settings")
@@ -288,7 +291,8 @@ def resolve_runs(config: Mapping[str, Any], where: str = "configuration") -> dic
     for name in runs:
         if not RUN_NAME.fullmatch(str(name)):
             raise InputError(
-                f"{where}: run name '{name}' is a folder name too; use letters, digits, '.', '_', '-'"
+                f"{where}: run name '{name}' is a folder name too: expected letters, digits, "
+                "'.', '_' and '-', the first a letter or digit"
             )
     validated(RunSettings, defaults, f"{where}: defaults")
     return {
@@ -297,6 +301,27 @@ def resolve_runs(config: Mapping[str, Any], where: str = "configuration") -> dic
         )
         for name in runs
     }
+
+
+def resolve_default_runs(
+    config: Mapping[str, Any], runs: Mapping[str, RunSettings], where: str = "configuration"
+) -> list[str]:
+    """Names of the runs that are made when no target is given.
+
+    Raises
+    ------
+    InputError
+        If the key does not list names of runs.
+    """
+    names = config.get("default_runs", [])
+    if not isinstance(names, list):
+        raise InputError(f"{where}: 'default_runs' must be a list of names of runs")
+    for name in names:
+        if name not in runs:
+            raise InputError(
+                f"{where}: default_runs: there is no run '{name}' (runs: {', '.join(runs)})"
+            )
+    return names
 
 
 def _inherited(name: str, defaults: Mapping, runs: Mapping, where: str) -> dict[str, Any]:

@@ -191,8 +191,8 @@ class Features:
     features : float32 (n, d), as the backbone gives them (the consumer normalises)
     labels : int64 (n,), old-class label of labelled samples, -1 elsewhere
     train_mask : bool (n,)
-    metadata : dict; ``checkpoint``, ``checkpoint_sha256``, ``fingerprint``, ``epoch`` of the source,
-        empty for features that come from elsewhere
+    metadata : dict; ``checkpoint``, ``checkpoint_sha256``, ``fingerprint`` and ``epoch`` of the
+        source, empty for features that come from elsewhere
     """
 
     indices: np.ndarray

@@ -9,10 +9,9 @@ from typing import Any
 
 from gcdflow.errors import InputError
 
-COLUMNS = ("epoch", "all", "old", "new", "test all", "test old", "test new") + (
-    "clusters",
-    "core ratio",
-    "labels changed",
+COLUMNS = (
+    *("epoch", "all", "old", "new", "test all", "test old", "test new"),
+    *("clusters", "core ratio", "labels changed"),
 )
 
 

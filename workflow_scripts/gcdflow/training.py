@@ -296,8 +296,8 @@ class Segment:
         bad = {name: value for name, value in values.items() if not math.isfinite(value)}
         if bad:
             raise InputError(
-                f"epoch {epoch}: the loss is not finite ({bad}); the last good state is kept; try a "
-                f"smaller training.lr (now {self.settings.training.lr}) or larger temperatures"
+                f"epoch {epoch}: the loss is not finite ({bad}); the last good state is kept; try "
+                f"a smaller training.lr (now {self.settings.training.lr}) or larger temperatures"
             )
         values["gamma"] = self._gamma(epoch)
         values["learning_rate"] = self.scheduler.get_last_lr()[0]

@@ -1,0 +1,35 @@
+"""Generalized category discovery by pseudo-label guided contrastive learning.
+
+Files of a run ({run}: a key of `runs:` in the configuration, {epoch}: three digits, one of the run's
+checkpoint epochs):
+
+    runs/{run}/split.npz, truth.npz            dataset     what all stages may know; the hidden truth
+    runs/{run}/ckpt_epoch{epoch}.pt            train       one segment of training
+    runs/{run}/features_epoch{epoch}.npz       features    backbone features of every image
+    runs/{run}/pseudo_epoch{epoch}.npz         cluster     pseudo labels; grid_epoch{epoch}.tsv
+    runs/{run}/metrics_epoch{epoch}.json       evaluate    accuracy against the truth
+    runs/{run}/report.md                       report      a table of all epochs
+    runs/{run}/log/                            TensorBoard, all stages
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: "config/config.yaml"
+
+
+include: "rules/common.smk"
+include: "rules/dataset.smk"
+include: "rules/train.smk"
+include: "rules/features.smk"
+include: "rules/cluster.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        expand("runs/{run}/report.md", run=DEFAULT_RUNS),

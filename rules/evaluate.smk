@@ -1,0 +1,35 @@
+"""Needs feature cache, pseudo labels and the truth; makes the metrics of an epoch, which only the
+report reads.
+"""
+
+
+def evaluate_inputs(wildcards):
+    epoch = checked_epoch(wildcards)
+    return {
+        "features": run_file(wildcards, "features_epoch{}.npz", epoch),
+        "pseudo_labels": run_file(wildcards, "pseudo_epoch{}.npz", epoch),
+        "truth": f"runs/{wildcards.run}/truth.npz",
+    }
+
+
+rule evaluate:
+    input:
+        unpack(evaluate_inputs),
+    output:
+        "runs/{run}/metrics_epoch{epoch}.json",
+    params:
+        version=RESULT_VERSIONS["evaluate"],
+    log:
+        "logs/{run}/evaluate_epoch{epoch}.log",
+    conda:
+        "../envs/cluster.yaml"
+    threads: 4
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    message:
+        "{wildcards.run}: evaluate epoch {wildcards.epoch}"
+    shell:
+        "python {SCRIPTS}/evaluate.py --features {input.features:q}"
+        " --pseudo-labels {input.pseudo_labels:q} --truth {input.truth:q} --output {output:q}"
+        " --log-dir runs/{wildcards.run}/log --threads {threads} 2>&1 | tee -i {log:q}"

@@ -1,0 +1,33 @@
+"""Needs split.npz and a checkpoint; makes the feature cache of its epoch."""
+
+
+def features_inputs(wildcards):
+    return {
+        "split": f"runs/{wildcards.run}/split.npz",
+        "checkpoint": run_file(wildcards, "ckpt_epoch{}.pt", checked_epoch(wildcards)),
+    }
+
+
+rule features:
+    input:
+        unpack(features_inputs),
+    output:
+        "runs/{run}/features_epoch{epoch}.npz",
+    params:
+        version=RESULT_VERSIONS["features"],
+    log:
+        "logs/{run}/features_epoch{epoch}.log",
+    benchmark:
+        "logs/{run}/features_epoch{epoch}.benchmark.tsv"
+    conda:
+        "../envs/train.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=120,
+    message:
+        "{wildcards.run}: features at epoch {wildcards.epoch}"
+    shell:
+        "python {SCRIPTS}/features.py --checkpoint {input.checkpoint:q} --split {input.split:q}"
+        " --output {output:q} --threads {threads} 2>&1 | tee -i {log:q}"

@@ -1,0 +1,25 @@
+"""Needs the metrics of all checkpoint epochs of a run; makes its table."""
+
+
+def report_inputs(wildcards):
+    epochs = run_settings(wildcards).schedule.checkpoint_epochs()
+    return [run_file(wildcards, "metrics_epoch{}.json", epoch) for epoch in epochs]
+
+
+rule report:
+    input:
+        report_inputs,
+    output:
+        "runs/{run}/report.md",
+    log:
+        "logs/{run}/report.log",
+    conda:
+        "../envs/cluster.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    message:
+        "{wildcards.run}: report"
+    shell:
+        "python {SCRIPTS}/report.py --run {wildcards.run} --output {output:q} {input:q}"
+        " 2>&1 | tee -i {log:q}"
