@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from gcdflow.config import RunSettings, Settings, find_run, load_runs, validated
+from gcdflow.config import RunSettings, Settings, find_run, load_runs, parse_range, validated
 from gcdflow.errors import InputError
 
 EXIT_BAD_INPUT = 2
@@ -85,25 +85,8 @@ def available_threads() -> int:
 
 
 def integer_range(text: str) -> list[int]:
-    """Parse ``first:last[:step]`` (ends included) or a comma list: ``3:20``, ``40:95:5``, ``5,7``.
-
-    Raises
-    ------
-    argparse.ArgumentTypeError
-        If the text is neither, or the range is empty.
-    """
+    """:func:`~gcdflow.config.parse_range` for a command line."""
     try:
-        if ":" in text:
-            first, last, *step = (int(part) for part in text.split(":"))
-            if len(step) > 1:
-                raise ValueError
-            values = list(range(first, last + 1, *step))
-        else:
-            values = [int(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if not values:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a range 'first:last[:step]' (ends included) nor a comma list"
-        )
-    return values
+        return parse_range(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from gcdflow.errors import InputError
 
@@ -44,7 +44,7 @@ class DatasetSettings(Settings):
 class AffineAugmentation(Settings):
     """Random affine maps for small grey-level images, a whole batch at a time."""
 
-    name: Literal["affine"] = "affine"
+    name: Literal["affine"] = Field("affine", description="this kind of augmentation")
     degrees: float = Field(15.0, ge=0, le=180, description="largest rotation, degrees")
     translate: float = Field(0.1, ge=0, le=1, description="largest shift, share of the side")
     scale: float = Field(0.15, ge=0, lt=1, description="largest change of size, share")
@@ -56,7 +56,7 @@ class AffineAugmentation(Settings):
 class CropAugmentation(Settings):
     """The field's augmentation: resize, random crop (centre crop in evaluation), random flip."""
 
-    name: Literal["crop"] = "crop"
+    name: Literal["crop"] = Field("crop", description="this kind of augmentation")
     resize: int = Field(256, ge=8, description="length of the shorter side after resizing, pixels")
     image_size: int = Field(224, ge=8, description="side of the crop, pixels")
     flip: bool = Field(True, description="mirror every other image")
@@ -65,14 +65,14 @@ class CropAugmentation(Settings):
 class SmallConvNetSettings(Settings):
     """A convolutional net sized for 8 × 8 digits."""
 
-    name: Literal["small_convnet"] = "small_convnet"
+    name: Literal["small_convnet"] = Field("small_convnet", description="this kind of backbone")
     width: int = Field(32, ge=1, description="channels of the first stage; later ones have more")
 
 
 class TorchvisionViTSettings(Settings):
     """A vision transformer of torchvision, by name."""
 
-    name: Literal["torchvision_vit"] = "torchvision_vit"
+    name: Literal["torchvision_vit"] = Field("torchvision_vit", description="this kind of backbone")
     model: str = Field("vit_b_16", description="name in torchvision.models: vit_b_16, vit_l_16 …")
     weights: str | None = Field(
         None, description="local file of weights (state dict); null: random initialisation"
@@ -162,11 +162,51 @@ class ScheduleSettings(Settings):
         return epochs if epochs[-1] == self.total_epochs else [*epochs, self.total_epochs]
 
 
+def parse_range(text: object) -> list[int]:
+    """Parse ``first:last[:step]`` (ends included) or a comma list: ``3:20``, ``40:95:5``, ``5,7``.
+
+    Raises
+    ------
+    ValueError
+        If the text is neither, or the range is empty.
+    """
+    try:
+        if ":" in str(text):
+            first, last, *step = (int(part) for part in str(text).split(":"))
+            if len(step) > 1:
+                raise ValueError
+            values = list(range(first, last + 1, *step))
+        else:
+            values = [int(part) for part in str(text).split(",")]
+    except ValueError:
+        values = []
+    if not values:
+        raise ValueError(
+            f"{text!r} is not a range 'first:last[:step]' (ends included) nor a comma list"
+        )
+    return values
+
+
+def _quoted_range(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError(
+            f"found {value!r}, expected a range in quotes, such as '3:20' (without them YAML reads "
+            "a number)"
+        )
+    parse_range(value)
+    return value
+
+
+Range = Annotated[str, BeforeValidator(_quoted_range)]
+
+
 class ClusteringSettings(Settings):
     """The grid of the SSDDBC search."""
 
-    k: str = Field("3:20", description="numbers of neighbours: first:last[:step] or a comma list")
-    percentile: str = Field("40:95:5", description="density percentiles: the same")
+    k: Range = Field(
+        "3:20", description="numbers of neighbours: 'first:last[:step]', ends included, or 'a,b,…'"
+    )
+    percentile: Range = Field("40:95:5", description="density percentiles: the same")
     normalize: bool = Field(True, description="L2-normalise the features before clustering")
     w_ce: float = Field(1.0, ge=0, description="weight of the cross-entropy in the score")
     w_sil: float = Field(3.0, ge=0, description="weight of the silhouette in the score")

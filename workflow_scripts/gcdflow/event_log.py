@@ -34,7 +34,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from gcdflow.atomic import fsync_directory, atomic_write
+from gcdflow.atomic import atomic_write, fsync_directory
 from gcdflow.errors import InputError
 
 # TensorBoard reads every file whose name contains this, temporary ones and hidden ones too.
