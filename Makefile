@@ -1,0 +1,39 @@
+# make demo: set everything up and run the main job on the digits.  make test: and pass the tests.
+# CORES=4 sets the number of processors.  PYTHON=python3.12 chooses the interpreter.
+
+PYTHON ?= python3
+CORES ?= $(shell nproc)
+ENVIRONMENT := .venv/installed
+ACTIVATE := . .venv/bin/activate &&
+
+.PHONY: demo test lint unit config clean
+.DELETE_ON_ERROR:
+
+demo: $(ENVIRONMENT)
+	$(ACTIVATE) snakemake --cores $(CORES) --rerun-incomplete runs/digits/report.md
+	@cat runs/digits/report.md
+
+test: lint unit
+
+lint: $(ENVIRONMENT)
+	$(ACTIVATE) ruff check . && ruff format --check . && snakefmt --check Snakefile rules
+	$(ACTIVATE) snakemake --lint
+
+unit: $(ENVIRONMENT)
+	$(ACTIVATE) python -m pytest
+
+# Rewrite the documented defaults in config/config.yaml from the settings models.
+config: $(ENVIRONMENT)
+	$(ACTIVATE) python workflow_scripts/gcdflow/config_reference.py
+
+$(ENVIRONMENT): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "Python's venv is missing; install it with: apt-get install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(ACTIVATE) pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv .snakemake runs logs

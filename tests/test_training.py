@@ -1,0 +1,269 @@
+"""Segments, kills and workers do not matter: the checkpoints are equal byte by byte."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gcdflow.atomic import canonical_json
+from gcdflow.checkpoint import Checkpoint
+from gcdflow.config import DatasetSettings, RunSettings, TrainSettings
+from gcdflow.datasets.catalogue import split_catalogue
+from gcdflow.datasets.digits import catalogue
+from gcdflow.errors import InputError
+from gcdflow.event_log import read_scalars
+from gcdflow.formats import PseudoLabels
+from gcdflow.training import PseudoTargets, SegmentFiles, train_segment
+
+SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
+TINY = {
+    "augmentation": {"name": "affine"},
+    "backbone": {"name": "small_convnet", "width": 4},
+    "head": {"hidden_dim": 16, "bottleneck_dim": 8, "out_dim": 24},
+    "schedule": {"warmup_epochs": 3, "refresh_interval": 3, "total_epochs": 9},
+    "training": {"batch_size": 64},
+}
+
+
+def settings(guided: bool = False, **changes: object) -> TrainSettings:
+    return RunSettings.model_validate({**TINY, **changes}).train_settings(guided)
+
+
+@pytest.fixture(scope="module")
+def split_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A split of some 250 digits; the rest is marked as test samples, which training never sees."""
+    directory = tmp_path_factory.mktemp("split")
+    whole = catalogue(DatasetSettings())
+    few = replace(whole, train_mask=whole.train_mask & (np.arange(len(whole.classes)) < 300))
+    split, truth = split_catalogue(few, prop_train_labels=0.5, seed=0)
+    split.save(directory / "split.npz")
+    truth.save(directory / "truth.npz")
+    return directory / "split.npz"
+
+
+def pseudo_labels(split_path: Path, path: Path, n_clusters: int = 7, seed: int = 0) -> Path:
+    """Arbitrary pseudo labels of the training samples."""
+    from gcdflow.formats import Split
+
+    split = Split.load(split_path)
+    rng = np.random.default_rng(seed)
+    n = int(split.train_mask.sum())
+    labels = np.concatenate([np.arange(n_clusters), rng.integers(n_clusters, size=n - n_clusters)])
+    PseudoLabels(
+        indices=rng.permutation(split.indices[split.train_mask]),
+        labels=labels,
+        core_mask=rng.random(n) < 0.7,
+        densities=rng.random(n).astype(np.float32),
+        best_params={"k": 5},
+        metadata={},
+    ).save(path)
+    return path
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def train(split: Path, output: Path, stop: int, **options: object) -> Path:
+    """Train a segment in this process, with one thread."""
+    guided = options.get("pseudo_labels") is not None
+    chosen = options.pop("settings", None) or settings(guided)
+    workers = options.pop("num_workers", 0)
+    files = SegmentFiles(split, output, output.parent / ".rolling" / output.name, **options)
+    train_segment(chosen, files, stop_at_epoch=stop, device="cpu", threads=1, num_workers=workers)
+    return output
+
+
+def test_warm_up_in_one_go_equals_segments_and_workers(split_path: Path, tmp_path: Path):
+    whole = train(split_path, tmp_path / "whole.pt", 3)
+    first = train(split_path, tmp_path / "first.pt", 1)
+    second = train(split_path, tmp_path / "second.pt", 3, resume_from=first)
+    workers = train(split_path, tmp_path / "workers.pt", 3, num_workers=2)
+    assert digest(whole) == digest(second)
+    assert digest(whole) == digest(workers)
+    assert digest(whole) != digest(first)
+
+
+@pytest.mark.parametrize("loss", ["supcon", "prototypical"])
+def test_guided_training_in_one_go_equals_segments(split_path: Path, tmp_path: Path, loss: str):
+    start = train(split_path, tmp_path / "start.pt", 3)
+    pseudo = pseudo_labels(split_path, tmp_path / "pseudo.npz")
+    guided = settings(True, pseudo={"loss": loss})
+    options = {"pseudo_labels": pseudo, "settings": guided}
+    whole = train(split_path, tmp_path / "whole.pt", 6, resume_from=start, **options)
+    middle = train(split_path, tmp_path / "middle.pt", 4, resume_from=start, **options)
+    end = train(split_path, tmp_path / "end.pt", 6, resume_from=middle, num_workers=2, **options)
+    assert digest(whole) == digest(end)
+    has_prototypes = Checkpoint.load(whole).prototypes is not None
+    assert has_prototypes == (loss == "prototypical")
+
+
+def command(split: Path, output: Path, stop: int, log_dir: Path, *more: str) -> list[str]:
+    return [
+        *(sys.executable, str(SCRIPTS / "train.py"), "--split", str(split)),
+        *("--settings", canonical_json(settings("--pseudo-labels" in more).model_dump())),
+        *("--output", str(output), "--stop-at-epoch", str(stop), "--log-dir", str(log_dir)),
+        *("--threads", "1", "--device", "cpu", *more),
+    ]
+
+
+def test_killed_training_resumes_to_the_same_bytes_and_log(split_path: Path, tmp_path: Path):
+    calm, killed = tmp_path / "calm", tmp_path / "killed"
+    for directory in (calm, killed):
+        directory.mkdir()
+    subprocess.run(command(split_path, calm / "c.pt", 8, calm / "log"), check=True)
+
+    arguments = command(split_path, killed / "c.pt", 8, killed / "log")
+    rolling = killed / ".rolling" / "c.pt"
+    for _ in range(2):
+        epoch_before = Checkpoint.load(rolling).epoch if rolling.exists() else 0
+        process = subprocess.Popen(arguments, start_new_session=True)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if rolling.exists() and Checkpoint.load(rolling).epoch > epoch_before:
+                break
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert not (killed / "c.pt").exists()
+    finished = subprocess.run(arguments, check=True, capture_output=True, text=True)
+
+    assert "going on after epoch" in finished.stderr
+    assert digest(calm / "c.pt") == digest(killed / "c.pt")
+    assert not rolling.exists()
+    expected, found = read_scalars(calm / "log"), read_scalars(killed / "log")
+    assert expected.keys() == found.keys()
+    for tag, points in found.items():
+        assert [step for step, _ in points] == list(range(1, 9)), tag
+        if tag != "images_per_second":
+            assert points == expected[tag]
+
+
+def test_rolling_checkpoint_of_other_settings_is_not_used(
+    split_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    rolling = tmp_path / ".rolling" / "c.pt"
+    files = SegmentFiles(split_path, tmp_path / "other.pt", rolling)
+    from gcdflow.training import Segment
+
+    other = settings(training={"batch_size": 64, "lr": 0.05})
+    segment = Segment(other, files, stop_at_epoch=2, device=torch.device("cpu"), num_workers=0)
+    segment.epoch = 1
+    segment._checkpoint({"key": segment._rolling_key()}).save(rolling)
+    resumed = train(split_path, tmp_path / "c.pt", 2)
+    assert "left by a segment with other settings or inputs" in caplog.text
+    assert digest(resumed) == digest(train(split_path, tmp_path / "fresh.pt", 2))
+
+
+def test_weight_of_zero_equals_training_without_pseudo_labels(split_path: Path, tmp_path: Path):
+    start = train(split_path, tmp_path / "start.pt", 3)
+    pseudo = pseudo_labels(split_path, tmp_path / "pseudo.npz")
+    off = settings(True, pseudo={"pseudo_loss_weight": 0.0})
+    on = settings(True)
+    weights = {}
+    for name, chosen in (("off", off), ("on", on)):
+        path = train(
+            *(split_path, tmp_path / f"{name}.pt", 5),
+            **{"resume_from": start, "pseudo_labels": pseudo, "settings": chosen},
+        )
+        weights[name] = Checkpoint.load(path).weights
+    without = train(split_path, tmp_path / "without.pt", 5, resume_from=start)
+    expected = Checkpoint.load(without).weights
+    assert all(torch.equal(expected[k], weights["off"][k]) for k in expected)
+    assert not all(torch.equal(expected[k], weights["on"][k]) for k in expected)
+
+
+@pytest.mark.parametrize("points", ["core", "all"])
+@pytest.mark.parametrize("samples", ["unlabelled", "all"])
+def test_which_samples_the_pseudo_loss_sees(
+    split_path: Path, tmp_path: Path, points: str, samples: str
+):
+    from gcdflow.formats import Split
+
+    path = pseudo_labels(split_path, tmp_path / "pseudo.npz")
+    split, pseudo = Split.load(split_path), PseudoLabels.load(path)
+    chosen = settings(True, pseudo={"points": points, "samples": samples, "weights": "density"})
+    targets = PseudoTargets.select(path, split, chosen)
+    expected = {}
+    for index, label, core in zip(pseudo.indices, pseudo.labels, pseudo.core_mask, strict=True):
+        labelled = split.labelled_mask[split.indices == index][0]
+        if (core or points == "all") and (not labelled or samples == "all"):
+            expected[int(index)] = int(label)
+    found = {
+        int(split.indices[i]): int(label) for i, label in enumerate(targets.labels) if label >= 0
+    }
+    assert found == expected
+    assert (targets.weights[targets.labels >= 0] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"training": {"batch_size": 32}}, "training.batch_size = 64, now it is 32"),
+        ({"seed": 4}, "seed = 0, now it is 4"),
+        ({"head": {**TINY["head"], "out_dim": 8}}, "head.out_dim = 24, now it is 8"),
+    ],
+)
+def test_resuming_with_other_settings_names_the_key(
+    split_path: Path, tmp_path: Path, changes: dict, key: str
+):
+    start = train(split_path, tmp_path / "start.pt", 1)
+    with pytest.raises(InputError, match=key):
+        train(
+            *(split_path, tmp_path / "next.pt", 2),
+            **{"resume_from": start, "settings": settings(**changes)},
+        )
+
+
+def test_pseudo_labels_of_other_samples_are_refused(split_path: Path, tmp_path: Path):
+    start = train(split_path, tmp_path / "start.pt", 3)
+    pseudo = PseudoLabels.load(pseudo_labels(split_path, tmp_path / "pseudo.npz"))
+    fewer = replace(
+        pseudo,
+        **{
+            name: getattr(pseudo, name)[:-5]
+            for name in ("indices", "labels", "core_mask", "densities")
+        },
+    )
+    fewer.save(tmp_path / "fewer.npz")
+    options = {"resume_from": start, "pseudo_labels": tmp_path / "fewer.npz"}
+    with pytest.raises(InputError, match="has 247 samples, split.npz has 252 training"):
+        train(split_path, tmp_path / "next.pt", 5, **options)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_what_there_is(split_path: Path, tmp_path: Path):
+    hot = settings(training={"batch_size": 64, "lr": 1e30})
+    with pytest.raises(InputError, match=r"epoch \d: the loss is not finite .*training\.lr"):
+        train(split_path, tmp_path / "c.pt", 3, settings=hot)
+    assert not (tmp_path / "c.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("stop", "options", "message"),
+    [
+        (10, {}, "--stop-at-epoch 10 is beyond total_epochs = 9"),
+        (2, {"resume_from": "start"}, "is of epoch 3; there is nothing to train up to epoch 2"),
+        (5, {"pseudo_labels": "pseudo"}, "a checkpoint to resume is needed"),
+    ],
+)
+def test_impossible_segments(
+    split_path: Path, tmp_path: Path, stop: int, options: dict, message: str
+):
+    made = {
+        "start": train(split_path, tmp_path / "start.pt", 3),
+        "pseudo": pseudo_labels(split_path, tmp_path / "pseudo.npz"),
+    }
+    with pytest.raises(InputError, match=message):
+        train(
+            *(split_path, tmp_path / "c.pt", stop),
+            **{name: made[value] for name, value in options.items()},
+        )
