@@ -13,7 +13,10 @@ sys.path.insert(0, str(SCRIPTS_DIR))
 from gcdflow.config import RUN_NAME, find_run, resolve_default_runs, resolve_runs
 from gcdflow.errors import InputError
 
-SCRIPTS = shlex.quote(str(SCRIPTS_DIR))
+# Rules call `stage <name> …`: a function of the shell and no param, so that moving the checkout
+# re-runs nothing. The first part is Snakemake's own default, which a prefix replaces.
+stage_function = f'stage() {{ python {shlex.quote(str(SCRIPTS_DIR))}/"$1".py "${{@:2}}"; }}'
+shell.prefix(f"set -euo pipefail; {stage_function}; ".replace("{", "{{").replace("}", "}}"))
 
 # A change of code re-runs nothing by itself. Whoever changes what a stage computes from the same
 # input raises its number here; that stage, and all that follows from it, then runs again.
@@ -60,9 +63,73 @@ def previous_epoch(wildcards):
 
 def run_file(wildcards, name, epoch):
     """Path of a file of a run at an epoch: `run_file(wildcards, "ckpt_epoch{}.pt", 50)`."""
-    return f"runs/{wildcards.run}/" + name.format(f"{epoch:03d}")
+    return f"runs/{wildcards.run}/{name.format(f'{epoch:03d}')}"
 
 
 def as_json(settings):
     """Settings as JSON text with sorted keys: plain, so that only a real change re-runs a rule."""
     return json.dumps(settings.model_dump(), sort_keys=True)
+
+
+def dataset_settings(wildcards):
+    return as_json(run_settings(wildcards).dataset)
+
+
+def train_inputs(wildcards):
+    inputs = {"split": f"runs/{wildcards.run}/split.npz"}
+    previous = previous_epoch(wildcards)
+    if previous is not None:
+        inputs["checkpoint"] = run_file(wildcards, "ckpt_epoch{}.pt", previous)
+        inputs["pseudo_labels"] = run_file(wildcards, "pseudo_epoch{}.npz", previous)
+    return inputs
+
+
+def train_settings(wildcards):
+    guided = previous_epoch(wildcards) is not None
+    return as_json(run_settings(wildcards).train_settings(guided))
+
+
+def resume_flags(wildcards, input):
+    if "checkpoint" not in input.keys():
+        return []
+    return ["--resume-from-ckpt", input.checkpoint, "--pseudo-labels", input.pseudo_labels]
+
+
+def features_inputs(wildcards):
+    return {
+        "split": f"runs/{wildcards.run}/split.npz",
+        "checkpoint": run_file(wildcards, "ckpt_epoch{}.pt", checked_epoch(wildcards)),
+    }
+
+
+def cluster_inputs(wildcards):
+    epoch, previous = checked_epoch(wildcards), previous_epoch(wildcards)
+    inputs = {"features": run_file(wildcards, "features_epoch{}.npz", epoch)}
+    if previous is not None:
+        inputs["previous"] = run_file(wildcards, "pseudo_epoch{}.npz", previous)
+    return inputs
+
+
+def cluster_flags(wildcards):
+    settings = run_settings(wildcards).clustering
+    flags = ["--k", settings.k, "--percentile", settings.percentile]
+    flags += ["--w-ce", str(settings.w_ce), "--w-sil", str(settings.w_sil)]
+    return flags if settings.normalize else [*flags, "--no-normalize"]
+
+
+def previous_flags(wildcards, input):
+    return ["--previous", input.previous] if "previous" in input.keys() else []
+
+
+def evaluate_inputs(wildcards):
+    epoch = checked_epoch(wildcards)
+    return {
+        "features": run_file(wildcards, "features_epoch{}.npz", epoch),
+        "pseudo_labels": run_file(wildcards, "pseudo_epoch{}.npz", epoch),
+        "truth": f"runs/{wildcards.run}/truth.npz",
+    }
+
+
+def report_inputs(wildcards):
+    epochs = run_settings(wildcards).schedule.checkpoint_epochs()
+    return [run_file(wildcards, "metrics_epoch{}.json", epoch) for epoch in epochs]

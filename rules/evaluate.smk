@@ -3,22 +3,11 @@ report reads.
 """
 
 
-def evaluate_inputs(wildcards):
-    epoch = checked_epoch(wildcards)
-    return {
-        "features": run_file(wildcards, "features_epoch{}.npz", epoch),
-        "pseudo_labels": run_file(wildcards, "pseudo_epoch{}.npz", epoch),
-        "truth": f"runs/{wildcards.run}/truth.npz",
-    }
-
-
 rule evaluate:
     input:
         unpack(evaluate_inputs),
     output:
         "runs/{run}/metrics_epoch{epoch}.json",
-    params:
-        version=RESULT_VERSIONS["evaluate"],
     log:
         "logs/{run}/evaluate_epoch{epoch}.log",
     conda:
@@ -27,9 +16,11 @@ rule evaluate:
     resources:
         mem_mb=8000,
         runtime=60,
+    params:
+        version=RESULT_VERSIONS["evaluate"],
     message:
         "{wildcards.run}: evaluate epoch {wildcards.epoch}"
     shell:
-        "python {SCRIPTS}/evaluate.py --features {input.features:q}"
+        "stage evaluate --features {input.features:q}"
         " --pseudo-labels {input.pseudo_labels:q} --truth {input.truth:q} --output {output:q}"
         " --log-dir runs/{wildcards.run}/log --threads {threads} 2>&1 | tee -i {log:q}"

@@ -1,20 +1,11 @@
 """Needs split.npz and a checkpoint; makes the feature cache of its epoch."""
 
 
-def features_inputs(wildcards):
-    return {
-        "split": f"runs/{wildcards.run}/split.npz",
-        "checkpoint": run_file(wildcards, "ckpt_epoch{}.pt", checked_epoch(wildcards)),
-    }
-
-
 rule features:
     input:
         unpack(features_inputs),
     output:
         "runs/{run}/features_epoch{epoch}.npz",
-    params:
-        version=RESULT_VERSIONS["features"],
     log:
         "logs/{run}/features_epoch{epoch}.log",
     benchmark:
@@ -26,8 +17,10 @@ rule features:
         gpu=1,
         mem_mb=16000,
         runtime=120,
+    params:
+        version=RESULT_VERSIONS["features"],
     message:
         "{wildcards.run}: features at epoch {wildcards.epoch}"
     shell:
-        "python {SCRIPTS}/features.py --checkpoint {input.checkpoint:q} --split {input.split:q}"
+        "stage features --checkpoint {input.checkpoint:q} --split {input.split:q}"
         " --output {output:q} --threads {threads} 2>&1 | tee -i {log:q}"

@@ -1,11 +1,6 @@
 """Needs the metrics of all checkpoint epochs of a run; makes its table."""
 
 
-def report_inputs(wildcards):
-    epochs = run_settings(wildcards).schedule.checkpoint_epochs()
-    return [run_file(wildcards, "metrics_epoch{}.json", epoch) for epoch in epochs]
-
-
 rule report:
     input:
         report_inputs,
@@ -21,5 +16,4 @@ rule report:
     message:
         "{wildcards.run}: report"
     shell:
-        "python {SCRIPTS}/report.py --run {wildcards.run} --output {output:q} {input:q}"
-        " 2>&1 | tee -i {log:q}"
+        "stage report --run {wildcards.run} --output {output:q} {input:q}" " 2>&1 | tee -i {log:q}"

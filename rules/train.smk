@@ -6,35 +6,11 @@ outputs of a failed rule are deleted) and is refused if settings or inputs have 
 """
 
 
-def train_inputs(wildcards):
-    inputs = {"split": f"runs/{wildcards.run}/split.npz"}
-    previous = previous_epoch(wildcards)
-    if previous is not None:
-        inputs["checkpoint"] = run_file(wildcards, "ckpt_epoch{}.pt", previous)
-        inputs["pseudo_labels"] = run_file(wildcards, "pseudo_epoch{}.npz", previous)
-    return inputs
-
-
-def train_settings(wildcards):
-    guided = previous_epoch(wildcards) is not None
-    return as_json(run_settings(wildcards).train_settings(guided))
-
-
-def resume_flags(wildcards, input):
-    if "checkpoint" not in input.keys():
-        return []
-    return ["--resume-from-ckpt", input.checkpoint, "--pseudo-labels", input.pseudo_labels]
-
-
 rule train:
     input:
         unpack(train_inputs),
     output:
         "runs/{run}/ckpt_epoch{epoch}.pt",
-    params:
-        settings=train_settings,
-        resume=resume_flags,
-        version=RESULT_VERSIONS["train"],
     log:
         "logs/{run}/train_epoch{epoch}.log",
     benchmark:
@@ -46,9 +22,13 @@ rule train:
         gpu=1,
         mem_mb=16000,
         runtime=720,
+    params:
+        settings=train_settings,
+        resume=resume_flags,
+        version=RESULT_VERSIONS["train"],
     message:
         "{wildcards.run}: train to epoch {wildcards.epoch}"
     shell:
-        "python {SCRIPTS}/train.py --settings {params.settings:q} --split {input.split:q}"
+        "stage train --settings {params.settings:q} --split {input.split:q}"
         " {params.resume:q} --stop-at-epoch $((10#{wildcards.epoch})) --output {output:q}"
         " --log-dir runs/{wildcards.run}/log --threads {threads} 2>&1 | tee -i {log:q}"
