@@ -16,6 +16,8 @@ from typing import IO
 
 import numpy as np
 
+from gcdflow.errors import InputError
+
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
@@ -23,13 +25,24 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
 
     The temporary file has a fixed name (``.<name>.tmp`` in the same directory), so a killed writer
     leaves at most one, which the next attempt overwrites.
+
+    Raises
+    ------
+    InputError
+        If the path is a directory, or no file can be opened there.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir():
+        raise InputError(f"{path}: cannot be written (is a directory)")
     temporary = path.with_name(f".{path.name}.tmp")
     encoding = None if "b" in mode else "utf-8"
     try:
-        with open(temporary, mode, encoding=encoding) as file:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = open(temporary, mode, encoding=encoding)  # noqa: SIM115
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    try:
+        with opened as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -50,12 +63,13 @@ def fsync_directory(directory: Path) -> None:
 
 
 def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write plain arrays atomically; equal arrays give equal bytes."""
-    for name, array in arrays.items():
-        if np.asarray(array).dtype.hasobject:
+    """Write plain arrays atomically; equal arrays give equal bytes, whatever their memory order."""
+    plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    for name, array in plain.items():
+        if array.dtype.hasobject:
             raise TypeError(f"array {name!r} holds Python objects, which would need unpickling")
     with atomic_write(path) as file:
-        np.savez(file, **arrays)
+        np.savez(file, **plain)
 
 
 def write_json(path: str | os.PathLike, value: object) -> None:
@@ -71,9 +85,18 @@ def canonical_json(value: object) -> str:
 
 
 def sha256_file(path: str | os.PathLike) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def sha256_text(text: str) -> str:

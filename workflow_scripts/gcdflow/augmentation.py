@@ -111,27 +111,37 @@ class Crop:
     def view(self, images: Sequence[Tensor], u: np.ndarray) -> Tensor:
         """Random crops; see :class:`Augmentation`."""
         return torch.stack(
-            [self._crop(image, *draws) for image, draws in zip(images, u, strict=True)]
+            [self._random_crop(image, *draws) for image, draws in zip(images, u, strict=True)]
         )
 
     def evaluation_view(self, images: Sequence[Tensor]) -> Tensor:
         """Centre crops."""
-        return torch.stack([self._crop(image, 0.5, 0.5, 1.0) for image in images])
+        return torch.stack([self._centre_crop(image) for image in images])
 
-    def _crop(self, image: Tensor, top: float, left: float, flip: float) -> Tensor:
-        from torchvision.transforms import InterpolationMode
-        from torchvision.transforms.v2 import functional as TF
-
+    def _random_crop(self, image: Tensor, top: float, left: float, flip: float) -> Tensor:
         s = self._settings
-        image = TF.resize(
-            image, [max(s.resize, s.image_size)], InterpolationMode.BICUBIC, antialias=True
-        )
+        image = self._resized(image)
         height, width = image.shape[-2:]
-        y = min(int(top * (height - s.image_size + 1)), height - s.image_size)
-        x = min(int(left * (width - s.image_size + 1)), width - s.image_size)
+        y = int(top * (height - s.image_size + 1))
+        x = int(left * (width - s.image_size + 1))
         image = image[:, y : y + s.image_size, x : x + s.image_size]
         if s.flip and flip < 0.5:
             image = image.flip(-1)
+        return self._normalised(image)
+
+    def _centre_crop(self, image: Tensor) -> Tensor:
+        from torchvision.transforms.v2 import functional as TF
+
+        return self._normalised(TF.center_crop(self._resized(image), [self._settings.image_size]))
+
+    def _resized(self, image: Tensor) -> Tensor:
+        from torchvision.transforms import InterpolationMode
+        from torchvision.transforms.v2 import functional as TF
+
+        side = max(self._settings.resize, self._settings.image_size)
+        return TF.resize(image, [side], InterpolationMode.BICUBIC, antialias=True)
+
+    def _normalised(self, image: Tensor) -> Tensor:
         return (image.float() / 255.0 - self._mean) / self._std
 
 

@@ -19,7 +19,7 @@ from gcdflow.atomic import atomic_write, canonical_json, sha256_file, sha256_tex
 from gcdflow.augmentation import build_augmentation
 from gcdflow.config import TrainSettings, validated
 from gcdflow.errors import InputError
-from gcdflow.models.backbones import build_backbone
+from gcdflow.models.backbones import build_backbone, existing_weights
 from gcdflow.models.head import DINOHead
 
 FORMAT = 1
@@ -99,11 +99,12 @@ class Checkpoint:
                 f"{path}: not a checkpoint that can be read safely ({type(error).__name__}); "
                 "delete it to train it anew"
             ) from None
-        expected = {"format", "fingerprint", *cls.__dataclass_fields__}
-        if not isinstance(values, dict) or values.keys() != expected:
+        if not isinstance(values, dict) or "format" not in values:
             raise InputError(f"{path}: not a checkpoint of this project")
         if values.pop("format") != FORMAT:
             raise InputError(f"{path}: written by another version of this project; train it anew")
+        if values.keys() != {"fingerprint", *cls.__dataclass_fields__}:
+            raise InputError(f"{path}: not a checkpoint of this project")
         stored = values.pop("fingerprint")
         values["settings"] = validated(TrainSettings, json.loads(values["settings"]), str(path))
         checkpoint = cls(**values)
@@ -160,9 +161,9 @@ def frozen_in_file(model: Model, settings: TrainSettings) -> set[str]:
 
 
 def frozen_sha256(settings: TrainSettings) -> str | None:
-    """SHA-256 of the backbone's weight file, if it has one."""
+    """SHA-256 of the backbone's weight file, if it has one; InputError if it is not there."""
     weights = getattr(settings.backbone, "weights", None)
-    return None if weights is None else sha256_file(weights)
+    return None if weights is None else sha256_file(existing_weights(weights))
 
 
 def stored_weights(model: Model, settings: TrainSettings) -> dict[str, Tensor]:

@@ -120,6 +120,7 @@ def cluster_features(
         change = label_change_rate(search.labels_, previous.labels[order])
     best = search.best_index_
     metadata = {
+        **features.metadata,
         "score": float(search.best_score_),
         "cross_entropy": float(search.results_["cross_entropy"][best]),
         "silhouette": float(search.results_["silhouette"][best]),
@@ -131,7 +132,6 @@ def cluster_features(
         "w_ce": grid.w_ce,
         "w_sil": grid.w_sil,
         "version": __version__,
-        **features.metadata,
     }
     pseudo = PseudoLabels(
         indices=indices,

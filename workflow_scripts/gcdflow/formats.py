@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,23 @@ from gcdflow.errors import InputError
 
 UNLABELLED = -1
 
+# What NumPy and zipfile raise for archives that are cut off, altered or not what they claim to be.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    MemoryError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
-def read_npz(path: str | Path, required: dict[str, str], optional: dict[str, str] | None = None):
+
+def read_npz(
+    path: str | Path, required: dict[str, str], optional: dict[str, str] | None = None
+) -> dict[str, np.ndarray]:
     """Read named arrays from an ``.npz`` file and check their kind and number of dimensions.
 
     Parameters
@@ -41,9 +57,10 @@ def read_npz(path: str | Path, required: dict[str, str], optional: dict[str, str
     specifications = {**required, **(optional or {})}
     arrays: dict[str, np.ndarray] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path}: expected an .npz archive, found a single .npy array")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(f"{path}: expected an .npz archive, found a single .npy array")
+        with archive:
             for name in required:
                 if name not in archive.files:
                     raise InputError(
@@ -56,7 +73,7 @@ def read_npz(path: str | Path, required: dict[str, str], optional: dict[str, str
         raise InputError(f"{path}: no such file") from None
     except InputError:
         raise
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path}: not a readable .npz file of plain arrays ({error})") from None
     return arrays
 

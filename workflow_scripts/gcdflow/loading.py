@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,9 +13,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from gcdflow.augmentation import Augmentation
 from gcdflow.datasets.images import Images
+from gcdflow.errors import InputError
 from gcdflow.formats import Split, align
 from gcdflow.randomness import uniforms
 from gcdflow.sampling import BatchPlan, plan_epoch
+
+T = TypeVar("T")
 
 N_VIEWS = 2
 _AUGMENTATION_STREAM = 2  # apart from the sampling streams 0 and 1
@@ -43,10 +47,13 @@ class _TrainingBatches(Dataset):
         self._augmentation = augmentation
         self._seed = seed
 
-    def __getitem__(self, item: tuple[int, BatchPlan]) -> Batch:
+    def __getitem__(self, item: tuple[int, BatchPlan]) -> Batch | InputError:
         epoch, plan = item
         positions = align("split", self._split.indices, plan.ids)
-        images = self._images.read(positions)
+        try:
+            images = self._images.read(positions)
+        except InputError as error:
+            return error
         views = [
             self._augmentation.view(
                 images,
@@ -97,10 +104,18 @@ def training_batches(
         num_workers=num_workers,
         generator=torch.Generator().manual_seed(0),  # else it would draw from the global one
     )
-    batches = iter(loader)
+    batches = _raising(loader)
     for epoch in epochs:
         n_batches = len(plans(epoch))
         yield epoch, (next(batches) for _ in range(n_batches))
+
+
+def _raising(items: Iterable[T | InputError]) -> Iterator[T]:
+    """Raise the errors among the items; a worker that raised them would add its traceback."""
+    for item in items:
+        if isinstance(item, InputError):
+            raise item
+        yield item
 
 
 class _Items:
@@ -123,8 +138,12 @@ class _EvaluationBatches(Dataset):
         self._images = images
         self._augmentation = augmentation
 
-    def __getitem__(self, positions: np.ndarray) -> Tensor:
-        return self._augmentation.evaluation_view(self._images.read(positions))
+    def __getitem__(self, positions: np.ndarray) -> Tensor | InputError:
+        try:
+            images = self._images.read(positions)
+        except InputError as error:
+            return error
+        return self._augmentation.evaluation_view(images)
 
 
 def evaluation_batches(
@@ -137,7 +156,7 @@ def evaluation_batches(
 ) -> Iterator[Tensor]:
     """Images of the given positions in order, float32 (≤ batch_size, C, H, W) at a time."""
     chunks = [positions[i : i + batch_size] for i in range(0, len(positions), batch_size)]
-    return iter(
+    return _raising(
         DataLoader(
             _EvaluationBatches(images, augmentation),
             batch_size=None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gcdflow.errors import InputError
 from gcdflow.randomness import permutation
 
 _LABELLED_STREAM, _UNLABELLED_STREAM = 0, 1
@@ -39,10 +40,15 @@ def plan_epoch(
     Returns
     -------
     list of BatchPlan, each with exactly ``batch_size`` samples
+
+    Raises
+    ------
+    InputError
+        If there are no samples.
     """
     n_samples = len(labelled) + len(unlabelled)
     if n_samples == 0:
-        raise ValueError("no samples to train on")
+        raise InputError("the split has no training samples")
     n_batches = max(1, round(n_samples / batch_size))
     n_labelled = batch_size // 2
     if len(labelled) == 0 or len(unlabelled) == 0:

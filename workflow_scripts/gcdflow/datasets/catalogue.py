@@ -45,7 +45,7 @@ def draw_labelled(candidates: np.ndarray, proportion: float, seed: int) -> np.nd
     candidates : ndarray of int, positions of the training samples of old classes, ascending
     """
     size = int(proportion * len(candidates))
-    return np.random.RandomState(seed).choice(candidates, replace=False, size=size)  # noqa: NPY002
+    return np.random.RandomState(seed).choice(candidates, replace=False, size=size)
 
 
 def split_catalogue(
@@ -74,8 +74,14 @@ def split_catalogue(
     old_mask = truth_labels < len(old)
 
     candidates = np.flatnonzero(old_mask & catalogue.train_mask)
+    labelled = draw_labelled(candidates, prop_train_labels, seed)
+    if len(labelled) == 0:
+        raise InputError(
+            f"dataset.prop_train_labels: {prop_train_labels} of the {len(candidates)} training "
+            "samples of old classes leaves none to label"
+        )
     labelled_mask = np.zeros(len(truth_labels), dtype=bool)
-    labelled_mask[draw_labelled(candidates, prop_train_labels, seed)] = True
+    labelled_mask[labelled] = True
     indices = np.arange(len(truth_labels), dtype=np.int64)
     names = np.array([catalogue.class_names[c] for c in order], dtype=np.str_)
     split = Split(

@@ -46,10 +46,17 @@ def catalogue(settings: DatasetSettings) -> Catalogue:
             raise InputError(f"{folder / name}.txt: lists other image ids than images.txt")
     ids = sorted(image_path)
     class_ids = sorted(class_names)
-    unknown = sorted({int(image_class[i]) for i in ids} - set(class_ids))
+    rank = {str(class_id): position for position, class_id in enumerate(class_ids)}
+    unknown = sorted(set(image_class.values()) - rank.keys())
     if unknown:
         raise InputError(
             f"{folder / 'image_class_labels.txt'}: class ids {unknown[:5]} are not in classes.txt"
+        )
+    strange = sorted(set(is_train.values()) - {"0", "1"})
+    if strange:
+        raise InputError(
+            f"{folder / 'train_test_split.txt'}: expected 1 (training) or 0 (test), found "
+            f"'{strange[0]}'"
         )
     absent = [image_path[i] for i in ids if not (folder / "images" / image_path[i]).is_file()]
     if absent:
@@ -61,7 +68,7 @@ def catalogue(settings: DatasetSettings) -> Catalogue:
     if old_classes is None:
         old_classes = json.loads(_SSB_SPLITS.read_text())["cub"]["known_classes"]
     return Catalogue(
-        classes=np.array([class_ids.index(int(image_class[i])) for i in ids], dtype=np.int64),
+        classes=np.array([rank[image_class[i]] for i in ids], dtype=np.int64),
         train_mask=np.array([is_train[i] == "1" for i in ids]),
         class_names=[class_names[c] for c in class_ids],
         old_classes=old_classes,
@@ -83,10 +90,14 @@ def _read_table(path: Path) -> dict[int, str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    table = {}
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: cannot be read (not UTF-8 text)") from None
+    table: dict[int, str] = {}
     for number, line in enumerate(lines, start=1):
         identifier, _, value = line.partition(" ")
-        if not identifier.isdigit() or not value:
+        if not identifier.isdecimal() or not value.strip():
             raise InputError(f"{path}, line {number}: expected '<id> <value>', found '{line}'")
+        if int(identifier) in table:
+            raise InputError(f"{path}, line {number}: id {identifier} is listed a second time")
         table[int(identifier)] = value.strip()
     return table

@@ -94,7 +94,12 @@ def _build_torchvision_vit(settings: TorchvisionViTSettings, image_size: int | N
             f"backbone.model is '{settings.model}', expected one of {', '.join(names)}"
         )
     options = {} if image_size is None else {"image_size": image_size}
-    vit = models.get_model(settings.model, weights=None, **options)
+    try:
+        vit = models.get_model(settings.model, weights=None, **options)
+    except AssertionError as error:
+        raise InputError(
+            f"augmentation.image_size is {image_size}, which {settings.model} cannot take ({error})"
+        ) from None
     if settings.weights is not None:
         load_weights(vit, settings.weights, ignore=("heads.",))
     return TorchvisionViT(vit, settings.grad_from_block)
@@ -114,6 +119,19 @@ def build_backbone(settings: Settings, image_size: int | None = None) -> nn.Modu
     return BUILDERS[settings.name](settings, image_size)
 
 
+def existing_weights(path: str | Path) -> Path:
+    """The path of a weight file.
+
+    Raises
+    ------
+    InputError
+        If there is no such file.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"backbone.weights: no file at {path}; put the weights there")
+    return Path(path)
+
+
 def load_weights(model: nn.Module, path: str | Path, ignore: tuple[str, ...] = ()) -> None:
     """Load a state dict from a local file; every parameter must be there.
 
@@ -127,9 +145,7 @@ def load_weights(model: nn.Module, path: str | Path, ignore: tuple[str, ...] = (
     InputError
         If the file is missing or not a plain state dict, or keys or shapes do not match.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"backbone.weights: no file at {path}; put the weights there")
+    path = existing_weights(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -145,8 +161,16 @@ def load_weights(model: nn.Module, path: str | Path, ignore: tuple[str, ...] = (
     wrong = sorted(k for k in shared if own[k].shape != state[k].shape and not k.startswith(ignore))
     if missing or unexpected or wrong:
         raise InputError(
-            f"{path}: does not fit the backbone (missing keys: {missing}; unexpected keys: "
-            f"{unexpected}; other shapes: {wrong})"
+            f"{path}: does not fit the backbone (missing keys: {_listed(missing)}; unexpected "
+            f"keys: {_listed(unexpected)}; other shapes: {_listed(wrong)})"
         )
     kept = {k: v for k, v in state.items() if k in own and not k.startswith(ignore)}
     model.load_state_dict(kept, strict=False)
+
+
+def _listed(keys: list[str], most: int = 3) -> str:
+    """The first few of the keys, and how many more there are."""
+    if not keys:
+        return "none"
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + more
