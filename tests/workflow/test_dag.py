@@ -1,0 +1,151 @@
+"""Reuse follows from the file DAG: what Snakemake plans after files or settings have changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import pytest
+from snakemake_runs import make, planned, snakemake
+
+RUN = "runs/digits-smoke"
+
+
+def overriding(section: str, **values: object) -> tuple[str, ...]:
+    """`--config` arguments that change one section of the digits-smoke run."""
+    return (f"runs={json.dumps({'digits-smoke': {section: values}})}",)
+
+
+def test_a_finished_run_is_finished(finished_run: Path):
+    assert planned(finished_run, f"{RUN}/report.md") == {}
+
+
+def test_a_run_from_nothing(tmp_path: Path):
+    assert planned(tmp_path, f"{RUN}/report.md") == {
+        **{"dataset": 1, "train": 3, "features": 3, "cluster": 3, "evaluate": 3, "report": 1}
+    }
+    assert planned(tmp_path, f"{RUN}/pseudo_epoch002.npz") == {
+        **{"dataset": 1, "train": 1, "features": 1, "cluster": 1}
+    }
+
+
+def test_missing_pseudo_labels_are_clustered_anew_and_nothing_is_trained(finished_copy: Path):
+    pseudo = finished_copy / RUN / "pseudo_epoch003.npz"
+    before = hashlib.sha256(pseudo.read_bytes()).hexdigest()
+    pseudo.unlink()
+    assert planned(finished_copy, f"{RUN}/pseudo_epoch003.npz") == {"cluster": 1}
+    make(finished_copy, f"{RUN}/pseudo_epoch003.npz")
+    assert hashlib.sha256(pseudo.read_bytes()).hexdigest() == before
+    # Equal bytes: what was made from them before stays good.
+    assert "train" not in planned(finished_copy, f"{RUN}/ckpt_epoch004.pt")
+
+
+def test_missing_features_come_from_the_checkpoint_of_their_epoch(finished_copy: Path):
+    for name in ("pseudo_epoch003.npz", "features_epoch003.npz"):
+        (finished_copy / RUN / name).unlink()
+    plan = planned(finished_copy, f"{RUN}/pseudo_epoch003.npz")
+    assert plan == {"features": 1, "cluster": 1}
+
+
+def test_missing_features_alone_re_run_nothing(finished_copy: Path):
+    for path in (finished_copy / RUN).glob("features_epoch*.npz"):
+        path.unlink()
+    assert planned(finished_copy, f"{RUN}/ckpt_epoch004.pt") == {}
+
+
+def test_a_later_checkpoint_reuses_existing_segments(finished_copy: Path):
+    for path in (finished_copy / RUN).glob("*_epoch004*"):
+        path.unlink()
+    assert planned(finished_copy, f"{RUN}/ckpt_epoch004.pt") == {"train": 1}
+    assert planned(finished_copy, f"{RUN}/pseudo_epoch004.npz") == {
+        **{"train": 1, "features": 1, "cluster": 1}
+    }
+
+
+def test_another_grid_re_runs_nothing_before_the_first_clustering(finished_run: Path):
+    plan = planned(
+        finished_run, f"{RUN}/ckpt_epoch004.pt", config=overriding("clustering", k="5,7")
+    )
+    assert plan == {"cluster": 2, "train": 2, "features": 1}
+    assert planned(
+        finished_run, f"{RUN}/pseudo_epoch002.npz", config=overriding("clustering", k="5,7")
+    ) == {"cluster": 1}
+
+
+def test_other_pseudo_settings_do_not_touch_the_warm_up(finished_run: Path):
+    config = overriding("pseudo", loss="prototypical")
+    assert planned(finished_run, f"{RUN}/pseudo_epoch002.npz", config=config) == {}
+    assert planned(finished_run, f"{RUN}/ckpt_epoch003.pt", config=config) == {"train": 1}
+
+
+def test_more_total_epochs_train_everything_anew(finished_run: Path):
+    """The cosine schedule and gamma end at total_epochs: every epoch's learning rate changes."""
+    config = overriding("schedule", total_epochs=6)
+    plan = planned(finished_run, f"{RUN}/ckpt_epoch006.pt", config=config)
+    assert plan == {"train": 5, "features": 4, "cluster": 4}
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "plan"),
+    [
+        ("training", {"lr": 0.05}, {"train": 1, "features": 1, "cluster": 1}),
+        ("dataset", {"seed": 1}, {"dataset": 1, "train": 1, "features": 1, "cluster": 1}),
+        ("schedule", {"refresh_interval": 2}, {}),
+    ],
+)
+def test_a_setting_re_runs_the_rules_it_touches(
+    finished_run: Path, section: str, values: dict, plan: dict
+):
+    config = overriding(section, **values)
+    assert planned(finished_run, f"{RUN}/pseudo_epoch002.npz", config=config) == plan
+
+
+def test_only_evaluation_takes_the_truth(tmp_path: Path):
+    result = snakemake(tmp_path, "--dry-run", "--printshellcmds", "--", f"{RUN}/report.md")
+    commands = re.findall(
+        r"^Shell command: stage (\w+) (.*)$", result.stdout + result.stderr, re.MULTILINE
+    )
+    assert len(commands) == 14
+    assert {stage for stage, flags in commands if "truth" in flags} == {"dataset", "evaluate"}
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (
+            f"{RUN}/pseudo_epoch007.npz",
+            "run 'digits-smoke' has no checkpoint at epoch 007; its checkpoint epochs are "
+            "002, 003, 004",
+        ),
+        (f"{RUN}/ckpt_epoch001.pt", "its checkpoint epochs are 002, 003, 004"),
+        ("runs/nobody/report.md", "there is no run 'nobody' in the configuration (runs: digits"),
+    ],
+)
+def test_impossible_targets(tmp_path: Path, target: str, message: str):
+    result = snakemake(tmp_path, "--dry-run", "--", target)
+    assert result.returncode != 0
+    assert message in result.stdout + result.stderr
+
+
+def test_a_bad_configuration_names_the_key(tmp_path: Path):
+    result = snakemake(
+        *(tmp_path, "--dry-run", "--config", *overriding("training", learning_rate=0.1)),
+        *("--", f"{RUN}/report.md"),
+    )
+    assert result.returncode != 0
+    expected = "runs.digits-smoke: unknown key 'training.learning_rate'"
+    assert expected in result.stdout + result.stderr
+
+
+def test_cub_plans_without_images_and_says_where_they_belong(tmp_path: Path):
+    assert planned(tmp_path, "runs/cub/pseudo_epoch050.npz") == {
+        **{"dataset": 1, "train": 1, "features": 1, "cluster": 1}
+    }
+    result = snakemake(tmp_path, "--cores", "2", "--", "runs/cub/pseudo_epoch050.npz")
+    assert result.returncode != 0
+    sentence = "no CUB images at data/CUB_200_2011 (expected data/CUB_200_2011/images.txt)"
+    assert sentence in result.stdout + result.stderr
+    assert sentence in (tmp_path / "logs/cub/dataset.log").read_text()
+    assert not (tmp_path / "runs/cub/split.npz").exists()
