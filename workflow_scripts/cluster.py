@@ -13,7 +13,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import available_threads, integer_range, run_stage, stage_parser
+from gcdflow.cli import available_threads, integer_range, run_stage, stage_parser, whole_number
 from gcdflow.config import ClusteringSettings
 
 DEFAULTS = ClusteringSettings()
@@ -78,7 +78,9 @@ if __name__ == "__main__":
         default=DEFAULTS.percentile,
         help="density percentiles: the same",
     )
-    parser.add_argument("--threads", type=int, help="CPU threads (default: all available)")
+    parser.add_argument(
+        "--threads", type=whole_number(1), help="CPU threads (default: all available)"
+    )
     parser.add_argument("--no-normalize", action="store_true", help="take the features as they are")
     parser.add_argument(
         "--w-ce", type=float, default=DEFAULTS.w_ce, help="weight of cross-entropy in the score"

@@ -13,7 +13,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import available_threads, run_stage, stage_parser
+from gcdflow.cli import available_threads, run_stage, stage_parser, whole_number
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -54,6 +54,8 @@ if __name__ == "__main__":
     parser.add_argument("--pseudo-labels", type=Path, required=True, help="pseudo labels of it")
     parser.add_argument("--truth", type=Path, required=True, help="truth.npz of the run")
     parser.add_argument("--output", type=Path, required=True, help="metrics to write (.json)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: all available)")
+    parser.add_argument(
+        "--threads", type=whole_number(1), help="CPU threads (default: all available)"
+    )
     parser.add_argument("--log-dir", type=Path, help="directory of TensorBoard event files")
     run_stage(main, parser)

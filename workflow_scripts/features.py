@@ -10,7 +10,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import run_stage, stage_parser
+from gcdflow.cli import run_stage, stage_parser, whole_number
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -39,12 +39,14 @@ if __name__ == "__main__":
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint to use")
     parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
     parser.add_argument("--output", type=Path, required=True, help="feature cache to write")
-    parser.add_argument("--batch-size", type=int, default=256, help="images at a time")
+    parser.add_argument("--batch-size", type=whole_number(1), default=256, help="images at a time")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<number>")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument(
+        "--threads", type=whole_number(1), help="CPU threads (default: PyTorch's choice)"
+    )
     parser.add_argument(
         "--num-workers",
-        type=int,
+        type=whole_number(0),
         help="image-loading processes (default: none for images in memory, else --threads)",
     )
     run_stage(main, parser)

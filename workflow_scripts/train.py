@@ -16,7 +16,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import add_settings_arguments, read_settings, run_stage, stage_parser
+from gcdflow.cli import add_settings_arguments, read_settings, run_stage, stage_parser, whole_number
 from gcdflow.config import TrainSettings
 
 
@@ -60,7 +60,10 @@ if __name__ == "__main__":
     parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
     parser.add_argument("--output", type=Path, required=True, help="checkpoint to write")
     parser.add_argument(
-        "--stop-at-epoch", type=int, required=True, help="write the checkpoint after this epoch"
+        "--stop-at-epoch",
+        type=whole_number(1),
+        required=True,
+        help="write the checkpoint after this epoch",
     )
     parser.add_argument("--resume-from-ckpt", type=Path, help="checkpoint to go on from")
     parser.add_argument("--pseudo-labels", type=Path, help="pseudo labels that guide the segment")
@@ -69,10 +72,12 @@ if __name__ == "__main__":
         "--rolling", type=Path, help="rolling checkpoint (default: .rolling/ beside the output)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<number>")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument(
+        "--threads", type=whole_number(1), help="CPU threads (default: PyTorch's choice)"
+    )
     parser.add_argument(
         "--num-workers",
-        type=int,
+        type=whole_number(0),
         help="image-loading processes (default: none for images in memory, else --threads)",
     )
     run_stage(main, parser)

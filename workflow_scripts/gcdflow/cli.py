@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,9 @@ def stage_parser(description: str) -> argparse.ArgumentParser:
     """A parser whose help shows defaults and keeps the description's line breaks."""
 
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-        pass
+        def _get_help_string(self, action: argparse.Action) -> str | None:
+            # Where the default is None, the help says in words what that means.
+            return action.help if action.default is None else super()._get_help_string(action)
 
     return argparse.ArgumentParser(
         description=description, formatter_class=Formatter, allow_abbrev=False
@@ -82,6 +85,17 @@ def read_settings(
 def available_threads() -> int:
     """Processors that this process may use (obeys affinity masks and cgroup cpusets)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def whole_number(lowest: int) -> Callable[[str], int]:
+    """Parser of a whole number from ``lowest``, for a command line."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d+", text) or int(text) < lowest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {lowest}")
+        return int(text)
+
+    return parse
 
 
 def integer_range(text: str) -> list[int]:

@@ -7,6 +7,7 @@ defaults here; a test compares them) and ``runs:``, each of which inherits from 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,11 +15,13 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from gcdflow.errors import InputError
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 MAX_EPOCHS = 999  # {epoch} has three digits
+MAX_SEED = 2**32 - 1  # NumPy's legacy generator, which draws the labelled images, takes no more
 
 
 class Settings(BaseModel):
@@ -38,7 +41,9 @@ class DatasetSettings(Settings):
     prop_train_labels: float = Field(
         0.5, gt=0, le=1, description="share of the old classes' training images that is labelled"
     )
-    seed: int = Field(0, ge=0, description="seed of the draw of labelled images (the field: 0)")
+    seed: int = Field(
+        0, ge=0, le=MAX_SEED, description="seed of the draw of labelled images (the field: 0)"
+    )
 
 
 class AffineAugmentation(Settings):
@@ -175,6 +180,8 @@ def parse_range(text: object) -> list[int]:
             first, last, *step = (int(part) for part in str(text).split(":"))
             if len(step) > 1:
                 raise ValueError
+            if step and step[0] < 1:  # the end of a falling range would not be included
+                raise ValueError
             values = list(range(first, last + 1, *step))
         else:
             values = [int(part) for part in str(text).split(",")]
@@ -187,26 +194,33 @@ def parse_range(text: object) -> list[int]:
     return values
 
 
-def _quoted_range(value: object) -> object:
-    if not isinstance(value, str):
-        raise ValueError(
-            f"found {value!r}, expected a range in quotes, such as '3:20' (without them YAML reads "
-            "a number)"
-        )
-    parse_range(value)
-    return value
+def _range_within(lowest: int, highest: int | None) -> BeforeValidator:
+    """Accept the text of a range of which all values lie within bounds."""
 
+    def check(value: object) -> object:
+        if not isinstance(value, str):
+            raise ValueError(
+                f"found {value!r}, expected a range in quotes, such as '3:20' (without them YAML "
+                "reads a number)"
+            )
+        for number in parse_range(value):
+            if number < lowest or (highest is not None and number > highest):
+                bounds = f"{lowest} or more" if highest is None else f"{lowest} to {highest}"
+                raise ValueError(f"{value!r} holds {number}, expected {bounds}")
+        return value
 
-Range = Annotated[str, BeforeValidator(_quoted_range)]
+    return BeforeValidator(check)
 
 
 class ClusteringSettings(Settings):
     """The grid of the SSDDBC search."""
 
-    k: Range = Field(
+    k: Annotated[str, _range_within(1, None)] = Field(
         "3:20", description="numbers of neighbours: 'first:last[:step]', ends included, or 'a,b,…'"
     )
-    percentile: Range = Field("40:95:5", description="density percentiles: the same")
+    percentile: Annotated[str, _range_within(0, 100)] = Field(
+        "40:95:5", description="density percentiles: the same"
+    )
     normalize: bool = Field(True, description="L2-normalise the features before clustering")
     w_ce: float = Field(1.0, ge=0, description="weight of the cross-entropy in the score")
     w_sil: float = Field(3.0, ge=0, description="weight of the silhouette in the score")
@@ -222,12 +236,12 @@ class TrainSettings(Settings):
     ``pseudo`` and ``warmup_epochs`` are null in the warm-up, which they cannot touch.
     """
 
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, le=MAX_SEED)
     augmentation: Augmentation
     backbone: Backbone
     head: HeadSettings
     training: TrainingSettings
-    total_epochs: int
+    total_epochs: int = Field(ge=1, le=MAX_EPOCHS)
     warmup_epochs: int | None = None
     pseudo: PseudoSettings | None = None
 
@@ -236,7 +250,10 @@ class RunSettings(Settings):
     """One run: a dataset, a model, its training and its clustering."""
 
     seed: int = Field(
-        0, ge=0, description="seed of weights, sample order and augmentations; not of the split"
+        0,
+        ge=0,
+        le=MAX_SEED,
+        description="seed of weights, sample order and augmentations; not of the split",
     )
     dataset: DatasetSettings = DatasetSettings()
     augmentation: Augmentation = CropAugmentation()
@@ -262,12 +279,12 @@ class RunSettings(Settings):
 
 
 def validated(model: type[Settings], values: object, where: str) -> Any:
-    """Build a settings object; the first offending key makes one sentence.
+    """Build a settings object.
 
     Raises
     ------
     InputError
-        Naming ``where``, the key, the value found and what was expected.
+        Naming ``where``, and of each offending key the value found and what was expected.
     """
     try:
         return model.model_validate(values)
@@ -276,19 +293,34 @@ def validated(model: type[Settings], values: object, where: str) -> Any:
 
 
 def _sentence(error: ValidationError) -> str:
-    problems = []
-    for problem in error.errors():
-        # The tag of a discriminated union stands in the path too; a person did not write it.
-        tags = {"affine", "crop", "small_convnet", "torchvision_vit"}
-        key = ".".join(str(part) for part in problem["loc"] if part not in tags)
-        if problem["type"] == "extra_forbidden":
-            problems.append(f"unknown key '{key}'")
-        elif problem["type"] == "value_error":
-            problems.append(f"{key}: {problem['ctx']['error']}" if key else problem["msg"])
-        else:
-            message = problem["msg"][0].lower() + problem["msg"][1:]
-            problems.append(f"key '{key}' is {problem['input']!r}: {message}")
-    return "; ".join(problems)
+    return "; ".join(_phrase(problem) for problem in error.errors())
+
+
+def _phrase(problem: ErrorDetails) -> str:
+    """One problem that pydantic found, as a part of a sentence."""
+    path, context = list(problem["loc"]), problem.get("ctx", {})
+    if len(path) > 2 and path[0] in ("augmentation", "backbone"):
+        del path[1]  # the name that chose between the sections; a person did not write it there
+    key, value = ".".join(map(str, path)), problem["input"]
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key '{key}'"
+    if problem["type"] == "union_tag_not_found":
+        return f"key '{key}.name' is missing"
+    if problem["type"] == "union_tag_invalid":
+        return f"key '{key}.name' is '{context['tag']}': expected {context['expected_tags']}"
+    if problem["type"] == "value_error":
+        return f"{key}: {context['error']}" if key else str(context["error"])
+    message = problem["msg"][0].lower() + problem["msg"][1:]
+    if problem["type"] == "float_type" and _is_number(value):
+        message += " (YAML takes it for text: write the digits out, or 1.0e-3 for 1e-3)"
+    return f"key '{key}' is {value!r}: {message}" if key else f"{value!r}: {message}"
+
+
+def _is_number(value: object) -> bool:
+    try:
+        return isinstance(value, str) and math.isfinite(float(value))
+    except ValueError:
+        return False
 
 
 def merged(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
@@ -319,7 +351,7 @@ def resolve_runs(config: Mapping[str, Any], where: str = "configuration") -> dic
     InputError
         For an unknown key, a bad value, or inheritance from nowhere or in a circle.
     """
-    unknown = sorted(set(config) - {"defaults", "runs", "default_runs"})
+    unknown = sorted(map(str, set(config) - {"defaults", "runs", "default_runs"}))
     if unknown:
         raise InputError(
             f"{where}: unknown key '{unknown[0]}' (expected: defaults, runs, default_runs)"
@@ -329,7 +361,9 @@ def resolve_runs(config: Mapping[str, Any], where: str = "configuration") -> dic
             raise InputError(f"{where}: '{section}' must be a mapping of names to settings")
     defaults, runs = config.get("defaults", {}), config.get("runs", {})
     for name in runs:
-        if not RUN_NAME.fullmatch(str(name)):
+        if not isinstance(name, str):
+            raise InputError(f"{where}: run name {name!r} is no text; put it in quotes")
+        if not RUN_NAME.fullmatch(name):
             raise InputError(
                 f"{where}: run name '{name}' is a folder name too: expected letters, digits, "
                 "'.', '_' and '-', the first a letter or digit"
@@ -357,7 +391,7 @@ def resolve_default_runs(
     if not isinstance(names, list):
         raise InputError(f"{where}: 'default_runs' must be a list of names of runs")
     for name in names:
-        if name not in runs:
+        if not isinstance(name, str) or name not in runs:
             raise InputError(
                 f"{where}: default_runs: there is no run '{name}' (runs: {', '.join(runs)})"
             )
@@ -374,10 +408,10 @@ def _inherited(name: str, defaults: Mapping, runs: Mapping, where: str) -> dict[
             raise InputError(
                 f"{where}: runs.{name}: inherits in a circle ({' → '.join([*seen, parent])})"
             )
-        if parent not in runs:
+        if not isinstance(parent, str) or parent not in runs:
             raise InputError(
                 f"{where}: runs.{seen[-1]}.inherit: there is no run '{parent}' "
-                f"(runs: {', '.join(map(str, runs))})"
+                f"(runs: {', '.join(runs)})"
             )
         settings = runs[parent] if runs[parent] is not None else {}
         if not isinstance(settings, Mapping):
