@@ -1,0 +1,233 @@
+"""Backbone clusters of many configurations (steps 3, 4 and 5)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from gcdflow.ssddbc import _kernels_graph as kernels
+from gcdflow.ssddbc._density import Configuration, Group
+from gcdflow.ssddbc._lists import Lists, chunks, neighbour_lists, whole_lists
+from gcdflow.ssddbc._nearest import Request, answer
+from gcdflow.ssddbc._points import Points
+from gcdflow.ssddbc._workers import Workers
+
+ISOLATED = 3  # a backbone cluster with at most this many members is isolated
+
+
+@dataclass
+class Backbone:
+    """Clusters of one configuration's core.
+
+    Attributes
+    ----------
+    cell : Configuration.
+    members : (m,) int64, core points, ascending.
+    edges, counts : (m, k) int32 and (m,) int32, backbone graph in positions within the core.
+    labels : (m,) int32, cluster of each core point.
+    n_clusters : int.
+    seconds : float, time spent on this configuration alone.
+    """
+
+    cell: Configuration
+    members: np.ndarray
+    edges: np.ndarray
+    counts: np.ndarray
+    labels: np.ndarray
+    n_clusters: int = 0
+    seconds: float = 0.0
+
+    @property
+    def k(self) -> int:
+        """Neighbours within the core that count."""
+        return self.edges.shape[1]
+
+
+def _local(backbone: Backbone, n: int) -> np.ndarray:
+    local = np.full(n, -1, dtype=np.int32)
+    local[backbone.members] = np.arange(len(backbone.members), dtype=np.int32)
+    return local
+
+
+def _connect(backbone: Backbone, lists: Lists, positions: np.ndarray, rows: np.ndarray) -> None:
+    """Step 3 for some core points (``rows``) from the lists at ``positions``."""
+    edges = np.empty((len(rows), backbone.k), dtype=np.int32)
+    counts = np.empty(len(rows), dtype=np.int32)
+    kernels.backbone_edges(
+        lists.ids,
+        lists.dist,
+        lists.valid,
+        lists.radius,
+        positions,
+        _local(backbone, len(backbone.cell.core)),
+        backbone.k,
+        backbone.cell.density.cutoff,
+        edges,
+        counts,
+    )
+    backbone.edges[rows], backbone.counts[rows] = edges, counts
+
+
+def grow_group(
+    group: Group, lists: Lists, points: Points, y: np.ndarray, workers: Workers
+) -> list[Backbone]:
+    """Steps 3 and 4 for the configurations of a group.
+
+    Parameters
+    ----------
+    lists : one per point, among the group's columns.
+    y : (n,) int32, -1 = unlabelled.
+    """
+
+    def start(cell: Configuration) -> Backbone:
+        begin = time.perf_counter()
+        members = np.flatnonzero(cell.core)
+        m, k = len(members), min(cell.density.k, int(cell.core.sum()) - 1)
+        backbone = Backbone(
+            cell,
+            members,
+            np.empty((m, k), dtype=np.int32),
+            np.empty(m, dtype=np.int32),
+            np.empty(m, dtype=np.int32),
+        )
+        _connect(backbone, lists, members, np.arange(m))
+        backbone.seconds = time.perf_counter() - begin
+        return backbone
+
+    backbones = workers.run(start, group.members)
+    short = [np.flatnonzero(backbone.counts < 0) for backbone in backbones]
+    everyone = [b.members[rows] for b, rows in zip(backbones, short, strict=True)]
+    own = np.arange(len(points))
+
+    def look_at_all(rows: np.ndarray) -> None:
+        whole = whole_lists(points.rows[rows], own[rows], points, group.columns)
+        for backbone, waiting in zip(backbones, short, strict=True):
+            ids = backbone.members[waiting]
+            inside = (ids >= rows[0]) & (ids <= rows[-1])
+            if inside.any():
+                _connect(backbone, whole, np.searchsorted(rows, ids[inside]), waiting[inside])
+
+    workers.run(look_at_all, chunks(np.unique(np.concatenate(everyone)), len(group.columns)))
+
+    def grow(backbone: Backbone) -> None:
+        begin = time.perf_counter()
+        rho = backbone.cell.density.rho[backbone.members]
+        backbone.n_clusters = kernels.grow_clusters(
+            backbone.edges,
+            backbone.counts,
+            rho,
+            np.argsort(-rho, kind="stable"),
+            y[backbone.members],
+            backbone.labels,
+        )
+        backbone.edges = backbone.counts = np.empty((0, 0), dtype=np.int32)
+        backbone.seconds += time.perf_counter() - begin
+
+    workers.run(grow, backbones)
+    return backbones
+
+
+def join_isolated(
+    backbones: list[Backbone],
+    group: Group,
+    lists: Lists,
+    points: Points,
+    y: np.ndarray,
+    workers: Workers,
+) -> None:
+    """Step 5 in place: ``labels`` and ``n_clusters`` of each backbone afterwards."""
+    jobs = [job for job in workers.run(lambda b: _isolate(b, y), backbones) if job is not None]
+    if not jobs:
+        return
+    n = len(points)
+    # Clusters of one point ask through that point's list; the others through lists of their
+    # centroids, which many configurations share.
+    singles = [Request.of(job.queries([1])[:, 0], job.larger(n), job.n_larger) for job in jobs]
+    answer(singles, lists, points, np.arange(n), points, group.columns, workers)
+    sets = [job.queries([2, 3]) for job in jobs]
+    distinct, place = np.unique(np.concatenate(sets), axis=0, return_inverse=True)
+    place = np.split(place.ravel(), np.cumsum([len(s) for s in sets])[:-1])
+    several = [
+        Request.of(p, job.larger(n), job.n_larger) for p, job in zip(place, jobs, strict=True)
+    ]
+    if len(distinct):
+        centroids = points.embed(_centroids(points.rows, distinct))
+        nobody = np.full(len(distinct), -1)
+        near = neighbour_lists(
+            centroids, nobody, points, group.columns, lists.ids.shape[1], workers
+        )
+        answer(several, near, centroids, nobody, points, group.columns, workers)
+    for job, single, other in zip(jobs, singles, several, strict=True):
+        job.finish(single.found, other.found)
+        job.backbone.seconds += single.seconds + other.seconds
+
+
+def _centroids(rows: np.ndarray, sets: np.ndarray) -> np.ndarray:
+    """Means of two or three rows each; ``sets`` is (s, 3), padded with -1."""
+    total = rows[sets[:, 0]] + rows[sets[:, 1]]
+    third = sets[:, 2] >= 0
+    total[third] += rows[sets[third, 2]]
+    return total / np.where(third, 3.0, 2.0)[:, None]
+
+
+@dataclass
+class _Isolated:
+    """Isolated clusters of one backbone and where each of them goes."""
+
+    backbone: Backbone
+    sizes: np.ndarray
+    target: np.ndarray  # (clusters,) int64: new label, -1 where it is still to be found
+    n_larger: int
+
+    def queries(self, sizes: list[int]) -> np.ndarray:
+        """Members of the clusters of these sizes that have no target, (q, 3) padded with -1."""
+        wanted = np.flatnonzero(np.isin(self.sizes, sizes) & (self.target < 0))
+        b = self.backbone
+        order = np.argsort(b.labels, kind="stable")
+        first = np.cumsum(self.sizes) - self.sizes
+        rows = np.full((len(wanted), ISOLATED), -1, dtype=np.int64)
+        for c in range(ISOLATED):
+            has = self.sizes[wanted] > c
+            rows[has, c] = b.members[order[first[wanted[has]] + c]]
+        return rows
+
+    def larger(self, n: int) -> np.ndarray:
+        """(n,) int32, label of each member of a larger cluster, -1 elsewhere."""
+        labels = np.full(n, -1, dtype=np.int32)
+        b = self.backbone
+        own = np.where(self.sizes[b.labels] > ISOLATED, self.target[b.labels], -1)
+        labels[b.members] = own
+        return labels
+
+    def finish(self, singles: np.ndarray, several: np.ndarray) -> None:
+        """Give the remaining clusters their targets, and the backbone its new labels."""
+        remaining = self.target < 0
+        ones = remaining & (self.sizes == 1)
+        others = remaining & (self.sizes > 1)
+        self.target[ones], self.target[others] = singles, several
+        self.backbone.labels = self.target[self.backbone.labels].astype(np.int32)
+        self.backbone.n_clusters = self.n_larger
+
+
+def _isolate(backbone: Backbone, y: np.ndarray) -> _Isolated | None:
+    """Find the isolated clusters, and send those home whose label tells where; None without any."""
+    sizes = np.bincount(backbone.labels, minlength=backbone.n_clusters)
+    is_larger = sizes > ISOLATED
+    if is_larger.all() or not is_larger.any():
+        return None
+    target = np.where(is_larger, np.cumsum(is_larger) - 1, -1)
+    own = y[backbone.members]
+    labelled = own >= 0
+    lowest = np.full(len(sizes), np.iinfo(np.int32).max)
+    highest = np.full(len(sizes), -1)
+    np.minimum.at(lowest, backbone.labels[labelled], own[labelled])
+    np.maximum.at(highest, backbone.labels[labelled], own[labelled])
+    pure = np.where((highest >= 0) & (lowest == highest), highest, -1)
+    first_with: dict[int, int] = {}
+    for cluster in np.flatnonzero(is_larger & (pure >= 0)):
+        first_with.setdefault(int(pure[cluster]), int(target[cluster]))
+    for cluster in np.flatnonzero(~is_larger & (pure >= 0)):
+        target[cluster] = first_with.get(int(pure[cluster]), -1)
+    return _Isolated(backbone, sizes, target, int(is_larger.sum()))

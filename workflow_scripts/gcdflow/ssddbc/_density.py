@@ -1,0 +1,112 @@
+"""Densities, core points and cutoffs of every configuration (steps 1 and 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gcdflow.ssddbc._lists import Lists
+
+
+@dataclass(frozen=True)
+class Density:
+    """What the points' k nearest neighbours say, for one k.
+
+    Attributes
+    ----------
+    k : int, already cut to n - 1.
+    rho, relative : (n,) float64, densities and relative densities.
+    cutoff : float, mean distance to the k nearest neighbours.
+    """
+
+    k: int
+    rho: np.ndarray
+    relative: np.ndarray
+    cutoff: float
+
+
+def density(lists: Lists, k: int) -> Density:
+    """Steps 1 and 2 from lists that are valid to at least k entries.
+
+    The expressions, and with them their rounding, are those of a direct NumPy transcription: a
+    threshold must fall on the same side of a tie as there.
+    """
+    dist = np.ascontiguousarray(lists.dist[:, :k])
+    median = (dist[:, (k - 1) // 2] + dist[:, k // 2]) / 2
+    rho = 1.0 / (median + 1e-8)
+    around = rho[lists.ids[:, :k]].mean(axis=1)
+    relative = rho * (k + rho.mean()) / (k + around)
+    return Density(k, rho, relative, float(dist.mean()))
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One cell of the grid.
+
+    Attributes
+    ----------
+    index : int, position in the grid (k first, then percentile).
+    density : Density, shared by all configurations of the same effective k.
+    percentile, threshold : float, the percentile and the relative density it stands for.
+    core : (n,) bool.
+    """
+
+    index: int
+    density: Density
+    percentile: float
+    threshold: float
+    core: np.ndarray
+
+
+def configurations(densities: list[Density], percentiles: np.ndarray) -> list[Configuration]:
+    """All configurations in grid order."""
+    cells = []
+    for one in densities:
+        for percentile in percentiles:
+            threshold = float(np.percentile(one.relative, percentile))
+            core = one.relative >= threshold
+            cells.append(Configuration(len(cells), one, float(percentile), threshold, core))
+    return cells
+
+
+@dataclass(frozen=True)
+class Group:
+    """Configurations that share neighbour lists within the union of their cores.
+
+    Attributes
+    ----------
+    members : list of Configuration.
+    columns : (c,) int64, ascending: every point that is core in at least one of them.
+    smallest : int, size of the smallest core.
+    """
+
+    members: list[Configuration]
+    columns: np.ndarray
+    smallest: int
+
+
+def groups(cells: list[Configuration], ratio: float = 3.0) -> list[Group]:
+    """Cut the grid by percentile so that no core is a small part of its group's columns.
+
+    Lists among all points would have to be long to hold enough core points of a high percentile.
+    Cores of one k are nested, so the lowest percentile of a group has all of its columns.
+    """
+    levels = sorted({cell.percentile for cell in cells})
+    result: list[Group] = []
+    members: list[Configuration] = []
+    union: np.ndarray | None = None
+    smallest = 0
+    for level in levels:
+        here = [cell for cell in cells if cell.percentile == level]
+        size = min(int(cell.core.sum()) for cell in here)
+        if union is not None and union.sum() > ratio * size:
+            result.append(Group(members, np.flatnonzero(union), smallest))
+            union = None
+        if union is None:
+            union = np.logical_or.reduce([cell.core for cell in here])
+            members = []
+        members = [*members, *here]
+        smallest = size
+    result.append(Group(members, np.flatnonzero(union), smallest))
+    return result

@@ -1,0 +1,84 @@
+"""Compiled kernel that finds the cluster with the nearest members (steps 5 and 6)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
+NEAREST = 3  # members of a cluster that count for its distance
+
+
+@njit(**OPTIONS)
+def _mean(first, second, third, count):
+    if count == 1:
+        return first
+    if count == 2:
+        return (first + second) / 2.0
+    return (first + second + third) / 3.0
+
+
+@njit(**OPTIONS)
+def _is_settled(distance, best, touched, n_touched, seen, needed, near):
+    """No cluster can still come as near as ``best`` when only members at ``distance`` are left."""
+    if not (distance > best and (distance + distance + distance) / 3.0 > best):
+        return False
+    for t in range(n_touched):
+        q = touched[t]
+        if seen[q] < needed[q]:
+            second = near[q, 1] if seen[q] > 1 else distance
+            if not _mean(near[q, 0], second, distance, needed[q]) > best:
+                return False
+    return True
+
+
+@njit(**OPTIONS)
+def nearest_cluster(ids, dist, valid, radius, positions, labels, needed, found, means):
+    """Cluster with the smallest mean distance to its nearest members, ties to the lower cluster.
+
+    Walks each sorted list only until no other cluster can win; the sums are formed in the order of
+    the definition, so equal means are equal in every bit.
+
+    Parameters
+    ----------
+    ids, dist, valid, radius : neighbour lists, see :class:`gcdflow.ssddbc._lists.Lists`.
+    positions : (q,) int64, the lists to walk.
+    labels : (n,) int32, cluster of each point, -1 for points that are no members.
+    needed : (c,) int64, members that count per cluster: min(3, its size).
+    found, means : (q,) int32 and (q,) float64, filled; found is -1 where the list is too short.
+    """
+    n_clusters = needed.shape[0]
+    seen = np.zeros(n_clusters, np.int64)
+    near = np.zeros((n_clusters, 2))
+    touched = np.empty(n_clusters, np.int64)
+    for p in range(positions.shape[0]):
+        r = positions[p]
+        best, winner, n_touched, settled = np.inf, -1, 0, False
+        for c in range(valid[r]):
+            q = labels[ids[r, c]]
+            if q < 0:
+                continue
+            d = dist[r, c]
+            if d > best and _is_settled(d, best, touched, n_touched, seen, needed, near):
+                settled = True
+                break
+            if seen[q] == needed[q]:
+                continue
+            if seen[q] == 0:
+                touched[n_touched] = q
+                n_touched += 1
+            if seen[q] < NEAREST - 1:
+                near[q, seen[q]] = d
+            seen[q] += 1
+            if seen[q] == needed[q]:
+                mean = _mean(near[q, 0], near[q, 1], d, needed[q])
+                if mean < best or (mean == best and q < winner):
+                    best, winner = mean, q
+        if not settled:
+            settled = winner >= 0 and _is_settled(
+                radius[r], best, touched, n_touched, seen, needed, near
+            )
+        found[p] = winner if settled else -1
+        means[p] = best
+        for t in range(n_touched):
+            seen[touched[t]] = 0

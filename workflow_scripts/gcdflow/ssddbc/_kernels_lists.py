@@ -1,0 +1,151 @@
+"""Compiled kernels for neighbour lists: candidates from single precision, order from double."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
+
+
+@njit(fastmath={"reassoc", "contract", "nsz"}, **OPTIONS)
+def exact_distances(queries, rows, ids, counts, dist):
+    """Fill ``dist[r, c]`` with the distance of query r to ``rows[ids[r, c]]``, c < counts[r].
+
+    Every distance that decides anything comes from this loop: one compiled body for all, so that
+    equal pairs give equal bits wherever they are met (the order of its vectorised sum is the
+    compiler's, and could differ in a second copy).
+
+    Parameters
+    ----------
+    queries, rows : (q, d) and (n, d) float64. ids : (q, m) int32. counts : (q,) int64.
+    """
+    for r in range(queries.shape[0]):
+        for c in range(counts[r]):
+            j = ids[r, c]
+            total = 0.0
+            for t in range(queries.shape[1]):
+                difference = queries[r, t] - rows[j, t]
+                total += difference * difference
+            dist[r, c] = np.sqrt(total)
+
+
+@njit(**OPTIONS)
+def _smallest_first(keys, ids, count, m):
+    """Reorder so that the m smallest of ``keys[:count]`` come first; return the largest of them."""
+    low, high = 0, count - 1
+    while low < high:
+        middle = (low + high) // 2
+        a, b, c = keys[low], keys[middle], keys[high]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i, j = low, high
+        while i <= j:
+            while keys[i] < pivot:
+                i += 1
+            while keys[j] > pivot:
+                j -= 1
+            if i <= j:
+                keys[i], keys[j] = keys[j], keys[i]
+                ids[i], ids[j] = ids[j], ids[i]
+                i += 1
+                j -= 1
+        if m - 1 <= j:
+            high = j
+        elif m - 1 >= i:
+            low = i
+        else:
+            break
+    largest = keys[0]
+    for i in range(1, m):
+        largest = max(largest, keys[i])
+    return largest
+
+
+@njit(**OPTIONS)
+def scan_tile(products, squares, first, own, keys, ids, counts, bounds, m):
+    """Collect the columns of one tile that may be among the m nearest of each query.
+
+    Parameters
+    ----------
+    products : (b, t) float32, scalar products of b queries with t columns.
+    squares : (t,) float32, squared norms of the columns.
+    first : position of the tile's first column among all columns.
+    own : (b,) int64, position of the query itself among the columns, or -1.
+    keys, ids : (b, capacity) buffers, ``keys`` is squared norm - 2 · product.
+    counts, bounds : (b,) number in the buffer, and the key that a newcomer must be below.
+    """
+    capacity = keys.shape[1]
+    for r in range(products.shape[0]):
+        bound, count = bounds[r], counts[r]
+        skip = own[r] - first
+        for c in range(products.shape[1]):
+            key = squares[c] - np.float32(2.0) * products[r, c]
+            if key < bound and c != skip:
+                keys[r, count] = key
+                ids[r, count] = first + c
+                count += 1
+                if count == capacity:
+                    bound = _smallest_first(keys[r], ids[r], count, m)
+                    count = m
+        bounds[r], counts[r] = bound, count
+
+
+@njit(**OPTIONS)
+def _precedes(dist_a, id_a, dist_b, id_b):
+    return dist_a < dist_b or (dist_a == dist_b and id_a < id_b)
+
+
+@njit(**OPTIONS)
+def _sort_pairs(dist, ids, count):
+    """Sort by distance, then index (heap sort: no worst case, no memory)."""
+    for start in range(count // 2 - 1, -1, -1):
+        _sift(dist, ids, start, count)
+    for end in range(count - 1, 0, -1):
+        dist[0], dist[end] = dist[end], dist[0]
+        ids[0], ids[end] = ids[end], ids[0]
+        _sift(dist, ids, 0, end)
+
+
+@njit(**OPTIONS)
+def _sift(dist, ids, root, count):
+    d, i = dist[root], ids[root]
+    while True:
+        child = 2 * root + 1
+        if child >= count:
+            break
+        if child + 1 < count and _precedes(
+            dist[child], ids[child], dist[child + 1], ids[child + 1]
+        ):
+            child += 1
+        if not _precedes(d, i, dist[child], ids[child]):
+            break
+        dist[root], ids[root] = dist[child], ids[child]
+        root = child
+    dist[root], ids[root] = d, i
+
+
+@njit(**OPTIONS)
+def close_lists(columns, keys, positions, counts, bounds, ids):
+    """Keep the m nearest candidates of each query.
+
+    Fills ``ids`` (q, m), ``counts`` and ``bounds``: the largest key kept, which nothing that was
+    left out is below (infinite where nothing was).
+    """
+    m = ids.shape[1]
+    for r in range(ids.shape[0]):
+        if counts[r] > m:
+            bounds[r] = _smallest_first(keys[r], positions[r], counts[r], m)
+            counts[r] = m
+        for c in range(counts[r]):
+            ids[r, c] = columns[positions[r, c]]
+
+
+@njit(**OPTIONS)
+def sort_lists(ids, dist, counts, radius, valid):
+    """Sort each list by distance and index; count the entries that are nearer than the radius."""
+    for r in range(ids.shape[0]):
+        _sort_pairs(dist[r], ids[r], counts[r])
+        inside = 0
+        while inside < counts[r] and dist[r, inside] < radius[r]:
+            inside += 1
+        valid[r] = inside

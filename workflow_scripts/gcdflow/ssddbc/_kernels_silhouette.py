@@ -1,0 +1,112 @@
+"""Compiled kernels for the silhouettes of many labelings over one pass of distances."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
+
+
+@njit(fastmath={"reassoc", "contract", "nsz"}, **OPTIONS)
+def _distance(a, b):
+    total = 0.0
+    for t in range(a.shape[0]):
+        difference = a[t] - b[t]
+        total += difference * difference
+    return np.sqrt(total)
+
+
+@njit(**OPTIONS)
+def tile_distances(
+    products, column_squares, query_squares, scale, doubt, columns, points, rows, out
+):
+    """Distances from scalar products, in place of ``out``; doubtful ones are computed directly.
+
+    Parameters
+    ----------
+    products : (t, b) float32, scalar products of t columns with b queries.
+    column_squares, query_squares : (t,) and (b,) float32 squared norms.
+    scale : factor that the single-precision rows carry.
+    doubt : squared distances below this share of the squared norms are recomputed.
+    columns, points : (t,) and (b,) int64 indices into ``rows``, the exact float64 rows.
+    out : (t, b) float32, filled.
+    """
+    inverse = np.float32(1.0 / scale)
+    share = np.float32(doubt)
+    two, zero = np.float32(2.0), np.float32(0.0)
+    for c in range(products.shape[0]):
+        square = column_squares[c]
+        doubtful = 0
+        for b in range(products.shape[1]):
+            norms = square + query_squares[b]
+            squared = norms - two * products[c, b]
+            doubtful += squared < share * norms
+            out[c, b] = np.sqrt(max(squared, zero)) * inverse
+        if doubtful > 0:
+            for b in range(products.shape[1]):
+                norms = square + query_squares[b]
+                if norms - two * products[c, b] < share * norms:
+                    same = columns[c] == points[b]
+                    out[c, b] = 0.0 if same else _distance(rows[columns[c]], rows[points[b]])
+
+
+@njit(**OPTIONS)
+def add_rows(values, piece, sums):
+    """``sums[piece[c]] += values[c]``, rows of float32 into rows of float64."""
+    for c in range(values.shape[0]):
+        target = piece[c]
+        for b in range(values.shape[1]):
+            sums[target, b] += values[c, b]
+
+
+@njit(**OPTIONS)
+def add_sums(values, piece, sums):
+    """``sums[piece[c]] += values[c]``, rows of float64."""
+    for c in range(values.shape[0]):
+        target = piece[c]
+        for b in range(values.shape[1]):
+            sums[target, b] += values[c, b]
+
+
+@njit(**OPTIONS)
+def silhouette_sum(sums, sizes, own):
+    """Sum of the silhouettes of b points.
+
+    Parameters
+    ----------
+    sums : (c, b) float64, sums of distances to the members of each cluster.
+    sizes : (c,) float64; own : (b,) int32, cluster of each point.
+    """
+    total = 0.0
+    n_clusters, width = sums.shape
+    others = np.full(width, np.inf)
+    for c in range(n_clusters):
+        inverse = 1.0 / sizes[c]
+        for b in range(width):
+            mean = sums[c, b] * inverse
+            if c != own[b] and mean < others[b]:
+                others[b] = mean
+    for b in range(width):
+        if sizes[own[b]] > 1:
+            inside = sums[own[b], b] / (sizes[own[b]] - 1.0)
+            larger = max(inside, others[b])
+            if larger > 0:
+                total += (others[b] - inside) / larger
+    return total
+
+
+@njit(**OPTIONS)
+def rename_by_appearance(labels, renamed):
+    """Number the clusters of each labeling (l, n) int32 by their first member."""
+    n_labelings, n = labels.shape
+    new = np.empty(n, np.int32)
+    for row in range(n_labelings):
+        new[:] = -1
+        count = 0
+        for i in range(n):
+            old = labels[row, i]
+            if new[old] < 0:
+                new[old] = count
+                count += 1
+            renamed[row, i] = new[old]

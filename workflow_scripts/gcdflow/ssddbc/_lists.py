@@ -1,0 +1,153 @@
+"""Exact neighbour lists: the nearest columns of every query, sorted, and how far they reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gcdflow.ssddbc import _kernels_lists as kernels
+from gcdflow.ssddbc._points import Points, squared_error
+from gcdflow.ssddbc._workers import Workers
+
+QUERIES_PER_BLOCK = 128
+COLUMNS_PER_TILE = 2048
+EXACT_CELLS = 2**21  # distances held at once by one thread that computes whole rows
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Sorted neighbour lists of q queries.
+
+    Attributes
+    ----------
+    ids : (q, m) int32, indices of points, nearest first, ties to the lower index.
+    dist : (q, m) float64, their exact distances.
+    valid : (q,) int64, how many leading entries are certainly the nearest.
+    radius : (q,) float64, no point outside the valid entries is nearer than this.
+    """
+
+    ids: np.ndarray
+    dist: np.ndarray
+    valid: np.ndarray
+    radius: np.ndarray
+
+    @classmethod
+    def empty(cls, q: int, m: int) -> Lists:
+        return cls(
+            np.full((q, m), -1, dtype=np.int32),
+            np.full((q, m), np.inf),
+            np.zeros(q, dtype=np.int64),
+            np.full(q, np.inf),
+        )
+
+    def rows(self, start: int, stop: int) -> Lists:
+        """Views of the lists of some queries."""
+        part = slice(start, stop)
+        return Lists(self.ids[part], self.dist[part], self.valid[part], self.radius[part])
+
+
+def neighbour_lists(
+    queries: Points,
+    own: np.ndarray,
+    points: Points,
+    columns: np.ndarray,
+    m: int,
+    workers: Workers,
+    after_each: Callable[[], None] | None = None,
+) -> Lists:
+    """The m nearest of some points to each query.
+
+    Parameters
+    ----------
+    queries : Points, in the frame of ``points``.
+    own : (q,) int64, the point that a query is (never its own neighbour), or -1.
+    points, columns : the points, and which of them are looked at, (c,) int64 ascending.
+    m : length of the lists. They may be valid to fewer entries where float32 cannot tell.
+    """
+    m = min(m, len(columns))
+    lists = Lists.empty(len(queries), m)
+    everything = len(columns) == len(points)
+    work = points.work if everything else points.work[columns]
+    squares = points.squares if everything else points.squares[columns]
+    reach = float(points.norms[columns].max())
+    offsets = queries.norms**2 - squared_error(queries, points, reach)
+    place = np.full(len(points), -1, dtype=np.int64)
+    place[columns] = np.arange(len(columns))
+    own_place = np.where(own >= 0, place[np.maximum(own, 0)], -1)
+
+    def block(start: int) -> None:
+        stop = min(start + QUERIES_PER_BLOCK, len(queries))
+        size, capacity = stop - start, 2 * m + 32
+        keys = np.empty((size, capacity), dtype=np.float32)
+        found = np.empty((size, capacity), dtype=np.int32)
+        counts = np.zeros(size, dtype=np.int64)
+        bounds = np.full(size, np.inf, dtype=np.float32)
+        mine = queries.work[start:stop]
+        for first in range(0, len(columns), COLUMNS_PER_TILE):
+            tile = slice(first, first + COLUMNS_PER_TILE)
+            kernels.scan_tile(
+                mine @ work[tile].T,
+                squares[tile],
+                first,
+                own_place[start:stop],
+                keys,
+                found,
+                counts,
+                bounds,
+                m,
+            )
+        part = lists.rows(start, stop)
+        kernels.close_lists(columns, keys, found, counts, bounds, part.ids)
+        kernels.exact_distances(queries.rows[start:stop], points.rows, part.ids, counts, part.dist)
+        # What is not in a list is at least this far away, whatever float32 did to it.
+        squared = np.maximum(bounds + offsets[start:stop], 0.0)
+        part.radius[:] = np.sqrt(squared) / points.scale * (1.0 - 1e-9)
+        kernels.sort_lists(part.ids, part.dist, counts, part.radius, part.valid)
+
+    workers.run(block, range(0, len(queries), QUERIES_PER_BLOCK), after_each)
+    return lists
+
+
+def whole_lists(queries: np.ndarray, own: np.ndarray, points: Points, columns: np.ndarray) -> Lists:
+    """Lists of all columns for (q, d) float64 queries, for the few that need to see everything."""
+    q, c = len(queries), len(columns)
+    ids = np.repeat(columns.astype(np.int32)[None], q, axis=0)
+    dist = np.empty((q, c))
+    kernels.exact_distances(queries, points.rows, ids, np.full(q, c), dist)
+    dist[ids == own[:, None]] = np.inf
+    order = np.argsort(dist, axis=1, kind="stable")
+    dist = np.take_along_axis(dist, order, axis=1)
+    ids = np.take_along_axis(ids, order, axis=1)
+    return Lists(ids, dist, np.isfinite(dist).sum(axis=1), np.full(q, np.inf))
+
+
+def complete_lists(
+    lists: Lists,
+    needed: int,
+    queries: Points,
+    own: np.ndarray,
+    points: Points,
+    columns: np.ndarray,
+    workers: Workers,
+) -> None:
+    """Compute exactly, in place, the lists that are valid to fewer than ``needed`` entries."""
+    m = lists.ids.shape[1]
+    short = np.flatnonzero((lists.valid < needed) & np.isfinite(lists.radius))
+
+    def chunk(rows: np.ndarray) -> None:
+        whole = whole_lists(queries.rows[rows], own[rows], points, columns)
+        lists.ids[rows], lists.dist[rows] = whole.ids[:, :m], whole.dist[:, :m]
+        lists.valid[rows] = np.minimum(whole.valid, m)
+        truncated = whole.valid > m
+        beyond = whole.dist[:, m] if whole.dist.shape[1] > m else np.inf
+        lists.radius[rows] = np.where(truncated, beyond, np.inf)
+
+    workers.run(chunk, chunks(short, len(columns)))
+
+
+def chunks(rows: np.ndarray, n_columns: int) -> list[np.ndarray]:
+    """Rows cut so that their distances to all columns fit the memory set aside for one thread."""
+    step = max(1, EXACT_CELLS // max(n_columns, 1))
+    return [rows[start : start + step] for start in range(0, len(rows), step)]

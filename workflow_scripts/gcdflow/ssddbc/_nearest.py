@@ -1,0 +1,105 @@
+"""Nearest clusters of many queries under many labelings (steps 5 and 6)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from gcdflow.ssddbc import _kernels_assign as kernels
+from gcdflow.ssddbc._lists import Lists, chunks, whole_lists
+from gcdflow.ssddbc._points import Points
+from gcdflow.ssddbc._workers import Workers
+
+QUERIES_PER_TASK = 4096
+
+
+@dataclass
+class Request:
+    """Queries that ask for their nearest cluster under one labeling.
+
+    Attributes
+    ----------
+    positions : (q,) int64, which of the shared lists.
+    labels : (n,) int32, cluster of each point, -1 for points that are no members.
+    needed : (c,) int64, min(3, size) of each cluster.
+    found, means : (q,) int32 and (q,) float64, the answer.
+    seconds : float, time spent on it.
+    """
+
+    positions: np.ndarray
+    labels: np.ndarray
+    needed: np.ndarray
+    found: np.ndarray
+    means: np.ndarray
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, positions: np.ndarray, labels: np.ndarray, n_clusters: int) -> Request:
+        """A request; ``labels`` are consecutive from 0."""
+        sizes = np.bincount(labels[labels >= 0], minlength=n_clusters)
+        q = len(positions)
+        return cls(
+            np.asarray(positions, dtype=np.int64),
+            labels,
+            np.minimum(sizes, kernels.NEAREST).astype(np.int64),
+            np.empty(q, dtype=np.int32),
+            np.empty(q),
+        )
+
+
+def answer(
+    requests: list[Request],
+    lists: Lists,
+    queries: Points,
+    own: np.ndarray,
+    points: Points,
+    columns: np.ndarray,
+    workers: Workers,
+) -> None:
+    """Fill the answers: from the lists where they reach, from all columns where they do not."""
+
+    def walk(task: tuple[Request, slice]) -> float:
+        request, part = task
+        begin = time.perf_counter()
+        _walk(request, part, lists, request.positions[part])
+        return time.perf_counter() - begin
+
+    tasks = [
+        (request, slice(start, start + QUERIES_PER_TASK))
+        for request in requests
+        for start in range(0, len(request.positions), QUERIES_PER_TASK)
+    ]
+    for (request, _), seconds in zip(tasks, workers.run(walk, tasks), strict=True):
+        request.seconds += seconds
+    pending = [np.flatnonzero(request.found < 0) for request in requests]
+    short = [r.positions[rows] for r, rows in zip(requests, pending, strict=True)]
+    everyone = np.unique(np.concatenate(short)) if short else np.empty(0, dtype=np.int64)
+
+    def look_at_all(rows: np.ndarray) -> None:
+        whole = whole_lists(queries.rows[rows], own[rows], points, columns)
+        for request, waiting in zip(requests, pending, strict=True):
+            positions = request.positions[waiting]
+            here = waiting[(positions >= rows[0]) & (positions <= rows[-1])]
+            if len(here):
+                _walk(request, here, whole, np.searchsorted(rows, request.positions[here]))
+
+    workers.run(look_at_all, chunks(everyone, len(columns)))
+
+
+def _walk(request: Request, part, lists: Lists, positions: np.ndarray) -> None:
+    """Walk the lists at ``positions`` for the queries ``part`` of a request."""
+    found, means = np.empty(len(positions), dtype=np.int32), np.empty(len(positions))
+    kernels.nearest_cluster(
+        lists.ids,
+        lists.dist,
+        lists.valid,
+        lists.radius,
+        positions,
+        request.labels,
+        request.needed,
+        found,
+        means,
+    )
+    request.found[part], request.means[part] = found, means

@@ -1,0 +1,81 @@
+"""Points in two precisions: exact rows, and centred single-precision rows for fast products."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+UNIT = 2.0**-24  # half a unit in the last place of float32, relative
+
+
+@dataclass(frozen=True)
+class Points:
+    """Rows for exact distances, and their working copy for scalar products.
+
+    Attributes
+    ----------
+    rows : (n, d) float64, C-contiguous. Every decision is made by distances of these.
+    work : (n, d) float32, ``(rows - centre) * scale``: centred so that products keep their digits
+        when the points lie far from the origin, scaled so that squares neither overflow nor vanish.
+    squares : (n,) float32, squared norms of ``work``.
+    norms : (n,) float64, norms of ``work``.
+    centre : (d,) float64. scale : a power of two.
+    rounding : absolute error of centring in float64, in units of ``work``.
+    """
+
+    rows: np.ndarray
+    work: np.ndarray
+    squares: np.ndarray
+    norms: np.ndarray
+    centre: np.ndarray
+    scale: float
+    rounding: float
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def embed(self, rows: np.ndarray) -> Points:
+        """Other rows in the same frame, so that distances to these points can be estimated."""
+        return _in_frame(rows, self.centre, self.scale)
+
+
+def make_points(rows: np.ndarray) -> Points:
+    """Points from (n, d) float64 rows."""
+    centre = rows.mean(axis=0)
+    spread = max(float((rows.max(axis=0) - centre).max()), float((centre - rows.min(axis=0)).max()))
+    exponent = 0.0 if spread == 0 else np.round(np.log2(spread * np.sqrt(rows.shape[1])))
+    return _in_frame(rows, centre, float(2.0 ** -np.clip(exponent, -1000, 1000)))
+
+
+def _in_frame(rows: np.ndarray, centre: np.ndarray, scale: float) -> Points:
+    rows = np.ascontiguousarray(rows, dtype=np.float64)
+    n, d = rows.shape
+    work = np.empty((n, d), dtype=np.float32)
+    norms = np.empty(n)
+    magnitude = 0.0
+    step = max(1, 2**20 // d)  # in pieces: no second float64 copy of everything
+    for start in range(0, n, step):
+        part = rows[start : start + step]
+        magnitude = max(magnitude, float(np.abs(part).max()))
+        work[start : start + step] = (part - centre) * scale
+        exact = work[start : start + step].astype(np.float64)
+        norms[start : start + step] = np.sqrt(np.einsum("ij,ij->i", exact, exact))
+    rounding = 2.0**-51 * (magnitude + float(np.abs(centre).max())) * scale * np.sqrt(d)
+    squares = (norms**2).astype(np.float32)
+    return Points(rows, work, squares, norms, centre, scale, float(rounding))
+
+
+def squared_error(queries: Points, points: Points, columns_norm: float) -> np.ndarray:
+    """Bound on the error of squared distances from float32 products, (q,) in units of ``work``.
+
+    The usual worst case of a scalar product of d terms in any order of summation
+    (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1), plus the rounding of the
+    rows themselves and of the squared norms.
+    """
+    d = queries.rows.shape[1]
+    gamma = d * UNIT / max(1.0 - d * UNIT, 0.5)
+    reach = queries.norms + columns_norm
+    rows_moved = 1.01 * UNIT * reach + queries.rounding + points.rounding
+    products = 2.02 * gamma * queries.norms * columns_norm
+    return products + rows_moved * (2.1 * reach + rows_moved) + 4 * UNIT * reach**2

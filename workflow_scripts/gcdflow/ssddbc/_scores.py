@@ -1,0 +1,190 @@
+"""Scores of many labelings: cross-entropy, and silhouettes in one pass over the distances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from gcdflow.ssddbc import _kernels_silhouette as kernels
+from gcdflow.ssddbc._points import Points
+from gcdflow.ssddbc._workers import Workers
+
+QUERIES_PER_BLOCK = 64
+COLUMNS_PER_TILE = 1024
+# Below this share of the squared norms, a float32 distance is off by more than 1e-5 of itself.
+DOUBT = 0.01
+
+
+def cross_entropy(labels: np.ndarray, y: np.ndarray) -> float:
+    """Mean over labelled points of -log(share of their class among their cluster's labels + 1e-10).
+
+    Parameters
+    ----------
+    labels : (n,) clusters. y : (n,) int32 consecutive classes, -1 = unlabelled.
+
+    Returns
+    -------
+    float : 0 without any labelled point.
+    """
+    labelled = y >= 0
+    if not labelled.any():
+        return 0.0
+    n_classes = int(y.max()) + 1
+    pairs = labels[labelled].astype(np.int64) * n_classes + y[labelled]
+    _, pair_of, together = np.unique(pairs, return_inverse=True, return_counts=True)
+    in_cluster = np.bincount(labels[labelled])
+    share = together[pair_of] / in_cluster[labels[labelled]]
+    return float(np.mean(-np.log(share + 1e-10)))
+
+
+def distinct_labelings(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The labelings that differ, and which of them each row of ``labels`` (l, n) int32 is.
+
+    Labelings are compared up to a permutation of the clusters, as the scores are.
+    """
+    canonical = np.empty_like(labels)
+    kernels.rename_by_appearance(labels, canonical)
+    seen: dict[bytes, int] = {}
+    which = np.array([seen.setdefault(row.tobytes(), len(seen)) for row in canonical])
+    _, first = np.unique(which, return_index=True)
+    return canonical[first], which
+
+
+def refine(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Common refinement of labelings (l, n): the piece of each point, one point of each piece."""
+    code = np.zeros(labels.shape[1], dtype=np.uint64)
+    for row in labels:  # a hash per point; whether it separates the points is checked below
+        code ^= row.astype(np.uint64)
+        code *= np.uint64(0x9E3779B97F4A7C15)
+        code ^= code >> np.uint64(29)
+    _, first, piece = np.unique(code, return_index=True, return_inverse=True)
+    piece = piece.ravel()
+    if any((row[first][piece] != row).any() for row in labels):
+        _, first, piece = np.unique(labels, axis=1, return_index=True, return_inverse=True)
+    return piece.ravel(), first
+
+
+@dataclass(frozen=True)
+class _Family:
+    """Labelings that are sums over common pieces, which are unions of finer ones.
+
+    Attributes
+    ----------
+    piece : (finer pieces,) int64. n_pieces : int.
+    clusters : list of (n_pieces,) int64, the cluster of each piece, one per labeling.
+    indices : list of int, which labelings these are.
+    """
+
+    piece: np.ndarray
+    n_pieces: int
+    clusters: list[np.ndarray]
+    indices: list[int]
+
+
+def _families(labels: np.ndarray, family_of: np.ndarray) -> list[_Family]:
+    """Families of labelings (l, pieces) of the pieces of the common refinement."""
+    result = []
+    for family in np.unique(family_of):
+        indices = np.flatnonzero(family_of == family)
+        piece, first = refine(labels[indices])
+        clusters = [labels[i, first].astype(np.int64) for i in indices]
+        result.append(_Family(piece, len(first), clusters, indices.tolist()))
+    return result
+
+
+def mean_silhouettes(
+    points: Points,
+    labels: np.ndarray,
+    family_of: np.ndarray,
+    y: np.ndarray,
+    workers: Workers,
+    advance: Callable[[float, np.ndarray], None] | None = None,
+) -> np.ndarray:
+    """Mean silhouette of the unlabelled points under each labeling.
+
+    All labelings share one pass over blocks of distances, which are never kept. Sums are formed in
+    three steps: over the pieces of the common refinement of all labelings, from these over the
+    pieces of each family, from these over clusters.
+
+    Parameters
+    ----------
+    labels : (l, n) int32, distinct labelings, consecutive from 0.
+    family_of : (l,) int, labelings of the same family resemble each other.
+    y : (n,) int32, -1 = unlabelled.
+    advance : called with the share of the points that is done, and the (l,) means over these.
+
+    Returns
+    -------
+    (l,) float64 : 0 for labelings with fewer than two clusters, or without an unlabelled point.
+    """
+    result = np.zeros(len(labels))
+    chosen = np.flatnonzero(labels.max(axis=1) > 0)
+    queries = np.flatnonzero(y < 0)
+    if len(chosen) == 0 or len(queries) == 0:
+        return result
+    labels = labels[chosen]
+    piece, first = refine(labels)
+    order = np.argsort(piece, kind="stable")  # sums over pieces run through memory in order
+    distances = _Distances(points, order, points.work[order], points.squares[order])
+    families = _families(labels[:, first], np.asarray(family_of)[chosen])
+    sizes = [np.bincount(row).astype(np.float64) for row in labels]
+    # Every block holds points from the whole range, so that early means are already telling.
+    n_blocks = -(-len(queries) // QUERIES_PER_BLOCK)
+    sums, done = np.zeros((n_blocks, len(chosen))), np.zeros(n_blocks)
+
+    def block(b: int) -> None:
+        mine = queries[b::n_blocks]
+        fine = distances.sums(mine, piece[order], len(first))
+        for family in families:
+            middle = np.zeros((family.n_pieces, len(mine)))
+            kernels.add_sums(fine, family.piece, middle)
+            for clusters, index in zip(family.clusters, family.indices, strict=True):
+                coarse = np.zeros((len(sizes[index]), len(mine)))
+                kernels.add_sums(middle, clusters, coarse)
+                sums[b, index] = kernels.silhouette_sum(coarse, sizes[index], labels[index, mine])
+        done[b] = len(mine)
+
+    def report() -> None:
+        if advance is not None:
+            partial = np.zeros(len(result))
+            partial[chosen] = sums[done > 0].sum(axis=0) / done.sum()
+            advance(done.sum() / len(queries), partial)
+
+    workers.run(block, range(n_blocks), report)
+    result[chosen] = sums.sum(axis=0) / len(queries)
+    return result
+
+
+@dataclass(frozen=True)
+class _Distances:
+    """Distances of blocks of points to all points, the latter in a given order."""
+
+    points: Points
+    order: np.ndarray
+    work: np.ndarray
+    squares: np.ndarray
+
+    def sums(self, mine: np.ndarray, piece: np.ndarray, n_pieces: int) -> np.ndarray:
+        """Sums over pieces of the distances of the points ``mine``, (n_pieces, b) float64."""
+        points = self.points
+        total = np.zeros((n_pieces, len(mine)))
+        queries = np.ascontiguousarray(points.work[mine].T)
+        buffer = np.empty((COLUMNS_PER_TILE, len(mine)), dtype=np.float32)
+        for start in range(0, len(self.order), COLUMNS_PER_TILE):
+            tile = slice(start, start + COLUMNS_PER_TILE)
+            products = self.work[tile] @ queries
+            kernels.tile_distances(
+                products,
+                self.squares[tile],
+                points.squares[mine],
+                points.scale,
+                DOUBT,
+                self.order[tile],
+                mine,
+                points.rows,
+                buffer,
+            )
+            kernels.add_rows(buffer[: len(products)], piece[tile], total)
+        return total

@@ -1,0 +1,165 @@
+"""All configurations of a grid at once: everything that they have in common is done once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gcdflow.ssddbc._backbone import Backbone, grow_group, join_isolated
+from gcdflow.ssddbc._density import Configuration, Group, configurations, density, groups
+from gcdflow.ssddbc._lists import complete_lists, neighbour_lists
+from gcdflow.ssddbc._nearest import Request, answer
+from gcdflow.ssddbc._points import Points, make_points
+from gcdflow.ssddbc._scores import cross_entropy, distinct_labelings, mean_silhouettes
+from gcdflow.ssddbc._workers import Workers
+
+SPARE_NEIGHBOURS = 12  # beyond the largest k, so that float32 can certify the k nearest
+NEW_SAMPLE_NEIGHBOURS = 48
+
+
+@dataclass
+class Clusterings:
+    """Every configuration's clustering, C in grid order (k first, then percentile).
+
+    Attributes
+    ----------
+    cells : list of C Configuration.
+    labels : (C, n) int32. n_clusters : (C,) int64. seconds : (C,) float64, own time only.
+    """
+
+    cells: list[Configuration]
+    labels: np.ndarray
+    n_clusters: np.ndarray
+    seconds: np.ndarray
+
+
+@dataclass
+class Scores:
+    """Parts of the scores, (C,) float64 each."""
+
+    cross_entropy: np.ndarray
+    silhouette: np.ndarray
+
+    def total(self, w_ce: float, w_sil: float) -> np.ndarray:
+        """The scores, larger is better."""
+        return -w_ce * self.cross_entropy + w_sil * self.silhouette
+
+
+def cluster_grid(
+    points: Points,
+    y: np.ndarray,
+    ks: Sequence[int],
+    percentiles: Sequence[float],
+    workers: Workers,
+    advance: Callable[[float], None] = lambda share: None,
+) -> Clusterings:
+    """Steps 1 to 7 for every configuration.
+
+    Parameters
+    ----------
+    y : (n,) int32, -1 = unlabelled.
+    ks : neighbours; cut to n - 1. percentiles : of the relative density.
+    advance : called with the share of this work that is done.
+    """
+    n = len(points)
+    used = [min(int(k), n - 1) for k in ks]
+    everyone = np.arange(n)
+    lists = neighbour_lists(
+        points, everyone, points, everyone, max(used) + SPARE_NEIGHBOURS, workers
+    )
+    complete_lists(lists, max(used), points, everyone, points, everyone, workers)
+    advance(0.4)
+    by_k = dict(zip(used, workers.run(lambda k: density(lists, k), used), strict=True))
+    cells = configurations([by_k[k] for k in used], np.asarray(percentiles, dtype=np.float64))
+    labels = np.empty((len(cells), n), dtype=np.int32)
+    n_clusters = np.empty(len(cells), dtype=np.int64)
+    seconds = np.zeros(len(cells))
+    parts = groups(cells)
+    for step, group in enumerate(parts):
+        for backbone in _cluster_group(group, points, y, labels, workers):
+            index = backbone.cell.index
+            n_clusters[index], seconds[index] = backbone.n_clusters, backbone.seconds
+        advance(0.4 + 0.6 * (step + 1) / len(parts))
+    return Clusterings(cells, labels, n_clusters, seconds)
+
+
+def _list_length(group: Group) -> int:
+    """Entries that usually hold enough core points of the group's smallest core."""
+    k = max(cell.density.k for cell in group.members)
+    return int(min(256, max(32, 1.25 * (k + 12) * len(group.columns) / group.smallest)))
+
+
+def _cluster_group(
+    group: Group, points: Points, y: np.ndarray, labels: np.ndarray, workers: Workers
+) -> list[Backbone]:
+    """Steps 3 to 6 for the configurations of one group; fills their rows of ``labels``."""
+    n = len(points)
+    everyone = np.arange(n)
+    lists = neighbour_lists(points, everyone, points, group.columns, _list_length(group), workers)
+    backbones = grow_group(group, lists, points, y, workers)
+    join_isolated(backbones, group, lists, points, y, workers)
+    requests = []
+    for backbone in backbones:
+        core_labels = labels[backbone.cell.index]
+        core_labels[:] = -1
+        core_labels[backbone.members] = backbone.labels
+        sparse = np.flatnonzero(~backbone.cell.core)
+        requests.append(Request.of(sparse, core_labels, backbone.n_clusters))
+    answer(requests, lists, points, everyone, points, group.columns, workers)
+    for backbone, request in zip(backbones, requests, strict=True):
+        request.labels[request.positions] = request.found
+        backbone.seconds += request.seconds
+    return backbones
+
+
+def score_grid(
+    points: Points,
+    clusterings: Clusterings,
+    y: np.ndarray,
+    workers: Workers,
+    advance: Callable[[float, Scores, np.ndarray], None] | None = None,
+) -> Scores:
+    """Cross-entropy and silhouette of every configuration; equal labelings are scored once.
+
+    ``advance`` is called with the share that is done, the scores by the points that are done, and
+    the numbers of clusters.
+    """
+    labels, which = distinct_labelings(clusterings.labels)
+    entropies = np.array(workers.run(lambda row: cross_entropy(row, y), labels))
+    _, first = np.unique(which, return_index=True)
+    family_of = np.array([clusterings.cells[c].density.k for c in first])
+
+    def partly(share: float, silhouettes: np.ndarray) -> None:
+        if advance is not None:
+            scores = Scores(entropies[which], silhouettes[which])
+            advance(share, scores, clusterings.n_clusters)
+
+    silhouettes = mean_silhouettes(points, labels, family_of, y, workers, partly)
+    return Scores(entropies[which], silhouettes[which])
+
+
+def nearest_clusters(
+    X: np.ndarray, core_X: np.ndarray, core_labels: np.ndarray, workers: Workers
+) -> tuple[np.ndarray, np.ndarray]:
+    """Step 6 for new samples.
+
+    Parameters
+    ----------
+    X, core_X : (m, d) and (c, d) float64. core_labels : (c,) consecutive from 0.
+
+    Returns
+    -------
+    (m,) int32 clusters and (m,) float64 mean distances.
+    """
+    points = make_points(core_X)
+    queries = points.embed(X)
+    columns, nobody = np.arange(len(points)), np.full(len(queries), -1)
+    request = Request.of(
+        np.arange(len(queries)), core_labels.astype(np.int32), int(core_labels.max()) + 1
+    )
+    if len(queries):
+        lists = neighbour_lists(queries, nobody, points, columns, NEW_SAMPLE_NEIGHBOURS, workers)
+        answer([request], lists, queries, nobody, points, columns, workers)
+    return request.found, request.means

@@ -1,0 +1,321 @@
+"""The clustering and the search over its grid, as scikit-learn estimators."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.utils.validation import check_is_fitted
+
+from gcdflow.errors import InputError
+from gcdflow.ssddbc import _validate as validate
+
+PROGRESS_SECONDS = 0.5
+CLUSTERING_SHARE = 0.6  # of the work; the rest is scoring
+
+
+class _CorePrediction:
+    """``predict`` of a fitted clustering: step 6, for samples that were not there."""
+
+    def _keep_core(self, X: np.ndarray) -> None:
+        self._core_X = X[self.core_sample_mask_]
+        self._core_labels = self.labels_[self.core_sample_mask_]
+
+    def predict(self, X):
+        """Cluster of each sample: smallest mean distance to its 3 nearest core members.
+
+        Parameters
+        ----------
+        X : array-like of shape (m, d)
+            Features, treated as those of ``fit`` were (normalised if ``normalize``).
+
+        Returns
+        -------
+        ndarray of shape (m,), int64
+            Labels in ``labels_``'s numbering; ties go to the lower one.
+        """
+        check_is_fitted(self)
+        X = validate.features(X, estimator=self, reset=False)
+        return assign_to_clusters(
+            validate.prepare(X, self.normalize),
+            validate.prepare(self._core_X, self.normalize),
+            self._core_labels,
+            n_jobs=self.n_jobs,
+        )[0]
+
+
+class SSDDBC(_CorePrediction, ClusterMixin, BaseEstimator):
+    """Semi-supervised density-based clustering.
+
+    Core points are those that are dense in relation to their neighbours. They are linked to their
+    nearest core points, unless labels forbid it, and grow into backbone clusters; tiny clusters
+    join larger ones, and all other points follow their nearest core points.
+
+    Parameters
+    ----------
+    k : int, default=10
+        Neighbours that make up a density; cut to n - 1.
+    density_percentile : float, default=70
+        Points whose relative density reaches this percentile are core points.
+    normalize : bool, default=True
+        L2-normalise rows first, in float64; rows of zeros stay zero.
+    n_jobs : int or None
+        Threads (None = 1, -1 = all that the process may use), for BLAS and compiled code alike.
+        The result does not depend on it.
+
+    Attributes
+    ----------
+    labels_ : (n,) int64, cluster of every sample, consecutive from 0.
+    core_sample_mask_ : (n,) bool.
+    densities_, relative_densities_ : (n,) float64.
+    n_clusters_ : int.
+    cutoff_ : float, longest edge of the backbone graph (mean distance to the k nearest).
+    core_threshold_ : float, relative density that makes a core point.
+    n_features_in_ : int.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gcdflow.ssddbc import SSDDBC
+    >>> rng = np.random.default_rng(0)
+    >>> X = np.concatenate([rng.normal(m, 0.1, size=(30, 2)) for m in (0, 3)])
+    >>> SSDDBC(k=5, density_percentile=50, normalize=False).fit(X).n_clusters_
+    2
+    """
+
+    def __init__(self, k=10, density_percentile=70.0, *, normalize=True, n_jobs=None):
+        self.k = k
+        self.density_percentile = density_percentile
+        self.normalize = normalize
+        self.n_jobs = n_jobs
+
+    def fit(self, X, y=None):
+        """Cluster the samples.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Features, float16 to float64; n is at least 2.
+        y : array-like of shape (n,) of int, or None
+            Classes from 0, -1 = unlabelled (scikit-learn's convention); None = no labels.
+
+        Raises
+        ------
+        gcdflow.errors.InputError
+            A ``ValueError`` that says in one sentence what was found and what was expected.
+        """
+        k = validate.neighbours(self.k)
+        percentile = validate.percentile(self.density_percentile)
+        X = validate.training_features(X, self)
+        y = validate.labels(y, len(X))
+        from gcdflow.ssddbc._search import Workers, cluster_grid, make_points  # compiled: slow
+
+        with Workers(self.n_jobs) as workers:
+            points = make_points(validate.prepare(X, self.normalize))
+            found = cluster_grid(points, y, [k], [percentile], workers)
+        cell = found.cells[0]
+        self.labels_ = found.labels[0].astype(np.int64)
+        self.core_sample_mask_ = cell.core
+        self.densities_ = cell.density.rho
+        self.relative_densities_ = cell.density.relative
+        self.n_clusters_ = int(found.n_clusters[0])
+        self.cutoff_ = cell.density.cutoff
+        self.core_threshold_ = cell.threshold
+        self._keep_core(X)
+        return self
+
+
+class SSDDBCGridSearch(_CorePrediction, ClusterMixin, BaseEstimator):
+    """SSDDBC under every combination of k and percentile; the best score wins.
+
+    The score is ``-w_ce · CE + w_sil · Sil``: CE is the cross-entropy of the labelled samples'
+    classes within their clusters, Sil the mean silhouette of the unlabelled samples (over all
+    samples' clusters). Ties go to the smaller k, then to the smaller percentile. All
+    configurations share their work, and the result is that of clustering them one by one.
+
+    Parameters
+    ----------
+    k : iterable of int, default=range(3, 21)
+    density_percentile : iterable of float, default=range(40, 100, 5)
+    w_ce, w_sil : float, default=1 and 3
+        Weights of the parts of the score.
+    normalize : bool, default=True
+        L2-normalise rows first, in float64; rows of zeros stay zero.
+    n_jobs : int or None
+        Threads (None = 1, -1 = all that the process may use), for BLAS and compiled code alike.
+        The result does not depend on it.
+    progress : callable or None
+        ``progress(done, total, best)``, called now and then from the fitting thread: configurations
+        done, their number, and None or a dict of the best so far (k, density_percentile, score,
+        n_clusters). All configurations advance together, so ``done`` is the share of the work, and
+        until the end ``best`` is judged by the samples scored so far.
+
+    Attributes
+    ----------
+    labels_, core_sample_mask_, densities_, n_clusters_ : of the best configuration, see `SSDDBC`.
+    best_params_ : dict with ``k`` and ``density_percentile``.
+    best_score_ : float. best_index_ : int, its place in ``results_``.
+    results_ : dict of arrays
+        One entry per configuration, k first, then percentile: k, density_percentile, score,
+        cross_entropy, silhouette, n_clusters, n_core, core_ratio, cutoff, core_threshold, and
+        seconds (shared work is divided evenly, so that the seconds add up to the wall time).
+    n_features_in_ : int.
+    """
+
+    def __init__(
+        self,
+        k=range(3, 21),
+        density_percentile=range(40, 100, 5),
+        *,
+        w_ce=1.0,
+        w_sil=3.0,
+        normalize=True,
+        n_jobs=None,
+        progress=None,
+    ):
+        self.k = k
+        self.density_percentile = density_percentile
+        self.w_ce = w_ce
+        self.w_sil = w_sil
+        self.normalize = normalize
+        self.n_jobs = n_jobs
+        self.progress = progress
+
+    def fit(self, X, y=None):
+        """Cluster and score under every configuration; parameters as in :meth:`SSDDBC.fit`."""
+        begin = time.perf_counter()
+        ks = validate.grid(self.k, validate.neighbours, "k")
+        percentiles = validate.grid(
+            self.density_percentile, validate.percentile, "density_percentile"
+        )
+        weights = validate.weight(self.w_ce, "w_ce"), validate.weight(self.w_sil, "w_sil")
+        X = validate.training_features(X, self)
+        y = validate.labels(y, len(X))
+        from gcdflow.ssddbc import _search as search  # compiled code: slow to import
+
+        report = _Progress(self.progress, ks, percentiles, weights)
+        with search.Workers(self.n_jobs) as workers:
+            points = search.make_points(validate.prepare(X, self.normalize))
+            found = search.cluster_grid(points, y, ks, percentiles, workers, report.clustered)
+            scores = search.score_grid(points, found, y, workers, report.scored)
+        self.results_ = {
+            "k": np.repeat(ks, len(percentiles)),
+            "density_percentile": np.tile(percentiles, len(ks)),
+            "score": scores.total(*weights),
+            "cross_entropy": scores.cross_entropy,
+            "silhouette": scores.silhouette,
+            "n_clusters": found.n_clusters,
+            "n_core": np.array([int(cell.core.sum()) for cell in found.cells]),
+            "core_ratio": np.array([float(cell.core.mean()) for cell in found.cells]),
+            "cutoff": np.array([cell.density.cutoff for cell in found.cells]),
+            "core_threshold": np.array([cell.threshold for cell in found.cells]),
+        }
+        best = int(np.argmax(self.results_["score"]))  # the first of equals
+        self.best_index_ = best
+        self.best_score_ = float(self.results_["score"][best])
+        self.best_params_ = report.parameters(best)
+        self.labels_ = found.labels[best].astype(np.int64)
+        self.core_sample_mask_ = found.cells[best].core
+        self.densities_ = found.cells[best].density.rho
+        self.n_clusters_ = int(found.n_clusters[best])
+        self._keep_core(X)
+        own = found.seconds / workers.n_threads
+        shared = max(0.0, time.perf_counter() - begin - own.sum())
+        self.results_["seconds"] = own + shared / len(own)
+        report.finished(self.best_index_, self.best_score_, self.n_clusters_)
+        return self
+
+
+class _Progress:
+    """Turns the advance of the shared work into calls of the user's function."""
+
+    def __init__(self, call: Callable | None, ks: list, percentiles: list, weights: tuple):
+        self._call = call
+        self._cells = [(k, p) for k in ks for p in percentiles]
+        self._weights = weights
+        self._last = 0.0
+        self._send(0.0, None, force=True)
+
+    def parameters(self, index: int) -> dict:
+        """Parameters of one configuration, by its place in the grid."""
+        k, percentile = self._cells[index]
+        return {"k": k, "density_percentile": percentile}
+
+    def clustered(self, share: float) -> None:
+        """``share`` of the clustering is done; nothing is scored yet."""
+        self._send(CLUSTERING_SHARE * share, None)
+
+    def scored(self, share: float, scores, n_clusters: np.ndarray) -> None:
+        """``share`` of the scoring is done, with these scores so far."""
+        total = scores.total(*self._weights)
+        best = int(np.argmax(total))
+        found = (best, float(total[best]), int(n_clusters[best]))
+        self._send(CLUSTERING_SHARE + (1 - CLUSTERING_SHARE) * share, found)
+
+    def finished(self, index: int, score: float, n_clusters: int) -> None:
+        """Everything is done."""
+        self._send(1.0, (index, score, n_clusters), force=True)
+
+    def _send(self, share: float, best: tuple | None, force: bool = False) -> None:
+        now = time.monotonic()
+        if self._call is None or not (force or now - self._last >= PROGRESS_SECONDS):
+            return
+        self._last = now
+        if best is not None:
+            index, score, n_clusters = best
+            best = {**self.parameters(index), "score": score, "n_clusters": n_clusters}
+        done = len(self._cells) if share >= 1 else int(share * len(self._cells))
+        self._call(done, len(self._cells), best)
+
+
+def assign_to_clusters(X, core_X, core_labels, *, n_jobs=None):
+    """Cluster with the smallest mean distance to its 3 nearest core members (all, if fewer).
+
+    Nothing is normalised here.
+
+    Parameters
+    ----------
+    X : array-like of shape (m, d)
+        Samples to assign.
+    core_X : array-like of shape (c, d)
+        Core members, at least one.
+    core_labels : array-like of shape (c,) of int
+        Their clusters, from 0, not necessarily consecutive.
+    n_jobs : int or None
+        Threads, as in :class:`SSDDBC`.
+
+    Returns
+    -------
+    labels : ndarray of shape (m,), int64
+        Ties go to the lower cluster.
+    mean_distance : ndarray of shape (m,), float64
+        That mean distance.
+    """
+    X, core_X = validate.features(X), validate.features(core_X, name="core_X")
+    core_labels = np.asarray(core_labels)
+    if len(core_X) == 0:
+        raise InputError("core_X has no rows, expected at least one core member")
+    if X.shape[1] != core_X.shape[1]:
+        raise InputError(
+            f"X has {X.shape[1]} features and core_X has {core_X.shape[1]}, expected equal numbers"
+        )
+    if core_labels.shape != (len(core_X),) or core_labels.dtype.kind not in "iu":
+        raise InputError(
+            f"core_labels has shape {core_labels.shape} and dtype {core_labels.dtype}, expected"
+            f" ({len(core_X)},) integers: one cluster per row of core_X"
+        )
+    if core_labels.min() < 0:
+        raise InputError(
+            f"core_labels contains {int(core_labels.min())}, expected clusters from 0; leave out"
+            " the samples that are not core members"
+        )
+    from gcdflow.ssddbc._search import Workers, nearest_clusters  # compiled code: slow to import
+
+    clusters, numbers = np.unique(core_labels, return_inverse=True)
+    with Workers(n_jobs) as workers:
+        found, means = nearest_clusters(
+            validate.prepare(X, False), validate.prepare(core_X, False), numbers, workers
+        )
+    return clusters[found].astype(np.int64), means
