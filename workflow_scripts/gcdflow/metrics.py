@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.preprocessing import normalize
 
 from gcdflow.errors import InputError
 from gcdflow.evaluation import clustering_accuracy
 from gcdflow.formats import UNLABELLED, Features, PseudoLabels, Truth, align
-from gcdflow.ssddbc import assign_to_clusters, normalize_rows
+from gcdflow.ssddbc import assign_to_clusters
 
 
 def evaluate(
@@ -46,7 +47,7 @@ def evaluate(
     )
     rows = features.features
     if pseudo.metadata.get("normalize", True):
-        rows = normalize_rows(rows)
+        rows = normalize(rows.astype(np.float64))
     test = np.flatnonzero(~features.train_mask)
     clusters = np.empty(0, dtype=np.int64)
     if len(test):
