@@ -1,0 +1,43 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from gcdflow.config import TrainSettings
+from gcdflow.formats import Split
+
+
+@pytest.fixture
+def make_split() -> Callable[..., Split]:
+    """A consistent split of ``n`` samples in memory: 3 old classes, every fifth for testing."""
+
+    def make(n: int = 20, seed: int = 0, **changes) -> Split:
+        rng = np.random.default_rng(seed)
+        train = np.arange(n) % 5 != 4
+        labelled = train & (rng.random(n) < 0.5)
+        arrays = {
+            "indices": rng.permutation(10 * n)[:n].astype(np.int64),
+            "train_mask": train,
+            "labelled_mask": labelled,
+            "labels": np.where(labelled, rng.integers(0, 3, n), -1),
+            "source": {"dataset": "digits"},
+            "paths": np.array([], dtype=np.str_),
+            "old_class_names": np.array(["ant", "bee", "cat"]),
+        }
+        return Split(**(arrays | changes))
+
+    return make
+
+
+@pytest.fixture
+def tiny_settings() -> TrainSettings:
+    """A model of a few thousand weights for 8 × 8 images."""
+    return TrainSettings.model_validate(
+        {
+            "seed": 0,
+            "augmentation": {"name": "affine"},
+            "backbone": {"name": "small_convnet", "width": 2},
+            "head": {"hidden_dim": 8, "bottleneck_dim": 4, "out_dim": 6},
+            "training": {"batch_size": 8},
+            "total_epochs": 10,
+        }
+    )

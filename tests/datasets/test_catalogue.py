@@ -1,0 +1,120 @@
+"""Which labels are shown: the field's draw, and nothing of the truth in the split."""
+
+import numpy as np
+import pytest
+from gcdflow.datasets import DATASETS, dataset_module, open_images
+from gcdflow.datasets.catalogue import Catalogue, draw_labelled, split_catalogue
+from gcdflow.errors import InputError
+from gcdflow.formats import Split, Truth
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def catalogue(n: int = 60, n_classes: int = 6, old=(4, 1, 2), seed: int = 0) -> Catalogue:
+    rng = np.random.default_rng(seed)
+    return Catalogue(
+        classes=rng.integers(0, n_classes, n),
+        train_mask=rng.random(n) < 0.7,
+        class_names=[f"class {i}" for i in range(n_classes)],
+        old_classes=list(old),
+        source={"dataset": "digits"},
+        paths=[],
+    )
+
+
+@given(st.integers(1, 300), st.floats(0.01, 1), st.integers(0, 2**32 - 1))
+def test_draw_is_that_of_the_field(n, proportion, seed):
+    """As ``subsample_instances`` of the GCD code: seed the global generator, choose positions."""
+    candidates = np.cumsum(np.random.default_rng(n).integers(1, 4, n))
+    np.random.seed(seed)  # noqa: NPY002
+    positions = np.random.choice(range(n), replace=False, size=int(proportion * n))  # noqa: NPY002
+    drawn = draw_labelled(candidates, proportion, seed)
+    np.testing.assert_array_equal(drawn, candidates[positions])
+
+
+def test_draw_does_not_touch_the_global_generator():
+    np.random.seed(0)  # noqa: NPY002
+    expected = np.random.random(3)  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002
+    draw_labelled(np.arange(20), 0.5, 0)
+    np.testing.assert_array_equal(np.random.random(3), expected)  # noqa: NPY002
+
+
+@given(st.integers(30, 80), st.permutations(range(6)), st.integers(1, 5), st.floats(0.3, 1))
+def test_split_shows_labels_of_old_training_samples_only(n, classes, n_old, proportion):
+    given_catalogue = catalogue(n, old=classes[:n_old], seed=n)
+    is_candidate = given_catalogue.train_mask & np.isin(given_catalogue.classes, classes[:n_old])
+    if int(proportion * is_candidate.sum()) == 0:
+        return
+    split, truth = split_catalogue(given_catalogue, prop_train_labels=proportion, seed=0)
+
+    labelled = split.labelled_mask
+    assert labelled.sum() == int(proportion * is_candidate.sum())
+    assert is_candidate[labelled].all()
+    assert (split.labels[~labelled] == -1).all()
+    np.testing.assert_array_equal(split.labels[labelled], truth.labels[labelled])
+    np.testing.assert_array_equal(truth.old_mask, np.isin(given_catalogue.classes, classes[:n_old]))
+    # Labels are positions in the list of old classes; names follow the labels.
+    for sample in range(n):
+        name = f"class {given_catalogue.classes[sample]}"
+        assert truth.class_names[truth.labels[sample]] == name
+        if labelled[sample]:
+            assert split.old_class_names[split.labels[sample]] == name
+    assert truth.class_names[n_old:].tolist() == [f"class {c}" for c in sorted(classes[n_old:])]
+
+
+def test_split_does_not_depend_on_the_hidden_truth():
+    """Two datasets that differ in hidden labels only have the same split.npz."""
+    one = catalogue(old=(0, 1))
+    split, truth = split_catalogue(one, prop_train_labels=0.5, seed=0)
+    hidden_new = truth.labels >= 2
+    other_classes = np.where(hidden_new, 2 + (one.classes + 1) % 4, one.classes)
+    test_old = ~one.train_mask & (one.classes < 2)
+    other_classes[test_old] = 1 - other_classes[test_old]
+    other = Catalogue(**{**vars(one), "classes": other_classes})
+    assert not np.array_equal(other_classes, one.classes)
+    again, _ = split_catalogue(other, prop_train_labels=0.5, seed=0)
+    for name, value in vars(split).items():
+        np.testing.assert_array_equal(getattr(again, name), value)
+
+
+def test_files_pass_their_own_checks(tmp_path):
+    split, truth = split_catalogue(catalogue(), prop_train_labels=0.5, seed=0)
+    split.save(tmp_path / "split.npz")
+    truth.save(tmp_path / "truth.npz")
+    assert Split.load(tmp_path / "split.npz").labelled_mask.sum() == split.labelled_mask.sum()
+    assert len(Truth.load(tmp_path / "truth.npz").class_names) == 6
+    assert len(split.old_class_names) == 3
+
+
+def test_another_seed_labels_other_samples():
+    a, _ = split_catalogue(catalogue(), prop_train_labels=0.5, seed=0)
+    b, _ = split_catalogue(catalogue(), prop_train_labels=0.5, seed=1)
+    assert a.labelled_mask.sum() == b.labelled_mask.sum()
+    assert not np.array_equal(a.labelled_mask, b.labelled_mask)
+
+
+@pytest.mark.parametrize("old", [(0, 6), (-1, 2), (1, 1)])
+def test_old_classes_that_do_not_exist(old):
+    with pytest.raises(InputError, match=r"dataset\.old_classes: .* not distinct class ids in 0…5"):
+        split_catalogue(catalogue(old=old), prop_train_labels=0.5, seed=0)
+
+
+@pytest.mark.parametrize(("old", "proportion"), [((), 0.5), ((1,), 0.01)])
+def test_nothing_left_to_label(old, proportion):
+    with pytest.raises(InputError, match=r"dataset\.prop_train_labels: .* leaves none to label"):
+        split_catalogue(catalogue(old=old), prop_train_labels=proportion, seed=0)
+
+
+def test_unknown_dataset():
+    with pytest.raises(InputError, match=r"unknown dataset 'cars' \(known: cub, digits\)"):
+        dataset_module("cars")
+    with pytest.raises(InputError, match="unknown dataset 'None'"):
+        open_images({}, np.array([]))
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_every_dataset_has_both_functions(name):
+    module = dataset_module(name)
+    assert callable(module.catalogue)
+    assert callable(module.open_images)

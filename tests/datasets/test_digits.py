@@ -1,0 +1,42 @@
+import numpy as np
+from gcdflow.config import DatasetSettings
+from gcdflow.datasets import open_images
+from gcdflow.datasets.catalogue import split_catalogue
+from gcdflow.datasets.digits import catalogue
+from sklearn.datasets import load_digits
+
+SETTINGS = DatasetSettings(name="digits")
+
+
+def test_catalogue():
+    found = catalogue(SETTINGS)
+    np.testing.assert_array_equal(found.classes, load_digits().target)
+    assert len(found.classes) == len(found.train_mask) == 1797
+    assert (~found.train_mask).sum() == round(0.2 * 1797)
+    assert set(found.classes[~found.train_mask]) == set(range(10))
+    assert found.old_classes == [0, 1, 2, 3, 4]
+    assert found.class_names == list("0123456789")
+
+
+def test_split_is_the_same_every_time():
+    a, b = catalogue(SETTINGS), catalogue(SETTINGS)
+    np.testing.assert_array_equal(a.train_mask, b.train_mask)
+    assert catalogue(DatasetSettings(name="digits", old_classes=[7])).old_classes == [7]
+
+
+def test_images():
+    split, truth = split_catalogue(catalogue(SETTINGS), prop_train_labels=0.5, seed=0)
+    images = open_images(split.source, split.paths)
+    assert images.in_memory
+    assert len(images) == len(split.indices)
+    read = images.read(np.array([5, 0, 5]))
+    assert read.shape == (3, 1, 8, 8)
+    assert read.dtype.is_floating_point is False
+    original = load_digits().images
+    np.testing.assert_array_equal(read[0, 0], np.rint(original[5] * 255 / 16))
+    np.testing.assert_array_equal(read[0], read[2])
+    everything = images.read(range(1797)).numpy()
+    assert everything.min() == 0
+    assert everything.max() == 255
+    assert len(np.unique(everything)) == 17
+    assert truth.class_names[truth.labels[5]] == str(load_digits().target[5])

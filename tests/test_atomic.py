@@ -1,0 +1,183 @@
+"""Files appear whole or not at all, and equal content gives equal bytes."""
+
+import hashlib
+import json
+import os
+import stat
+
+import numpy as np
+import pytest
+from gcdflow import atomic
+from gcdflow.atomic import (
+    atomic_write,
+    canonical_json,
+    sha256_file,
+    sha256_text,
+    write_json,
+    write_npz,
+)
+from gcdflow.errors import InputError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+def test_writes_text_and_bytes_and_makes_folders(tmp_path):
+    with atomic_write(tmp_path / "a" / "b" / "text", "w") as file:
+        file.write("größer\n")
+    with atomic_write(tmp_path / "a" / "bytes") as file:
+        file.write(b"\0\1")
+    assert (tmp_path / "a" / "b" / "text").read_bytes() == "größer\n".encode()
+    assert (tmp_path / "a" / "bytes").read_bytes() == b"\0\1"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_exception_leaves_the_old_file(tmp_path, error):
+    path = tmp_path / "out"
+    path.write_text("old")
+
+    def write():
+        with atomic_write(path, "w") as file:
+            file.write("half of the n")
+            file.flush()
+            raise error
+
+    with pytest.raises(error):
+        write()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_an_exception_leaves_no_file_where_none_was(tmp_path):
+    def write():
+        with atomic_write(tmp_path / "out") as file:
+            file.write(b"x")
+            raise ValueError
+
+    with pytest.raises(ValueError):  # noqa: PT011
+        write()
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_old_file_is_there_until_the_new_one_is_on_the_disk(tmp_path, monkeypatch):
+    path = tmp_path / "out"
+    path.write_text("old")
+    events = []
+
+    def fsync(descriptor):
+        kind = "directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        events.append((f"fsync {kind}", path.read_text()))
+
+    monkeypatch.setattr(atomic.os, "fsync", fsync)
+    with atomic_write(path, "w") as file:
+        file.write("new")
+        events.append(("write", path.read_text()))
+    assert events == [("write", "old"), ("fsync file", "old"), ("fsync directory", "new")]
+
+
+def test_rubbish_of_a_killed_writer_is_replaced(tmp_path):
+    path = tmp_path / "out"
+    with atomic_write(path, "w"):
+        (left,) = os.listdir(tmp_path)  # what a kill at this moment would leave
+    (tmp_path / left).write_text("rubbish that is longer than the new content")
+    with atomic_write(path, "w") as file:
+        file.write("new")
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(InputError, match=r"out: cannot be written \((Not a directory|File exists)"),
+        atomic_write(tmp_path / "file" / "out"),
+    ):
+        pass
+    with (
+        pytest.raises(InputError, match=rf"{tmp_path}: cannot be written \(is a directory\)"),
+        atomic_write(tmp_path),
+    ):
+        pass
+
+
+def test_written_files_obey_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_json(tmp_path / "out", 1)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out").stat().st_mode) == 0o640
+
+
+def test_npz_round_trip(tmp_path):
+    arrays = {"a": np.arange(6).reshape(2, 3), "b": np.array("text"), "c": np.zeros(0, bool)}
+    write_npz(tmp_path / "x.npz", arrays)
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as loaded:
+        assert loaded.files == list(arrays)
+        for name, array in arrays.items():
+            assert loaded[name].dtype == array.dtype
+            assert loaded[name].shape == array.shape
+            np.testing.assert_array_equal(loaded[name], array)
+
+
+def test_equal_arrays_give_equal_bytes(tmp_path, monkeypatch):
+    array = np.arange(12.0).reshape(3, 4)
+    write_npz(tmp_path / "1.npz", {"a": array, "b": np.array("x")})
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    in_another_order = np.asfortranarray(array)
+    write_npz(tmp_path / "2.npz", {"a": in_another_order, "b": np.array("x")})
+    write_npz(tmp_path / "3.npz", {"a": np.repeat(array, 2, axis=0)[::2], "b": np.array("x")})
+    contents = {(tmp_path / f"{i}.npz").read_bytes() for i in (1, 2, 3)}
+    assert len(contents) == 1
+
+
+def test_objects_are_not_written(tmp_path):
+    with pytest.raises(TypeError, match="array 'bad' holds Python objects"):
+        write_npz(tmp_path / "x.npz", {"good": np.zeros(1), "bad": np.array([{}])})
+    assert os.listdir(tmp_path) == []
+
+
+def test_json_is_sorted_and_strict(tmp_path):
+    write_json(tmp_path / "x.json", {"b": [1, None], "a": 0.1})
+    text = (tmp_path / "x.json").read_text()
+    assert text == '{\n  "a": 0.1,\n  "b": [\n    1,\n    null\n  ]\n}\n'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert (tmp_path / "x.json").read_text() == text
+    assert os.listdir(tmp_path) == ["x.json"]
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    # A lone surrogate is no text that a file could hold.
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=30)
+@given(st.dictionaries(st.text(max_size=3), json_values, max_size=3))
+def test_canonical_json_forgets_the_order_of_keys(value):
+    reverse = dict(reversed(value.items()))
+    assert canonical_json(value) == canonical_json(reverse)
+    assert json.loads(canonical_json(value)) == value
+
+
+def test_canonical_json_has_no_spaces_and_no_nan():
+    assert canonical_json({"b": 1, "a": [1, 2]}) == '{"a":[1,2],"b":1}'
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_json(float("inf"))
+
+
+def test_sha256(tmp_path):
+    (tmp_path / "x").write_bytes("ä".encode() * 100_000)
+    expected = hashlib.sha256("ä".encode() * 100_000).hexdigest()
+    assert sha256_file(tmp_path / "x") == sha256_text("ä" * 100_000) == expected
+
+
+def test_sha256_of_a_missing_file(tmp_path):
+    with pytest.raises(InputError, match=r"absent: cannot be read \(No such file or directory\)"):
+        sha256_file(tmp_path / "absent")
