@@ -99,9 +99,9 @@ def test_guided_training_in_one_go_equals_segments(split_path: Path, tmp_path: P
     pseudo = pseudo_labels(split_path, tmp_path / "pseudo.npz")
     guided = settings(True, pseudo={"loss": loss})
     options = {"pseudo_labels": pseudo, "settings": guided}
-    whole = train(split_path, tmp_path / "whole.pt", 6, resume_from=start, **options)
+    whole = train(split_path, tmp_path / "whole.pt", 9, resume_from=start, **options)
     middle = train(split_path, tmp_path / "middle.pt", 4, resume_from=start, **options)
-    end = train(split_path, tmp_path / "end.pt", 6, resume_from=middle, num_workers=2, **options)
+    end = train(split_path, tmp_path / "end.pt", 9, resume_from=middle, num_workers=2, **options)
     assert digest(whole) == digest(end)
     has_prototypes = Checkpoint.load(whole).prototypes is not None
     assert has_prototypes == (loss == "prototypical")

@@ -209,9 +209,10 @@ class Segment:
         )
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
+            # The step after the last epoch asks for a rate that nobody will use.
             lambda done: (
                 cosine_lr(
-                    done + 1,
+                    min(done + 1, self.settings.total_epochs),
                     total_epochs=self.settings.total_epochs,
                     lr=options.lr,
                     final_factor=options.final_lr_factor,
