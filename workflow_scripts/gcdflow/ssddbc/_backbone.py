@@ -9,7 +9,7 @@ import numpy as np
 
 from gcdflow.ssddbc import _kernels_graph as kernels
 from gcdflow.ssddbc._density import Configuration, Group
-from gcdflow.ssddbc._lists import Lists, chunks, neighbour_lists, whole_lists
+from gcdflow.ssddbc._lists import Lists, deeper_lists, neighbour_lists
 from gcdflow.ssddbc._nearest import Request, answer
 from gcdflow.ssddbc._points import Points
 from gcdflow.ssddbc._workers import Workers
@@ -101,15 +101,20 @@ def grow_group(
     everyone = [b.members[rows] for b, rows in zip(backbones, short, strict=True)]
     own = np.arange(len(points))
 
-    def look_at_all(rows: np.ndarray) -> None:
-        whole = whole_lists(points.rows[rows], own[rows], points, group.columns)
-        for backbone, waiting in zip(backbones, short, strict=True):
-            ids = backbone.members[waiting]
-            inside = (ids >= rows[0]) & (ids <= rows[-1])
-            if inside.any():
-                _connect(backbone, whole, np.searchsorted(rows, ids[inside]), waiting[inside])
+    def connect_deeper(rows: np.ndarray, deeper: Lists) -> np.ndarray:
+        unconnected = np.zeros(len(rows), dtype=bool)
+        for backbone, waiting, asking in zip(backbones, short, everyone, strict=True):
+            first, last = np.searchsorted(asking, [rows[0], rows[-1] + 1])
+            here = waiting[first:last]
+            here = here[backbone.counts[here] < 0]
+            if len(here):
+                at = np.searchsorted(rows, backbone.members[here])
+                _connect(backbone, deeper, at, here)
+                unconnected[at[backbone.counts[here] < 0]] = True
+        return rows[unconnected]
 
-    workers.run(look_at_all, chunks(np.unique(np.concatenate(everyone)), len(group.columns)))
+    rows, m = np.unique(np.concatenate(everyone)), lists.ids.shape[1]
+    deeper_lists(rows, m, points, own, points, group.columns, workers, connect_deeper)
 
     def grow(backbone: Backbone) -> None:
         begin = time.perf_counter()

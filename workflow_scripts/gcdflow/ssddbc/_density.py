@@ -86,27 +86,31 @@ class Group:
     smallest: int
 
 
-def groups(cells: list[Configuration], ratio: float = 3.0) -> list[Group]:
-    """Cut the grid by percentile so that no core is a small part of its group's columns.
+def groups(cells: list[Configuration], wide: float, ratio: float = 3.0) -> list[Group]:
+    """Cut the grid by percentile so that no core is a small part of what its lists are made of.
 
     Lists among all points would have to be long to hold enough core points of a high percentile.
     Cores of one k are nested, so the lowest percentile of a group has all of its columns.
+
+    Parameters
+    ----------
+    wide : percentiles up to this one form the first group, if there are any.
+    ratio : in the other groups, no core is smaller than the columns by more than this factor.
     """
     levels = sorted({cell.percentile for cell in cells})
-    result: list[Group] = []
-    members: list[Configuration] = []
-    union: np.ndarray | None = None
-    smallest = 0
-    for level in levels:
-        here = [cell for cell in cells if cell.percentile == level]
-        size = min(int(cell.core.sum()) for cell in here)
-        if union is not None and union.sum() > ratio * size:
-            result.append(Group(members, np.flatnonzero(union), smallest))
-            union = None
-        if union is None:
-            union = np.logical_or.reduce([cell.core for cell in here])
-            members = []
-        members = [*members, *here]
-        smallest = size
-    result.append(Group(members, np.flatnonzero(union), smallest))
-    return result
+    first = [level for level in levels if level <= wide]
+    cuts: list[list[float]] = [first] if first else []
+    union, start = 0, True
+    for level in levels[len(first) :]:
+        cores = [cell.core for cell in cells if cell.percentile == level]
+        if start or union > ratio * min(int(core.sum()) for core in cores):
+            union, start = int(np.logical_or.reduce(cores).sum()), False
+            cuts.append([])
+        cuts[-1].append(level)
+    return [_group([c for c in cells if c.percentile in levels]) for levels in cuts]
+
+
+def _group(members: list[Configuration]) -> Group:
+    union = np.logical_or.reduce([cell.core for cell in members])
+    smallest = min(int(cell.core.sum()) for cell in members)
+    return Group(members, np.flatnonzero(union), smallest)

@@ -13,6 +13,8 @@ from gcdflow.ssddbc._workers import Workers
 
 QUERIES_PER_BLOCK = 128
 COLUMNS_PER_TILE = 2048
+DEEPER_QUERIES = 4096  # queries whose longer lists are held at once
+GROWTH = 4  # how much longer they get each time
 EXACT_CELLS = 2**21  # distances held at once by one thread that computes whole rows
 
 
@@ -123,6 +125,45 @@ def whole_lists(queries: np.ndarray, own: np.ndarray, points: Points, columns: n
     return Lists(ids, dist, np.isfinite(dist).sum(axis=1), np.full(q, np.inf))
 
 
+def deeper_lists(
+    rows: np.ndarray,
+    m: int,
+    queries: Points,
+    own: np.ndarray,
+    points: Points,
+    columns: np.ndarray,
+    workers: Workers,
+    use: Callable[[np.ndarray, Lists], np.ndarray],
+) -> None:
+    """Offer longer and longer lists to the queries whose lists of length m were too short.
+
+    Parameters
+    ----------
+    rows : (r,) int64 ascending, these queries.
+    use : called with some of the rows and their lists, from several threads at once; returns the
+        rows for which even these are too short. Lists of all columns come last.
+    """
+    while len(rows) and GROWTH * m < len(columns) // 2:
+        m *= GROWTH
+        remaining = []
+        for start in range(0, len(rows), DEEPER_QUERIES):
+            part = rows[start : start + DEEPER_QUERIES]
+            lists = neighbour_lists(queries.take(part), own[part], points, columns, m, workers)
+            cuts = range(0, len(part), QUERIES_PER_BLOCK)
+            remaining += workers.run(
+                lambda cut, part=part, lists=lists: use(
+                    part[cut : cut + QUERIES_PER_BLOCK], lists.rows(cut, cut + QUERIES_PER_BLOCK)
+                ),
+                cuts,
+            )
+        rows = np.concatenate(remaining)
+    step = max(1, EXACT_CELLS // max(len(columns), 1))
+    workers.run(
+        lambda part: use(part, whole_lists(queries.rows[part], own[part], points, columns)),
+        [rows[start : start + step] for start in range(0, len(rows), step)],
+    )
+
+
 def complete_lists(
     lists: Lists,
     needed: int,
@@ -132,22 +173,17 @@ def complete_lists(
     columns: np.ndarray,
     workers: Workers,
 ) -> None:
-    """Compute exactly, in place, the lists that are valid to fewer than ``needed`` entries."""
+    """Mend, in place, the lists that are valid to fewer than ``needed`` entries."""
     m = lists.ids.shape[1]
+
+    def mend(rows: np.ndarray, longer: Lists) -> np.ndarray:
+        good = (longer.valid >= needed) | np.isinf(longer.radius)
+        some, rest = rows[good], rows[~good]
+        lists.ids[some], lists.dist[some] = longer.ids[good, :m], longer.dist[good, :m]
+        lists.valid[some] = np.minimum(longer.valid[good], m)
+        beyond = longer.dist[good, m] if longer.dist.shape[1] > m else np.inf
+        lists.radius[some] = np.where(longer.valid[good] > m, beyond, longer.radius[good])
+        return rest
+
     short = np.flatnonzero((lists.valid < needed) & np.isfinite(lists.radius))
-
-    def chunk(rows: np.ndarray) -> None:
-        whole = whole_lists(queries.rows[rows], own[rows], points, columns)
-        lists.ids[rows], lists.dist[rows] = whole.ids[:, :m], whole.dist[:, :m]
-        lists.valid[rows] = np.minimum(whole.valid, m)
-        truncated = whole.valid > m
-        beyond = whole.dist[:, m] if whole.dist.shape[1] > m else np.inf
-        lists.radius[rows] = np.where(truncated, beyond, np.inf)
-
-    workers.run(chunk, chunks(short, len(columns)))
-
-
-def chunks(rows: np.ndarray, n_columns: int) -> list[np.ndarray]:
-    """Rows cut so that their distances to all columns fit the memory set aside for one thread."""
-    step = max(1, EXACT_CELLS // max(n_columns, 1))
-    return [rows[start : start + step] for start in range(0, len(rows), step)]
+    deeper_lists(short, m, queries, own, points, columns, workers, mend)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gcdflow.ssddbc import _kernels_assign as kernels
-from gcdflow.ssddbc._lists import Lists, chunks, whole_lists
+from gcdflow.ssddbc._lists import Lists, deeper_lists
 from gcdflow.ssddbc._points import Points
 from gcdflow.ssddbc._workers import Workers
 
@@ -74,18 +74,25 @@ def answer(
     for (request, _), seconds in zip(tasks, workers.run(walk, tasks), strict=True):
         request.seconds += seconds
     pending = [np.flatnonzero(request.found < 0) for request in requests]
-    short = [r.positions[rows] for r, rows in zip(requests, pending, strict=True)]
-    everyone = np.unique(np.concatenate(short)) if short else np.empty(0, dtype=np.int64)
+    pending = [r[np.argsort(q.positions[r])] for r, q in zip(pending, requests, strict=True)]
+    short = [request.positions[rows] for request, rows in zip(requests, pending, strict=True)]
 
-    def look_at_all(rows: np.ndarray) -> None:
-        whole = whole_lists(queries.rows[rows], own[rows], points, columns)
-        for request, waiting in zip(requests, pending, strict=True):
-            positions = request.positions[waiting]
-            here = waiting[(positions >= rows[0]) & (positions <= rows[-1])]
+    def walk_deeper(rows: np.ndarray, deeper: Lists) -> np.ndarray:
+        unanswered = np.zeros(len(rows), dtype=bool)
+        for request, waiting, asking in zip(requests, pending, short, strict=True):
+            first, last = np.searchsorted(asking, [rows[0], rows[-1] + 1])
+            here = waiting[first:last]
+            here = here[request.found[here] < 0]
             if len(here):
-                _walk(request, here, whole, np.searchsorted(rows, request.positions[here]))
+                at = np.searchsorted(rows, request.positions[here])
+                _walk(request, here, deeper, at)
+                unanswered[at[request.found[here] < 0]] = True
+        return rows[unanswered]
 
-    workers.run(look_at_all, chunks(everyone, len(columns)))
+    if short:
+        everyone = np.unique(np.concatenate(short))
+        m = lists.ids.shape[1]
+        deeper_lists(everyone, m, queries, own, points, columns, workers, walk_deeper)
 
 
 def _walk(request: Request, part, lists: Lists, positions: np.ndarray) -> None:

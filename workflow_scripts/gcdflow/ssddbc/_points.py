@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,6 +38,16 @@ class Points:
     def embed(self, rows: np.ndarray) -> Points:
         """Other rows in the same frame, so that distances to these points can be estimated."""
         return _in_frame(rows, self.centre, self.scale)
+
+    def take(self, rows: np.ndarray) -> Points:
+        """Some of the points, in the same frame."""
+        return replace(
+            self,
+            rows=self.rows[rows],
+            work=self.work[rows],
+            squares=self.squares[rows],
+            norms=self.norms[rows],
+        )
 
 
 def make_points(rows: np.ndarray) -> Points:

@@ -9,13 +9,15 @@ import numpy as np
 
 from gcdflow.ssddbc._backbone import Backbone, grow_group, join_isolated
 from gcdflow.ssddbc._density import Configuration, Group, configurations, density, groups
-from gcdflow.ssddbc._lists import complete_lists, neighbour_lists
+from gcdflow.ssddbc._lists import Lists, complete_lists, neighbour_lists
 from gcdflow.ssddbc._nearest import Request, answer
 from gcdflow.ssddbc._points import Points, make_points
 from gcdflow.ssddbc._scores import cross_entropy, distinct_labelings, mean_silhouettes
 from gcdflow.ssddbc._workers import Workers
 
 SPARE_NEIGHBOURS = 12  # beyond the largest k, so that float32 can certify the k nearest
+WIDEST_PERCENTILE = 75  # up to here, lists among all points hold enough core points
+LONGEST_LIST = 256
 NEW_SAMPLE_NEIGHBOURS = 48
 
 
@@ -66,38 +68,47 @@ def cluster_grid(
     n = len(points)
     used = [min(int(k), n - 1) for k in ks]
     everyone = np.arange(n)
-    lists = neighbour_lists(
-        points, everyone, points, everyone, max(used) + SPARE_NEIGHBOURS, workers
-    )
+    wide = max([p for p in percentiles if p <= WIDEST_PERCENTILE], default=-1.0)
+    length = max(_list_length(max(used), 1 - max(wide, 0) / 100), max(used) + SPARE_NEIGHBOURS)
+    lists = neighbour_lists(points, everyone, points, everyone, length, workers)
     complete_lists(lists, max(used), points, everyone, points, everyone, workers)
-    advance(0.4)
+    advance(0.5)
     by_k = dict(zip(used, workers.run(lambda k: density(lists, k), used), strict=True))
     cells = configurations([by_k[k] for k in used], np.asarray(percentiles, dtype=np.float64))
     labels = np.empty((len(cells), n), dtype=np.int32)
     n_clusters = np.empty(len(cells), dtype=np.int64)
     seconds = np.zeros(len(cells))
-    parts = groups(cells)
+    parts = groups(cells, wide)
     for step, group in enumerate(parts):
-        for backbone in _cluster_group(group, points, y, labels, workers):
+        if step > 0 or wide < 0:
+            share = group.smallest / len(group.columns)
+            length = _list_length(max(used), share)
+            lists = neighbour_lists(points, everyone, points, group.columns, length, workers)
+        for backbone in _cluster_group(group, lists, points, y, labels, workers):
             index = backbone.cell.index
             n_clusters[index], seconds[index] = backbone.n_clusters, backbone.seconds
-        advance(0.4 + 0.6 * (step + 1) / len(parts))
+        advance(0.5 + 0.5 * (step + 1) / len(parts))
     return Clusterings(cells, labels, n_clusters, seconds)
 
 
-def _list_length(group: Group) -> int:
-    """Entries that usually hold enough core points of the group's smallest core."""
-    k = max(cell.density.k for cell in group.members)
-    return int(min(256, max(32, 1.25 * (k + 12) * len(group.columns) / group.smallest)))
+def _list_length(k: int, share: float) -> int:
+    """Entries that usually hold k core points where these are a share of the list's columns."""
+    return int(min(LONGEST_LIST, max(32, 1.25 * (k + SPARE_NEIGHBOURS) / share)))
 
 
 def _cluster_group(
-    group: Group, points: Points, y: np.ndarray, labels: np.ndarray, workers: Workers
+    group: Group,
+    lists: Lists,
+    points: Points,
+    y: np.ndarray,
+    labels: np.ndarray,
+    workers: Workers,
 ) -> list[Backbone]:
-    """Steps 3 to 6 for the configurations of one group; fills their rows of ``labels``."""
-    n = len(points)
-    everyone = np.arange(n)
-    lists = neighbour_lists(points, everyone, points, group.columns, _list_length(group), workers)
+    """Steps 3 to 6 for the configurations of one group; fills their rows of ``labels``.
+
+    ``lists`` hold every point's nearest among columns that include the group's.
+    """
+    everyone = np.arange(len(points))
     backbones = grow_group(group, lists, points, y, workers)
     join_isolated(backbones, group, lists, points, y, workers)
     requests = []
