@@ -127,6 +127,10 @@ def test_shipped_configuration():
             {"clustering": {"percentile": "90,101"}},
             "clustering.percentile: '90,101' holds 101, expected 0 to 100",
         ),
+        (
+            {"backbone": {"name": "small_convnet"}},
+            "backbone 'small_convnet' takes the views of augmentation 'affine', found 'crop'",
+        ),
         ([], r"here: \[\]: input should be a valid dictionary"),
     ],
 )

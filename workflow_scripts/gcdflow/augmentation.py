@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gcdflow.config import AffineAugmentation, CropAugmentation, Settings
+from gcdflow.errors import InputError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -38,6 +39,12 @@ class Augmentation(Protocol):
 
 
 def _as_batch(images: Sequence[Tensor]) -> Tensor:
+    sizes = sorted({tuple(image.shape) for image in images})
+    if len(sizes) > 1:
+        raise InputError(
+            f"augmentation 'affine' needs images of one size, found {sizes[0]} and {sizes[1]}; "
+            "choose augmentation 'crop'"
+        )
     batch = images if isinstance(images, Tensor) else torch.stack(list(images))
     return batch.float() / 255.0
 

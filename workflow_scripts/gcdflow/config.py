@@ -264,6 +264,16 @@ class RunSettings(Settings):
     pseudo: PseudoSettings = PseudoSettings()
     clustering: ClusteringSettings = ClusteringSettings()
 
+    @model_validator(mode="after")
+    def _backbone_takes_the_views(self) -> RunSettings:
+        needed = {"small_convnet": "affine", "torchvision_vit": "crop"}[self.backbone.name]
+        if self.augmentation.name != needed:
+            raise ValueError(
+                f"backbone '{self.backbone.name}' takes the views of augmentation '{needed}', "
+                f"found '{self.augmentation.name}'"
+            )
+        return self
+
     def train_settings(self, guided: bool) -> TrainSettings:
         """Settings of a segment, guided or not: only what can change its result."""
         return TrainSettings(

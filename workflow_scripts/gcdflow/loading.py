@@ -52,23 +52,20 @@ class _TrainingBatches(Dataset):
         positions = align("split", self._split.indices, plan.ids)
         try:
             images = self._images.read(positions)
+            views = [
+                self._augmentation.view(images, self._numbers(epoch, plan, view))
+                for view in range(N_VIEWS)
+            ]
         except InputError as error:
             return error
-        views = [
-            self._augmentation.view(
-                images,
-                uniforms(
-                    self._augmentation.n_draws,
-                    self._seed,
-                    epoch,
-                    plan.ids,
-                    N_VIEWS * plan.occurrences + view,
-                    _AUGMENTATION_STREAM,
-                ),
-            )
-            for view in range(N_VIEWS)
-        ]
         return Batch(torch.from_numpy(positions), torch.cat(views))
+
+    def _numbers(self, epoch: int, plan: BatchPlan, view: int) -> np.ndarray:
+        """Uniform numbers of one view of each sample of the batch, float64 (B, n_draws)."""
+        which = N_VIEWS * plan.occurrences + view
+        return uniforms(
+            self._augmentation.n_draws, self._seed, epoch, plan.ids, which, _AUGMENTATION_STREAM
+        )
 
 
 def training_batches(
@@ -140,10 +137,9 @@ class _EvaluationBatches(Dataset):
 
     def __getitem__(self, positions: np.ndarray) -> Tensor | InputError:
         try:
-            images = self._images.read(positions)
+            return self._augmentation.evaluation_view(self._images.read(positions))
         except InputError as error:
             return error
-        return self._augmentation.evaluation_view(images)
 
 
 def evaluation_batches(

@@ -1,7 +1,7 @@
 """Backbones by name: from images to features.
 
-A backbone is a module with ``feature_dim`` and ``in_channels`` that maps float32 images
-(B, channels, height, width) to features (B, feature_dim). Another model library joins by a settings
+A backbone is a module with ``feature_dim`` that maps float32 images (B, channels, height, width) to
+features (B, feature_dim). Another model library joins by a settings
 class in :mod:`gcdflow.config` and a builder in :data:`BUILDERS`.
 """
 
@@ -58,8 +58,6 @@ class TorchvisionViT(nn.Module):
     As in the field (GCD, arXiv 2201.02609), everything below ``grad_from_block`` is frozen, and so
     are the patch embedding, the position embedding and the final norm.
     """
-
-    in_channels = 3
 
     def __init__(self, vit: nn.Module, grad_from_block: int):
         super().__init__()

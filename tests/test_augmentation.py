@@ -1,0 +1,279 @@
+"""Augmentations are functions of images and numbers: closed cases, SciPy, torchvision's own."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from gcdflow.augmentation import AUGMENTATIONS, IMAGENET_MEAN, IMAGENET_STD, build_augmentation
+from gcdflow.config import AffineAugmentation, CropAugmentation
+from gcdflow.errors import InputError
+from gcdflow.randomness import uniforms
+from scipy import ndimage
+from torchvision.transforms import InterpolationMode, v2
+
+STRENGTHS = {
+    name: 0.0
+    for name, field in AffineAugmentation.model_fields.items()
+    if field.annotation is float
+}
+
+
+def affine(**strengths):
+    """Only the given strengths; all others 0."""
+    return build_augmentation(AffineAugmentation(**(STRENGTHS | strengths)))
+
+
+def images(n=4, size=8, channels=1, seed=0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (n, channels, size, size), generator=generator, dtype=torch.uint8)
+
+
+def draws(augmentation, n=4, key=0) -> np.ndarray:
+    return uniforms(augmentation.n_draws, key, np.arange(n))
+
+
+def test_every_augmentation_can_be_built():
+    assert AUGMENTATIONS.keys() == {"affine", "crop"}
+    assert build_augmentation(AffineAugmentation()).image_size is None
+    assert build_augmentation(CropAugmentation(image_size=64)).image_size == 64
+
+
+# -- affine ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [8, 11])
+def test_without_strength_a_view_is_the_evaluation_view(size):
+    batch = images(size=size)
+    view = affine().view(batch, draws(affine()))
+    expected = affine().evaluation_view(batch)
+    torch.testing.assert_close(view, expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(expected, batch.float() / 255)
+
+
+@pytest.mark.parametrize("strength", STRENGTHS)
+def test_every_strength_changes_the_view(strength):
+    augmentation = affine(**{strength: 20.0 if strength == "degrees" else 0.3})
+    view = augmentation.view(images(), draws(augmentation))
+    assert view.shape == (4, 1, 8, 8)
+    assert view.dtype == torch.float32
+    assert torch.isfinite(view).all()
+    difference = (view - augmentation.evaluation_view(images())).abs().amax(dim=(1, 2, 3))
+    assert (difference > 1e-3).all()
+
+
+def column_of(strength: str, n_draws: int) -> int:
+    """Which of the numbers drives a strength that has one, found by trying each."""
+    augmentation = affine(**{strength: 0.5 if strength != "degrees" else 90.0})
+    middle = np.full((1, n_draws), 0.5)
+    still = augmentation.view(images(1), middle)
+    found = []
+    for column in range(n_draws):
+        u = middle.copy()
+        u[0, column] = 0.9
+        if not torch.equal(augmentation.view(images(1), u), still):
+            found.append(column)
+    assert len(found) == 1
+    return found[0]
+
+
+@pytest.mark.parametrize("turns", [-1, 1])
+def test_rotation_by_a_right_angle_is_exact(turns):
+    augmentation = affine(degrees=90.0)
+    u = np.full((4, augmentation.n_draws), 0.5)
+    u[:, column_of("degrees", augmentation.n_draws)] = 0.5 + 0.5 * turns
+    view = augmentation.view(images(), u)
+    rotated = [torch.rot90(images().float() / 255, k, dims=(2, 3)) for k in (1, -1)]
+    agree = [torch.allclose(view, expected, atol=1e-5) for expected in rotated]
+    assert sum(agree) == 1
+
+
+@pytest.mark.parametrize("degrees", [10.0, -33.0, 45.0])
+def test_rotation_against_scipy(degrees):
+    """Bilinear rotation about the centre, zeros outside; only the sign convention is found out."""
+    augmentation = affine(degrees=abs(degrees))
+    pixels = np.zeros((16, 16), dtype=np.uint8)
+    pixels[3:13, 3:13] = np.random.default_rng(0).integers(0, 256, (10, 10))  # a margin of zeros
+    u = np.full((1, augmentation.n_draws), 0.5)
+    u[0, column_of("degrees", augmentation.n_draws)] = 1.0 if degrees > 0 else 0.0
+    view = augmentation.view(torch.from_numpy(pixels)[None, None], u)[0, 0].numpy()
+    references = []
+    for sign in (1, -1):
+        angle = math.radians(sign * degrees)
+        matrix = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        offset = 7.5 - matrix @ [7.5, 7.5]
+        references.append(
+            ndimage.affine_transform(pixels / 255.0, matrix, offset, order=1, cval=0.0)
+        )
+    errors = [np.abs(view - reference)[1:-1, 1:-1].max() for reference in references]
+    assert min(errors) < 1e-4
+    assert max(errors) > 0.05
+
+
+def test_opposite_numbers_undo_a_rotation():
+    """The middle number is no change, and 0 and 1 are the same angle in two directions."""
+    augmentation = affine(degrees=90.0)
+    u = np.full((4, augmentation.n_draws), 0.5)
+    column = column_of("degrees", augmentation.n_draws)
+    there, back = u.copy(), u.copy()
+    there[:, column], back[:, column] = 1.0, 0.0
+    once = augmentation.view(images(), there)
+    twice = augmentation.view((once * 255).round().to(torch.uint8), back)
+    torch.testing.assert_close(twice, images().float() / 255, atol=1e-2, rtol=0)
+
+
+def test_translation_by_whole_pixels():
+    augmentation = affine(translate=0.25)  # two of eight pixels
+    u = np.full((1, augmentation.n_draws), 0.5)
+    moved = []
+    for column in range(augmentation.n_draws):
+        v = u.copy()
+        v[0, column] = 1.0
+        view = augmentation.view(images(1), v)
+        if not torch.allclose(view, images(1).float() / 255, atol=1e-5):
+            moved.append(view[0, 0])
+    original = images(1)[0, 0].float() / 255
+    assert len(moved) == 2
+    kept = [(slice(None), slice(0, 6)), (slice(0, 6), slice(None))]
+    source = [(slice(None), slice(2, 8)), (slice(2, 8), slice(None))]
+    for view, to, of in zip(moved, kept, source, strict=True):
+        torch.testing.assert_close(view[to], original[of], atol=1e-5, rtol=0)
+        assert view.count_nonzero() <= 48
+
+
+def test_views_do_not_depend_on_the_rest_of_the_batch():
+    augmentation = build_augmentation(AffineAugmentation(contrast=0.2, noise=0.1))
+    u = draws(augmentation, 4)
+    whole = augmentation.view(images(), u)
+    for i in range(4):
+        alone = augmentation.view([images()[i]], u[i : i + 1])
+        torch.testing.assert_close(alone[0], whole[i], atol=1e-6, rtol=0)
+
+
+def test_affine_maps_need_images_of_one_size():
+    expected = (
+        r"'affine' needs images of one size, found \(1, 8, 8\) and \(1, 9, 9\); choose .*crop"
+    )
+    with pytest.raises(InputError, match=expected):
+        affine().evaluation_view([*images(1), *images(1, size=9)])
+
+
+def test_noise_is_a_function_of_the_numbers():
+    augmentation = affine(noise=0.2)
+    u = draws(augmentation, 300)
+    black = torch.zeros((300, 1, 8, 8), dtype=torch.uint8)
+    noise = augmentation.view(black, u)
+    assert torch.equal(noise, augmentation.view(black, u))
+    assert abs(noise.mean().item()) < 0.01
+    assert abs(noise.std().item() - 0.2) < 0.01
+    assert not torch.equal(noise, augmentation.view(black, draws(augmentation, 300, key=1)))
+
+
+@pytest.mark.parametrize("settings", [AffineAugmentation(noise=0.1), CropAugmentation()])
+def test_views_leave_global_generators_and_images_alone(settings):
+    augmentation = build_augmentation(settings)
+    batch = images(2, size=9, channels=3)
+    before, state = batch.clone(), torch.get_rng_state()
+    augmentation.view(batch, draws(augmentation, 2))
+    augmentation.evaluation_view(batch)
+    assert torch.equal(batch, before)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# -- crop ------------------------------------------------------------------------------------------
+
+
+def rgb(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    small = torch.rand((3, height // 4, width // 4), generator=generator)
+    smooth = v2.functional.resize(small, [height, width], antialias=True)
+    return (255 * smooth).round().to(torch.uint8)
+
+
+SIZES = [(60, 41), (41, 60), (50, 50), (33, 97), (97, 33), (40, 53), (32, 32), (20, 90), (64, 45)]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_evaluation_is_torchvisions(size):
+    augmentation = build_augmentation(CropAugmentation(resize=40, image_size=32))
+    reference = v2.Compose(
+        [
+            v2.Resize(40, interpolation=InterpolationMode.BICUBIC, antialias=True),
+            v2.CenterCrop(32),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+    batch = [rgb(*size, seed=i) for i in range(2)]
+    view = augmentation.evaluation_view(batch)
+    assert view.shape == (2, 3, 32, 32)
+    torch.testing.assert_close(view, torch.stack([reference(image) for image in batch]))
+
+
+def test_evaluation_is_close_to_that_on_pil_images():
+    """The field resizes PIL images; nothing but rounding of grey levels may differ."""
+    augmentation = build_augmentation(CropAugmentation(resize=40, image_size=32))
+    reference = v2.Compose(
+        [
+            v2.ToPILImage(),
+            v2.Resize(40, interpolation=InterpolationMode.BICUBIC),
+            v2.CenterCrop(32),
+            v2.ToImage(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+    difference = augmentation.evaluation_view([rgb(90, 61)])[0] - reference(rgb(90, 61))
+    assert difference.abs().max() < 2.1 / 255 / min(IMAGENET_STD)
+
+
+def crop_offsets(size: tuple[int, int], u: tuple[float, float, float]) -> tuple[int, int]:
+    """Where in the resized image a crop comes from, found by comparing with all crops."""
+    augmentation = build_augmentation(CropAugmentation(resize=12, image_size=10, flip=False))
+    image = rgb(*size)
+    view = augmentation.view([image], np.array([u]))[0]
+    resized = v2.functional.resize(image, [12], InterpolationMode.BICUBIC, antialias=True)
+    normalised = v2.functional.normalize(resized.float() / 255, IMAGENET_MEAN, IMAGENET_STD)
+    height, width = resized.shape[-2:]
+    found = [
+        (y, x)
+        for y in range(height - 9)
+        for x in range(width - 9)
+        if torch.allclose(normalised[:, y : y + 10, x : x + 10], view, atol=1e-5)
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+LAST = 1 - 2.0**-53  # the largest number that uniforms() gives
+
+
+@pytest.mark.parametrize(
+    ("size", "u", "offsets"),
+    [
+        ((24, 24), (0.0, 0.0, 0.0), (0, 0)),
+        ((24, 24), (LAST, LAST, 0.0), (2, 2)),
+        ((24, 24), (0.34, 0.7, 0.0), (1, 2)),
+        ((24, 40), (LAST, LAST, 0.0), (2, 10)),
+        ((40, 24), (LAST, 0.0, 0.0), (10, 0)),
+        ((24, 40), (0.0, 0.5, 0.0), (0, 5)),
+    ],
+)
+def test_crops_reach_every_corner(size, u, offsets):
+    assert crop_offsets(size, u) == offsets
+
+
+def test_every_other_image_is_mirrored():
+    augmentation = build_augmentation(CropAugmentation(resize=16, image_size=16))
+    batch = [rgb(16, 16)] * 2
+    plain, mirrored = augmentation.view(batch, np.array([[0, 0, 0.5], [0, 0, 0.499]]))
+    torch.testing.assert_close(mirrored, plain.flip(-1))
+    torch.testing.assert_close(plain, augmentation.evaluation_view(batch)[0])
+    unmirrored = build_augmentation(CropAugmentation(resize=16, image_size=16, flip=False))
+    for view in unmirrored.view(batch, np.array([[0, 0, 0.9], [0, 0, 0.1]])):
+        torch.testing.assert_close(view, plain)
+
+
+def test_small_images_are_enlarged():
+    augmentation = build_augmentation(CropAugmentation(resize=8, image_size=32))
+    assert augmentation.evaluation_view([rgb(9, 21)]).shape == (1, 3, 32, 32)
