@@ -2,47 +2,52 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 
 
-def snakemake(directory: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """Run Snakemake with the shipped configuration; never raises."""
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
-            *("--directory", str(directory)),
-            *("--configfile", str(ROOT / "config" / "config.yaml")),
-            *arguments,
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def snakemake(
+    directory: Path, *arguments: str, changes: dict | None = None
+) -> subprocess.CompletedProcess:
+    """Run Snakemake with the shipped configuration, and changes to it; never raises."""
+    files = [str(ROOT / "config" / "config.yaml")]
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as changed:
+        if changes is not None:
+            json.dump(changes, changed)
+            changed.flush()
+            files.append(changed.name)
+        return subprocess.run(
+            [
+                *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+                *("--directory", str(directory), "--configfile", *files),
+                *arguments,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
 
-def make(directory: Path, *targets: str, config: tuple[str, ...] = ()) -> str:
+def make(directory: Path, *targets: str, changes: dict | None = None) -> str:
     """Make targets with two cores; the combined output. Fails if Snakemake does."""
-    result = snakemake(directory, "--cores", "2", *_overrides(config), "--", *targets)
+    result = snakemake(directory, "--cores", "2", "--", *targets, changes=changes)
     output = result.stdout + result.stderr
     assert result.returncode == 0, output
     return output
 
 
-def planned(directory: Path, *targets: str, config: tuple[str, ...] = ()) -> dict[str, int]:
+def planned(directory: Path, *targets: str, changes: dict | None = None) -> dict[str, int]:
     """Number of jobs of each rule that Snakemake would run."""
-    result = snakemake(directory, "--dry-run", *_overrides(config), "--", *targets)
+    result = snakemake(directory, "--dry-run", "--", *targets, changes=changes)
     output = result.stdout + result.stderr
     assert result.returncode == 0, output
     if "Nothing to be done" in output:
         return {}
     table = output.split("Job stats:")[1].split("total")[0]
     return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
-
-
-def _overrides(config: tuple[str, ...]) -> tuple[str, ...]:
-    return ("--config", *config) if config else ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from snakemake_runs import make, planned, snakemake
 RUN = "runs/digits-smoke"
 
 
-def overriding(section: str, **values: object) -> tuple[str, ...]:
-    """`--config` arguments that change one section of the digits-smoke run."""
-    return (f"runs={json.dumps({'digits-smoke': {section: values}})}",)
+def changing(section: str, **values: object) -> dict:
+    """Configuration that changes one section of the digits-smoke run."""
+    return {"runs": {"digits-smoke": {section: values}}}
 
 
 def test_a_finished_run_is_finished(finished_run: Path):
@@ -65,25 +64,23 @@ def test_a_later_checkpoint_reuses_existing_segments(finished_copy: Path):
 
 
 def test_another_grid_re_runs_nothing_before_the_first_clustering(finished_run: Path):
-    plan = planned(
-        finished_run, f"{RUN}/ckpt_epoch004.pt", config=overriding("clustering", k="5,7")
-    )
+    plan = planned(finished_run, f"{RUN}/ckpt_epoch004.pt", changes=changing("clustering", k="5,7"))
     assert plan == {"cluster": 2, "train": 2, "features": 1}
     assert planned(
-        finished_run, f"{RUN}/pseudo_epoch002.npz", config=overriding("clustering", k="5,7")
+        finished_run, f"{RUN}/pseudo_epoch002.npz", changes=changing("clustering", k="5,7")
     ) == {"cluster": 1}
 
 
 def test_other_pseudo_settings_do_not_touch_the_warm_up(finished_run: Path):
-    config = overriding("pseudo", loss="prototypical")
-    assert planned(finished_run, f"{RUN}/pseudo_epoch002.npz", config=config) == {}
-    assert planned(finished_run, f"{RUN}/ckpt_epoch003.pt", config=config) == {"train": 1}
+    changes = changing("pseudo", loss="prototypical")
+    assert planned(finished_run, f"{RUN}/pseudo_epoch002.npz", changes=changes) == {}
+    assert planned(finished_run, f"{RUN}/ckpt_epoch003.pt", changes=changes) == {"train": 1}
 
 
 def test_more_total_epochs_train_everything_anew(finished_run: Path):
     """The cosine schedule and gamma end at total_epochs: every epoch's learning rate changes."""
-    config = overriding("schedule", total_epochs=6)
-    plan = planned(finished_run, f"{RUN}/ckpt_epoch006.pt", config=config)
+    changes = changing("schedule", total_epochs=6)
+    plan = planned(finished_run, f"{RUN}/ckpt_epoch006.pt", changes=changes)
     assert plan == {"train": 5, "features": 4, "cluster": 4}
 
 
@@ -98,8 +95,8 @@ def test_more_total_epochs_train_everything_anew(finished_run: Path):
 def test_a_setting_re_runs_the_rules_it_touches(
     finished_run: Path, section: str, values: dict, plan: dict
 ):
-    config = overriding(section, **values)
-    assert planned(finished_run, f"{RUN}/pseudo_epoch002.npz", config=config) == plan
+    changes = changing(section, **values)
+    assert planned(finished_run, f"{RUN}/pseudo_epoch002.npz", changes=changes) == plan
 
 
 def test_only_evaluation_takes_the_truth(tmp_path: Path):
@@ -130,10 +127,8 @@ def test_impossible_targets(tmp_path: Path, target: str, message: str):
 
 
 def test_a_bad_configuration_names_the_key(tmp_path: Path):
-    result = snakemake(
-        *(tmp_path, "--dry-run", "--config", *overriding("training", learning_rate=0.1)),
-        *("--", f"{RUN}/report.md"),
-    )
+    changes = changing("training", learning_rate=0.1)
+    result = snakemake(tmp_path, "--dry-run", "--", f"{RUN}/report.md", changes=changes)
     assert result.returncode != 0
     expected = "runs.digits-smoke: unknown key 'training.learning_rate'"
     assert expected in result.stdout + result.stderr
