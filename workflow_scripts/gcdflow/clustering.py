@@ -116,7 +116,10 @@ def cluster_features(
     indices = features.indices[train]
     change = None
     if previous is not None:
-        order = match_by_indices(indices, previous.indices)
+        try:
+            order = match_by_indices(indices, previous.indices)
+        except InputError as error:
+            raise InputError(f"previous pseudo labels are of other samples: {error}") from None
         change = label_change_rate(search.labels_, previous.labels[order])
     best = search.best_index_
     metadata = {

@@ -26,6 +26,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
         row(metrics)
+        int(metrics["n_classes"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a metrics file ({type(error).__name__}: {error})") from None
     return metrics

@@ -1,0 +1,305 @@
+"""The stages' command lines: help without PyTorch, one sentence and exit code 2 for bad input."""
+
+import argparse
+import json
+import logging
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gcdflow.cli import (
+    add_settings_arguments,
+    available_threads,
+    integer_range,
+    read_settings,
+    run_stage,
+    stage_parser,
+    whole_number,
+)
+from gcdflow.config import DatasetSettings, RunSettings
+from gcdflow.errors import InputError
+from gcdflow.formats import Features, PseudoLabels, Split, Truth
+
+SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
+STAGES = ["dataset", "train", "features", "cluster", "evaluate", "report"]
+# Runs a script as `python script …` would, then prints which heavy modules that imported.
+PROBE = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+sys.path.insert(0, __import__("os").path.dirname(sys.argv[0]))
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    print("imported:", sorted({"torch", "numba", "sklearn"} & sys.modules.keys()))
+"""
+
+
+def stage(name: str, *arguments: object, cwd: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", PROBE, SCRIPTS / f"{name}.py", *arguments]
+    return subprocess.run(
+        list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+def imported(result: subprocess.CompletedProcess) -> set[str]:
+    (line,) = re.findall(r"^imported: (.*)$", result.stdout, re.MULTILINE)
+    return set(re.findall(r"\w+", line))
+
+
+def sentence(result: subprocess.CompletedProcess) -> str:
+    """What a stage says of bad input."""
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stderr.count("\n") == 1
+    return result.stderr.strip()
+
+
+# -- help ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_help_is_quick_and_complete(tmp_path, name):
+    result = stage(name, "--help", cwd=tmp_path)
+    assert result.returncode == 0
+    assert result.stderr == ""
+    assert imported(result) == set()
+    assert result.stdout.startswith(f"usage: {name}.py")
+    assert f"python workflow_scripts/{name}.py" in result.stdout  # an example
+    assert "default: None" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "flag", "value"),
+    [
+        ("cluster", "--threads", "0"),
+        ("cluster", "--k", "9:3"),
+        ("evaluate", "--threads", "many"),
+    ],
+)
+def test_flags_are_checked_before_anything_is_read(tmp_path, name, flag, value):
+    result = stage(name, flag, value, cwd=tmp_path)
+    assert result.returncode == 2
+    assert imported(result) == set()
+    assert f"{name}.py: error: argument {flag}: '{value}' is not a " in result.stderr
+
+
+# -- whole stages ----------------------------------------------------------------------------------
+
+
+def test_dataset(tmp_path):
+    settings = {"name": "digits", "old_classes": [1, 2]}
+    result = stage(
+        "dataset",
+        *("--settings", json.dumps(settings), "--split", "a/split.npz", "--truth", "a/truth.npz"),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "torch" not in imported(result)
+    split, truth = Split.load(tmp_path / "a/split.npz"), Truth.load(tmp_path / "a/truth.npz")
+    assert split.old_class_names.tolist() == ["1", "2"]
+    assert len(truth.class_names) == 10
+    last = result.stderr.splitlines()[-1]
+    assert "a/split.npz: digits: 1797 samples" in last
+    assert f"({split.labelled_mask.sum()} labelled), 10 classes (2 old)" in last
+
+
+@pytest.fixture
+def clustered(tmp_path) -> Path:
+    """A folder with features, and what cluster.py makes of them."""
+    rng = np.random.default_rng(0)
+    classes = np.arange(40) % 4
+    rows = np.eye(4)[classes] + rng.normal(0, 0.1, (40, 4))
+    labels = np.where((classes == 0) & (np.arange(40) < 20), 0, -1)
+    ids, train = np.arange(40), np.arange(40) < 32
+    metadata = {"epoch": 12, "checkpoint_sha256": "a", "fingerprint": "b"}
+    Features(ids, rows.astype(np.float32), labels, train, metadata).save(tmp_path / "f.npz")
+    Truth(ids, classes, classes < 2, np.array(list("abcd"))).save(tmp_path / "truth.npz")
+    return tmp_path
+
+
+def test_cluster_evaluate_and_report_without_torch(clustered):
+    grid = ("--k", "3:5:2", "--percentile", "50", "--threads", "1")
+    paths = ("--features", "f.npz", "--output", "p.npz", "--grid-table", "g.tsv")
+    result = stage("cluster", *paths, *grid, "--log-dir", "log", cwd=clustered)
+    assert result.returncode == 0, result.stderr
+    assert "torch" not in imported(result)
+    pseudo = PseudoLabels.load(clustered / "p.npz")
+    assert len(pseudo.indices) == 32
+    assert len((clustered / "g.tsv").read_text().splitlines()) == 3
+    last = result.stderr.splitlines()[-1]
+    k = pseudo.best_params["k"]
+    assert f"p.npz: {pseudo.n_clusters} clusters of 32 samples, core ratio 0.50, k={k}" in last
+
+    arguments = ("--features", "f.npz", "--pseudo-labels", "p.npz", "--truth", "truth.npz")
+    result = stage("evaluate", *arguments, "--output", "m.json", "--log-dir", "log", cwd=clustered)
+    assert result.returncode == 0, result.stderr
+    assert "torch" not in imported(result)
+    metrics = json.loads((clustered / "m.json").read_text())
+    assert metrics["epoch"] == 12
+    assert metrics["transductive"]["all"] > 0.5
+    assert metrics["inductive"]["all"] > 0.5
+    assert re.search(r"m\.json: transductive all \d+\.\d old .*inductive", result.stderr)
+    assert len(list((clustered / "log").iterdir())) == 2
+
+    result = stage("report", "--run", "x", "--output", "r.md", "m.json", cwd=clustered)
+    assert result.returncode == 0, result.stderr
+    assert imported(result) == set()
+    text = (clustered / "r.md").read_text()
+    assert text.startswith("# x\n")
+    assert "| 012" in text.replace("|   012", "| 012")
+    assert text in result.stdout
+
+
+def test_bad_input_leaves_earlier_output_alone(clustered):
+    (clustered / "p.npz").write_text("good")
+    np.savez(clustered / "f.npz", features=np.full((5, 2), np.nan))
+    result = stage("cluster", "--features", "f.npz", "--output", "p.npz", cwd=clustered)
+    assert sentence(result).startswith("cluster.py: error: f.npz: features of 5 of 5 samples are")
+    assert (clustered / "p.npz").read_text() == "good"
+
+
+@pytest.fixture
+def refusal(tmp_path, monkeypatch, capsys):
+    """What a stage says of bad input, run in an empty folder by this very process.
+
+    Importing PyTorch anew for each would take most of the time of all tests.
+    """
+
+    def call(name: str, *arguments: str) -> str:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+        with pytest.raises(SystemExit) as info:
+            runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
+        assert info.value.code == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        return said
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("dataset", "--run nobody --split s --truth t", "there is no run 'nobody' in the config"),
+        ("dataset", "--run x --config c.yaml --split s --truth t", "c.yaml: cannot be read"),
+        ("dataset", "--settings { --split s --truth t", "--settings: not JSON text"),
+        ("dataset", "--settings [] --split s --truth t", "--settings: []: input should be a"),
+        ("dataset", '--settings {"nam":1} --split s --truth t', "--settings: unknown key 'nam'"),
+        (
+            "dataset",
+            '--settings {"name":"cars"} --split s --truth t',
+            "unknown dataset 'cars' (known: cub, digits)",
+        ),
+        (
+            "dataset",
+            '--settings {"name":"cub"} --split s --truth t',
+            "dataset.root: no CUB images at data/CUB_200_2011",
+        ),
+        ("cluster", "--features absent.npz --output p.npz", "absent.npz: no such file"),
+        (
+            "evaluate",
+            "--features absent.npz --pseudo-labels p --truth t --output m",
+            "absent.npz: no such file",
+        ),
+        ("report", "--run x --output r.md absent.json", "absent.json: not a metrics file"),
+        (
+            "train",
+            "--run digits --split absent.npz --output c.pt --stop-at-epoch 1",
+            "absent.npz: no such file",
+        ),
+        (
+            "features",
+            "--checkpoint absent.pt --split s.npz --output f.npz",
+            "absent.pt: no such checkpoint",
+        ),
+    ],
+)
+def test_bad_input_is_one_sentence(tmp_path, refusal, name, arguments, message):
+    assert refusal(name, *arguments.split(" ")).startswith(f"{name}.py: error: {message}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_output_that_cannot_be_written(tmp_path, refusal):
+    (tmp_path / "file").write_text("")
+    settings = ("--settings", '{"name": "digits"}')
+    said = refusal("dataset", *settings, "--split", "s.npz", "--truth", "file/t.npz")
+    assert said.startswith("dataset.py: error: file/t.npz: cannot be written (")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# -- the pieces ------------------------------------------------------------------------------------
+
+
+def run(monkeypatch, main) -> None:
+    monkeypatch.setattr(sys, "argv", ["stage.py"])
+    monkeypatch.setattr(logging, "basicConfig", lambda **options: None)
+    run_stage(main, argparse.ArgumentParser(prog="stage.py"))
+
+
+def test_input_errors_become_one_sentence(monkeypatch, capsys):
+    def main(arguments):
+        raise InputError("x.npz: found 1, expected 2")
+
+    with pytest.raises(SystemExit) as info:
+        run(monkeypatch, main)
+    assert info.value.code == 2
+    assert capsys.readouterr().err == "stage.py: error: x.npz: found 1, expected 2\n"
+
+
+def test_interruption_is_no_traceback(monkeypatch, capsys):
+    def main(arguments):
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as info:
+        run(monkeypatch, main)
+    assert info.value.code == 130
+    assert capsys.readouterr().err == "stage.py: interrupted\n"
+
+
+def test_bugs_keep_their_traceback(monkeypatch):
+    def main(arguments):
+        raise ValueError("a bug")
+
+    with pytest.raises(ValueError, match="a bug"):
+        run(monkeypatch, main)
+
+
+def test_settings_of_a_run_or_as_json(tmp_path):
+    (tmp_path / "c.yaml").write_text("runs: {a: {dataset: {seed: 4}}}")
+    parser = stage_parser("text")
+    add_settings_arguments(parser)
+
+    def read(*arguments):
+        parsed = parser.parse_args(arguments)
+        return read_settings(parsed, DatasetSettings, lambda run: run.dataset)
+
+    by_name = read("--run", "a", "--config", str(tmp_path / "c.yaml"))
+    assert by_name == DatasetSettings(seed=4)
+    assert read("--settings", by_name.model_dump_json()) == by_name
+    assert read("--settings", RunSettings().dataset.model_dump_json()) == DatasetSettings()
+    for wrong in ((), ("--run", "a", "--settings", "{}")):
+        with pytest.raises(SystemExit):
+            read(*wrong)
+
+
+def test_whole_number():
+    assert whole_number(1)("12") == 12
+    assert whole_number(0)("0") == 0
+    for text in ("0", "-3", "1.5", "", "x", "1e3"):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is not a whole number fr"):
+            whole_number(1)(text)
+
+
+def test_integer_range():
+    assert integer_range("40:50:5") == [40, 45, 50]
+    with pytest.raises(argparse.ArgumentTypeError, match="'5:' is not a range 'first:last"):
+        integer_range("5:")
+
+
+def test_available_threads():
+    assert available_threads() >= 1
