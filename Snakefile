@@ -7,6 +7,7 @@ checkpoint epochs):
     runs/{run}/ckpt_epoch{epoch}.pt            train       one segment of training
     runs/{run}/features_epoch{epoch}.npz       features    backbone features of every image
     runs/{run}/pseudo_epoch{epoch}.npz         cluster     pseudo labels; grid_epoch{epoch}.tsv
+    runs/{run}/grid_epoch{epoch}.png           heatmap     a picture of the grid
     runs/{run}/metrics_epoch{epoch}.json       evaluate    accuracy against the truth
     runs/{run}/report.md                       report      a table of all epochs
     runs/{run}/log/                            TensorBoard, all stages
@@ -25,6 +26,7 @@ include: "rules/dataset.smk"
 include: "rules/train.smk"
 include: "rules/features.smk"
 include: "rules/cluster.smk"
+include: "rules/heatmap.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
 

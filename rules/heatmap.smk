@@ -1,0 +1,20 @@
+"""Needs the table of a grid search; makes a picture of it."""
+
+
+rule heatmap:
+    input:
+        "runs/{run}/grid_epoch{epoch}.tsv",
+    output:
+        "runs/{run}/grid_epoch{epoch}.png",
+    log:
+        "logs/{run}/heatmap_epoch{epoch}.log",
+    conda:
+        "../envs/cluster.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    message:
+        "{wildcards.run}: picture of the grid at epoch {wildcards.epoch}"
+    shell:
+        "stage heatmap --grid-table {input:q} --output {output:q}"
+        " --title '{wildcards.run}, epoch {wildcards.epoch}' 2>&1 | tee -i {log:q}"

@@ -1,0 +1,38 @@
+#!/usr/bin/env python
+"""Draw the grid of a clustering: score and number of clusters over k and percentile.
+
+Example:
+  python workflow_scripts/heatmap.py --grid-table grid_epoch050.tsv --output grid_epoch050.png
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from gcdflow.cli import run_stage, stage_parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Read, draw, report."""
+    from gcdflow.heatmap import draw_heatmap, read_grid_table
+
+    grid = read_grid_table(arguments.grid_table)
+    draw_heatmap(grid, arguments.output, title=arguments.title)
+    best = grid["score"].argmax()
+    logging.info(
+        "%s: %d configurations; best score %.4f at k=%d percentile=%g, %d clusters",
+        arguments.output,
+        len(grid["score"]),
+        grid["score"][best],
+        grid["k"][best],
+        grid["density_percentile"][best],
+        grid["n_clusters"][best],
+    )
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__)
+    parser.add_argument("--grid-table", type=Path, required=True, help="grid_epoch*.tsv")
+    parser.add_argument("--output", type=Path, required=True, help="picture to write (.png)")
+    parser.add_argument("--title", default="", help="title of the picture")
+    run_stage(main, parser)
