@@ -25,7 +25,7 @@ from gcdflow.errors import InputError
 from gcdflow.formats import Features, PseudoLabels, Split, Truth
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
-STAGES = ["dataset", "train", "features", "cluster", "evaluate", "report"]
+STAGES = ["dataset", "train", "features", "cluster", "evaluate", "report", "heatmap"]
 # Runs a script as `python script …` would, then prints which heavy modules that imported.
 PROBE = """
 import runpy, sys
