@@ -275,5 +275,10 @@ def test_every_other_image_is_mirrored():
 
 
 def test_small_images_are_enlarged():
-    augmentation = build_augmentation(CropAugmentation(resize=8, image_size=32))
+    augmentation = build_augmentation(CropAugmentation(resize=32, image_size=32))
     assert augmentation.evaluation_view([rgb(9, 21)]).shape == (1, 3, 32, 32)
+
+
+def test_a_crop_larger_than_the_image_is_refused():
+    with pytest.raises(ValueError, match=r"image_size \(32\) is larger than resize \(8\)"):
+        CropAugmentation(resize=8, image_size=32)

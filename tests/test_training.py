@@ -236,7 +236,7 @@ def test_pseudo_labels_of_other_samples_are_refused(split_path: Path, tmp_path: 
     )
     fewer.save(tmp_path / "fewer.npz")
     options = {"resume_from": start, "pseudo_labels": tmp_path / "fewer.npz"}
-    with pytest.raises(InputError, match="has 247 samples, split.npz has 252 training"):
+    with pytest.raises(InputError, match=r"has 247 samples, split\.npz has 252 training"):
         train(split_path, tmp_path / "next.pt", 5, **options)
 
 

@@ -39,14 +39,15 @@ class Augmentation(Protocol):
 
 
 def _as_batch(images: Sequence[Tensor]) -> Tensor:
-    sizes = sorted({tuple(image.shape) for image in images})
-    if len(sizes) > 1:
-        raise InputError(
-            f"augmentation 'affine' needs images of one size, found {sizes[0]} and {sizes[1]}; "
-            "choose augmentation 'crop'"
-        )
-    batch = images if isinstance(images, Tensor) else torch.stack(list(images))
-    return batch.float() / 255.0
+    if not isinstance(images, Tensor):
+        sizes = sorted({tuple(image.shape) for image in images})
+        if len(sizes) > 1:
+            raise InputError(
+                f"augmentation 'affine' needs images of one size, found {sizes[0]} and {sizes[1]}; "
+                "choose augmentation 'crop'"
+            )
+        images = torch.stack(list(images))
+    return images.float() / 255.0
 
 
 class Affine:
@@ -145,7 +146,7 @@ class Crop:
         from torchvision.transforms import InterpolationMode
         from torchvision.transforms.v2 import functional as TF
 
-        side = max(self._settings.resize, self._settings.image_size)
+        side = self._settings.resize
         return TF.resize(image, [side], InterpolationMode.BICUBIC, antialias=True)
 
     def _normalised(self, image: Tensor) -> Tensor:

@@ -66,6 +66,14 @@ class CropAugmentation(Settings):
     image_size: int = Field(224, ge=8, description="side of the crop, pixels")
     flip: bool = Field(True, description="mirror every other image")
 
+    @model_validator(mode="after")
+    def _crop_fits(self) -> CropAugmentation:
+        if self.image_size > self.resize:
+            raise ValueError(
+                f"image_size ({self.image_size}) is larger than resize ({self.resize})"
+            )
+        return self
+
 
 class SmallConvNetSettings(Settings):
     """A convolutional net sized for 8 × 8 digits."""
