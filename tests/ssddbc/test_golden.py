@@ -16,7 +16,7 @@ def test_grid_equals_golden_in_every_configuration(name):
     ks, percentiles = np.unique(expected.k), np.unique(expected.percentile)
     y = expected.y.astype(np.int32)
     with Workers(2) as workers:
-        points = make_points(expected.features.astype(np.float64))
+        points = make_points(expected.features.astype(np.float64), workers)
         found = cluster_grid(points, y, ks, percentiles, workers)
         scores = score_grid(points, found, y, workers)
     place = {(c.density.k, c.percentile): c for c in found.cells}

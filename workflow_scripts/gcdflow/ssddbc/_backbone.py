@@ -149,16 +149,14 @@ def join_isolated(
     n = len(points)
     # Clusters of one point ask through that point's list; the others through lists of their
     # centroids, which many configurations share.
-    singles = [Request.of(job.queries([1])[:, 0], job.larger(n), job.n_larger) for job in jobs]
+    singles = [Request.of(job.homeless(True)[:, 0], job.labels, job.sizes) for job in jobs]
     answer(singles, lists, points, np.arange(n), points, group.columns, workers)
-    sets = [job.queries([2, 3]) for job in jobs]
+    sets = [job.homeless(False) for job in jobs]
     distinct, place = np.unique(np.concatenate(sets), axis=0, return_inverse=True)
     place = np.split(place.ravel(), np.cumsum([len(s) for s in sets])[:-1])
-    several = [
-        Request.of(p, job.larger(n), job.n_larger) for p, job in zip(place, jobs, strict=True)
-    ]
+    several = [Request.of(p, job.labels, job.sizes) for p, job in zip(place, jobs, strict=True)]
     if len(distinct):
-        centroids = points.embed(_centroids(points.rows, distinct))
+        centroids = points.embed(_centroids(points.rows, distinct), workers)
         nobody = np.full(len(distinct), -1)
         near = neighbour_lists(
             centroids, nobody, points, group.columns, lists.ids.shape[1], workers
@@ -179,60 +177,77 @@ def _centroids(rows: np.ndarray, sets: np.ndarray) -> np.ndarray:
 
 @dataclass
 class _Isolated:
-    """Isolated clusters of one backbone and where each of them goes."""
+    """Isolated clusters of one backbone and where each of them goes.
+
+    Attributes
+    ----------
+    target : (clusters,) int64, the new label of each cluster, -1 where it is still to be found.
+    clusters : (i,) int64, the isolated ones, in order of opening.
+    members : (i, 3) int64, their points, padded with -1.
+    labels : (n,) int32, new label of each member of a larger cluster, -1 elsewhere.
+    sizes : (larger clusters,) int64, their numbers of members.
+    """
 
     backbone: Backbone
+    target: np.ndarray
+    clusters: np.ndarray
+    members: np.ndarray
+    labels: np.ndarray
     sizes: np.ndarray
-    target: np.ndarray  # (clusters,) int64: new label, -1 where it is still to be found
-    n_larger: int
 
-    def queries(self, sizes: list[int]) -> np.ndarray:
-        """Members of the clusters of these sizes that have no target, (q, 3) padded with -1."""
-        wanted = np.flatnonzero(np.isin(self.sizes, sizes) & (self.target < 0))
-        b = self.backbone
-        order = np.argsort(b.labels, kind="stable")
-        first = np.cumsum(self.sizes) - self.sizes
-        rows = np.full((len(wanted), ISOLATED), -1, dtype=np.int64)
-        for c in range(ISOLATED):
-            has = self.sizes[wanted] > c
-            rows[has, c] = b.members[order[first[wanted[has]] + c]]
-        return rows
+    def _waiting(self, single: bool) -> np.ndarray:
+        return (self.target[self.clusters] < 0) & ((self.members[:, 1] < 0) == single)
 
-    def larger(self, n: int) -> np.ndarray:
-        """(n,) int32, label of each member of a larger cluster, -1 elsewhere."""
-        labels = np.full(n, -1, dtype=np.int32)
-        b = self.backbone
-        own = np.where(self.sizes[b.labels] > ISOLATED, self.target[b.labels], -1)
-        labels[b.members] = own
-        return labels
+    def homeless(self, single: bool) -> np.ndarray:
+        """Members of the clusters (of one point, or of several) that have no target yet."""
+        return self.members[self._waiting(single)]
 
     def finish(self, singles: np.ndarray, several: np.ndarray) -> None:
-        """Give the remaining clusters their targets, and the backbone its new labels."""
-        remaining = self.target < 0
-        ones = remaining & (self.sizes == 1)
-        others = remaining & (self.sizes > 1)
-        self.target[ones], self.target[others] = singles, several
+        """Give these clusters their targets, and the backbone its new labels."""
+        ones, others = self._waiting(True), self._waiting(False)
+        self.target[self.clusters[ones]] = singles
+        self.target[self.clusters[others]] = several
         self.backbone.labels = self.target[self.backbone.labels].astype(np.int32)
-        self.backbone.n_clusters = self.n_larger
+        self.backbone.n_clusters = len(self.sizes)
 
 
 def _isolate(backbone: Backbone, y: np.ndarray) -> _Isolated | None:
     """Find the isolated clusters, and send those home whose label tells where; None without any."""
-    sizes = np.bincount(backbone.labels, minlength=backbone.n_clusters)
+    labels = backbone.labels
+    sizes = np.bincount(labels, minlength=backbone.n_clusters)
     is_larger = sizes > ISOLATED
     if is_larger.all() or not is_larger.any():
         return None
     target = np.where(is_larger, np.cumsum(is_larger) - 1, -1)
-    own = y[backbone.members]
-    labelled = own >= 0
-    lowest = np.full(len(sizes), np.iinfo(np.int32).max)
-    highest = np.full(len(sizes), -1)
-    np.minimum.at(lowest, backbone.labels[labelled], own[labelled])
-    np.maximum.at(highest, backbone.labels[labelled], own[labelled])
+    of_larger = np.full(len(backbone.cell.core), -1, dtype=np.int32)
+    of_larger[backbone.members] = target[labels]
+    clusters = np.flatnonzero(~is_larger)
+    members = np.full((len(clusters), ISOLATED), -1, dtype=np.int64)
+    points = np.flatnonzero(~is_larger[labels])
+    points = points[np.argsort(labels[points], kind="stable")]
+    last = np.cumsum(sizes[clusters])
+    for c in range(ISOLATED):
+        has = sizes[clusters] > c
+        members[has, c] = backbone.members[points[(last - sizes[clusters])[has] + c]]
+    _join_by_label(labels, y[backbone.members], is_larger, target)
+    return _Isolated(backbone, target, clusters, members, of_larger, sizes[is_larger])
+
+
+def _join_by_label(
+    labels: np.ndarray, y: np.ndarray, is_larger: np.ndarray, target: np.ndarray
+) -> None:
+    """Fill the targets of isolated clusters of one label that a larger cluster has, too.
+
+    A larger cluster counts if it has labelled members and all of them carry that label.
+    """
+    labelled = y >= 0
+    lowest = np.full(len(target), np.iinfo(np.int32).max)
+    highest = np.full(len(target), -1)
+    np.minimum.at(lowest, labels[labelled], y[labelled])
+    np.maximum.at(highest, labels[labelled], y[labelled])
     pure = np.where((highest >= 0) & (lowest == highest), highest, -1)
     first_with: dict[int, int] = {}
     for cluster in np.flatnonzero(is_larger & (pure >= 0)):
         first_with.setdefault(int(pure[cluster]), int(target[cluster]))
     for cluster in np.flatnonzero(~is_larger & (pure >= 0)):
         target[cluster] = first_with.get(int(pure[cluster]), -1)
-    return _Isolated(backbone, sizes, target, int(is_larger.sum()))

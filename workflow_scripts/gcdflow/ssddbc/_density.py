@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from gcdflow.ssddbc._lists import Lists
+from gcdflow.ssddbc._workers import Workers
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,21 @@ class Configuration:
     core: np.ndarray
 
 
-def configurations(densities: list[Density], percentiles: np.ndarray) -> list[Configuration]:
+def configurations(
+    densities: list[Density], percentiles: Sequence[float], workers: Workers
+) -> list[Configuration]:
     """All configurations in grid order."""
-    cells = []
-    for one in densities:
-        for percentile in percentiles:
+
+    def of_density(row: int) -> list[Configuration]:
+        one, first = densities[row], row * len(percentiles)
+        cells = []
+        for column, percentile in enumerate(percentiles):
             threshold = float(np.percentile(one.relative, percentile))
             core = one.relative >= threshold
-            cells.append(Configuration(len(cells), one, float(percentile), threshold, core))
-    return cells
+            cells.append(Configuration(first + column, one, float(percentile), threshold, core))
+        return cells
+
+    return [cell for cells in workers.run(of_density, range(len(densities))) for cell in cells]
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from gcdflow.ssddbc._points import Points, squared_error
 from gcdflow.ssddbc._workers import Workers
 
 QUERIES_PER_BLOCK = 128
-COLUMNS_PER_TILE = 2048
+COLUMNS_PER_TILE = 1024
 DEEPER_QUERIES = 4096  # queries whose longer lists are held at once
 GROWTH = 4  # how much longer they get each time
+WHOLE_QUERIES = 16  # queries compared with all columns by one task, if memory allows
 EXACT_CELLS = 2**21  # distances held at once by one thread that computes whole rows
 
 
@@ -87,10 +88,14 @@ def neighbour_lists(
         counts = np.zeros(size, dtype=np.int64)
         bounds = np.full(size, np.inf, dtype=np.float32)
         mine = queries.work[start:stop]
+        buffer = np.empty(size * COLUMNS_PER_TILE, dtype=np.float32)  # new pages cost more than use
         for first in range(0, len(columns), COLUMNS_PER_TILE):
             tile = slice(first, first + COLUMNS_PER_TILE)
+            width = len(squares[tile])
+            products = buffer[: size * width].reshape(size, width)
+            np.matmul(mine, work[tile].T, out=products)
             kernels.scan_tile(
-                mine @ work[tile].T,
+                products,
                 squares[tile],
                 first,
                 own_place[start:stop],
@@ -157,7 +162,7 @@ def deeper_lists(
                 cuts,
             )
         rows = np.concatenate(remaining)
-    step = max(1, EXACT_CELLS // max(len(columns), 1))
+    step = max(1, min(WHOLE_QUERIES, EXACT_CELLS // max(len(columns), 1)))
     workers.run(
         lambda part: use(part, whole_lists(queries.rows[part], own[part], points, columns)),
         [rows[start : start + step] for start in range(0, len(rows), step)],

@@ -36,9 +36,8 @@ class Request:
     seconds: float = 0.0
 
     @classmethod
-    def of(cls, positions: np.ndarray, labels: np.ndarray, n_clusters: int) -> Request:
-        """A request; ``labels`` are consecutive from 0."""
-        sizes = np.bincount(labels[labels >= 0], minlength=n_clusters)
+    def of(cls, positions: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> Request:
+        """A request; ``labels`` are consecutive from 0, ``sizes`` (c,) their numbers of members."""
         q = len(positions)
         return cls(
             np.asarray(positions, dtype=np.int64),

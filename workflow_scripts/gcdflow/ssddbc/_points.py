@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gcdflow.ssddbc._workers import Workers
+
+ROWS_PER_TASK = 512
 UNIT = 2.0**-24  # half a unit in the last place of float32, relative
 
 
@@ -35,9 +38,9 @@ class Points:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def embed(self, rows: np.ndarray) -> Points:
+    def embed(self, rows: np.ndarray, workers: Workers) -> Points:
         """Other rows in the same frame, so that distances to these points can be estimated."""
-        return _in_frame(rows, self.centre, self.scale)
+        return _in_frame(rows, self.centre, self.scale, workers)
 
     def take(self, rows: np.ndarray) -> Points:
         """Some of the points, in the same frame."""
@@ -50,30 +53,49 @@ class Points:
         )
 
 
-def make_points(rows: np.ndarray) -> Points:
+def make_points(rows: np.ndarray, workers: Workers) -> Points:
     """Points from (n, d) float64 rows."""
     centre = rows.mean(axis=0)
     spread = max(float((rows.max(axis=0) - centre).max()), float((centre - rows.min(axis=0)).max()))
     exponent = 0.0 if spread == 0 else np.round(np.log2(spread * np.sqrt(rows.shape[1])))
-    return _in_frame(rows, centre, float(2.0 ** -np.clip(exponent, -1000, 1000)))
+    return _in_frame(rows, centre, float(2.0 ** -np.clip(exponent, -1000, 1000)), workers)
 
 
-def _in_frame(rows: np.ndarray, centre: np.ndarray, scale: float) -> Points:
+def _in_frame(rows: np.ndarray, centre: np.ndarray, scale: float, workers: Workers) -> Points:
     rows = np.ascontiguousarray(rows, dtype=np.float64)
     n, d = rows.shape
     work = np.empty((n, d), dtype=np.float32)
     norms = np.empty(n)
-    magnitude = 0.0
-    step = max(1, 2**20 // d)  # in pieces: no second float64 copy of everything
-    for start in range(0, n, step):
-        part = rows[start : start + step]
-        magnitude = max(magnitude, float(np.abs(part).max()))
-        work[start : start + step] = (part - centre) * scale
-        exact = work[start : start + step].astype(np.float64)
-        norms[start : start + step] = np.sqrt(np.einsum("ij,ij->i", exact, exact))
-    rounding = 2.0**-51 * (magnitude + float(np.abs(centre).max())) * scale * np.sqrt(d)
+
+    def piece(start: int) -> float:
+        part = slice(start, start + ROWS_PER_TASK)
+        work[part] = (rows[part] - centre) * scale
+        exact = work[part].astype(np.float64)
+        norms[part] = np.sqrt(np.einsum("ij,ij->i", exact, exact))
+        return float(np.abs(rows[part]).max())
+
+    largest = max(workers.run(piece, range(0, n, ROWS_PER_TASK)), default=0.0)
+    rounding = 2.0**-51 * (largest + float(np.abs(centre).max())) * scale * np.sqrt(d)
     squares = (norms**2).astype(np.float32)
     return Points(rows, work, squares, norms, centre, scale, float(rounding))
+
+
+def prepare(X: np.ndarray, normalize: bool, workers: Workers) -> np.ndarray:
+    """Float64 rows, C-contiguous, of length one if wanted; rows of zeros stay zero.
+
+    Nothing is rounded to single precision here: norms and quotients are float64 as well.
+    """
+    rows = np.empty(X.shape)
+
+    def piece(start: int) -> None:
+        part = rows[start : start + ROWS_PER_TASK]
+        part[:] = X[start : start + ROWS_PER_TASK]
+        if normalize:
+            norms = np.linalg.norm(part, axis=1, keepdims=True)
+            part /= np.where(norms == 0, 1.0, norms)
+
+    workers.run(piece, range(0, len(rows), ROWS_PER_TASK))
+    return rows
 
 
 def squared_error(queries: Points, points: Points, columns_norm: float) -> np.ndarray:

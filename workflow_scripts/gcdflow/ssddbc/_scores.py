@@ -83,15 +83,16 @@ class _Family:
     indices: list[int]
 
 
-def _families(labels: np.ndarray, family_of: np.ndarray) -> list[_Family]:
+def _families(labels: np.ndarray, family_of: np.ndarray, workers: Workers) -> list[_Family]:
     """Families of labelings (l, pieces) of the pieces of the common refinement."""
-    result = []
-    for family in np.unique(family_of):
+
+    def collect(family: int) -> _Family:
         indices = np.flatnonzero(family_of == family)
         piece, first = refine(labels[indices])
         clusters = [labels[i, first].astype(np.int64) for i in indices]
-        result.append(_Family(piece, len(first), clusters, indices.tolist()))
-    return result
+        return _Family(piece, len(first), clusters, indices.tolist())
+
+    return workers.run(collect, np.unique(family_of))
 
 
 def mean_silhouettes(
@@ -128,7 +129,7 @@ def mean_silhouettes(
     piece, first = refine(labels)
     order = np.argsort(piece, kind="stable")  # sums over pieces run through memory in order
     distances = _Distances(points, order, points.work[order], points.squares[order])
-    families = _families(labels[:, first], np.asarray(family_of)[chosen])
+    families = _families(labels[:, first], np.asarray(family_of)[chosen], workers)
     sizes = [np.bincount(row).astype(np.float64) for row in labels]
     # Every block holds points from the whole range, so that early means are already telling.
     n_blocks = -(-len(queries) // QUERIES_PER_BLOCK)
@@ -171,10 +172,12 @@ class _Distances:
         points = self.points
         total = np.zeros((n_pieces, len(mine)))
         queries = np.ascontiguousarray(points.work[mine].T)
-        buffer = np.empty((COLUMNS_PER_TILE, len(mine)), dtype=np.float32)
+        buffers = np.empty((2, COLUMNS_PER_TILE, len(mine)), dtype=np.float32)
         for start in range(0, len(self.order), COLUMNS_PER_TILE):
             tile = slice(start, start + COLUMNS_PER_TILE)
-            products = self.work[tile] @ queries
+            width = len(self.order[tile])
+            products, values = buffers[0, :width], buffers[1, :width]
+            np.matmul(self.work[tile], queries, out=products)
             kernels.tile_distances(
                 products,
                 self.squares[tile],
@@ -184,7 +187,7 @@ class _Distances:
                 self.order[tile],
                 mine,
                 points.rows,
-                buffer,
+                values,
             )
-            kernels.add_rows(buffer[: len(products)], piece[tile], total)
+            kernels.add_rows(values, piece[tile], total)
         return total

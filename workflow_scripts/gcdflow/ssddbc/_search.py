@@ -11,7 +11,7 @@ from gcdflow.ssddbc._backbone import Backbone, grow_group, join_isolated
 from gcdflow.ssddbc._density import Configuration, Group, configurations, density, groups
 from gcdflow.ssddbc._lists import Lists, complete_lists, neighbour_lists
 from gcdflow.ssddbc._nearest import Request, answer
-from gcdflow.ssddbc._points import Points, make_points
+from gcdflow.ssddbc._points import Points, make_points, prepare
 from gcdflow.ssddbc._scores import cross_entropy, distinct_labelings, mean_silhouettes
 from gcdflow.ssddbc._workers import Workers
 
@@ -74,7 +74,7 @@ def cluster_grid(
     complete_lists(lists, max(used), points, everyone, points, everyone, workers)
     advance(0.5)
     by_k = dict(zip(used, workers.run(lambda k: density(lists, k), used), strict=True))
-    cells = configurations([by_k[k] for k in used], np.asarray(percentiles, dtype=np.float64))
+    cells = configurations([by_k[k] for k in used], percentiles, workers)
     labels = np.empty((len(cells), n), dtype=np.int32)
     n_clusters = np.empty(len(cells), dtype=np.int64)
     seconds = np.zeros(len(cells))
@@ -111,13 +111,15 @@ def _cluster_group(
     everyone = np.arange(len(points))
     backbones = grow_group(group, lists, points, y, workers)
     join_isolated(backbones, group, lists, points, y, workers)
-    requests = []
-    for backbone in backbones:
+
+    def ask(backbone: Backbone) -> Request:
         core_labels = labels[backbone.cell.index]
         core_labels[:] = -1
         core_labels[backbone.members] = backbone.labels
-        sparse = np.flatnonzero(~backbone.cell.core)
-        requests.append(Request.of(sparse, core_labels, backbone.n_clusters))
+        sizes = np.bincount(backbone.labels, minlength=backbone.n_clusters)
+        return Request.of(np.flatnonzero(~backbone.cell.core), core_labels, sizes)
+
+    requests = workers.run(ask, backbones)
     answer(requests, lists, points, everyone, points, group.columns, workers)
     for backbone, request in zip(backbones, requests, strict=True):
         request.labels[request.positions] = request.found
@@ -152,23 +154,23 @@ def score_grid(
 
 
 def nearest_clusters(
-    X: np.ndarray, core_X: np.ndarray, core_labels: np.ndarray, workers: Workers
+    X: np.ndarray, core_X: np.ndarray, core_labels: np.ndarray, normalize: bool, workers: Workers
 ) -> tuple[np.ndarray, np.ndarray]:
     """Step 6 for new samples.
 
     Parameters
     ----------
-    X, core_X : (m, d) and (c, d) float64. core_labels : (c,) consecutive from 0.
+    X, core_X : (m, d) and (c, d) floats. core_labels : (c,) consecutive from 0.
 
     Returns
     -------
     (m,) int32 clusters and (m,) float64 mean distances.
     """
-    points = make_points(core_X)
-    queries = points.embed(X)
+    points = make_points(prepare(core_X, normalize, workers), workers)
+    queries = points.embed(prepare(X, normalize, workers), workers)
     columns, nobody = np.arange(len(points)), np.full(len(queries), -1)
     request = Request.of(
-        np.arange(len(queries)), core_labels.astype(np.int32), int(core_labels.max()) + 1
+        np.arange(len(queries)), core_labels.astype(np.int32), np.bincount(core_labels)
     )
     if len(queries):
         lists = neighbour_lists(queries, nobody, points, columns, NEW_SAMPLE_NEIGHBOURS, workers)

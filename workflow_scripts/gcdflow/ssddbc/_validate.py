@@ -117,18 +117,3 @@ def weight(value, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not np.isfinite(value):
         raise InputError(f"{name} is {value!r}, expected a finite number")
     return float(value)
-
-
-def prepare(X: np.ndarray, normalize: bool) -> np.ndarray:
-    """Float64 rows, C-contiguous, of length one if wanted; rows of zeros stay zero.
-
-    Nothing is rounded to single precision here: norms and quotients are float64 as well.
-    """
-    rows = np.array(X, dtype=np.float64, order="C")
-    if normalize:
-        step = max(1, 2**20 // rows.shape[1])
-        for start in range(0, len(rows), step):
-            part = rows[start : start + step]
-            norms = np.linalg.norm(part, axis=1, keepdims=True)
-            part /= np.where(norms == 0, 1.0, norms)
-    return rows

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 import joblib
 from threadpoolctl import threadpool_limits
+
+REPORT_SECONDS = 0.2
 
 
 class Workers:
@@ -42,27 +45,39 @@ class Workers:
     ) -> list:
         """Results of ``task(item)`` in the order of the items.
 
-        ``after_each`` is called from the calling thread whenever some have ended.
+        ``after_each`` is called now and then, from the calling thread.
         """
         items = list(items)
+        results: list = [None] * len(items)
+        # Few long-lived jobs that fetch their next item: a future per item costs more than small
+        # items do. ``next`` of a counter is atomic.
+        counter = itertools.count()
+        failed = False
+
+        def fetch_and_run() -> None:
+            nonlocal failed
+            try:
+                while not failed and (i := next(counter)) < len(items):
+                    results[i] = task(items[i])
+                    if self._pool is None and after_each is not None:
+                        after_each()
+            except BaseException:
+                failed = True
+                raise
+
         if self._pool is None or len(items) < 2:
-            results = []
-            for item in items:
-                results.append(task(item))
-                if after_each is not None:
-                    after_each()
+            fetch_and_run()
             return results
-        futures = [self._pool.submit(task, item) for item in items]
+        jobs = [self._pool.submit(fetch_and_run) for _ in range(min(self.n_threads, len(items)))]
+        running = set(jobs)
         try:
-            waiting = set(futures)
-            while waiting:
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    future.result()
+            while running:
+                _, running = wait(running, REPORT_SECONDS, return_when=FIRST_EXCEPTION)
                 if after_each is not None:
                     after_each()
         except BaseException:
-            for future in futures:
-                future.cancel()
+            failed = True
             raise
-        return [future.result() for future in futures]
+        for job in jobs:
+            job.result()
+        return results

@@ -38,12 +38,7 @@ class _CorePrediction:
         """
         check_is_fitted(self)
         X = validate.features(X, estimator=self, reset=False)
-        return assign_to_clusters(
-            validate.prepare(X, self.normalize),
-            validate.prepare(self._core_X, self.normalize),
-            self._core_labels,
-            n_jobs=self.n_jobs,
-        )[0]
+        return _assign(X, self._core_X, self._core_labels, self.normalize, self.n_jobs)[0]
 
 
 class SSDDBC(_CorePrediction, ClusterMixin, BaseEstimator):
@@ -110,11 +105,11 @@ class SSDDBC(_CorePrediction, ClusterMixin, BaseEstimator):
         percentile = validate.percentile(self.density_percentile)
         X = validate.training_features(X, self)
         y = validate.labels(y, len(X))
-        from gcdflow.ssddbc._search import Workers, cluster_grid, make_points  # compiled: slow
+        from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
-        with Workers(self.n_jobs) as workers:
-            points = make_points(validate.prepare(X, self.normalize))
-            found = cluster_grid(points, y, [k], [percentile], workers)
+        with search.Workers(self.n_jobs) as workers:
+            points = search.make_points(search.prepare(X, self.normalize, workers), workers)
+            found = search.cluster_grid(points, y, [k], [percentile], workers)
         cell = found.cells[0]
         self.labels_ = found.labels[0].astype(np.int64)
         self.core_sample_mask_ = cell.core
@@ -197,7 +192,7 @@ class SSDDBCGridSearch(_CorePrediction, ClusterMixin, BaseEstimator):
 
         report = _Progress(self.progress, ks, percentiles, weights)
         with search.Workers(self.n_jobs) as workers:
-            points = search.make_points(validate.prepare(X, self.normalize))
+            points = search.make_points(search.prepare(X, self.normalize, workers), workers)
             found = search.cluster_grid(points, y, ks, percentiles, workers, report.clustered)
             scores = search.score_grid(points, found, y, workers, report.scored)
         self.results_ = {
@@ -311,11 +306,14 @@ def assign_to_clusters(X, core_X, core_labels, *, n_jobs=None):
             f"core_labels contains {int(core_labels.min())}, expected clusters from 0; leave out"
             " the samples that are not core members"
         )
-    from gcdflow.ssddbc._search import Workers, nearest_clusters  # compiled code: slow to import
+    return _assign(X, core_X, core_labels, False, n_jobs)
+
+
+def _assign(X, core_X, core_labels, normalize, n_jobs):
+    """Checked input of :func:`assign_to_clusters`, normalised on demand."""
+    from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
     clusters, numbers = np.unique(core_labels, return_inverse=True)
-    with Workers(n_jobs) as workers:
-        found, means = nearest_clusters(
-            validate.prepare(X, False), validate.prepare(core_X, False), numbers, workers
-        )
+    with search.Workers(n_jobs) as workers:
+        found, means = search.nearest_clusters(X, core_X, numbers, normalize, workers)
     return clusters[found].astype(np.int64), means
