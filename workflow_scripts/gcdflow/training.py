@@ -452,6 +452,8 @@ def train_segment(
     chosen = resolve_device(device)
     if chosen.type == "cpu":
         torch.use_deterministic_algorithms(True)
+        # By default that mode also fills every new tensor, a debugging aid that costs time.
+        torch.utils.deterministic.fill_uninitialized_memory = False
     segment = Segment(
         settings, files, stop_at_epoch=stop_at_epoch, device=chosen, num_workers=num_workers
     )
