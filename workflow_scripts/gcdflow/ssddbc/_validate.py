@@ -73,8 +73,8 @@ def labels(y, n: int) -> np.ndarray:
     whole = y.dtype.kind in "iu" or (y.dtype.kind == "f" and (y == np.floor(y)).all())
     if not whole:
         raise InputError(
-            f"y has dtype {y.dtype}, expected integers; encode classes as 0, 1, … and unlabelled"
-            " samples as -1"
+            f"y has dtype {y.dtype} (Unknown label type), expected integers; encode classes as"
+            " 0, 1, … and unlabelled samples as -1"
         )
     if n and y.min() < -1:
         raise InputError(
