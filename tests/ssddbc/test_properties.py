@@ -134,11 +134,13 @@ def test_more_points_than_one_list_or_tile(n, d):
     assert_equals_reference(X.astype(np.float32), y, ks=(3, 10), percentiles=(0, 40, 75, 90, 99))
 
 
-def test_clusters_so_tight_that_float32_products_cannot_see_them():
+@pytest.mark.parametrize("width", [1e-2, 1e-4, 1e-6, 1e-9])
+def test_clusters_so_tight_that_products_cannot_see_them(width):
     rng = np.random.default_rng(0)
-    X = np.repeat(rng.normal(size=(5, 32)), 30, axis=0)
-    X += 1e-6 * rng.normal(size=X.shape)
-    assert_equals_reference(X, None, ks=(3, 8), percentiles=(40, 70, 95))
+    X = np.repeat(rng.normal(size=(5, 32)), 60, axis=0)
+    X += width * rng.normal(size=X.shape) * np.repeat([1, 1, 2, 3, 50], 60)[:, None]
+    y = np.where(np.arange(300) % 7 == 0, np.arange(300) // 60, -1)
+    assert_equals_reference(X, y, ks=(3, 8), percentiles=(40, 70, 95))
 
 
 @pytest.mark.parametrize("normalize", [False, True])

@@ -18,37 +18,45 @@ def _distance(a, b):
 
 
 @njit(**OPTIONS)
-def tile_distances(
-    products, column_squares, query_squares, scale, doubt, columns, points, rows, out
-):
-    """Distances from scalar products, in place of ``out``; doubtful ones are computed directly.
+def tile_distances(products, column_squares, query_squares, scale, doubt, out):
+    """Distances from scalar products; returns how many of them are doubtful.
 
     Parameters
     ----------
-    products : (t, b) float32, scalar products of t columns with b queries.
-    column_squares, query_squares : (t,) and (b,) float32 squared norms.
-    scale : factor that the single-precision rows carry.
-    doubt : squared distances below this share of the squared norms are recomputed.
-    columns, points : (t,) and (b,) int64 indices into ``rows``, the exact float64 rows.
+    products : (t, b) float32 or float64, scalar products of t columns with b queries.
+    column_squares, query_squares : (t,) and (b,) squared norms, of the same type.
+    scale : factor that the multiplied rows carry.
+    doubt : squared distances below this share of the squared norms have lost too many digits.
     out : (t, b) float32, filled.
     """
-    inverse = np.float32(1.0 / scale)
-    share = np.float32(doubt)
+    inverse, share = np.float32(1.0 / scale), np.float32(doubt)
     two, zero = np.float32(2.0), np.float32(0.0)
+    doubtful = 0
     for c in range(products.shape[0]):
         square = column_squares[c]
-        doubtful = 0
         for b in range(products.shape[1]):
             norms = square + query_squares[b]
             squared = norms - two * products[c, b]
             doubtful += squared < share * norms
             out[c, b] = np.sqrt(max(squared, zero)) * inverse
-        if doubtful > 0:
-            for b in range(products.shape[1]):
-                norms = square + query_squares[b]
-                if norms - two * products[c, b] < share * norms:
-                    same = columns[c] == points[b]
-                    out[c, b] = 0.0 if same else _distance(rows[columns[c]], rows[points[b]])
+    return doubtful
+
+
+@njit(**OPTIONS)
+def mend_distances(products, column_squares, query_squares, doubt, columns, points, rows, out):
+    """Compute the doubtful distances directly; the distance of a point to itself is zero.
+
+    Parameters as in :func:`tile_distances`, and ``columns``, ``points``: (t,) and (b,) int64
+    indices into ``rows``, the exact float64 rows.
+    """
+    share, two = np.float32(doubt), np.float32(2.0)
+    for c in range(products.shape[0]):
+        square = column_squares[c]
+        for b in range(products.shape[1]):
+            norms = square + query_squares[b]
+            if norms - two * products[c, b] < share * norms:
+                same = columns[c] == points[b]
+                out[c, b] = 0.0 if same else _distance(rows[columns[c]], rows[points[b]])
 
 
 @njit(**OPTIONS)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gcdflow.ssddbc import _kernels_lists as kernels
-from gcdflow.ssddbc._points import Points, squared_error
+from gcdflow.ssddbc._points import PRECISE_UNIT, UNIT, Points, squared_error
 from gcdflow.ssddbc._workers import Workers
 
 QUERIES_PER_BLOCK = 128
@@ -58,62 +58,84 @@ def neighbour_lists(
     columns: np.ndarray,
     m: int,
     workers: Workers,
-    after_each: Callable[[], None] | None = None,
 ) -> Lists:
     """The m nearest of some points to each query.
+
+    Candidates come from float32 products, and from float64 products for the queries whose
+    neighbours are too near each other for that. Distances and their order are exact.
 
     Parameters
     ----------
     queries : Points, in the frame of ``points``.
     own : (q,) int64, the point that a query is (never its own neighbour), or -1.
     points, columns : the points, and which of them are looked at, (c,) int64 ascending.
-    m : length of the lists. They may be valid to fewer entries where float32 cannot tell.
+    m : length of the lists; where even float64 products cannot tell neighbours apart, they are
+        valid to fewer entries.
     """
+    lists = _lists_by_products(queries, own, points, columns, m, workers, precise=False)
+    m = lists.ids.shape[1]
+    weak = np.flatnonzero((lists.valid < m // 2) & np.isfinite(lists.radius))
+    for start in range(0, len(weak), DEEPER_QUERIES):
+        part = weak[start : start + DEEPER_QUERIES]
+        better = _lists_by_products(
+            queries.take(part), own[part], points, columns, m, workers, precise=True
+        )
+        lists.ids[part], lists.dist[part] = better.ids, better.dist
+        lists.valid[part], lists.radius[part] = better.valid, better.radius
+    return lists
+
+
+def _lists_by_products(
+    queries: Points,
+    own: np.ndarray,
+    points: Points,
+    columns: np.ndarray,
+    m: int,
+    workers: Workers,
+    precise: bool,
+) -> Lists:
+    """Lists by products in one precision; parameters as in :func:`neighbour_lists`."""
     m = min(m, len(columns))
     lists = Lists.empty(len(queries), m)
+    kind = np.float64 if precise else np.float32
     everything = len(columns) == len(points)
-    work = points.work if everything else points.work[columns]
-    squares = points.squares if everything else points.squares[columns]
-    reach = float(points.norms[columns].max())
-    offsets = queries.norms**2 - squared_error(queries, points, reach)
+    work = points.work if everything or precise else points.work[columns]
+    squares = points.squares if everything or precise else points.squares[columns]
+    reach = float(points.norms[columns].max()) * (1 + UNIT)
+    errors = squared_error(queries, points, reach, PRECISE_UNIT if precise else UNIT)
     place = np.full(len(points), -1, dtype=np.int64)
     place[columns] = np.arange(len(columns))
     own_place = np.where(own >= 0, place[np.maximum(own, 0)], -1)
 
     def block(start: int) -> None:
-        stop = min(start + QUERIES_PER_BLOCK, len(queries))
-        size, capacity = stop - start, 2 * m + 32
-        keys = np.empty((size, capacity), dtype=np.float32)
+        rows = slice(start, min(start + QUERIES_PER_BLOCK, len(queries)))
+        size, capacity = len(own[rows]), 2 * m + 32
+        keys = np.empty((size, capacity), dtype=kind)
         found = np.empty((size, capacity), dtype=np.int32)
         counts = np.zeros(size, dtype=np.int64)
-        bounds = np.full(size, np.inf, dtype=np.float32)
-        mine = queries.work[start:stop]
-        buffer = np.empty(size * COLUMNS_PER_TILE, dtype=np.float32)  # new pages cost more than use
+        bounds = np.full(size, np.inf, dtype=kind)
+        mine, mine_squares = queries.work[rows], queries.norms[rows] ** 2
+        if precise:
+            mine, mine_squares = queries.centred(rows)
+        buffer = np.empty(size * COLUMNS_PER_TILE, dtype=kind)  # new pages cost more than use
         for first in range(0, len(columns), COLUMNS_PER_TILE):
             tile = slice(first, first + COLUMNS_PER_TILE)
-            width = len(squares[tile])
+            others = points.centred(columns[tile]) if precise else (work[tile], squares[tile])
+            width = len(others[0])
             products = buffer[: size * width].reshape(size, width)
-            np.matmul(mine, work[tile].T, out=products)
+            np.matmul(mine, others[0].T, out=products)
             kernels.scan_tile(
-                products,
-                squares[tile],
-                first,
-                own_place[start:stop],
-                keys,
-                found,
-                counts,
-                bounds,
-                m,
+                products, others[1], first, own_place[rows], keys, found, counts, bounds, m
             )
-        part = lists.rows(start, stop)
+        part = lists.rows(rows.start, rows.stop)
         kernels.close_lists(columns, keys, found, counts, bounds, part.ids)
-        kernels.exact_distances(queries.rows[start:stop], points.rows, part.ids, counts, part.dist)
-        # What is not in a list is at least this far away, whatever float32 did to it.
-        squared = np.maximum(bounds + offsets[start:stop], 0.0)
+        kernels.exact_distances(queries.rows[rows], points.rows, part.ids, counts, part.dist)
+        # What is not in a list is at least this far away, whatever rounding did to the products.
+        squared = np.maximum(bounds + mine_squares - errors[rows], 0.0)
         part.radius[:] = np.sqrt(squared) / points.scale * (1.0 - 1e-9)
         kernels.sort_lists(part.ids, part.dist, counts, part.radius, part.valid)
 
-    workers.run(block, range(0, len(queries), QUERIES_PER_BLOCK), after_each)
+    workers.run(block, range(0, len(queries), QUERIES_PER_BLOCK))
     return lists
 
 

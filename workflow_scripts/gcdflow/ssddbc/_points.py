@@ -10,6 +10,7 @@ from gcdflow.ssddbc._workers import Workers
 
 ROWS_PER_TASK = 512
 UNIT = 2.0**-24  # half a unit in the last place of float32, relative
+PRECISE_UNIT = 2.0**-53  # and of float64
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class Points:
     def embed(self, rows: np.ndarray, workers: Workers) -> Points:
         """Other rows in the same frame, so that distances to these points can be estimated."""
         return _in_frame(rows, self.centre, self.scale, workers)
+
+    def centred(self, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
+        """What ``work`` and ``squares`` hold of some rows, in float64."""
+        exact = (self.rows[rows] - self.centre) * self.scale
+        return exact, np.einsum("ij,ij->i", exact, exact)
 
     def take(self, rows: np.ndarray) -> Points:
         """Some of the points, in the same frame."""
@@ -98,16 +104,18 @@ def prepare(X: np.ndarray, normalize: bool, workers: Workers) -> np.ndarray:
     return rows
 
 
-def squared_error(queries: Points, points: Points, columns_norm: float) -> np.ndarray:
-    """Bound on the error of squared distances from float32 products, (q,) in units of ``work``.
+def squared_error(
+    queries: Points, points: Points, columns_norm: float, unit: float = UNIT
+) -> np.ndarray:
+    """Bound on the error of squared distances from products of rows rounded to ``unit``, (q,).
 
     The usual worst case of a scalar product of d terms in any order of summation
     (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1), plus the rounding of the
-    rows themselves and of the squared norms.
+    rows themselves and of the squared norms; in the scale of ``work``.
     """
     d = queries.rows.shape[1]
-    gamma = d * UNIT / max(1.0 - d * UNIT, 0.5)
+    gamma = d * unit / max(1.0 - d * unit, 0.5)
     reach = queries.norms + columns_norm
-    rows_moved = 1.01 * UNIT * reach + queries.rounding + points.rounding
+    rows_moved = 1.01 * unit * reach + queries.rounding + points.rounding
     products = 2.02 * gamma * queries.norms * columns_norm
-    return products + rows_moved * (2.1 * reach + rows_moved) + 4 * UNIT * reach**2
+    return products + rows_moved * (2.1 * reach + rows_moved) + 4 * unit * reach**2

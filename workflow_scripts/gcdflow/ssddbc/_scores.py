@@ -13,8 +13,10 @@ from gcdflow.ssddbc._workers import Workers
 
 QUERIES_PER_BLOCK = 64
 COLUMNS_PER_TILE = 1024
-# Below this share of the squared norms, a float32 distance is off by more than 1e-5 of itself.
-DOUBT = 0.01
+# Below this share of the squared norms, a squared distance has lost so many digits in float32
+# (in float64) that a tight cluster's silhouettes would show it.
+DOUBT, PRECISE_DOUBT = 1e-3, 1e-9
+TOO_DOUBTFUL = 0.05  # share of a tile; one product in float64 is then cheaper than mending
 
 
 def cross_entropy(labels: np.ndarray, y: np.ndarray) -> float:
@@ -148,7 +150,7 @@ def mean_silhouettes(
         done[b] = len(mine)
 
     def report() -> None:
-        if advance is not None:
+        if advance is not None and done.any():
             partial = np.zeros(len(result))
             partial[chosen] = sums[done > 0].sum(axis=0) / done.sum()
             advance(done.sum() / len(queries), partial)
@@ -178,16 +180,17 @@ class _Distances:
             width = len(self.order[tile])
             products, values = buffers[0, :width], buffers[1, :width]
             np.matmul(self.work[tile], queries, out=products)
-            kernels.tile_distances(
-                products,
-                self.squares[tile],
-                points.squares[mine],
-                points.scale,
-                DOUBT,
-                self.order[tile],
-                mine,
-                points.rows,
-                values,
-            )
+            squares = self.squares[tile], points.squares[mine]
+            doubt = DOUBT
+            doubtful = kernels.tile_distances(products, *squares, points.scale, doubt, values)
+            if doubtful > TOO_DOUBTFUL * values.size:
+                exact, columns = points.centred(self.order[tile])
+                exact_mine, own = points.centred(mine)
+                products, squares, doubt = exact @ exact_mine.T, (columns, own), PRECISE_DOUBT
+                doubtful = kernels.tile_distances(products, *squares, points.scale, doubt, values)
+            if doubtful:
+                kernels.mend_distances(
+                    products, *squares, doubt, self.order[tile], mine, points.rows, values
+                )
             kernels.add_rows(values, piece[tile], total)
         return total
