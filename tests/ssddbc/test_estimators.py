@@ -314,3 +314,8 @@ def test_resources_grow_with_the_work():
     assert large.seconds > 100 * small.seconds
     assert estimate_resources(50_000, 768, 18, 12, 1).seconds > large.seconds
     assert estimate_resources(50_000, 768, 1, 1, 2).seconds < large.seconds
+
+
+def test_resources_of_nothing_are_refused():
+    with pytest.raises(InputError, match=r"n_jobs is 0, expected a whole number of at least 1"):
+        estimate_resources(100, 8, 18, 12, 0)

@@ -48,7 +48,7 @@ def random_graph(rng, m):
     return edges, rng.choice(rng.random(1 + m // 2), size=m), y
 
 
-@settings(deadline=None, max_examples=200, derandomize=True)
+@settings(deadline=None, max_examples=120, derandomize=True)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 150))
 def test_random_graphs(seed, m):
     graph = random_graph(np.random.default_rng(seed), m)

@@ -19,15 +19,23 @@ def _mean(first, second, third, count):
 
 
 @njit(**OPTIONS)
-def _is_settled(distance, best, touched, n_touched, seen, needed, near):
-    """No cluster can still come as near as ``best`` when only members at ``distance`` are left."""
-    if not (distance > best and (distance + distance + distance) / 3.0 > best):
+def _loses(mean, best, winner):
+    """Whether a cluster with this mean or more cannot win; in a tie nothing precedes cluster 0."""
+    return mean > best or (winner == 0 and mean == best)
+
+
+@njit(**OPTIONS)
+def _is_settled(distance, best, winner, touched, n_touched, seen, needed, near):
+    """No cluster can still win when only members at ``distance`` or farther are left."""
+    if not _loses(distance, best, winner):
+        return False
+    if not _loses((distance + distance + distance) / 3.0, best, winner):
         return False
     for t in range(n_touched):
         q = touched[t]
         if seen[q] < needed[q]:
             second = near[q, 1] if seen[q] > 1 else distance
-            if not _mean(near[q, 0], second, distance, needed[q]) > best:
+            if not _loses(_mean(near[q, 0], second, distance, needed[q]), best, winner):
                 return False
     return True
 
@@ -59,7 +67,7 @@ def nearest_cluster(ids, dist, valid, radius, positions, labels, needed, found, 
             if q < 0:
                 continue
             d = dist[r, c]
-            if d > best and _is_settled(d, best, touched, n_touched, seen, needed, near):
+            if d >= best and _is_settled(d, best, winner, touched, n_touched, seen, needed, near):
                 settled = True
                 break
             if seen[q] == needed[q]:
@@ -76,7 +84,7 @@ def nearest_cluster(ids, dist, valid, radius, positions, labels, needed, found, 
                     best, winner = mean, q
         if not settled:
             settled = winner >= 0 and _is_settled(
-                radius[r], best, touched, n_touched, seen, needed, near
+                radius[r], best, winner, touched, n_touched, seen, needed, near
             )
         found[p] = winner if settled else -1
         means[p] = best

@@ -84,6 +84,9 @@ def cluster_grid(
             share = group.smallest / len(group.columns)
             length = _list_length(max(used), share)
             lists = neighbour_lists(points, everyone, points, group.columns, length, workers)
+            # short for want of distinct distances, so that both steps to come would fall back
+            needed = min(max(used), len(group.columns) - 1) // 2
+            complete_lists(lists, needed, points, everyone, points, group.columns, workers)
         for backbone in _cluster_group(group, lists, points, y, labels, workers):
             index = backbone.cell.index
             n_clusters[index], seconds[index] = backbone.n_clusters, backbone.seconds

@@ -1,13 +1,24 @@
-"""What a search will cost, said before it starts: a rough model, calibrated once."""
+"""What a search will cost, said before it starts: a rough model, calibrated by a few runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gcdflow.errors import InputError
+
+# Entries of the neighbour lists of a point, over all passes of the default grid.
+LISTED = 300
+
 
 @dataclass(frozen=True)
 class Resources:
-    """Prediction of peak memory beyond the interpreter (bytes) and of wall time (seconds)."""
+    """A prediction.
+
+    Attributes
+    ----------
+    memory_bytes : int, peak of the fit beyond the interpreter, float32 features included.
+    seconds : float, wall time.
+    """
 
     memory_bytes: int
     seconds: float
@@ -18,11 +29,32 @@ def estimate_resources(
 ) -> Resources:
     """Predict memory and time of :class:`SSDDBCGridSearch` on n × d float32 features.
 
-    A rough cost model: memory is counted array by array, time is scaled from one machine (cores of
-    about 50 GFLOP/s in float32), so expect a factor of two either way on another.
+    Memory is counted array by array and errs on the safe side for the default grid. Time is a cost
+    model (products of all pairs, work per pair and configuration, work per point and
+    configuration) whose constants were fitted to runs of 2,500 to 50,000 points on processors of
+    about 80 GFLOP/s each in float32: expect a factor of two either way elsewhere, and more where
+    most points are duplicates of each other.
+
+    Parameters
+    ----------
+    n, d : points and features.
+    n_k, n_percentiles : length of the grid's axes.
+    n_jobs : threads.
     """
+    named = {"n": n, "d": d, "n_k": n_k, "n_percentiles": n_percentiles, "n_jobs": n_jobs}
+    for name, value in named.items():
+        if value < 1:
+            raise InputError(f"{name} is {value!r}, expected a whole number of at least 1")
     cells = n_k * n_percentiles
-    per_point = 4 * d + 8 * d + 2 * 4 * d + cells * 10 + 300 * 12 + n_k * 16
-    per_thread = 64 * 2**20 + 64 * 8 * n
-    work = 4.5 * 2.0 * n * n * d / 40e9 + 1e-9 * n * n * cells * 0.35 + 3e-4 * n
-    return Resources(int(n * per_point + max(n_jobs, 1) * per_thread), 0.3 + work / max(n_jobs, 1))
+    features = 4 * d
+    exact_and_working_copies = 8 * d + 4 * d + 4 * d
+    per_cell = 30  # labels in three copies, core mask, edges, requests
+    per_point = features + exact_and_working_copies + per_cell * cells + 12 * LISTED // 2 + 200
+    per_thread = 32 * 2**20 + 64 * 8 * n
+    pairs = n * n * (7e-11 * d + 4.6e-11 * cells)
+    points = n * (2.2e-6 * cells + 4e-10 * LISTED * d)
+    fixed = 0.2 + 1e-3 * cells
+    return Resources(
+        memory_bytes=int(n * per_point + n_jobs * per_thread),
+        seconds=fixed + (pairs + points) / n_jobs,
+    )
