@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from gcdflow.ssddbc._kernels_graph import grow_clusters
+from gcdflow.ssddbc import _backbone
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,16 +11,12 @@ from ssddbc import reference
 
 def grow(edges, rho, y):
     """The compiled growing of a graph given as a list of target lists."""
-    m = len(edges)
     width = max([len(targets) for targets in edges] + [1])
-    table = np.zeros((m, width), dtype=np.int32)
+    table = np.zeros((len(edges), width), dtype=np.int32)
     for i, targets in enumerate(edges):
         table[i, : len(targets)] = targets
     counts = np.array([len(targets) for targets in edges], dtype=np.int32)
-    labels = np.empty(m, dtype=np.int32)
-    seeds = np.argsort(-rho, kind="stable")
-    n = grow_clusters(table, counts, rho, seeds, y.astype(np.int32), labels)
-    return labels, n
+    return _backbone.grow(table, counts, rho, y)
 
 
 def expected(edges, rho, y):

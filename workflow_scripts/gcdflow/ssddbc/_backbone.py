@@ -90,7 +90,7 @@ def grow_group(
             members,
             np.empty((m, k), dtype=np.int32),
             np.empty(m, dtype=np.int32),
-            np.empty(m, dtype=np.int32),
+            np.empty(0, dtype=np.int32),
         )
         _connect(backbone, lists, members, np.arange(m))
         backbone.seconds = time.perf_counter() - begin
@@ -116,22 +116,40 @@ def grow_group(
     rows, m = np.unique(np.concatenate(everyone)), lists.ids.shape[1]
     deeper_lists(rows, m, points, own, points, group.columns, workers, connect_deeper)
 
-    def grow(backbone: Backbone) -> None:
+    def grow_one(backbone: Backbone) -> None:
         begin = time.perf_counter()
-        rho = backbone.cell.density.rho[backbone.members]
-        backbone.n_clusters = kernels.grow_clusters(
+        backbone.labels, backbone.n_clusters = grow(
             backbone.edges,
             backbone.counts,
-            rho,
-            np.argsort(-rho, kind="stable"),
+            backbone.cell.density.rho[backbone.members],
             y[backbone.members],
-            backbone.labels,
         )
         backbone.edges = backbone.counts = np.empty((0, 0), dtype=np.int32)
         backbone.seconds += time.perf_counter() - begin
 
-    workers.run(grow, backbones)
+    workers.run(grow_one, backbones)
     return backbones
+
+
+def grow(
+    edges: np.ndarray, counts: np.ndarray, rho: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """Step 4 for one backbone graph; indices are positions within the core.
+
+    Parameters
+    ----------
+    edges, counts : (m, k) int32 and (m,) int32, targets nearest first.
+    rho : (m,) float64 densities. y : (m,) int, -1 = unlabelled.
+
+    Returns
+    -------
+    (m,) int32 labels, consecutive in order of opening, and their number.
+    """
+    labels = np.full(len(rho), -1, dtype=np.int32)
+    seeds = np.argsort(-rho, kind="stable")
+    y = y.astype(np.int64)
+    state = kernels.empty_state(len(rho), int((y >= 0).sum()))
+    return labels, int(kernels.grow_clusters(edges, counts, rho, seeds, y, state, labels))
 
 
 def join_isolated(

@@ -61,7 +61,7 @@ def nearest_cluster(ids, dist, valid, radius, positions, labels, needed, found, 
     touched = np.empty(n_clusters, np.int64)
     for p in range(positions.shape[0]):
         r = positions[p]
-        best, winner, n_touched, settled = np.inf, -1, 0, False
+        best, winner, n_touched, settled = np.inf, np.int64(-1), np.int64(0), False
         for c in range(valid[r]):
             q = labels[ids[r, c]]
             if q < 0:
@@ -81,7 +81,7 @@ def nearest_cluster(ids, dist, valid, radius, positions, labels, needed, found, 
             if seen[q] == needed[q]:
                 mean = _mean(near[q, 0], near[q, 1], d, needed[q])
                 if mean < best or (mean == best and q < winner):
-                    best, winner = mean, q
+                    best, winner = mean, np.int64(q)
         if not settled:
             settled = winner >= 0 and _is_settled(
                 radius[r], best, winner, touched, n_touched, seen, needed, near

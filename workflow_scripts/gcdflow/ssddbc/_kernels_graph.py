@@ -41,142 +41,146 @@ def backbone_edges(ids, dist, valid, radius, positions, local, k, cutoff, edges,
         counts[a] = count if known or count == k else -1
 
 
-class Clusters(NamedTuple):
-    """State of step 4; a cluster is known by the order of its opening.
+class State(NamedTuple):
+    """State of step 4: few integer tables, because each more is compiled into every function.
 
-    Merged clusters form a forest (``parent``). Members are counted per label in short linked lists
-    of nodes (``head``, ``following``, ``node_label``, ``node_count``; ``free[0]`` is the first
-    unused node). ``open_head`` and ``open_next`` list the sources of rejected edges per cluster;
-    ``dirty`` marks the clusters that lost a member by a move.
+    Attributes
+    ----------
+    clusters : (m, 6) int64, a row per cluster in order of opening; columns PARENT … DIRTY.
+        Merged clusters form a forest by their PARENT. LABELS and OPEN begin linked lists, of the
+        members' labels and of the sources of rejected edges; -1 ends a list. DIRTY is 1 once a
+        member has been moved away.
+    nodes : (labels + 1, 3) int64, the lists of labels; columns NEXT, LABEL, COUNT. Row 0 begins
+        the list of unused nodes.
+    next_open : (m,) int64, the lists of sources.
     """
 
-    parent: np.ndarray
-    size: np.ndarray
-    n_labelled: np.ndarray
-    head: np.ndarray
-    following: np.ndarray
-    node_label: np.ndarray
-    node_count: np.ndarray
-    free: np.ndarray
-    open_head: np.ndarray
-    open_next: np.ndarray
-    dirty: np.ndarray
+    clusters: np.ndarray
+    nodes: np.ndarray
+    next_open: np.ndarray
+
+
+PARENT, SIZE, LABELLED, LABELS, OPEN, DIRTY = range(6)
+NEXT, LABEL, COUNT = range(3)
+
+
+def empty_state(m: int, n_labelled: int) -> State:
+    """No clusters yet among m points, of which some are labelled."""
+    clusters = np.zeros((m, 6), dtype=np.int64)
+    clusters[:, PARENT] = np.arange(m)
+    clusters[:, LABELS] = clusters[:, OPEN] = -1
+    nodes = np.zeros((n_labelled + 2, 3), dtype=np.int64)
+    nodes[:, NEXT] = np.arange(1, n_labelled + 3)
+    return State(clusters, nodes, np.full(m, -1))
 
 
 @njit(**OPTIONS)
-def _empty_clusters(m, n_nodes):
-    following = np.arange(1, n_nodes + 1)
-    following[n_nodes - 1] = -1
-    return Clusters(
-        np.arange(m),
-        np.zeros(m, np.int64),
-        np.zeros(m, np.int64),
-        np.full(m, -1, np.int64),
-        following,
-        np.zeros(n_nodes, np.int64),
-        np.zeros(n_nodes, np.int64),
-        np.zeros(1, np.int64),
-        np.full(m, -1, np.int64),
-        np.full(m, -1, np.int64),
-        np.zeros(m, np.bool_),
-    )
-
-
-@njit(**OPTIONS)
-def _find(parent, c):
-    while parent[c] != c:
-        parent[c] = parent[parent[c]]
-        c = parent[c]
+def _find(clusters, c):
+    while clusters[c, PARENT] != c:
+        clusters[c, PARENT] = clusters[clusters[c, PARENT], PARENT]
+        c = clusters[c, PARENT]
     return c
 
 
 @njit(**OPTIONS)
-def _count_members(state, cluster, label, amount):
-    """Count ``amount`` more labelled members with this label (fewer, if it is negative)."""
-    state.n_labelled[cluster] += amount
-    previous, node = -1, state.head[cluster]
-    while node >= 0 and state.node_label[node] != label:
-        previous, node = node, state.following[node]
-    if node < 0:
-        previous, node = -1, state.free[0]
-        state.free[0] = state.following[node]
-        state.node_label[node], state.node_count[node] = label, 0
-        state.following[node] = state.head[cluster]
-        state.head[cluster] = node
-    state.node_count[node] += amount
-    if state.node_count[node] == 0:
-        if previous < 0:
-            state.head[cluster] = state.following[node]
-        else:
-            state.following[previous] = state.following[node]
-        state.following[node] = state.free[0]
-        state.free[0] = node
+def _release(nodes, node):
+    nodes[node, NEXT] = nodes[0, NEXT]
+    nodes[0, NEXT] = node
 
 
 @njit(**OPTIONS)
-def _category(state, cluster):
+def _count_members(clusters, nodes, cluster, label, amount):
+    """Count ``amount`` more labelled members with this label (fewer, if it is negative)."""
+    clusters[cluster, LABELLED] += amount
+    previous, node = -1, clusters[cluster, LABELS]
+    while node >= 0 and nodes[node, LABEL] != label:
+        previous, node = node, nodes[node, NEXT]
+    if node < 0:
+        previous, node = -1, nodes[0, NEXT]
+        nodes[0, NEXT] = nodes[node, NEXT]
+        nodes[node, NEXT] = clusters[cluster, LABELS]
+        nodes[node, LABEL], nodes[node, COUNT] = label, 0
+        clusters[cluster, LABELS] = node
+    nodes[node, COUNT] += amount
+    if nodes[node, COUNT] == 0:
+        if previous < 0:
+            clusters[cluster, LABELS] = nodes[node, NEXT]
+        else:
+            nodes[previous, NEXT] = nodes[node, NEXT]
+        _release(nodes, node)
+
+
+@njit(**OPTIONS)
+def _category(clusters, nodes, cluster):
     """The label that the cluster stands for, or -1."""
-    if state.size[cluster] < 5 or 4 * state.n_labelled[cluster] <= state.size[cluster]:
+    labelled = clusters[cluster, LABELLED]
+    if clusters[cluster, SIZE] < 5 or 4 * labelled <= clusters[cluster, SIZE]:
         return -1
-    node = state.head[cluster]
+    node = clusters[cluster, LABELS]
     while node >= 0:
-        if 5 * state.node_count[node] >= 4 * state.n_labelled[cluster]:
-            return state.node_label[node]
-        node = state.following[node]
+        if 5 * nodes[node, COUNT] >= 4 * labelled:
+            return nodes[node, LABEL]
+        node = nodes[node, NEXT]
     return -1
 
 
 @njit(**OPTIONS)
-def _join(state, labels, cluster, point, label):
-    labels[point] = cluster
-    state.size[cluster] += 1
+def _resize(clusters, nodes, cluster, amount, label):
+    """A member with this label (-1 = none) comes (amount 1) or goes (amount -1)."""
+    clusters[cluster, SIZE] += amount
     if label >= 0:
-        _count_members(state, cluster, label, 1)
-
-
-@njit(**OPTIONS)
-def _leave(state, cluster, label):
-    state.dirty[cluster] = True
-    state.size[cluster] -= 1
-    if label >= 0:
-        _count_members(state, cluster, label, -1)
+        _count_members(clusters, nodes, cluster, label, amount)
 
 
 @njit(**OPTIONS)
 def _enqueue_merged(state, labels, cluster, queue, end):
     """Enqueue the members of a cluster that can still change something, lowest index first."""
     start = end
-    if state.dirty[cluster]:
+    if state.clusters[cluster, DIRTY]:
         for point in range(labels.shape[0]):
-            if labels[point] >= 0 and _find(state.parent, labels[point]) == cluster:
+            if labels[point] >= 0 and _find(state.clusters, np.int64(labels[point])) == cluster:
                 queue[end] = point
                 end += 1
         return end
-    point = state.open_head[cluster]
+    point = state.clusters[cluster, OPEN]
     while point >= 0:
         queue[end] = point
         end += 1
-        point = state.open_next[point]
-    queue[start:end].sort()
+        point = state.next_open[point]
+    _sort(queue, start, end)
     return end
 
 
 @njit(**OPTIONS)
-def _merge(state, cluster, into):
-    state.parent[cluster] = into
-    state.size[into] += state.size[cluster]
-    node = state.head[cluster]
+def _sort(values, start, end):
+    """Shell sort of a part; NumPy's would take longer to compile than all the rest."""
+    gap = 1
+    while gap < (end - start) // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(start + gap, end):
+            value, j = values[i], i
+            while j - gap >= start and values[j - gap] > value:
+                values[j] = values[j - gap]
+                j -= gap
+            values[j] = value
+        gap //= 3
+
+
+@njit(**OPTIONS)
+def _merge(clusters, nodes, cluster, into):
+    clusters[cluster, PARENT] = into
+    clusters[into, SIZE] += clusters[cluster, SIZE]
+    node = clusters[cluster, LABELS]
     while node >= 0:
-        label, amount = state.node_label[node], state.node_count[node]
-        after = state.following[node]
-        state.following[node] = state.free[0]
-        state.free[0] = node
-        _count_members(state, into, label, amount)
+        label, amount, after = nodes[node, LABEL], nodes[node, COUNT], nodes[node, NEXT]
+        _release(nodes, node)
+        _count_members(clusters, nodes, into, label, amount)
         node = after
 
 
 @njit(**OPTIONS)
-def grow_clusters(edges, counts, rho, seeds, y, labels):
+def grow_clusters(edges, counts, rho, seeds, y, state, labels):
     """Step 4; all indices are positions within the core.
 
     When a cluster is merged, the definition examines all of its members again. Only those matter
@@ -190,60 +194,67 @@ def grow_clusters(edges, counts, rho, seeds, y, labels):
     edges, counts : (m, k) int32 and (m,) int32, targets nearest first.
     rho : (m,) float64 densities.
     seeds : (m,) int64, in order of decreasing density.
-    y : (m,) int32, -1 = unlabelled.
-    labels : (m,) int32, filled with consecutive labels in order of opening.
+    y : (m,) int64, -1 = unlabelled.
+    state : from :func:`empty_state`.
+    labels : (m,) int32, -1 at first, filled with consecutive labels in order of opening.
 
     Returns
     -------
     int : number of clusters.
     """
-    m = seeds.shape[0]
-    labels[:] = -1
-    state = _empty_clusters(m, 1 + np.sum(y >= 0))
-    queue = np.empty(m, np.int64)
-    here = -1
-    for seed in seeds:
-        if labels[seed] >= 0:
+    clusters, nodes = state.clusters, state.nodes
+    queue = np.empty(seeds.shape[0], np.int64)
+    # Typed from the start: each literal would compile the functions it is passed to once more.
+    none, one, here = np.int64(0), np.int64(1), np.int64(-1)
+    for s in range(seeds.shape[0]):
+        if labels[seeds[s]] >= 0:
             continue
-        here += 1
-        _join(state, labels, here, seed, y[seed])
-        queue[0] = seed
-        begin, end = 0, 1  # a point joins this cluster once, so the queue cannot overflow
+        here += one
+        queue[0] = seeds[s]
+        labels[seeds[s]] = here
+        _resize(clusters, nodes, here, one, y[seeds[s]])
+        begin, end = none, one  # a point joins this cluster once, so the queue cannot overflow
         while begin < end:
             i = queue[begin]
             begin += 1
             rejected = False
-            for j in edges[i, : counts[i]]:
+            for c in range(counts[i]):
+                j = np.int64(edges[i, c])
                 if y[i] >= 0 and y[j] >= 0 and y[i] != y[j]:
                     continue
-                there = _find(state.parent, labels[j]) if labels[j] >= 0 else -1
-                if there == here:
-                    continue
-                if there >= 0:
-                    s, t = _category(state, here), _category(state, there)
-                    if s < 0 or t < 0 or s == t:
+                if labels[j] >= 0:
+                    there = _find(clusters, np.int64(labels[j]))
+                    if there == here:
+                        continue
+                    mine, other = (
+                        _category(clusters, nodes, here),
+                        _category(clusters, nodes, there),
+                    )
+                    if mine < 0 or other < 0 or mine == other:
                         end = _enqueue_merged(state, labels, there, queue, end)
-                        _merge(state, there, here)
+                        _merge(clusters, nodes, there, here)
                         continue
                     if not rho[i] > rho[j]:
                         rejected = True
                         continue
-                    _leave(state, there, y[j])
-                _join(state, labels, here, j, y[j])
+                    clusters[there, DIRTY] = 1
+                    _resize(clusters, nodes, there, -one, y[j])
+                labels[j] = here
+                _resize(clusters, nodes, here, one, y[j])
                 queue[end] = j
                 end += 1
             if rejected:
-                state.open_next[i] = state.open_head[here]
-                state.open_head[here] = i
-    return _renumber(state.parent, labels, here + 1)
+                state.next_open[i] = clusters[here, OPEN]
+                clusters[here, OPEN] = i
+    return _renumber(clusters, labels, here + 1)
 
 
 @njit(**OPTIONS)
-def _renumber(parent, labels, n_opened):
+def _renumber(clusters, labels, n_opened):
     """Consecutive labels in order of opening; returns their number."""
     new = np.full(n_opened, -1, np.int32)
     for i in range(labels.shape[0]):
-        labels[i] = _find(parent, labels[i])
+        labels[i] = _find(clusters, np.int64(labels[i]))
         new[labels[i]] = 0
     count = 0
     for c in range(n_opened):

@@ -40,7 +40,7 @@ class Request:
         """A request; ``labels`` are consecutive from 0, ``sizes`` (c,) their numbers of members."""
         q = len(positions)
         return cls(
-            np.asarray(positions, dtype=np.int64),
+            np.ascontiguousarray(positions, dtype=np.int64),
             labels,
             np.minimum(sizes, kernels.NEAREST).astype(np.int64),
             np.empty(q, dtype=np.int32),
