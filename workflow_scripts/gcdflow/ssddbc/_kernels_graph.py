@@ -1,4 +1,11 @@
-"""Compiled kernels for the backbone graph and the growing of its clusters (steps 3 and 4)."""
+"""Compiled kernels for the backbone graph and the growing of its clusters (steps 3 and 4).
+
+When a cluster is merged, the definition examines all of its members again. Only those matter that
+still have an edge into another cluster: the sources of rejected edges, or any member once another
+one has been moved away. The edges of all others lead into their own cluster or are barred by labels
+for ever, so leaving them out of the queue changes nothing, and swallowing a large cluster costs no
+more than its open ends.
+"""
 
 from __future__ import annotations
 
@@ -182,12 +189,6 @@ def _merge(clusters, nodes, cluster, into):
 @njit(**OPTIONS)
 def grow_clusters(edges, counts, rho, seeds, y, state, labels):
     """Step 4; all indices are positions within the core.
-
-    When a cluster is merged, the definition examines all of its members again. Only those matter
-    that still have an edge into another cluster: the sources of rejected edges, or any member once
-    another one has been moved away. The edges of all others lead into their own cluster or are
-    barred by labels for ever, so leaving them out of the queue changes nothing, and swallowing a
-    large cluster costs no more than its open ends.
 
     Parameters
     ----------

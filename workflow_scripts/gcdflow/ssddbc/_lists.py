@@ -58,6 +58,7 @@ def neighbour_lists(
     columns: np.ndarray,
     m: int,
     workers: Workers,
+    advance: Callable[[float], None] | None = None,
 ) -> Lists:
     """The m nearest of some points to each query.
 
@@ -71,14 +72,15 @@ def neighbour_lists(
     points, columns : the points, and which of them are looked at, (c,) int64 ascending.
     m : length of the lists; where even float64 products cannot tell neighbours apart, they are
         valid to fewer entries.
+    advance : called now and then with the share of the work that is done.
     """
-    lists = _lists_by_products(queries, own, points, columns, m, workers, precise=False)
+    lists = _lists_by_products(queries, own, points, columns, m, workers, False, advance)
     m = lists.ids.shape[1]
     weak = np.flatnonzero((lists.valid < m // 2) & np.isfinite(lists.radius))
     for start in range(0, len(weak), DEEPER_QUERIES):
         part = weak[start : start + DEEPER_QUERIES]
         better = _lists_by_products(
-            queries.take(part), own[part], points, columns, m, workers, precise=True
+            queries.take(part), own[part], points, columns, m, workers, True
         )
         lists.ids[part], lists.dist[part] = better.ids, better.dist
         lists.valid[part], lists.radius[part] = better.valid, better.radius
@@ -93,6 +95,7 @@ def _lists_by_products(
     m: int,
     workers: Workers,
     precise: bool,
+    advance: Callable[[float], None] | None = None,
 ) -> Lists:
     """Lists by products in one precision; parameters as in :func:`neighbour_lists`."""
     m = min(m, len(columns))
@@ -135,7 +138,11 @@ def _lists_by_products(
         part.radius[:] = np.sqrt(squared) / points.scale * (1.0 - 1e-9)
         kernels.sort_lists(part.ids, part.dist, counts, part.radius, part.valid)
 
-    workers.run(block, range(0, len(queries), QUERIES_PER_BLOCK))
+    def report() -> None:
+        if advance is not None:
+            advance(1.0 - np.isinf(lists.dist[:, 0]).mean())
+
+    workers.run(block, range(0, len(queries), QUERIES_PER_BLOCK), report)
     return lists
 
 

@@ -70,7 +70,9 @@ def cluster_grid(
     everyone = np.arange(n)
     wide = max([p for p in percentiles if p <= WIDEST_PERCENTILE], default=-1.0)
     length = max(_list_length(max(used), 1 - max(wide, 0) / 100), max(used) + SPARE_NEIGHBOURS)
-    lists = neighbour_lists(points, everyone, points, everyone, length, workers)
+    lists = neighbour_lists(
+        points, everyone, points, everyone, length, workers, lambda share: advance(0.5 * share)
+    )
     complete_lists(lists, max(used), points, everyone, points, everyone, workers)
     advance(0.5)
     by_k = dict(zip(used, workers.run(lambda k: density(lists, k), used), strict=True))
