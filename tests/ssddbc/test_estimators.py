@@ -1,5 +1,6 @@
 """What people see: parameters, attributes, messages, prediction, progress."""
 
+import doctest
 import subprocess
 import sys
 import threading
@@ -204,6 +205,7 @@ BAD = np.array([[0.0, 1.0], [np.nan, 1.0], [np.inf, 0.0]])
         (lambda: _fit(k=2.5), r"k is 2.5, expected a whole number"),
         (lambda: _fit(density_percentile=101), r"density_percentile is 101, expected .* 0 and 100"),
         (lambda: _fit(density_percentile=None), r"density_percentile is None"),
+        (lambda: _fit(n_jobs=0), r"n_jobs is 0, expected a number of threads"),
         (lambda: _search(k=[]), r"k is empty, expected at least one value"),
         (lambda: _search(k=[3, 0]), r"a value of k is 0, expected a whole number"),
         (lambda: _search(k="3:20"), r"k is '3:20', expected a sequence of numbers"),
@@ -278,6 +280,18 @@ def test_an_interruption_gives_threads_back(monkeypatch, n_jobs):
         search.fit(groups()[0])
     assert len(calls) == 3
     assert _blas_threads() == before
+
+
+@pytest.mark.parametrize("n", [2, 3, 7])
+def test_default_grid_on_hardly_any_points(n):
+    search = SSDDBCGridSearch().fit(np.random.default_rng(n).normal(size=(n, 4)))
+    assert np.isfinite(search.results_["score"]).all()
+    assert len(search.results_["score"]) == 216
+    assert search.results_["n_clusters"].min() >= 1
+
+
+def test_example_in_the_documentation():
+    assert doctest.testmod(estimators).failed == 0
 
 
 def test_clone_keeps_parameters():

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import numbers
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 import joblib
 from threadpoolctl import threadpool_limits
+
+from gcdflow.errors import InputError
 
 REPORT_SECONDS = 0.2
 
@@ -25,7 +28,12 @@ class Workers:
     """
 
     def __init__(self, n_jobs: int | None = None):
-        self.n_threads = max(1, joblib.effective_n_jobs(1 if n_jobs is None else n_jobs))
+        n_jobs = 1 if n_jobs is None else n_jobs
+        if isinstance(n_jobs, bool) or not isinstance(n_jobs, numbers.Integral) or n_jobs == 0:
+            raise InputError(
+                f"n_jobs is {n_jobs!r}, expected a number of threads, None for one or -1 for all"
+            )
+        self.n_threads = max(1, joblib.effective_n_jobs(int(n_jobs)))
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Workers:
