@@ -51,13 +51,13 @@ def _as_batch(images: Sequence[Tensor]) -> Tensor:
 
 
 class Affine:
-    """Random rotation, scale, shear, shift, contrast and noise of a batch of equal-sized images."""
+    """Random affine maps, stroke weight, contrast and noise of a batch of equal-sized images."""
 
     image_size = None
 
     def __init__(self, settings: AffineAugmentation):
         self._settings = settings
-        self.n_draws = 9
+        self.n_draws = 10
 
     def view(self, images: Sequence[Tensor], u: np.ndarray) -> Tensor:
         """Views of equal-sized images; see :class:`Augmentation`."""
@@ -65,6 +65,9 @@ class Affine:
         batch = _as_batch(images)
         grid = F.affine_grid(self._matrices(u), list(batch.shape), align_corners=False)
         views = F.grid_sample(batch, grid, padding_mode="zeros", align_corners=False)
+        if s.stroke > 0:
+            exponents = torch.from_numpy((1 + s.stroke) ** (2 * u[:, 9] - 1)).float()
+            views = views.clamp(min=0) ** exponents[:, None, None, None]
         if s.contrast > 0:
             factors = torch.from_numpy(1 + s.contrast * (2 * u[:, 6] - 1)).float()
             views = views * factors[:, None, None, None]

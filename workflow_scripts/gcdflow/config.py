@@ -54,6 +54,12 @@ class AffineAugmentation(Settings):
     translate: float = Field(0.1, ge=0, le=1, description="largest shift, share of the side")
     scale: float = Field(0.15, ge=0, lt=1, description="largest change of size, share")
     shear: float = Field(0.15, ge=0, le=1, description="largest shear, tangent of the angle")
+    stroke: float = Field(
+        0.0,
+        ge=0,
+        le=4,
+        description="thinner or bolder strokes: pixels^x, 1/(1+stroke) ≤ x ≤ 1+stroke",
+    )
     contrast: float = Field(0.0, ge=0, lt=1, description="largest change of contrast, share")
     noise: float = Field(0.0, ge=0, le=1, description="deviation of pixel noise; full scale is 1")
 
