@@ -51,28 +51,29 @@ def _as_batch(images: Sequence[Tensor]) -> Tensor:
 
 
 class Affine:
-    """Random affine maps, stroke weight, contrast and noise of a batch of equal-sized images."""
+    """Random affine and elastic maps and stroke weight of a batch of equal-sized images."""
 
     image_size = None
+    _elastic_grid = 4  # displacements are drawn on a grid of 4 × 4 points and interpolated
 
     def __init__(self, settings: AffineAugmentation):
         self._settings = settings
-        self.n_draws = 10
+        self.n_draws = 7 + 2 * self._elastic_grid**2
 
     def view(self, images: Sequence[Tensor], u: np.ndarray) -> Tensor:
         """Views of equal-sized images; see :class:`Augmentation`."""
         s = self._settings
         batch = _as_batch(images)
-        grid = F.affine_grid(self._matrices(u), list(batch.shape), align_corners=False)
-        views = F.grid_sample(batch, grid, padding_mode="zeros", align_corners=False)
+        grid = F.affine_grid(self._matrices(u[:, :6]), list(batch.shape), align_corners=False)
+        if s.elastic > 0:
+            grid = grid + self._displacements(u[:, 7:], batch.shape[-2:])
+        views = F.grid_sample(
+            batch, grid, mode="bicubic", padding_mode="zeros", align_corners=False
+        )
+        views = views.clamp(0, 1)  # bicubic interpolation overshoots
         if s.stroke > 0:
-            exponents = torch.from_numpy((1 + s.stroke) ** (2 * u[:, 9] - 1)).float()
-            views = views.clamp(min=0) ** exponents[:, None, None, None]
-        if s.contrast > 0:
-            factors = torch.from_numpy(1 + s.contrast * (2 * u[:, 6] - 1)).float()
-            views = views * factors[:, None, None, None]
-        if s.noise > 0:
-            views = views + s.noise * self._noise(views.shape, u[:, 7:9])
+            exponents = torch.from_numpy((1 + s.stroke) ** (2 * u[:, 6] - 1)).float()
+            views = views ** exponents[:, None, None, None]
         return views
 
     def evaluation_view(self, images: Sequence[Tensor]) -> Tensor:
@@ -82,7 +83,7 @@ class Affine:
     def _matrices(self, u: np.ndarray) -> Tensor:
         """Inverse maps (output to input coordinates), float32 (B, 2, 3)."""
         s = self._settings
-        centred = 2 * u[:, :6] - 1
+        centred = 2 * u - 1
         angle = centred[:, 0] * math.radians(s.degrees)
         scale_x, scale_y = 1 + s.scale * centred[:, 1], 1 + s.scale * centred[:, 2]
         shear = s.shear * centred[:, 3]
@@ -95,17 +96,14 @@ class Affine:
         ]
         return torch.from_numpy(np.stack(rows, axis=1)).float()
 
-    @staticmethod
-    def _noise(shape: Sequence[int], u: np.ndarray) -> Tensor:
-        """Standard normal noise per pixel, from two numbers per image as the key of a hash."""
-        from gcdflow.randomness import uniforms
-
-        keys = (u * 2.0**52).astype(np.int64)
-        n_pixels = math.prod(shape[1:])
-        a = uniforms(n_pixels, keys[:, 0], 0)
-        b = uniforms(n_pixels, keys[:, 1], 1)
-        normal = np.sqrt(-2 * np.log1p(-a)) * np.cos(2 * np.pi * b)  # Box-Muller
-        return torch.from_numpy(normal.reshape(shape)).float()
+    def _displacements(self, u: np.ndarray, size: Sequence[int]) -> Tensor:
+        """Smooth displacements in grid coordinates, float32 (B, H, W, 2)."""
+        side = self._elastic_grid
+        coarse = 2 * self._settings.elastic * (2 * u.reshape(-1, 2, side, side) - 1)
+        fine = F.interpolate(
+            torch.from_numpy(coarse).float(), size=size, mode="bicubic", align_corners=True
+        )
+        return fine.permute(0, 2, 3, 1)
 
 
 class Crop:

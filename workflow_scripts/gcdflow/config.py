@@ -47,21 +47,22 @@ class DatasetSettings(Settings):
 
 
 class AffineAugmentation(Settings):
-    """Random affine maps for small grey-level images, a whole batch at a time."""
+    """Random affine and elastic maps for small grey-level images, a whole batch at a time."""
 
     name: Literal["affine"] = Field("affine", description="this kind of augmentation")
     degrees: float = Field(15.0, ge=0, le=180, description="largest rotation, degrees")
     translate: float = Field(0.1, ge=0, le=1, description="largest shift, share of the side")
     scale: float = Field(0.15, ge=0, lt=1, description="largest change of size, share")
     shear: float = Field(0.15, ge=0, le=1, description="largest shear, tangent of the angle")
+    elastic: float = Field(
+        0.0, ge=0, le=1, description="largest elastic displacement, share of the side"
+    )
     stroke: float = Field(
         0.0,
         ge=0,
         le=4,
         description="thinner or bolder strokes: pixels^x, 1/(1+stroke) ≤ x ≤ 1+stroke",
     )
-    contrast: float = Field(0.0, ge=0, lt=1, description="largest change of contrast, share")
-    noise: float = Field(0.0, ge=0, le=1, description="deviation of pixel noise; full scale is 1")
 
 
 class CropAugmentation(Settings):
