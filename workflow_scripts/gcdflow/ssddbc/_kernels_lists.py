@@ -110,7 +110,7 @@ def _sort_pairs(dist, ids, count):
     for end in range(count - 1, 0, -1):
         dist[0], dist[end] = dist[end], dist[0]
         ids[0], ids[end] = ids[end], ids[0]
-        _sift(dist, ids, 0, end)
+        _sift(dist, ids, np.int64(0), end)
 
 
 @njit(**OPTIONS)
