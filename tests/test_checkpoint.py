@@ -215,7 +215,7 @@ def test_check_continues(tiny_settings):
         ({"training": {"lr": 0.3}}, r"training\.lr = 0\.1, now it is 0\.3; restore the setting or"),
         ({"seed": 5}, "seed = 0, now it is 5"),
         ({"total_epochs": 12}, "total_epochs = 10, now it is 12"),
-        ({"augmentation": {"noise": 0.5}}, r"augmentation\.noise = 0\.\d+, now it is 0\.5"),
+        ({"augmentation": {"elastic": 0.5}}, r"augmentation\.elastic = 0\.\d+, now it is 0\.5"),
         ({"head": {"out_dim": 7}}, r"head\.out_dim = 6, now it is 7"),
     ],
 )

@@ -13,7 +13,7 @@ from gcdflow.sampling import plan_epoch
 from PIL import Image
 
 N = 30
-AUGMENTATION = build_augmentation(AffineAugmentation(noise=0.05))
+AUGMENTATION = build_augmentation(AffineAugmentation(elastic=0.05))
 
 
 @pytest.fixture
