@@ -10,7 +10,12 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import run_stage, stage_parser, whole_number
+from gcdflow.cli import (
+    add_device_arguments,
+    run_stage,
+    stage_parser,
+    whole_number,
+)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -40,13 +45,5 @@ if __name__ == "__main__":
     parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
     parser.add_argument("--output", type=Path, required=True, help="feature cache to write")
     parser.add_argument("--batch-size", type=whole_number(1), default=256, help="images at a time")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<number>")
-    parser.add_argument(
-        "--threads", type=whole_number(1), help="CPU threads (default: PyTorch's choice)"
-    )
-    parser.add_argument(
-        "--num-workers",
-        type=whole_number(0),
-        help="image-loading processes (default: none for images in memory, else --threads)",
-    )
+    add_device_arguments(parser)
     run_stage(main, parser)

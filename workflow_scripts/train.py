@@ -16,7 +16,14 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import add_settings_arguments, read_settings, run_stage, stage_parser, whole_number
+from gcdflow.cli import (
+    add_device_arguments,
+    add_settings_arguments,
+    read_settings,
+    run_stage,
+    stage_parser,
+    whole_number,
+)
 from gcdflow.config import TrainSettings
 
 
@@ -71,13 +78,5 @@ if __name__ == "__main__":
     parser.add_argument(
         "--rolling", type=Path, help="rolling checkpoint (default: .rolling/ beside the output)"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<number>")
-    parser.add_argument(
-        "--threads", type=whole_number(1), help="CPU threads (default: PyTorch's choice)"
-    )
-    parser.add_argument(
-        "--num-workers",
-        type=whole_number(0),
-        help="image-loading processes (default: none for images in memory, else --threads)",
-    )
+    add_device_arguments(parser)
     run_stage(main, parser)

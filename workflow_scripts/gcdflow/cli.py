@@ -63,6 +63,19 @@ def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the stages that run a network take: the device and its helpers."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<number>")
+    parser.add_argument(
+        "--threads", type=whole_number(1), help="CPU threads (default: PyTorch's choice)"
+    )
+    parser.add_argument(
+        "--num-workers",
+        type=whole_number(0),
+        help="image-loading processes (default: none for images in memory, else --threads)",
+    )
+
+
 def read_settings(
     arguments: argparse.Namespace, model: type[S], part: Callable[[RunSettings], S]
 ) -> S:

@@ -14,7 +14,7 @@ from gcdflow.checkpoint import Checkpoint, restore_model
 from gcdflow.datasets import open_images
 from gcdflow.errors import InputError
 from gcdflow.formats import Features, Split
-from gcdflow.loading import evaluation_batches
+from gcdflow.loading import default_workers, evaluation_batches
 from gcdflow.training import resolve_device
 
 log = logging.getLogger(__name__)
@@ -51,14 +51,12 @@ def extract_features(
     chosen = resolve_device(device)
     backbone = restore_model(checkpoint_path, checkpoint).backbone.to(chosen).eval()
     images = open_images(split.source, split.paths)
-    if num_workers is None:
-        num_workers = 0 if images.in_memory else torch.get_num_threads()
     batches = evaluation_batches(
         images,
         build_augmentation(checkpoint.settings.augmentation),
         np.arange(len(split.indices)),
         batch_size=batch_size,
-        num_workers=num_workers,
+        num_workers=default_workers(images) if num_workers is None else num_workers,
     )
     parts, done, next_report = [], 0, 0.1
     for batch in batches:

@@ -115,6 +115,11 @@ def _raising(items: Iterable[T | InputError]) -> Iterator[T]:
         yield item
 
 
+def default_workers(images: Images) -> int:
+    """Image-loading processes where nobody chose: none for images in memory, else one a thread."""
+    return 0 if images.in_memory else torch.get_num_threads()
+
+
 class _Items:
     """The simplest sampler: a list."""
 

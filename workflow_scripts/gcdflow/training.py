@@ -33,7 +33,7 @@ from gcdflow.datasets import open_images
 from gcdflow.errors import InputError
 from gcdflow.event_log import EventLog, event_file, remove_overlapping
 from gcdflow.formats import PseudoLabels, Split, align
-from gcdflow.loading import Batch, evaluation_batches, training_batches
+from gcdflow.loading import Batch, default_workers, evaluation_batches, training_batches
 from gcdflow.losses.infonce import info_nce
 from gcdflow.losses.prototypical import cluster_prototypes, prototypical, update_prototypes
 from gcdflow.losses.schedule import cosine_lr, gamma
@@ -131,9 +131,7 @@ class Segment:
         self.split_sha256 = sha256_file(files.split)
         self.images = open_images(self.split.source, self.split.paths)
         self.augmentation = build_augmentation(settings.augmentation)
-        if num_workers is None:
-            num_workers = 0 if self.images.in_memory else torch.get_num_threads()
-        self.num_workers = num_workers
+        self.num_workers = default_workers(self.images) if num_workers is None else num_workers
         self.labels = torch.from_numpy(self.split.labels)
         self.pseudo_sha256 = (
             None if files.pseudo_labels is None else sha256_file(files.pseudo_labels)
