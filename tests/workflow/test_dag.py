@@ -30,6 +30,12 @@ def test_a_run_from_nothing(tmp_path: Path):
     }
 
 
+def test_the_digits_run_plans_the_main_job(tmp_path: Path):
+    assert planned(tmp_path, "runs/digits/report.md") == {
+        **{"dataset": 1, "train": 4, "features": 4, "cluster": 4, "evaluate": 4, "report": 1}
+    }
+
+
 def test_missing_pseudo_labels_are_clustered_anew_and_nothing_is_trained(finished_copy: Path):
     pseudo = finished_copy / RUN / "pseudo_epoch003.npz"
     before = hashlib.sha256(pseudo.read_bytes()).hexdigest()
