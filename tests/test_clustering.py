@@ -199,3 +199,20 @@ def test_progress_is_rare_and_ends(monkeypatch, caplog):
         "2/4 configurations, 3 s left; best so far k=3 percentile=40 score=0.5000 clusters=7",
         "4/4 configurations, 0 s left; best so far k=3 percentile=40 score=0.5000 clusters=7",
     ]
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_work_starts(monkeypatch):
+    monkeypatch.setattr(clustering, "available_memory", lambda: 2**20)
+    with pytest.raises(InputError, match=r"36 samples of \d+ dim.* GiB are free"):
+        cluster_features(blobs(), GRID, threads=1)
+
+
+def test_the_cost_is_said_first(caplog):
+    caplog.set_level(logging.INFO)
+    cluster_features(blobs(), GRID, threads=1)
+    assert "36 samples of" in caplog.messages[0]
+    assert "GiB and" in caplog.messages[0]
+
+
+def test_available_memory_is_that_of_the_machine():
+    assert 2**20 < clustering.available_memory() < 2**50

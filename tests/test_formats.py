@@ -133,7 +133,7 @@ def test_missing_file(tmp_path):
 def test_single_array(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((3, 2)))
     with pytest.raises(InputError, match=r"expected an \.npz archive, found a single \.npy array"):
-        Features.load(tmp_path / "x.npy")
+        PseudoLabels.load(tmp_path / "x.npy")
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 cut off", b"\x93NUMPY"])
@@ -297,3 +297,24 @@ def test_align_finds_every_position(ids, data):
 def test_align_names_the_first_missing_sample(ids):
     with pytest.raises(InputError, match=r"file: 2 of 2 expected samples are missing \(first: 5\)"):
         align("file", np.array(ids, dtype=np.int64), np.array([5, 100]))
+
+
+def test_features_alone_may_be_a_npy_file(tmp_path):
+    array = np.random.default_rng(0).random((5, 3), dtype=np.float32)
+    np.save(tmp_path / "f.npy", array)
+    found = Features.load(tmp_path / "f.npy")
+    np.testing.assert_array_equal(found.features, array)
+    assert found.train_mask.all()
+    assert (found.labels == -1).all()
+
+
+def test_a_bad_npy_file_is_one_sentence(tmp_path):
+    (tmp_path / "bad.npy").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"bad\.npy: not a readable \.npy file"):
+        Features.load(tmp_path / "bad.npy")
+    with open(tmp_path / "archive.npy", "wb") as file:
+        np.savez(file, features=np.zeros((2, 2)))
+    with pytest.raises(InputError, match=r"expected a single \.npy array, found an \.npz"):
+        Features.load(tmp_path / "archive.npy")
+    with pytest.raises(InputError, match=r"none\.npy: no such file"):
+        Features.load(tmp_path / "none.npy")

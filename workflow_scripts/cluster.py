@@ -3,7 +3,8 @@
 
 Works on anybody's features: an .npz with 'features' (n × d, float), and if you have them 'labels'
 (n, integer; -1 = unlabelled), 'indices' (n, sample ids) and 'train_mask' (n, bool; others are left
-out). The output holds indices, labels, core_mask, densities, best_params and metadata.
+out); or a .npy of features alone. The output holds indices, labels, core_mask, densities,
+best_params and metadata.
 
 Example:
   python workflow_scripts/cluster.py --features F.npz --output P.npz --grid-table G.tsv
@@ -63,7 +64,9 @@ def main(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
-    parser.add_argument("--features", type=Path, required=True, help="features to cluster (.npz)")
+    parser.add_argument(
+        "--features", type=Path, required=True, help="features to cluster (.npz, .npy)"
+    )
     parser.add_argument("--output", type=Path, required=True, help="pseudo labels to write (.npz)")
     parser.add_argument("--grid-table", type=Path, help="table of all configurations to write")
     parser.add_argument(

@@ -16,7 +16,7 @@ from gcdflow.atomic import atomic_write
 from gcdflow.errors import InputError
 from gcdflow.evaluation import label_change_rate, match_by_indices
 from gcdflow.formats import Features, PseudoLabels
-from gcdflow.ssddbc import SSDDBCGridSearch
+from gcdflow.ssddbc import SSDDBCGridSearch, estimate_resources
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +103,7 @@ def cluster_features(
     n = int(train.sum())
     if n < 2:
         raise InputError(f"found {n} training samples to cluster, expected at least 2")
+    _predict_cost(n, features.features.shape[1], grid, threads)
     search = SSDDBCGridSearch(
         k=grid.k,
         density_percentile=grid.percentile,
@@ -145,6 +146,33 @@ def cluster_features(
         metadata=metadata,
     )
     return pseudo, search.results_
+
+
+def _predict_cost(n: int, d: int, grid: Grid, threads: int) -> None:
+    """Say what the search will take; refuse what does not fit into memory."""
+    cost = estimate_resources(n, d, len(grid.k), len(grid.percentile), threads)
+    available = available_memory()
+    needed = f"{n} samples of {d} dimensions need about {cost.memory_bytes / 2**30:.1f} GiB"
+    if cost.memory_bytes > available:
+        raise InputError(
+            f"{needed} of memory, but {available / 2**30:.1f} GiB are free; cluster fewer samples, "
+            "fewer configurations, or on a larger machine"
+        )
+    log.info("%s and %.0f s with %d threads", needed, cost.seconds, threads)
+
+
+def available_memory() -> int:
+    """Bytes that this process may still take: free memory, and what its cgroup leaves of it."""
+    with open("/proc/meminfo", encoding="ascii") as file:
+        entries = dict(line.split(":", 1) for line in file)
+    available = int(entries["MemAvailable"].split()[0]) * 1024
+    cgroup = Path("/sys/fs/cgroup")
+    try:
+        limit = (cgroup / "memory.max").read_text().strip()
+        used = int((cgroup / "memory.current").read_text())
+    except (OSError, ValueError):  # no limit that could be read
+        return available
+    return available if limit == "max" else min(available, int(limit) - used)
 
 
 def write_grid_table(path: Path, results: dict[str, np.ndarray]) -> None:

@@ -78,6 +78,20 @@ def read_npz(
     return arrays
 
 
+def _read_npy(path: str | Path, name: str, specification: str) -> np.ndarray:
+    """Read a single array from a ``.npy`` file; otherwise as :func:`read_npz`."""
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except _UNREADABLE as error:
+        raise InputError(f"{path}: not a readable .npy file of a plain array ({error})") from None
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise InputError(f"{path}: expected a single .npy array, found an .npz archive")
+    return _checked(path, name, array, specification)
+
+
 def _checked(path, name: str, array: np.ndarray, specification: str) -> np.ndarray:
     kind, n_dimensions = specification[0], int(specification[1])
     found = "i" if array.dtype.kind == "u" else array.dtype.kind
@@ -227,13 +241,17 @@ class Features:
         """Read and check a feature cache; all arrays but ``features`` may be missing.
 
         Without ``labels`` nothing is labelled, without ``train_mask`` all samples are for
-        training, without ``indices`` the samples are numbered from 0.
+        training, without ``indices`` the samples are numbered from 0. A ``.npy`` file holds the
+        features alone.
         """
-        a = read_npz(
-            path,
-            {"features": "f2"},
-            {"indices": "i1", "labels": "i1", "train_mask": "b1", "metadata": "U0"},
-        )
+        if Path(path).suffix == ".npy":
+            a = {"features": _read_npy(path, "features", "f2")}
+        else:
+            a = read_npz(
+                path,
+                {"features": "f2"},
+                {"indices": "i1", "labels": "i1", "train_mask": "b1", "metadata": "U0"},
+            )
         n = len(a["features"])
         a.setdefault("indices", np.arange(n, dtype=np.int64))
         a.setdefault("labels", np.full(n, UNLABELLED, dtype=np.int64))
