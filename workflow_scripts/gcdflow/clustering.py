@@ -59,12 +59,13 @@ class _Progress:
 
     def __init__(self) -> None:
         self._began = self._last = time.monotonic()
+        self._done = 0
 
     def __call__(self, done: int, total: int, best: dict | None) -> None:
         now = time.monotonic()
-        if done == 0 or (done < total and now - self._last < _SECONDS_BETWEEN_REPORTS):
+        if done == self._done or (done < total and now - self._last < _SECONDS_BETWEEN_REPORTS):
             return
-        self._last = now
+        self._last, self._done = now, done
         left = (now - self._began) / done * (total - done)
         found = ""
         if best is not None:
