@@ -27,7 +27,7 @@ def main(arguments: argparse.Namespace) -> None:
     )
     with atomic_write(arguments.output, "w") as file:
         file.write(text)
-    print(text)
+    print(text, flush=True)  # before the closing line, also where both go into one log
     logging.info(
         "%s: %d epochs; at the last, accuracy %s and %d clusters for %d classes",
         arguments.output,
