@@ -22,7 +22,8 @@ from gcdflow.datasets.digits import catalogue
 from gcdflow.errors import InputError
 from gcdflow.event_log import read_scalars
 from gcdflow.formats import PseudoLabels
-from gcdflow.training import PseudoTargets, SegmentFiles, train_segment
+from gcdflow.pseudo_targets import PseudoTargets
+from gcdflow.training import SegmentFiles, train_segment
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
 TINY = {

@@ -12,10 +12,10 @@ from gcdflow.atomic import sha256_file
 from gcdflow.augmentation import build_augmentation
 from gcdflow.checkpoint import Checkpoint, restore_model
 from gcdflow.datasets import open_images
+from gcdflow.device import resolve_device
 from gcdflow.errors import InputError
 from gcdflow.formats import Features, Split
 from gcdflow.loading import default_workers, evaluation_batches
-from gcdflow.training import resolve_device
 
 log = logging.getLogger(__name__)
 

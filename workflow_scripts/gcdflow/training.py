@@ -30,20 +30,20 @@ from gcdflow.checkpoint import (
 )
 from gcdflow.config import TrainSettings
 from gcdflow.datasets import open_images
+from gcdflow.device import resolve_device
 from gcdflow.errors import InputError
 from gcdflow.event_log import EventLog, event_file, remove_overlapping
-from gcdflow.formats import PseudoLabels, Split, align
+from gcdflow.formats import Split
 from gcdflow.loading import Batch, default_workers, evaluation_batches, training_batches
 from gcdflow.losses.infonce import info_nce
 from gcdflow.losses.prototypical import cluster_prototypes, prototypical, update_prototypes
 from gcdflow.losses.schedule import cosine_lr, gamma
 from gcdflow.losses.supcon import sup_con
-from gcdflow.losses.weights import pseudo_weights
+from gcdflow.pseudo_targets import PseudoTargets
 from gcdflow.randomness import hash_keys
 
 log = logging.getLogger(__name__)
 
-NO_PSEUDO_LABEL = -1
 _TORCH_STREAM = 3  # apart from the streams of sampling and augmentation
 
 
@@ -67,50 +67,6 @@ class SegmentFiles:
     log_dir: Path | None = None
     resume_from: Path | None = None
     pseudo_labels: Path | None = None
-
-
-@dataclass(frozen=True)
-class PseudoTargets:
-    """Pseudo labels as the loss needs them, one entry for each position of the split.
-
-    Attributes
-    ----------
-    labels : int64 (n,), cluster ids; -1 where the sample does not count
-    weights : float32 (n,)
-    n_clusters : int
-    """
-
-    labels: Tensor
-    weights: Tensor
-    n_clusters: int
-
-    @classmethod
-    def select(cls, path: Path, split: Split, settings: TrainSettings) -> PseudoTargets:
-        """Choose the points and samples that count, and weigh them.
-
-        Raises
-        ------
-        InputError
-            If the file is not one of pseudo labels of exactly this split's training samples.
-        """
-        pseudo, options = PseudoLabels.load(path), settings.pseudo
-        train_positions = np.flatnonzero(split.train_mask)
-        positions = align(split_name := "split.npz", split.indices, pseudo.indices)
-        if not np.array_equal(np.sort(positions), train_positions):
-            raise InputError(
-                f"{path}: has {len(positions)} samples, {split_name} has {len(train_positions)} "
-                "training samples; expected the same ones"
-            )
-        counts = np.ones(len(positions), dtype=bool)
-        if options.points == "core":
-            counts &= pseudo.core_mask
-        if options.samples == "unlabelled":
-            counts &= ~split.labelled_mask[positions]
-        labels = np.full(len(split.indices), NO_PSEUDO_LABEL, dtype=np.int64)
-        labels[positions] = np.where(counts, pseudo.labels, NO_PSEUDO_LABEL)
-        weights = np.zeros(len(split.indices), dtype=np.float32)
-        weights[positions] = pseudo_weights(pseudo.densities, options.weights)
-        return cls(torch.from_numpy(labels), torch.from_numpy(weights), pseudo.n_clusters)
 
 
 class Segment:
@@ -456,22 +412,3 @@ def train_segment(
         settings, files, stop_at_epoch=stop_at_epoch, device=chosen, num_workers=num_workers
     )
     return segment.run()
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device of a name; ``auto`` is a GPU if there is one.
-
-    Raises
-    ------
-    InputError
-        If the name is no device, or the GPU is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"--device {name}: expected auto, cpu, cuda or cuda:<number>") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"--device {name}: PyTorch finds no GPU; use --device cpu")
-    return device
