@@ -16,7 +16,7 @@ from gcdflow.datasets.images import Images
 from gcdflow.errors import InputError
 from gcdflow.formats import Split, align
 from gcdflow.randomness import uniforms
-from gcdflow.sampling import BatchPlan, plan_epoch
+from gcdflow.sampling import BatchPlan, batches_per_epoch, plan_epoch
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ def training_batches(
     batch_size: int,
     seed: int,
     num_workers: int,
-) -> Iterator[tuple[int, list[Batch] | Iterator[Batch]]]:
+) -> Iterator[tuple[int, Iterator[Batch]]]:
     """Batches of several epochs, epoch by epoch; workers run on across epoch boundaries.
 
     Yields
@@ -97,13 +97,13 @@ def training_batches(
     loader = DataLoader(
         _TrainingBatches(split, images, augmentation, seed),
         batch_size=None,
-        sampler=_Items([(epoch, plan) for epoch in epochs for plan in plans(epoch)]),
+        sampler=((epoch, plan) for epoch in epochs for plan in plans(epoch)),
         num_workers=num_workers,
         generator=torch.Generator().manual_seed(0),  # else it would draw from the global one
     )
     batches = _raising(loader)
+    n_batches = batches_per_epoch(int(train.sum()), batch_size)
     for epoch in epochs:
-        n_batches = len(plans(epoch))
         yield epoch, (next(batches) for _ in range(n_batches))
 
 
@@ -118,19 +118,6 @@ def _raising(items: Iterable[T | InputError]) -> Iterator[T]:
 def default_workers(images: Images) -> int:
     """Image-loading processes where nobody chose: none for images in memory, else one a thread."""
     return 0 if images.in_memory else torch.get_num_threads()
-
-
-class _Items:
-    """The simplest sampler: a list."""
-
-    def __init__(self, items: list):
-        self._items = items
-
-    def __iter__(self) -> Iterator:
-        return iter(self._items)
-
-    def __len__(self) -> int:
-        return len(self._items)
 
 
 class _EvaluationBatches(Dataset):
@@ -161,7 +148,7 @@ def evaluation_batches(
         DataLoader(
             _EvaluationBatches(images, augmentation),
             batch_size=None,
-            sampler=_Items(chunks),
+            sampler=chunks,
             num_workers=num_workers,
             generator=torch.Generator().manual_seed(0),
         )

@@ -23,6 +23,11 @@ class BatchPlan:
     occurrences: np.ndarray
 
 
+def batches_per_epoch(n_samples: int, batch_size: int) -> int:
+    """Whole batches that come nearest to seeing as many samples as there are; at least one."""
+    return max(1, round(n_samples / batch_size))
+
+
 def plan_epoch(
     labelled: np.ndarray, unlabelled: np.ndarray, *, batch_size: int, seed: int, epoch: int
 ) -> list[BatchPlan]:
@@ -49,7 +54,7 @@ def plan_epoch(
     n_samples = len(labelled) + len(unlabelled)
     if n_samples == 0:
         raise InputError("the split has no training samples")
-    n_batches = max(1, round(n_samples / batch_size))
+    n_batches = batches_per_epoch(n_samples, batch_size)
     n_labelled = batch_size // 2
     if len(labelled) == 0 or len(unlabelled) == 0:
         n_labelled = batch_size if len(labelled) else 0
