@@ -61,16 +61,7 @@ def mend_distances(products, column_squares, query_squares, doubt, columns, poin
 
 @njit(**OPTIONS)
 def add_rows(values, piece, sums):
-    """``sums[piece[c]] += values[c]``, rows of float32 into rows of float64."""
-    for c in range(values.shape[0]):
-        target = piece[c]
-        for b in range(values.shape[1]):
-            sums[target, b] += values[c, b]
-
-
-@njit(**OPTIONS)
-def add_sums(values, piece, sums):
-    """``sums[piece[c]] += values[c]``, rows of float64."""
+    """``sums[piece[c]] += values[c]``, rows of float32 or float64 into rows of float64."""
     for c in range(values.shape[0]):
         target = piece[c]
         for b in range(values.shape[1]):

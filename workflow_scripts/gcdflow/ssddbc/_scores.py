@@ -142,10 +142,10 @@ def mean_silhouettes(
         fine = distances.sums(mine, piece[order], len(first))
         for family in families:
             middle = np.zeros((family.n_pieces, len(mine)))
-            kernels.add_sums(fine, family.piece, middle)
+            kernels.add_rows(fine, family.piece, middle)
             for clusters, index in zip(family.clusters, family.indices, strict=True):
                 coarse = np.zeros((len(sizes[index]), len(mine)))
-                kernels.add_sums(middle, clusters, coarse)
+                kernels.add_rows(middle, clusters, coarse)
                 sums[b, index] = kernels.silhouette_sum(coarse, sizes[index], labels[index, mine])
         done[b] = len(mine)
 
