@@ -2,8 +2,8 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from gcdflow.config import TrainSettings
 from gcdflow.formats import Split
+from gcdflow.settings import TrainSettings
 
 
 @pytest.fixture

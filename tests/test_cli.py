@@ -20,9 +20,9 @@ from gcdflow.cli import (
     stage_parser,
     whole_number,
 )
-from gcdflow.config import DatasetSettings, RunSettings
 from gcdflow.errors import InputError
 from gcdflow.formats import Features, PseudoLabels, Split, Truth
+from gcdflow.settings import BenchmarkSettings, Dataset, DigitsSettings, RunSettings
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
 STAGES = ["dataset", "train", "features", "cluster", "evaluate", "report", "heatmap"]
@@ -189,11 +189,11 @@ def refusal(tmp_path, monkeypatch, capsys):
         ("dataset", "--run x --config c.yaml --split s --truth t", "c.yaml: cannot be read"),
         ("dataset", "--settings { --split s --truth t", "--settings: not JSON text"),
         ("dataset", "--settings [] --split s --truth t", "--settings: []: input should be a"),
-        ("dataset", '--settings {"nam":1} --split s --truth t', "--settings: unknown key 'nam'"),
+        ("dataset", '--settings {"nam":1} --split s --truth t', "--settings: key 'name' is mis"),
         (
             "dataset",
             '--settings {"name":"cars"} --split s --truth t',
-            "unknown dataset 'cars' (known: cub, digits)",
+            "--settings: key 'name' is 'cars': expected 'cub', 'scars'",
         ),
         (
             "dataset",
@@ -270,18 +270,18 @@ def test_bugs_keep_their_traceback(monkeypatch):
 
 
 def test_settings_of_a_run_or_as_json(tmp_path):
-    (tmp_path / "c.yaml").write_text("runs: {a: {dataset: {seed: 4}}}")
+    (tmp_path / "c.yaml").write_text("runs: {a: {dataset: {name: digits, seed: 4}}}")
     parser = stage_parser("text")
     add_settings_arguments(parser)
 
     def read(*arguments):
         parsed = parser.parse_args(arguments)
-        return read_settings(parsed, DatasetSettings, lambda run: run.dataset)
+        return read_settings(parsed, Dataset, lambda run: run.dataset)
 
     by_name = read("--run", "a", "--config", str(tmp_path / "c.yaml"))
-    assert by_name == DatasetSettings(seed=4)
+    assert by_name == DigitsSettings(seed=4)
     assert read("--settings", by_name.model_dump_json()) == by_name
-    assert read("--settings", RunSettings().dataset.model_dump_json()) == DatasetSettings()
+    assert read("--settings", RunSettings().dataset.model_dump_json()) == BenchmarkSettings()
     for wrong in ((), ("--run", "a", "--settings", "{}")):
         with pytest.raises(SystemExit):
             read(*wrong)

@@ -6,23 +6,27 @@ from pathlib import Path
 import pytest
 import yaml
 from gcdflow.config import (
-    AffineAugmentation,
-    CropAugmentation,
-    RunSettings,
-    ScheduleSettings,
-    Settings,
-    SmallConvNetSettings,
-    TorchvisionViTSettings,
-    TrainSettings,
     find_run,
     load_runs,
     merged,
-    parse_range,
     resolve_default_runs,
     resolve_runs,
     validated,
 )
 from gcdflow.errors import InputError
+from gcdflow.settings import (
+    AffineAugmentation,
+    CropAugmentation,
+    DigitsSettings,
+    PhotosSettings,
+    RunSettings,
+    ScheduleSettings,
+    Settings,
+    SmallConvNetSettings,
+    TrainSettings,
+    ViTSettings,
+    parse_range,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -41,8 +45,8 @@ def sections(model: type[Settings] = RunSettings):
 
 def test_all_sections_are_found():
     names = {model.__name__ for model in sections()}
-    assert len(names) == 11
-    assert {"AffineAugmentation", "TorchvisionViTSettings", "ClusteringSettings"} <= names
+    assert len(names) == 15
+    assert {"AffineAugmentation", "ViTSettings", "ClusteringSettings"} <= names
 
 
 @pytest.mark.parametrize("model", sorted(sections(), key=lambda m: m.__name__))
@@ -105,10 +109,22 @@ def test_shipped_configuration():
         ({"training": {"lr": -1, "momentum": 2}}, "training.lr.*; key 'training.momentum' is 2"),
         ({"seed": -1}, "key 'seed' is -1: .* greater than or equal to 0"),
         ({"seed": 2**32}, "key 'seed' is 4294967296: .* less than or equal to 4294967295"),
-        ({"dataset": {"seed": 2**32}}, "key 'dataset.seed' is 4294967296"),
-        ({"dataset": {"prop_train_labels": 0}}, "'dataset.prop_train_labels' is 0: .*greater"),
-        ({"dataset": {"old_classes": [0, "b"]}}, "key 'dataset.old_classes.1' is 'b'"),
-        ({"augmentation": {"name": "blur"}}, "key 'augmentation.name' is 'blur': expected 'affine"),
+        ({"dataset": {"name": "cub", "seed": 2**32}}, "key 'dataset.seed' is 4294967296"),
+        (
+            {"dataset": {"name": "digits", "prop_train_labels": 0}},
+            "key 'dataset.prop_train_labels' is 0: .*greater",
+        ),
+        (
+            {"dataset": {"name": "cub", "old_classes": [0, 1.5]}},
+            "key 'dataset.old_classes.1' is 1.5: .*integer; .*string",
+        ),
+        (
+            {"dataset": {"name": "cifar10", "superclass": "trees"}},
+            "dataset: superclass is 'trees', but only cifar100 has some",
+        ),
+        ({"dataset": {"name": "photos", "seed": 1}}, "unknown key 'dataset.seed'"),
+        ({"dataset": {"name": "cat"}}, "key 'dataset.name' is 'cat': expected 'cub', .*'digits'"),
+        ({"augmentation": {"name": "blur"}}, "key 'augmentation.name' is 'blur': expected 'crop"),
         ({"augmentation": {"flip": False}}, "key 'augmentation.name' is missing"),
         ({"augmentation": 5}, "key 'augmentation' is 5"),
         ({"augmentation": {"name": "crop", "crop": 5}}, "unknown key 'augmentation.crop'"),
@@ -208,7 +224,7 @@ def test_warm_up_settings_ignore_what_cannot_touch_it():
             "schedule": {"warmup_epochs": 20, "refresh_interval": 7},
             "pseudo": {"loss": "prototypical"},
             "clustering": {"k": "5"},
-            "dataset": {"root": "elsewhere"},
+            "dataset": {"name": "digits"},
         },
         "here",
     )
@@ -259,8 +275,8 @@ def test_another_name_replaces_a_section_whole():
         {
             "defaults": {
                 "augmentation": {"name": "crop", "resize": 300},
-                "backbone": {"name": "torchvision_vit", "model": "vit_l_16"},
-                "dataset": {"root": "/somewhere"},
+                "backbone": {"name": "vit", "model": "dino_vits16"},
+                "dataset": {"name": "cub", "root": "/somewhere", "seed": 3, "old_classes": [4]},
             },
             "runs": {
                 "same": {"augmentation": {"name": "crop", "flip": False}},
@@ -268,16 +284,20 @@ def test_another_name_replaces_a_section_whole():
                 "other": {
                     "augmentation": {"name": "affine"},
                     "backbone": {"name": "small_convnet", "width": 3},
-                    "dataset": {"name": "cub"},
+                    "dataset": {"name": "digits"},
                 },
+                "photos": {"dataset": {"name": "photos"}},
             },
         }
     )
     assert runs["same"].augmentation == CropAugmentation(resize=300, flip=False)
-    assert runs["unnamed"].backbone == TorchvisionViTSettings(model="vit_l_16", grad_from_block=3)
+    assert runs["unnamed"].backbone == ViTSettings(model="dino_vits16", grad_from_block=3)
     assert runs["other"].augmentation == AffineAugmentation()
     assert runs["other"].backbone == SmallConvNetSettings(width=3)
-    assert runs["other"].dataset.root == "/somewhere"  # a dataset's name is no kind of section
+    assert runs["same"].dataset.old_classes == [4]
+    # How any dataset is treated stays, as far as the other kind knows it.
+    assert runs["other"].dataset == DigitsSettings(root="/somewhere", seed=3)
+    assert runs["photos"].dataset == PhotosSettings(root="/somewhere")
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,18 @@ from pathlib import Path
 
 import pytest
 import yaml
-from gcdflow.config import RunSettings, load_runs
+from gcdflow.config import load_runs
 from gcdflow.config_reference import with_defaults
+from gcdflow.settings import RunSettings
 
 ROOT = Path(__file__).parents[1]
 PINNED = dict(
     line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if line
 )
+
+
+def normalised(name: str) -> str:
+    return name.lower().replace("_", "-")
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda p: p.stem)
@@ -28,7 +33,7 @@ def test_conda_environments_have_the_pinned_versions(path: Path):
 def test_every_dependency_is_pinned_once_and_without_an_address():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = project["dependencies"] + project["optional-dependencies"]["dev"]
-    assert {name.lower() for name in names} <= {name.lower().replace("_", "-") for name in PINNED}
+    assert {normalised(name) for name in names} <= {normalised(name) for name in PINNED}
     assert "://" not in (ROOT / "constraints.txt").read_text()
 
 

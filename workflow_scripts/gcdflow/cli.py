@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from gcdflow.config import RunSettings, Settings, find_run, load_runs, parse_range, validated
+from gcdflow.config import find_run, load_runs, validated
 from gcdflow.errors import InputError
+from gcdflow.settings import RunSettings, Settings, parse_range
 
 EXIT_BAD_INPUT = 2
 DEFAULT_CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
@@ -72,7 +73,7 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num-workers",
         type=whole_number(0),
-        help="image-loading processes (default: none for images in memory, else --threads)",
+        help="image-loading processes (default: one a thread, none for small images in memory)",
     )
 
 
@@ -112,7 +113,7 @@ def whole_number(lowest: int) -> Callable[[str], int]:
 
 
 def integer_range(text: str) -> list[int]:
-    """:func:`~gcdflow.config.parse_range` for a command line."""
+    """:func:`~gcdflow.settings.parse_range` for a command line."""
     try:
         return parse_range(text)
     except ValueError as error:

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 if __name__ == "__main__":  # run as a file: the package is one folder up
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from gcdflow.config import RunSettings, Settings
+from gcdflow.settings import RunSettings, Settings
 
 BEGIN = "# --- defaults: generated, see workflow_scripts/gcdflow/config_reference.py ---"
 END = "# --- end of defaults ---"

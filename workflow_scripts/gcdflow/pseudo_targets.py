@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gcdflow.config import TrainSettings
 from gcdflow.errors import InputError
 from gcdflow.formats import PseudoLabels, Split, align
 from gcdflow.losses.weights import pseudo_weights
+from gcdflow.settings import TrainSettings
 
 NO_PSEUDO_LABEL = -1
 
