@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 from gcdflow.augmentation import build_augmentation
-from gcdflow.config import AffineAugmentation
 from gcdflow.datasets.images import ArrayImages, FileImages
 from gcdflow.errors import InputError
 from gcdflow.loading import evaluation_batches, training_batches
 from gcdflow.randomness import uniforms
 from gcdflow.sampling import plan_epoch
+from gcdflow.settings import AffineAugmentation
 from PIL import Image
 
 N = 30
@@ -23,7 +23,7 @@ def split(make_split):
 
 @pytest.fixture
 def images() -> ArrayImages:
-    return ArrayImages(np.random.default_rng(0).integers(0, 256, (N, 1, 8, 8), dtype=np.uint8))
+    return ArrayImages(np.random.default_rng(0).integers(0, 256, (N, 8, 8, 1), dtype=np.uint8))
 
 
 def batches_of(split, images, epochs, num_workers=0, seed=0):
@@ -69,7 +69,8 @@ def test_batches_follow_the_plan(split, images):
                         for sample, occurrence in zip(plan.ids, plan.occurrences, strict=True)
                     ]
                 )
-                expected = AUGMENTATION.view(images.read(batch.positions), u)
+                prepared = AUGMENTATION.prepare(images.read(batch.positions))
+                expected = AUGMENTATION.view(prepared, u)
                 torch.testing.assert_close(batch.views[6 * view : 6 * view + 6], expected)
 
 
@@ -119,7 +120,7 @@ def test_order_of_the_split_does_not_matter(split, images):
         for name in ("indices", "train_mask", "labelled_mask", "labels")
     }
     shuffled = type(split)(**(vars(split) | arrays))
-    moved = ArrayImages(images.read(order).numpy())
+    moved = ArrayImages(images.read(order))
     for a, b in zip(
         batches_of(split, images, range(1, 2))[1],
         batches_of(shuffled, moved, range(1, 2))[1],
@@ -143,7 +144,8 @@ def test_evaluation_batches_are_in_order(images, num_workers):
         evaluation_batches(images, AUGMENTATION, positions, batch_size=2, num_workers=num_workers)
     )
     assert [len(batch) for batch in batches] == [2, 2, 1]
-    torch.testing.assert_close(torch.cat(batches), images.read(positions).float() / 255)
+    expected = torch.from_numpy(images.read(positions)).permute(0, 3, 1, 2) / 255
+    torch.testing.assert_close(torch.cat(batches), expected)
 
 
 def test_nothing_to_evaluate(images):

@@ -1,11 +1,11 @@
 import numpy as np
-from gcdflow.config import DatasetSettings
 from gcdflow.datasets import open_images
 from gcdflow.datasets.catalogue import split_catalogue
 from gcdflow.datasets.digits import catalogue
+from gcdflow.settings import DigitsSettings
 from sklearn.datasets import load_digits
 
-SETTINGS = DatasetSettings(name="digits")
+SETTINGS = DigitsSettings(name="digits")
 
 
 def test_catalogue():
@@ -21,21 +21,21 @@ def test_catalogue():
 def test_split_is_the_same_every_time():
     a, b = catalogue(SETTINGS), catalogue(SETTINGS)
     np.testing.assert_array_equal(a.train_mask, b.train_mask)
-    assert catalogue(DatasetSettings(name="digits", old_classes=[7])).old_classes == [7]
+    assert catalogue(DigitsSettings(name="digits", old_classes=[7])).old_classes == [7]
 
 
 def test_images():
-    split, truth = split_catalogue(catalogue(SETTINGS), prop_train_labels=0.5, seed=0)
+    split, truth = split_catalogue(catalogue(SETTINGS), SETTINGS)
     images = open_images(split.source, split.paths)
-    assert images.in_memory
+    assert not images.needs_workers
     assert len(images) == len(split.indices)
     read = images.read(np.array([5, 0, 5]))
-    assert read.shape == (3, 1, 8, 8)
-    assert read.dtype.is_floating_point is False
+    assert read.shape == (3, 8, 8, 1)
+    assert read.dtype == np.uint8
     original = load_digits().images
-    np.testing.assert_array_equal(read[0, 0], np.rint(original[5] * 255 / 16))
+    np.testing.assert_array_equal(read[0, :, :, 0], np.rint(original[5] * 255 / 16))
     np.testing.assert_array_equal(read[0], read[2])
-    everything = images.read(range(1797)).numpy()
+    everything = images.read(range(1797))
     assert everything.min() == 0
     assert everything.max() == 255
     assert len(np.unique(everything)) == 17

@@ -1,39 +1,57 @@
+"""Decoding: any file becomes what a person sees in a viewer, or one sentence that says why not."""
+
+import logging
+from pathlib import Path
+
 import numpy as np
 import pytest
-import torch
-from gcdflow.datasets.images import ArrayImages, FileImages
+from gcdflow.datasets import images as images_module
+from gcdflow.datasets.images import ArrayImages, FileImages, decode_image
 from gcdflow.errors import InputError
 from PIL import Image
 
 
+def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def saved(tmp_path: Path):
+    """Save an image; returns its path."""
+
+    def save(name: str, image: Image.Image | np.ndarray, **options) -> Path:
+        image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+        image.save(tmp_path / name, **options)
+        return tmp_path / name
+
+    return save
+
+
+# -- sources ---------------------------------------------------------------------------------------
+
+
 def test_array_images():
-    array = np.arange(4 * 1 * 2 * 3, dtype=np.uint8).reshape(4, 1, 2, 3)
+    array = np.arange(4 * 2 * 3 * 1, dtype=np.uint8).reshape(4, 2, 3, 1)
     images = ArrayImages(array[::-1])
     assert len(images) == 4
     read = images.read(np.array([3, 0]))
-    assert read.dtype == torch.uint8
+    assert read.dtype == np.uint8
     np.testing.assert_array_equal(read, array[[0, 3]])
-    assert images.read([]).shape == (0, 1, 2, 3)
+    assert images.read([]).shape == (0, 2, 3, 1)
+    images.check(1)
+    assert not images.needs_workers
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK", "1"])
-def test_any_kind_of_image_becomes_rgb(tmp_path, mode):
-    path = tmp_path / ("x.jpg" if mode == "CMYK" else "x.png")
-    original = Image.new("RGB", (5, 3), (255, 255, 255)).convert(mode)
-    original.save(path)
-    (image,) = FileImages(tmp_path, [path.name]).read([0])
-    assert image.shape == (3, 3, 5)
-    assert image.dtype == torch.uint8
-    assert (image >= 254).all()
-
-
-def test_pixels_and_order(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 6, 3), dtype=np.uint8)
+def test_pixels_and_order(tmp_path, saved):
+    pixels = [noise(4, 6 + i, i) for i in range(3)]
     for i, image in enumerate(pixels):
-        Image.fromarray(image).save(tmp_path / f"{i}.png")
+        saved(f"{i}.png", image)
     images = FileImages(tmp_path, [f"{i}.png" for i in range(3)])
+    assert len(images) == 3
+    assert images.needs_workers
     for position, image in zip([2, 0, 2], images.read(np.array([2, 0, 2])), strict=True):
-        np.testing.assert_array_equal(image.permute(1, 2, 0), pixels[position])
+        np.testing.assert_array_equal(image, pixels[position])
+        assert image.flags.writeable
 
 
 def test_missing_image(tmp_path):
@@ -41,14 +59,187 @@ def test_missing_image(tmp_path):
         FileImages(tmp_path, ["gone.jpg"]).read([0])
 
 
-def test_broken_images(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "whole.jpg")
-    content = (tmp_path / "whole.jpg").read_bytes()
-    broken = {"cut.jpg": content[: len(content) // 2], "empty.jpg": b"", "text.jpg": b"hello"}
-    for name, altered in broken.items():
-        (tmp_path / name).write_bytes(altered)
-        with pytest.raises(InputError, match=rf"{name}: not a readable image \("):
-            FileImages(tmp_path, [name]).read([0])
-    with pytest.raises(InputError, match="not a readable image"):
-        FileImages(tmp_path, ["."]).read([0])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_check(tmp_path, saved, monkeypatch, caplog, threads):
+    monkeypatch.setattr(images_module, "_CHECKED_AT_A_TIME", 4)
+    monkeypatch.setattr(images_module, "_SECONDS_BETWEEN_REPORTS", -1.0)
+    paths = [saved(f"{i}.jpg", noise(9, 9)).name for i in range(10)]
+    with caplog.at_level(logging.INFO):
+        FileImages(tmp_path, paths).check(threads)
+    assert [m for m in caplog.messages if "/" in m] == [
+        f"checked {n}/10 images" for n in (4, 8, 10)
+    ]
+    assert caplog.messages[-1].startswith("checked 10 images in ")
+    FileImages(tmp_path, []).check(threads)
+    (tmp_path / "6.jpg").write_bytes(b"hello")
+    with pytest.raises(InputError, match=r"6\.jpg: not a readable image"):
+        FileImages(tmp_path, paths).check(threads)
+    for i in (3, 7):
+        (tmp_path / f"{i}.jpg").unlink()
+    expected = rf"{tmp_path}: 2 of 10 listed images are missing \(first: 3\.jpg\)"
+    with pytest.raises(InputError, match=expected):
+        FileImages(tmp_path, paths).check(threads)
+
+
+# -- kinds of images -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "LA", "P", "RGBA", "CMYK", "1"])
+def test_white_is_white_in_any_kind_of_image(saved, mode):
+    path = saved(
+        "x.jpg" if mode == "CMYK" else "x.png", Image.new("RGB", (5, 3), "white").convert(mode)
+    )
+    image = decode_image(path)
+    assert image.shape == (3, 5, 3)
+    assert image.dtype == np.uint8
+    assert (image >= 254).all()
+
+
+def test_grey(saved):
+    grey = noise(4, 6)[..., 0]
+    np.testing.assert_array_equal(decode_image(saved("x.png", grey)), np.dstack([grey] * 3))
+
+
+def test_16_bit_grey(saved):
+    grey = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
+    expected = np.arange(256).reshape(16, 16)
+    for name in ("x.png", "x.tiff"):
+        np.testing.assert_array_equal(decode_image(saved(name, grey)), np.dstack([expected] * 3))
+
+
+def test_float_tiff_is_stretched(saved):
+    values = np.linspace(-1, 3, 256, dtype=np.float32).reshape(16, 16)
+    expected = np.dstack([np.arange(256).reshape(16, 16)] * 3)
+    np.testing.assert_array_equal(decode_image(saved("x.tiff", values)), expected)
+
+
+def test_32_bit_integers_are_stretched(saved):
+    values = np.array([[1000, 1255], [1100, 1001]], dtype=np.int32)
+    image = decode_image(saved("x.tiff", values))
+    np.testing.assert_array_equal(image[..., 1], [[0, 255], [100, 1]])
+
+
+@pytest.mark.filterwarnings("error")
+def test_values_that_are_not_finite(saved):
+    values = np.array([[0, 2, np.nan], [np.inf, 1, -np.inf]], dtype=np.float32)
+    image = decode_image(saved("x.tiff", values))
+    np.testing.assert_array_equal(image[..., 0], [[0, 255, 0], [255, 128, 0]])
+    flat = decode_image(saved("flat.tiff", np.full((2, 2), 7, dtype=np.float32)))
+    assert (flat == 0).all()
+    with pytest.raises(InputError, match=r"nan\.tiff: not a readable image \(holds no finite"):
+        decode_image(saved("nan.tiff", np.full((2, 2), np.nan, dtype=np.float32)))
+
+
+def test_palette_with_transparency(saved):
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putdata([0, 1])
+    decoded = decode_image(saved("x.png", image, transparency=0))
+    assert decoded.tolist() == [[[255, 255, 255], [200, 100, 50]]]
+    decoded = decode_image(saved("x.gif", image, transparency=1))
+    assert decoded.tolist() == [[[10, 20, 30], [255, 255, 255]]]
+
+
+def test_transparent_is_white(saved):
+    pixels = np.array([[[10, 20, 30, 0], [10, 20, 30, 255], [0, 0, 0, 128]]], dtype=np.uint8)
+    decoded = decode_image(saved("x.png", pixels))
+    assert decoded[0, :2].tolist() == [[255, 255, 255], [10, 20, 30]]
+    np.testing.assert_allclose(decoded[0, 2], 127, atol=1)
+    rgb = Image.new("RGB", (1, 1), (1, 2, 3))
+    assert (decode_image(saved("y.png", rgb, transparency=(1, 2, 3))) == 255).all()
+
+
+def test_cmyk_jpeg(saved):
+    cyan = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
+    image = decode_image(saved("x.jpg", cyan, quality=95))
+    np.testing.assert_allclose(image[4, 4], [0, 255, 255], atol=6)
+
+
+def test_upright_by_exif(saved):
+    """Orientation 6: turned by 90° clockwise it stands upright, left lower corner on top."""
+    pixels = np.zeros((16, 32, 3), dtype=np.uint8)
+    pixels[8:, :8] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = decode_image(saved("x.jpg", pixels, exif=exif, quality=95))
+    assert image.shape == (32, 16, 3)
+    np.testing.assert_allclose(image[:8, :8], 255, atol=12)
+    np.testing.assert_allclose(image[8:, 8:], 0, atol=12)
+    turned = decode_image(saved("x.png", pixels, exif=exif))
+    np.testing.assert_array_equal(turned, np.rot90(pixels, -1))
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize("exif", [b"garbage", b"II*\0\x08\0\0\0\x05\0\x12\x01", b""])
+def test_damaged_exif_is_ignored(saved, exif):
+    pixels = noise(8, 12)
+    expected = decode_image(saved("plain.jpg", pixels))
+    image = decode_image(saved("x.jpg", pixels, exif=b"Exif\0\0" + exif))
+    np.testing.assert_array_equal(image, expected)
+
+
+# -- smaller than they are -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("height", "width"), [(400, 600), (601, 399), (97, 1000)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_jpeg_may_come_smaller(saved, height, width, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = saved("x.jpg", noise(height, width), exif=exif)
+    whole = decode_image(path)
+    for side in (1, 20, 24, 25, 49, 50, 51, 99, 100, 101, 200, 224, 500):
+        image = decode_image(path, side)
+        assert min(image.shape[:2]) >= min(2 * side, *whole.shape[:2])
+        scaled = [tuple(-(-n // scale) for n in whole.shape[:2]) for scale in (1, 2, 4, 8)]
+        assert image.shape[:2] in scaled
+    assert min(decode_image(path, 1).shape[:2]) <= min(height, width) // 8 + 1
+    np.testing.assert_array_equal(decode_image(path, 500), whole)
+
+
+def test_other_formats_come_as_they_are(saved):
+    path = saved("x.png", noise(64, 80))
+    np.testing.assert_array_equal(decode_image(path, 1), decode_image(path))
+
+
+def test_a_smaller_jpeg_looks_the_same(saved):
+    ramp = np.linspace(0, 255, 512).astype(np.uint8)
+    path = saved("x.jpg", np.dstack([np.tile(ramp, (512, 1))] * 3), quality=95)
+    small = Image.fromarray(decode_image(path, 32)).resize((32, 32), Image.Resampling.BILINEAR)
+    large = Image.fromarray(decode_image(path)).resize((32, 32), Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(np.asarray(small, int), np.asarray(large, int), atol=2)
+
+
+# -- what is no image ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("side", [None, 1])
+def test_truncated_jpeg(saved, progressive, side):
+    path = saved("cut.jpg", noise(200, 300), progressive=progressive)
+    content = path.read_bytes()
+    for end in (20, len(content) // 2, len(content) - 2):
+        path.write_bytes(content[:end])
+        with pytest.raises(InputError, match=r"cut\.jpg: not a readable image \("):
+            decode_image(path, side)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"])
+def test_files_that_are_no_images(tmp_path, content):
+    path = tmp_path / "text.jpg"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"text\.jpg: not a readable image \(") as error:
+        decode_image(path)
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match=rf"{tmp_path}: not a readable image"):
+        decode_image(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.jpg"])
+def test_decompression_bomb(saved, monkeypatch, name):
+    path = saved(name, noise(100, 100))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4999)
+    with pytest.raises(InputError, match=rf"{name}: not a readable image \(.*decompression bomb"):
+        decode_image(path, 1)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    assert decode_image(path).shape == (100, 100, 3)

@@ -1,74 +1,93 @@
 """Augmentations as pure functions: images and uniform numbers in, a batch of views out.
 
-An augmentation has ``n_draws`` (uniform numbers that one view needs), ``view(images, u)`` for
-training and ``evaluation_view(images)``. It holds no generator: the caller supplies the numbers, a
-function of (seed, epoch, sample id, view).
+An augmentation holds no generator: the caller supplies the random numbers, a function of (seed,
+epoch, sample id, view). What is the same for all views of an image is done once, by ``prepare``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gcdflow.config import AffineAugmentation, CropAugmentation, Settings
 from gcdflow.errors import InputError
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from gcdflow.settings import AffineAugmentation, CropAugmentation, Settings
 
 
 class Augmentation(Protocol):
-    """What the data loader needs of an augmentation."""
+    """What the data loader needs of an augmentation.
+
+    Attributes
+    ----------
+    n_draws : int, uniform numbers that one view needs
+    image_size : int or None, side of the views, where it is fixed
+    shortest_side : int or None, side that larger images are shrunk to
+    needs_workers : bool, it takes time that worker processes can share
+    """
 
     n_draws: int
     image_size: int | None
+    shortest_side: int | None
+    needs_workers: bool
 
-    def view(self, images: Sequence[Tensor], u: np.ndarray) -> Tensor:
-        """Random views, float32 (B, C, H, W), of B uint8 images; ``u`` is float64 (B, n_draws)."""
+    def prepare(self, images: Sequence[np.ndarray]) -> Any:
+        """The part that all views share; images are uint8 (H, W, C)."""
         ...
 
-    def evaluation_view(self, images: Sequence[Tensor]) -> Tensor:
-        """The same images without randomness, float32 (B, C, H, W)."""
+    def view(self, prepared: Any, u: np.ndarray) -> Tensor:
+        """Random views (B, C, H, W) of B prepared images; ``u`` is float64 (B, n_draws)."""
         ...
 
-
-def _as_batch(images: Sequence[Tensor]) -> Tensor:
-    if not isinstance(images, Tensor):
-        sizes = sorted({tuple(image.shape) for image in images})
-        if len(sizes) > 1:
-            raise InputError(
-                f"augmentation 'affine' needs images of one size, found {sizes[0]} and {sizes[1]}; "
-                "choose augmentation 'crop'"
-            )
-        images = torch.stack(list(images))
-    return images.float() / 255.0
+    def evaluation_view(self, prepared: Any) -> Tensor:
+        """The same images without randomness, (B, C, H, W)."""
+        ...
 
 
 class Affine:
-    """Random affine and elastic maps and stroke weight of a batch of equal-sized images."""
+    """Random affine and elastic maps and stroke weight of a batch of equal-sized images.
+
+    Views are float32 in 0…1.
+    """
 
     image_size = None
+    shortest_side = None
+    needs_workers = False
     _elastic_grid = 4  # displacements are drawn on a grid of 4 × 4 points and interpolated
 
     def __init__(self, settings: AffineAugmentation):
         self._settings = settings
         self.n_draws = 7 + 2 * self._elastic_grid**2
 
-    def view(self, images: Sequence[Tensor], u: np.ndarray) -> Tensor:
-        """Views of equal-sized images; see :class:`Augmentation`."""
+    def prepare(self, images: Sequence[np.ndarray]) -> Tensor:
+        """The images as one batch, float32 (B, C, H, W) in 0…1.
+
+        Raises
+        ------
+        InputError
+            If they differ in size.
+        """
+        sizes = sorted({image.shape for image in images})
+        if len(sizes) > 1:
+            raise InputError(
+                f"augmentation 'affine' needs images of one size, found {sizes[0]} and {sizes[1]}; "
+                "choose augmentation 'crop'"
+            )
+        batch = torch.from_numpy(np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2)))
+        return batch.float() / 255.0
+
+    def view(self, prepared: Tensor, u: np.ndarray) -> Tensor:
+        """Random views; see :class:`Augmentation`."""
         s = self._settings
-        batch = _as_batch(images)
-        grid = F.affine_grid(self._matrices(u[:, :6]), list(batch.shape), align_corners=False)
+        grid = F.affine_grid(self._matrices(u[:, :6]), list(prepared.shape), align_corners=False)
         if s.elastic > 0:
-            grid = grid + self._displacements(u[:, 7:], batch.shape[-2:])
+            grid = grid + self._displacements(u[:, 7:], prepared.shape[-2:])
         views = F.grid_sample(
-            batch, grid, mode="bicubic", padding_mode="zeros", align_corners=False
+            prepared, grid, mode="bicubic", padding_mode="zeros", align_corners=False
         )
         views = views.clamp(0, 1)  # bicubic interpolation overshoots
         if s.stroke > 0:
@@ -76,9 +95,9 @@ class Affine:
             views = views ** exponents[:, None, None, None]
         return views
 
-    def evaluation_view(self, images: Sequence[Tensor]) -> Tensor:
-        """The images, scaled to 0…1."""
-        return _as_batch(images)
+    def evaluation_view(self, prepared: Tensor) -> Tensor:
+        """The images as they are."""
+        return prepared
 
     def _matrices(self, u: np.ndarray) -> Tensor:
         """Inverse maps (output to input coordinates), float32 (B, 2, 3)."""
@@ -107,51 +126,48 @@ class Affine:
 
 
 class Crop:
-    """Resize, crop, flip and normalise RGB images of any size."""
+    """Resize, crop and flip RGB images of any size.
+
+    Views are uint8: a quarter of the bytes to send to the device, where the backbone normalises.
+    """
 
     n_draws = 3
+    needs_workers = True
 
     def __init__(self, settings: CropAugmentation):
         self._settings = settings
         self.image_size = settings.image_size
-        self._mean = torch.tensor(IMAGENET_MEAN)[:, None, None]
-        self._std = torch.tensor(IMAGENET_STD)[:, None, None]
+        self.shortest_side = settings.resize
 
-    def view(self, images: Sequence[Tensor], u: np.ndarray) -> Tensor:
+    def prepare(self, images: Sequence[np.ndarray]) -> list[Tensor]:
+        """Images with the shorter side resized, uint8 (3, H, W) each."""
+        return [self._resized(torch.from_numpy(image).permute(2, 0, 1)) for image in images]
+
+    def view(self, prepared: list[Tensor], u: np.ndarray) -> Tensor:
         """Random crops; see :class:`Augmentation`."""
         return torch.stack(
-            [self._random_crop(image, *draws) for image, draws in zip(images, u, strict=True)]
+            [self._random_crop(image, *draws) for image, draws in zip(prepared, u, strict=True)]
         )
 
-    def evaluation_view(self, images: Sequence[Tensor]) -> Tensor:
+    def evaluation_view(self, prepared: list[Tensor]) -> Tensor:
         """Centre crops."""
-        return torch.stack([self._centre_crop(image) for image in images])
-
-    def _random_crop(self, image: Tensor, top: float, left: float, flip: float) -> Tensor:
-        s = self._settings
-        image = self._resized(image)
-        height, width = image.shape[-2:]
-        y = int(top * (height - s.image_size + 1))
-        x = int(left * (width - s.image_size + 1))
-        image = image[:, y : y + s.image_size, x : x + s.image_size]
-        if s.flip and flip < 0.5:
-            image = image.flip(-1)
-        return self._normalised(image)
-
-    def _centre_crop(self, image: Tensor) -> Tensor:
         from torchvision.transforms.v2 import functional as TF
 
-        return self._normalised(TF.center_crop(self._resized(image), [self._settings.image_size]))
+        return torch.stack([TF.center_crop(image, [self.image_size]) for image in prepared])
+
+    def _random_crop(self, image: Tensor, top: float, left: float, flip: float) -> Tensor:
+        side = self.image_size
+        height, width = image.shape[-2:]
+        y = int(top * (height - side + 1))
+        x = int(left * (width - side + 1))
+        image = image[:, y : y + side, x : x + side]
+        return image.flip(-1) if self._settings.flip and flip < 0.5 else image
 
     def _resized(self, image: Tensor) -> Tensor:
         from torchvision.transforms import InterpolationMode
         from torchvision.transforms.v2 import functional as TF
 
-        side = self._settings.resize
-        return TF.resize(image, [side], InterpolationMode.BICUBIC, antialias=True)
-
-    def _normalised(self, image: Tensor) -> Tensor:
-        return (image.float() / 255.0 - self._mean) / self._std
+        return TF.resize(image, [self.shortest_side], InterpolationMode.BICUBIC, antialias=True)
 
 
 AUGMENTATIONS = {"affine": Affine, "crop": Crop}

@@ -31,7 +31,7 @@ class Batch:
     Attributes
     ----------
     positions : int64 (B,), position of each sample in the split
-    views : float32 (2 · B, C, H, W), all first views, then all second views
+    views : (2 · B, C, H, W), all first views, then all second views, as the augmentation makes them
     """
 
     positions: Tensor
@@ -51,9 +51,10 @@ class _TrainingBatches(Dataset):
         epoch, plan = item
         positions = align("split", self._split.indices, plan.ids)
         try:
-            images = self._images.read(positions)
+            images = self._images.read(positions, self._augmentation.shortest_side)
+            prepared = self._augmentation.prepare(images)
             views = [
-                self._augmentation.view(images, self._numbers(epoch, plan, view))
+                self._augmentation.view(prepared, self._numbers(epoch, plan, view))
                 for view in range(N_VIEWS)
             ]
         except InputError as error:
@@ -115,9 +116,10 @@ def _raising(items: Iterable[T | InputError]) -> Iterator[T]:
         yield item
 
 
-def default_workers(images: Images) -> int:
-    """Image-loading processes where nobody chose: none for images in memory, else one a thread."""
-    return 0 if images.in_memory else torch.get_num_threads()
+def default_workers(images: Images, augmentation: Augmentation) -> int:
+    """Image-loading processes where nobody chose: one a thread, none where they would only cost."""
+    wanted = images.needs_workers or augmentation.needs_workers
+    return torch.get_num_threads() if wanted else 0
 
 
 class _EvaluationBatches(Dataset):
@@ -129,7 +131,8 @@ class _EvaluationBatches(Dataset):
 
     def __getitem__(self, positions: np.ndarray) -> Tensor | InputError:
         try:
-            return self._augmentation.evaluation_view(self._images.read(positions))
+            images = self._images.read(positions, self._augmentation.shortest_side)
+            return self._augmentation.evaluation_view(self._augmentation.prepare(images))
         except InputError as error:
             return error
 
@@ -142,7 +145,7 @@ def evaluation_batches(
     batch_size: int,
     num_workers: int,
 ) -> Iterator[Tensor]:
-    """Images of the given positions in order, float32 (≤ batch_size, C, H, W) at a time."""
+    """Images of the given positions in order, (≤ batch_size, C, H, W) at a time."""
     chunks = [positions[i : i + batch_size] for i in range(0, len(positions), batch_size)]
     return _raising(
         DataLoader(

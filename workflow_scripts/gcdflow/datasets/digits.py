@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcdflow.datasets.catalogue import Catalogue
+from gcdflow.datasets.catalogue import Catalogue, old_class_ids
+from gcdflow.datasets.images import ArrayImages
 
 if TYPE_CHECKING:
-    from gcdflow.config import DatasetSettings
-    from gcdflow.datasets.images import ArrayImages
+    from gcdflow.settings import DigitsSettings
 
 TEST_SHARE = 0.2
 TEST_SEED = 0
+SPLIT = {"known_classes": list(range(5)), "num_classes": 10}
 
 
-def catalogue(settings: DatasetSettings) -> Catalogue:
+def catalogue(settings: DigitsSettings) -> Catalogue:
     """Classes and the train/test split of the digits."""
     from sklearn.datasets import load_digits
 
@@ -29,22 +30,19 @@ def catalogue(settings: DatasetSettings) -> Catalogue:
     test = np.random.default_rng(TEST_SEED).permutation(n)[: round(TEST_SHARE * n)]
     train_mask = np.ones(n, dtype=bool)
     train_mask[test] = False
-    old_classes = settings.old_classes if settings.old_classes is not None else list(range(5))
+    names = [str(digit) for digit in range(10)]
     return Catalogue(
         classes=classes,
         train_mask=train_mask,
-        class_names=[str(digit) for digit in range(10)],
-        old_classes=old_classes,
+        class_names=names,
+        old_classes=old_class_ids(settings.old_classes, names, SPLIT),
         source={"dataset": "digits"},
-        paths=[],
     )
 
 
 def open_images(source: dict, paths: np.ndarray) -> ArrayImages:
-    """The images as uint8 (1797, 1, 8, 8); their 17 grey levels are stretched to 0…255."""
+    """The images as uint8 (1797, 8, 8, 1); their 17 grey levels are stretched to 0…255."""
     from sklearn.datasets import load_digits
 
-    from gcdflow.datasets.images import ArrayImages
-
     pixels = load_digits().images * (255 / 16)
-    return ArrayImages(pixels.round().astype(np.uint8)[:, None])
+    return ArrayImages(pixels.round().astype(np.uint8)[..., None])

@@ -1,16 +1,26 @@
-"""Image sources: from sample positions to pixels."""
+"""Image sources: from sample positions to pixels, as NumPy arrays (no PyTorch here)."""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from gcdflow.errors import InputError
+
+log = logging.getLogger(__name__)
+
+_SECONDS_BETWEEN_REPORTS = 10.0
+_CHECKED_AT_A_TIME = 512
+# A JPEG decoder can halve the sides at almost no cost. Twice the wanted side is left for the
+# antialiased resizing that follows, so that nobody sees a difference (as Pillow's thumbnail does).
+_DRAFT_MARGIN = 2
 
 
 class Images(Protocol):
@@ -18,16 +28,29 @@ class Images(Protocol):
 
     Attributes
     ----------
-    in_memory : bool
-        Reading costs nothing, so that worker processes would only slow it down.
+    needs_workers : bool
+        Reading takes time that worker processes can share.
     """
 
-    in_memory: bool
+    needs_workers: bool
 
     def __len__(self) -> int: ...
 
-    def read(self, positions: Sequence[int]) -> Sequence[torch.Tensor]:
-        """Images as uint8 tensors (channels, height, width), in the order asked for."""
+    def read(
+        self, positions: Sequence[int], shortest_side: int | None = None
+    ) -> Sequence[np.ndarray]:
+        """Images as uint8 arrays (height, width, channels), in the order asked for.
+
+        Parameters
+        ----------
+        shortest_side : int or None
+            The caller will shrink larger images to this side; they may come smaller than they
+            are, but never below it.
+        """
+        ...
+
+    def check(self, threads: int) -> None:
+        """Read everything once; :class:`InputError` at the first image that cannot be read."""
         ...
 
 
@@ -36,20 +59,23 @@ class ArrayImages:
 
     Parameters
     ----------
-    array : ndarray of uint8, shape (n, channels, height, width)
+    array : ndarray of uint8, shape (n, height, width, channels)
     """
 
-    in_memory = True
+    needs_workers = False
 
     def __init__(self, array: np.ndarray):
-        self._array = torch.from_numpy(np.ascontiguousarray(array))
+        self._array = array
 
     def __len__(self) -> int:
         return len(self._array)
 
-    def read(self, positions: Sequence[int]) -> torch.Tensor:
-        """Images as one uint8 tensor (len(positions), channels, height, width)."""
-        return self._array[torch.as_tensor(positions, dtype=torch.int64)]
+    def read(self, positions: Sequence[int], shortest_side: int | None = None) -> np.ndarray:
+        """Images as one uint8 array (len(positions), height, width, channels)."""
+        return self._array[np.asarray(positions, dtype=np.int64)]
+
+    def check(self, threads: int) -> None:
+        """Nothing to do: the array was read when this was made."""
 
 
 class FileImages:
@@ -62,7 +88,7 @@ class FileImages:
     paths : sequence of str, shape (n,)
     """
 
-    in_memory = False
+    needs_workers = True
 
     def __init__(self, root: Path, paths: Sequence[str]):
         self._root = Path(root)
@@ -71,16 +97,84 @@ class FileImages:
     def __len__(self) -> int:
         return len(self._paths)
 
-    def read(self, positions: Sequence[int]) -> list[torch.Tensor]:
-        """Images as uint8 tensors (3, height, width), each of its own size."""
-        return [self._decode(self._root / self._paths[i]) for i in positions]
+    def read(self, positions: Sequence[int], shortest_side: int | None = None) -> list[np.ndarray]:
+        """Images as uint8 arrays (height, width, 3), each of its own size."""
+        return [decode_image(self._root / self._paths[i], shortest_side) for i in positions]
 
-    def _decode(self, path: Path) -> torch.Tensor:
-        try:
-            with Image.open(path) as image:
-                pixels = np.array(image.convert("RGB"))
-        except FileNotFoundError:
-            raise InputError(f"{path}: no such image") from None
-        except (OSError, UnidentifiedImageError, ValueError) as error:
-            raise InputError(f"{path}: not a readable image ({error})") from None
-        return torch.from_numpy(pixels).permute(2, 0, 1)
+    def check(self, threads: int) -> None:
+        """Find every file and decode it, small where the format allows it.
+
+        Raises
+        ------
+        InputError
+            If files are missing (with their number), or at the first that is no readable image.
+        """
+        absent = [path for path in self._paths if not (self._root / path).is_file()]
+        if absent:
+            raise InputError(
+                f"{self._root}: {len(absent)} of {len(self)} listed images are missing "
+                f"(first: {absent[0]})"
+            )
+        began = reported = time.monotonic()
+        with ThreadPoolExecutor(threads) as pool:  # decoders release the interpreter's lock
+            for start in range(0, len(self), _CHECKED_AT_A_TIME):
+                part = self._paths[start : start + _CHECKED_AT_A_TIME]
+                list(pool.map(lambda path: decode_image(self._root / path, 1), part))
+                if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
+                    reported = time.monotonic()
+                    log.info("checked %d/%d images", start + len(part), len(self))
+        log.info("checked %d images in %.0f s", len(self), time.monotonic() - began)
+
+
+def decode_image(path: Path, shortest_side: int | None = None) -> np.ndarray:
+    """Decode an image as a viewer shows it: upright, in RGB, transparent parts white.
+
+    Parameters
+    ----------
+    shortest_side : int or None
+        A JPEG may come smaller, but with no side below twice this (or as it is, if smaller).
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+        16-bit values lose their lower half; integers and floats of 32 bits are stretched from their
+        smallest to their largest (infinities and NaN left aside).
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or it is not an image, not whole, or larger than Pillow's limit.
+    """
+    try:
+        with Image.open(path) as image:
+            if shortest_side is not None:
+                image.draft(None, (_DRAFT_MARGIN * shortest_side,) * 2)
+            return _rgb(ImageOps.exif_transpose(image))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image") from None
+    except Exception as error:  # decoders of damaged files raise whatever they stumble over
+        raise InputError(f"{path}: not a readable image ({error})") from None
+
+
+def _rgb(image: Image.Image) -> np.ndarray:
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image).astype(np.uint16) >> 8
+    elif image.mode in ("I", "F"):
+        grey = _stretched(np.asarray(image, dtype=np.float64))
+    else:
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image)
+        return np.array(image.convert("RGB"))
+    return np.repeat(grey.astype(np.uint8)[:, :, None], 3, axis=2)
+
+
+def _stretched(values: np.ndarray) -> np.ndarray:
+    """Values from 0 (the smallest, and NaN) to 255 (the largest), rounded; all 0 if all equal."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        raise ValueError("holds no finite values")
+    low, high = finite.min(), finite.max()
+    bounded = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    return np.rint((bounded - low) / max(high - low, np.finfo(np.float64).tiny) * 255)

@@ -1,0 +1,164 @@
+#!/usr/bin/env python
+"""Images per second of the data loader against torchvision's ImageFolder with the same transforms.
+
+Both sides give batches of two augmented views of JPEGs of about 500 × 375 pixels (resize 256
+bicubic, random crop 224, flip), with the same number of worker processes, in one run, in turns. The
+baseline is what the field's code does: an ImageFolder, whose transform makes both views of the
+decoded image, and a DataLoader.
+
+    python benchmarks/loading_benchmark.py [--images 400] [--workers 2] [--rounds 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
+
+from gcdflow.augmentation import build_augmentation
+from gcdflow.datasets.images import FileImages, decode_image
+from gcdflow.formats import Split
+from gcdflow.loading import training_batches
+from gcdflow.settings import CropAugmentation
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class TwoViews:
+    """A transform applied twice, as in the field's code."""
+
+    def __init__(self, transform: Callable):
+        self._transform = transform
+
+    def __call__(self, image: Image.Image) -> list[torch.Tensor]:
+        return [self._transform(image) for _ in range(2)]
+
+
+def write_images(folder: Path, n: int) -> list[str]:
+    """JPEGs with the spectrum and size of photographs: noise that falls with frequency."""
+    rng = np.random.default_rng(0)
+    paths = []
+    (folder / "class").mkdir()
+    for i in range(n):
+        height, width = (375, 500) if i % 3 else (500, 375)
+        frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+        frequency[0, 0] = 1
+        spectrum = np.fft.rfft2(rng.normal(size=(3, height, width))) / frequency**1.2
+        spectrum[:, 0, 0] = 0
+        field = np.fft.irfft2(spectrum, s=(height, width))
+        pixels = np.clip(128 + 50 * field / field.std(), 0, 255).astype(np.uint8)
+        paths.append(f"class/{i:05d}.jpg")
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(folder / paths[-1], quality=90)
+    return paths
+
+
+def ours(folder: Path, paths: list[str], batch_size: int, workers: int) -> float:
+    """Seconds of one epoch of our loader."""
+    n = len(paths)
+    split = Split(
+        indices=np.arange(n),
+        train_mask=np.ones(n, dtype=bool),
+        labelled_mask=np.arange(n) % 2 == 0,
+        labels=np.where(np.arange(n) % 2 == 0, 0, -1),
+        source={},
+        paths=np.array(paths),
+        old_class_names=np.array(["class"]),
+    )
+    began = time.perf_counter()
+    for _, batches in training_batches(
+        split,
+        FileImages(folder, paths),
+        build_augmentation(CropAugmentation()),
+        epochs=range(1),
+        batch_size=batch_size,
+        seed=0,
+        num_workers=workers,
+    ):
+        seen = sum(len(batch.positions) for batch in batches)
+    return (time.perf_counter() - began) / seen
+
+
+def baseline(folder: Path, batch_size: int, workers: int) -> float:
+    """Seconds of one epoch of ImageFolder and DataLoader."""
+    transform = transforms.Compose(
+        [
+            transforms.Resize(256, interpolation=transforms.InterpolationMode.BICUBIC),
+            transforms.RandomCrop(224),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
+    )
+    dataset = ImageFolder(str(folder), TwoViews(transform))
+    loader = DataLoader(dataset, batch_size=batch_size, shuffle=True, num_workers=workers)
+    began = time.perf_counter()
+    seen = sum(len(labels) for _, labels in loader)
+    return (time.perf_counter() - began) / seen
+
+
+def shares(folder: Path, paths: list[str]) -> dict[str, float]:
+    """Seconds per image of the parts of our loader, in one process with one thread."""
+    augmentation = build_augmentation(CropAugmentation())
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    images = [decode_image(folder / path, augmentation.shortest_side) for path in paths]
+    decoded = time.perf_counter()
+    prepared = augmentation.prepare(images)
+    resized = time.perf_counter()
+    u = np.random.default_rng(0).random((len(paths), augmentation.n_draws))
+    for _ in range(2):
+        augmentation.view(prepared, u)
+    done = time.perf_counter()
+    parts = {"decode": decoded - began, "resize": resized - decoded, "two crops": done - resized}
+    return {name: seconds / len(paths) for name, seconds in parts.items()}
+
+
+def main() -> None:
+    """Measure in turns and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = write_images(folder, arguments.images)
+        size = statistics.mean((folder / path).stat().st_size for path in paths)
+        print(f"{len(paths)} JPEGs of about 500 × 375, {size / 1000:.0f} kB each")
+        rounds = [
+            (
+                ours(folder, paths, arguments.batch_size, arguments.workers),
+                baseline(folder, arguments.batch_size, arguments.workers),
+            )
+            for _ in range(arguments.rounds)
+        ]
+        ratios = [theirs / mine for mine, theirs in rounds]
+        mine, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))
+        print(f"ours                     {1 / mine:6.0f} images/s (two views each)")
+        print(f"ImageFolder + DataLoader {1 / theirs:6.0f} images/s")
+        print(
+            f"ratio {statistics.median(ratios):.2f} (of {arguments.rounds} rounds: "
+            f"{min(ratios):.2f} to {max(ratios):.2f}), {arguments.workers} workers"
+        )
+        parts = shares(folder, paths[:100])
+        total = sum(parts.values())
+        for part, seconds in parts.items():
+            print(f"{part:9} {1000 * seconds:5.2f} ms an image, {seconds / total:4.0%}")
+
+
+if __name__ == "__main__":
+    main()
