@@ -4,6 +4,7 @@ import copy
 import json
 
 import pytest
+import timm
 import torch
 from gcdflow.atomic import sha256_file
 from gcdflow.checkpoint import (
@@ -16,9 +17,9 @@ from gcdflow.checkpoint import (
     restore_model,
     stored_weights,
 )
-from gcdflow.config import TrainSettings, validated
+from gcdflow.config import validated
 from gcdflow.errors import InputError
-from torchvision.models import VisionTransformer
+from gcdflow.settings import TrainSettings
 
 SPLIT = "5" * 64
 
@@ -246,24 +247,19 @@ def test_pseudo_settings_may_join_a_warm_up_but_not_change(tiny_settings):
 
 
 @pytest.fixture
-def vit_settings(tmp_path, monkeypatch, tiny_settings) -> TrainSettings:
-    """A tiny ViT of two blocks, of which the second is trained, with a weight file."""
-
-    def vit(name="", weights=None, image_size=16, seed=None):
-        if seed is not None:
-            torch.manual_seed(seed)
-        return VisionTransformer(image_size, 8, 2, 2, 8, 16)
-
-    monkeypatch.setattr("torchvision.models.get_model", vit)
-    torch.save(vit(seed=3).state_dict(), tmp_path / "vit.pth")
+def vit_settings(tmp_path, tiny_settings) -> TrainSettings:
+    """A tiny ViT of six blocks, of which the last is trained, with a weight file."""
+    torch.manual_seed(3)
+    vit = timm.create_model("test_vit", num_classes=0, img_size=32)
+    torch.save(vit.state_dict(), tmp_path / "vit.pth")
     backbone = {
-        "name": "torchvision_vit",
-        "model": "vit_b_16",
+        "name": "vit",
+        "model": "test_vit",
         "weights": str(tmp_path / "vit.pth"),
-        "grad_from_block": 1,
+        "grad_from_block": 5,
     }
     values = tiny_settings.model_dump()
-    values |= {"augmentation": {"name": "crop", "image_size": 16}, "backbone": backbone}
+    values |= {"augmentation": {"name": "crop", "image_size": 32}, "backbone": backbone}
     return validated(TrainSettings, values, "here")
 
 
@@ -273,7 +269,7 @@ def test_frozen_weights_of_a_file_are_not_stored(tmp_path, vit_settings):
     assert frozen == {
         name
         for name in model.state_dict()
-        if name.startswith("backbone.") and "encoder_layer_1." not in name
+        if name.startswith("backbone.") and ".blocks.5." not in name
     }
     assert checkpoint.weights.keys() == model.state_dict().keys() - frozen
     assert checkpoint.frozen_sha256 == sha256_file(tmp_path / "vit.pth")
@@ -286,7 +282,7 @@ def test_frozen_weights_of_a_file_are_not_stored(tmp_path, vit_settings):
 
 
 def test_without_a_file_all_weights_are_stored(tmp_path, vit_settings):
-    settings = changed(vit_settings, backbone={"weights": None})
+    settings = changed(vit_settings, backbone={"weights": "random"})
     model, checkpoint = stepped(settings)
     assert checkpoint.weights.keys() == model.state_dict().keys()
     assert checkpoint.frozen_sha256 is None
@@ -297,7 +293,7 @@ def test_without_a_file_all_weights_are_stored(tmp_path, vit_settings):
 def test_another_weight_file_is_refused(tmp_path, vit_settings):
     _, checkpoint = stepped(vit_settings)
     state = torch.load(tmp_path / "vit.pth", weights_only=True)
-    state["class_token"] += 1
+    state["cls_token"] += 1
     torch.save(state, tmp_path / "vit.pth")
     expected = rf"vit\.pth: not the weight file that c\.pt was .* {checkpoint.frozen_sha256}\)"
     with pytest.raises(InputError, match=expected):

@@ -16,13 +16,13 @@ import pytest
 import torch
 from gcdflow.atomic import canonical_json
 from gcdflow.checkpoint import Checkpoint
-from gcdflow.config import DatasetSettings, RunSettings, TrainSettings
 from gcdflow.datasets.catalogue import split_catalogue
 from gcdflow.datasets.digits import catalogue
 from gcdflow.errors import InputError
 from gcdflow.event_log import read_scalars
 from gcdflow.formats import PseudoLabels
 from gcdflow.pseudo_targets import PseudoTargets
+from gcdflow.settings import DigitsSettings, RunSettings, TrainSettings
 from gcdflow.training import SegmentFiles, train_segment
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
@@ -43,9 +43,9 @@ def settings(guided: bool = False, **changes: object) -> TrainSettings:
 def split_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A split of some 250 digits; the rest is marked as test samples, which training never sees."""
     directory = tmp_path_factory.mktemp("split")
-    whole = catalogue(DatasetSettings())
+    whole = catalogue(DigitsSettings())
     few = replace(whole, train_mask=whole.train_mask & (np.arange(len(whole.classes)) < 300))
-    split, truth = split_catalogue(few, prop_train_labels=0.5, seed=0)
+    split, truth = split_catalogue(few, DigitsSettings())
     split.save(directory / "split.npz")
     truth.save(directory / "truth.npz")
     return directory / "split.npz"

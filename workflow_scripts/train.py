@@ -24,7 +24,7 @@ from gcdflow.cli import (
     stage_parser,
     whole_number,
 )
-from gcdflow.config import TrainSettings
+from gcdflow.settings import TrainSettings
 
 
 def main(arguments: argparse.Namespace) -> None:

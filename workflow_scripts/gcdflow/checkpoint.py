@@ -17,10 +17,11 @@ from torch import Tensor, nn
 
 from gcdflow.atomic import atomic_write, canonical_json, sha256_file, sha256_text
 from gcdflow.augmentation import build_augmentation
-from gcdflow.config import TrainSettings, validated
+from gcdflow.config import validated
 from gcdflow.errors import InputError
-from gcdflow.models.backbones import build_backbone, existing_weights
+from gcdflow.models.backbones import build_backbone
 from gcdflow.models.head import DINOHead
+from gcdflow.settings import TrainSettings
 
 FORMAT = 1
 
@@ -151,7 +152,7 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def frozen_in_file(model: Model, settings: TrainSettings) -> set[str]:
     """Names of the parameters that stay exactly as the weight file of the backbone holds them."""
-    if getattr(settings.backbone, "weights", None) is None:
+    if _weights_file(settings) is None:
         return set()
     return {
         f"backbone.{name}"
@@ -162,8 +163,17 @@ def frozen_in_file(model: Model, settings: TrainSettings) -> set[str]:
 
 def frozen_sha256(settings: TrainSettings) -> str | None:
     """SHA-256 of the backbone's weight file, if it has one; InputError if it is not there."""
-    weights = getattr(settings.backbone, "weights", None)
-    return None if weights is None else sha256_file(existing_weights(weights))
+    path = _weights_file(settings)
+    if path is None:
+        return None
+    if not Path(path).is_file():
+        raise InputError(f"backbone.weights: no file at {path}; put the weights there")
+    return sha256_file(path)
+
+
+def _weights_file(settings: TrainSettings) -> str | None:
+    """The weight file that the backbone begins with, if it does."""
+    return getattr(settings.backbone, "weights_file", None)
 
 
 def stored_weights(model: Model, settings: TrainSettings) -> dict[str, Tensor]:
@@ -180,12 +190,12 @@ def restore_model(path: str | Path, checkpoint: Checkpoint) -> Model:
     InputError
         If the weight file is another one now, or the stored weights do not fit the model.
     """
-    model = Model(checkpoint.settings)
     if frozen_sha256(checkpoint.settings) != checkpoint.frozen_sha256:
         raise InputError(
-            f"{checkpoint.settings.backbone.weights}: not the weight file that {path} was trained "
+            f"{_weights_file(checkpoint.settings)}: not the weight file that {path} was trained "
             f"with (expected SHA-256 {checkpoint.frozen_sha256})"
         )
+    model = Model(checkpoint.settings)
     frozen = frozen_in_file(model, checkpoint.settings)
     own, stored = model.state_dict(), checkpoint.weights
     if own.keys() - frozen != stored.keys() or any(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from gcdflow.errors import InputError
@@ -24,3 +26,27 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"--device {name}: PyTorch finds no GPU; use --device cpu")
     return device
+
+
+def make_deterministic() -> None:
+    """Let PyTorch take only kernels that give equal bytes every time, on any device."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = False
+    # By default that mode also fills every new tensor, a debugging aid that costs time.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+
+
+def check_mixed_precision(device: torch.device) -> None:
+    """Refuse a GPU that only emulates bfloat16, which costs time instead of saving it.
+
+    Raises
+    ------
+    InputError
+        If the device is such a GPU.
+    """
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise InputError(
+            f"training.mixed_precision is true, but {torch.cuda.get_device_name(device)} has no "
+            "bfloat16; set it to false"
+        )

@@ -51,12 +51,13 @@ def extract_features(
     chosen = resolve_device(device)
     backbone = restore_model(checkpoint_path, checkpoint).backbone.to(chosen).eval()
     images = open_images(split.source, split.paths)
+    augmentation = build_augmentation(checkpoint.settings.augmentation)
     batches = evaluation_batches(
         images,
-        build_augmentation(checkpoint.settings.augmentation),
+        augmentation,
         np.arange(len(split.indices)),
         batch_size=batch_size,
-        num_workers=default_workers(images) if num_workers is None else num_workers,
+        num_workers=default_workers(images, augmentation) if num_workers is None else num_workers,
     )
     parts, done, next_report = [], 0, 0.1
     for batch in batches:

@@ -28,9 +28,8 @@ from gcdflow.checkpoint import (
     restore_model,
     stored_weights,
 )
-from gcdflow.config import TrainSettings
 from gcdflow.datasets import open_images
-from gcdflow.device import resolve_device
+from gcdflow.device import check_mixed_precision, make_deterministic, resolve_device
 from gcdflow.errors import InputError
 from gcdflow.event_log import EventLog, event_file, remove_overlapping
 from gcdflow.formats import Split
@@ -41,6 +40,7 @@ from gcdflow.losses.schedule import cosine_lr, gamma
 from gcdflow.losses.supcon import sup_con
 from gcdflow.pseudo_targets import PseudoTargets
 from gcdflow.randomness import hash_keys
+from gcdflow.settings import TrainSettings
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,9 @@ class Segment:
         self.split_sha256 = sha256_file(files.split)
         self.images = open_images(self.split.source, self.split.paths)
         self.augmentation = build_augmentation(settings.augmentation)
-        self.num_workers = default_workers(self.images) if num_workers is None else num_workers
+        self.num_workers = (
+            default_workers(self.images, self.augmentation) if num_workers is None else num_workers
+        )
         self.labels = torch.from_numpy(self.split.labels)
         self.pseudo_sha256 = (
             None if files.pseudo_labels is None else sha256_file(files.pseudo_labels)
@@ -280,6 +282,12 @@ class Segment:
             values["images_per_second"],
         )
 
+    def _embed(self, images: Tensor) -> Tensor:
+        """Embeddings (B, out_dim), float32 also where the model computes in bfloat16."""
+        mixed = self.settings.training.mixed_precision
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+            return self.model(images.to(self.device, non_blocking=True))
+
     def _gamma(self, epoch: int) -> float:
         if self.pseudo is None:
             return 0.0
@@ -293,7 +301,7 @@ class Segment:
     def _losses(self, epoch: int, batch: Batch) -> dict[str, Tensor]:
         """The loss of one step and its parts (design section 5)."""
         options = self.settings.training
-        z = self.model(batch.views.to(self.device, non_blocking=True))
+        z = self._embed(batch.views)
         z1, z2 = z.chunk(2)
         labels = self.labels[batch.positions]
         labelled = labels >= 0
@@ -350,7 +358,7 @@ class Segment:
             batch_size=2 * self.settings.training.batch_size,
             num_workers=self.num_workers,
         )
-        z = torch.cat([self.model(images.to(self.device)) for images in batches])
+        z = torch.cat([self._embed(images) for images in batches])
         labels = self.pseudo.labels[positions].to(self.device)
         self.prototypes = cluster_prototypes(z, labels, self.pseudo.n_clusters)
         self.model.train()
@@ -382,7 +390,7 @@ def train_segment(
     threads : int or None
         CPU threads of PyTorch; the sums of a CPU training depend on them in the last bits.
     num_workers : int or None
-        Processes that load images; None: none for images in memory, else one for each thread.
+        Processes that load images; None: one for each thread, none for small images in memory.
         They change nothing but speed.
 
     Raises
@@ -404,10 +412,10 @@ def train_segment(
     if threads is not None:
         torch.set_num_threads(threads)
     chosen = resolve_device(device)
-    if chosen.type == "cpu":
-        torch.use_deterministic_algorithms(True)
-        # By default that mode also fills every new tensor, a debugging aid that costs time.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+    if settings.training.mixed_precision:
+        check_mixed_precision(chosen)
+    if settings.training.deterministic or chosen.type == "cpu":
+        make_deterministic()
     segment = Segment(
         settings, files, stop_at_epoch=stop_at_epoch, device=chosen, num_workers=num_workers
     )

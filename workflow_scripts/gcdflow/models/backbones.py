@@ -1,19 +1,16 @@
 """Backbones by name: from images to features.
 
-A backbone is a module with ``feature_dim`` that maps float32 images (B, channels, height, width) to
-features (B, feature_dim). Another model library joins by a settings
-class in :mod:`gcdflow.config` and a builder in :data:`BUILDERS`.
+A backbone is a module with ``feature_dim`` that maps images (B, channels, height, width), as the
+augmentation makes them, to features (B, feature_dim). Another one joins by a settings class in
+:mod:`gcdflow.settings` and a builder in :data:`BUILDERS`.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
-from gcdflow.config import Settings, SmallConvNetSettings, TorchvisionViTSettings
-from gcdflow.errors import InputError
+from gcdflow.settings import Settings, SmallConvNetSettings, ViTSettings
 
 
 class SmallConvNet(nn.Module):
@@ -54,58 +51,17 @@ class SmallConvNet(nn.Module):
         return self.layers(images).mean(dim=(2, 3))
 
 
-class TorchvisionViT(nn.Module):
-    """A torchvision vision transformer without its classifier; features are the class token.
-
-    As in the field (GCD, arXiv 2201.02609), everything below ``grad_from_block`` is frozen, and so
-    are the patch embedding, the position embedding and the final norm.
-    """
-
-    def __init__(self, vit: nn.Module, grad_from_block: int):
-        super().__init__()
-        self.feature_dim = vit.hidden_dim
-        vit.heads = nn.Identity()
-        blocks = list(vit.encoder.layers)
-        if grad_from_block > len(blocks):
-            raise InputError(
-                f"backbone.grad_from_block is {grad_from_block}, but the model has {len(blocks)} "
-                f"blocks; {len(blocks)} freezes them all"
-            )
-        vit.requires_grad_(False)
-        for block in blocks[grad_from_block:]:
-            block.requires_grad_(True)
-        self.vit = vit
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Features (B, hidden_dim) of normalised images (B, 3, image_size, image_size)."""
-        return self.vit(images)
-
-
 def _build_small_convnet(settings: SmallConvNetSettings, image_size: int | None) -> nn.Module:
     return SmallConvNet(settings.width)
 
 
-def _build_torchvision_vit(settings: TorchvisionViTSettings, image_size: int | None) -> nn.Module:
-    from torchvision import models
+def _build_vit(settings: ViTSettings, image_size: int | None) -> nn.Module:
+    from gcdflow.models.vit import build_vit  # timm takes a second to import
 
-    names = [name for name in models.list_models() if name.startswith("vit_")]
-    if settings.model not in names:
-        raise InputError(
-            f"backbone.model is '{settings.model}', expected one of {', '.join(names)}"
-        )
-    options = {} if image_size is None else {"image_size": image_size}
-    try:
-        vit = models.get_model(settings.model, weights=None, **options)
-    except AssertionError as error:
-        raise InputError(
-            f"augmentation.image_size is {image_size}, which {settings.model} cannot take ({error})"
-        ) from None
-    if settings.weights is not None:
-        load_weights(vit, settings.weights, ignore=("heads.",))
-    return TorchvisionViT(vit, settings.grad_from_block)
+    return build_vit(settings, image_size)
 
 
-BUILDERS = {"small_convnet": _build_small_convnet, "torchvision_vit": _build_torchvision_vit}
+BUILDERS = {"small_convnet": _build_small_convnet, "vit": _build_vit}
 
 
 def build_backbone(settings: Settings, image_size: int | None = None) -> nn.Module:
@@ -117,60 +73,3 @@ def build_backbone(settings: Settings, image_size: int | None = None) -> nn.Modu
         Side of the images, where the augmentation fixes one.
     """
     return BUILDERS[settings.name](settings, image_size)
-
-
-def existing_weights(path: str | Path) -> Path:
-    """The path of a weight file.
-
-    Raises
-    ------
-    InputError
-        If there is no such file.
-    """
-    if not Path(path).is_file():
-        raise InputError(f"backbone.weights: no file at {path}; put the weights there")
-    return Path(path)
-
-
-def load_weights(model: nn.Module, path: str | Path, ignore: tuple[str, ...] = ()) -> None:
-    """Load a state dict from a local file; every parameter must be there.
-
-    Parameters
-    ----------
-    ignore : tuple of str
-        Prefixes of keys that may be missing or left over (a classifier that is not used).
-
-    Raises
-    ------
-    InputError
-        If the file is missing or not a plain state dict, or keys or shapes do not match.
-    """
-    path = existing_weights(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise InputError(
-            f"{path}: not a weight file that can be read safely ({type(error).__name__})"
-        ) from None
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InputError(f"{path}: expected a state dict (names to tensors)")
-    own = model.state_dict()
-    missing = sorted(k for k in own.keys() - state.keys() if not k.startswith(ignore))
-    unexpected = sorted(k for k in state.keys() - own.keys() if not k.startswith(ignore))
-    shared = own.keys() & state.keys()
-    wrong = sorted(k for k in shared if own[k].shape != state[k].shape and not k.startswith(ignore))
-    if missing or unexpected or wrong:
-        raise InputError(
-            f"{path}: does not fit the backbone (missing keys: {_listed(missing)}; unexpected "
-            f"keys: {_listed(unexpected)}; other shapes: {_listed(wrong)})"
-        )
-    kept = {k: v for k, v in state.items() if k in own and not k.startswith(ignore)}
-    model.load_state_dict(kept, strict=False)
-
-
-def _listed(keys: list[str], most: int = 3) -> str:
-    """The first few of the keys, and how many more there are."""
-    if not keys:
-        return "none"
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(keys[:most]) + more

@@ -1,0 +1,220 @@
+"""Vision transformers of timm, as backbones, and their pretrained weights.
+
+Weights come from a file: safetensors, or a PyTorch state dict as DINO, DINOv2 and timm publish
+them. Every parameter must be found in it, and nothing but a classifier or projection head may be
+left over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import timm
+import torch
+from torch import Tensor, nn
+
+from gcdflow.errors import InputError
+from gcdflow.settings import ViTSettings
+
+# The names that the field uses for the models that it uses.
+ALIASES = {
+    "dino_vits16": "vit_small_patch16_224.dino",
+    "dino_vits8": "vit_small_patch8_224.dino",
+    "dino_vitb16": "vit_base_patch16_224.dino",
+    "dino_vitb8": "vit_base_patch8_224.dino",
+    "dinov2_vits14": "vit_small_patch14_dinov2.lvd142m",
+    "dinov2_vitb14": "vit_base_patch14_dinov2.lvd142m",
+    "dinov2_vitl14": "vit_large_patch14_dinov2.lvd142m",
+    "dinov2_vitg14": "vit_giant_patch14_dinov2.lvd142m",
+}
+_WRAPPERS = ("teacher", "model_ema", "state_dict", "model")  # keys that hold the weights in a file
+_LEFT_OVER = ("head.", "head_dist.")  # classifiers and projection heads, which are not used
+
+
+class ViT(nn.Module):
+    """A vision transformer without its classifier; features are what timm pools (class token).
+
+    As in the field (GCD, arXiv 2201.02609), everything below ``grad_from_block`` is frozen, and so
+    are the patch embedding, the position embedding and the final norm. Images are normalised here,
+    by the mean and deviation that the weights were trained with.
+
+    Parameters
+    ----------
+    vit : nn.Module
+        A model of timm that has ``blocks``.
+    grad_from_block : int
+        First block that is trained.
+    """
+
+    def __init__(self, vit: nn.Module, grad_from_block: int):
+        super().__init__()
+        n_blocks = len(vit.blocks)
+        if grad_from_block > n_blocks:
+            raise InputError(
+                f"backbone.grad_from_block is {grad_from_block}, but the model has {n_blocks} "
+                f"blocks; {n_blocks} freezes them all"
+            )
+        self.feature_dim = vit.num_features
+        vit.requires_grad_(False)
+        for block in vit.blocks[grad_from_block:]:
+            block.requires_grad_(True)
+        self.vit = vit
+        for name in ("mean", "std"):
+            values = 255 * torch.tensor(vit.pretrained_cfg[name])[:, None, None]
+            self.register_buffer(name, values, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (B, feature_dim) of uint8 images (B, 3, image_size, image_size)."""
+        return self.vit((images - self.mean) / self.std)
+
+
+def timm_name(model: str) -> str:
+    """timm's name of a model, which the field may call otherwise."""
+    return ALIASES.get(model, model)
+
+
+def build_vit(settings: ViTSettings, image_size: int | None) -> ViT:
+    """Build a vision transformer; random weights come from torch's generator.
+
+    Raises
+    ------
+    InputError
+        If timm has no such vision transformer, it cannot take images of this size, or the weights
+        do not fit.
+    """
+    name = timm_name(settings.model)
+    if not timm.is_model(name):
+        known = [*ALIASES, *timm.list_models(pretrained=True), *timm.list_models()]
+        close = difflib.get_close_matches(settings.model, known, n=3)
+        hint = f"; did you mean {', '.join(close)}?" if close else " (see timm.list_models())"
+        raise InputError(f"backbone.model: timm has no model '{settings.model}'{hint}")
+    options = {} if image_size is None else {"img_size": image_size}
+    try:
+        vit = timm.create_model(name, pretrained=False, num_classes=0, **options)
+    except (TypeError, AssertionError, RuntimeError, ValueError) as error:
+        raise InputError(
+            f"backbone.model: {settings.model} cannot be built as a vision transformer for images "
+            f"of side {image_size} ({error})"
+        ) from None
+    if not hasattr(vit, "blocks") or not hasattr(vit, "patch_embed"):
+        raise InputError(f"backbone.model: {settings.model} is no vision transformer of blocks")
+    patch = vit.patch_embed.patch_size[0]
+    if image_size is not None and image_size % patch:
+        raise InputError(
+            f"augmentation.image_size is {image_size}, no multiple of the {patch} pixels of "
+            f"{settings.model}'s patches"
+        )
+    if settings.weights_file is not None:
+        load_weights(vit, Path(settings.weights_file))
+    return ViT(vit, settings.grad_from_block)
+
+
+def load_weights(vit: nn.Module, path: Path) -> None:
+    """Load the weights of a model of timm; every parameter must be there.
+
+    Position embeddings are interpolated (bicubic) where the image size differs from the file's.
+
+    Raises
+    ------
+    InputError
+        If the file is not one of weights, or its keys or shapes do not match.
+    """
+    state = _backbone_part(path, _read_weights(path))
+    converter = getattr(
+        importlib.import_module(type(vit).__module__), "checkpoint_filter_fn", lambda s, _: s
+    )
+    try:
+        state = converter(state, vit)
+    except Exception as error:  # it computes with tensors of whatever shape the file holds
+        raise InputError(f"{path}: does not fit the backbone ({error})") from None
+    own = vit.state_dict()
+    missing = sorted(own.keys() - state.keys())
+    unexpected = sorted(k for k in state.keys() - own.keys() if not k.startswith(_LEFT_OVER))
+    wrong = [
+        f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}"
+        for k in sorted(own.keys() & state.keys())
+        if own[k].shape != state[k].shape
+    ]
+    if missing or unexpected or wrong:
+        raise InputError(
+            f"{path}: does not fit the backbone (missing keys: {_listed(missing)}; unexpected "
+            f"keys: {_listed(unexpected)}; other shapes: {_listed(wrong)})"
+        )
+    vit.load_state_dict({k: state[k] for k in own})
+
+
+def _read_weights(path: Path) -> dict:
+    """The content of a weight file, nothing of which is run."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(9)
+        if start[8:] == b"{":  # a safetensors file: the length of its header, then JSON
+            return safetensors.torch.load_file(path)
+        # DINO's full checkpoints hold the command line of their training beside the weights.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InputError(
+            f"{path}: not a weight file that can be read safely ({type(error).__name__})"
+        ) from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a state dict (names to tensors)")
+    return content
+
+
+def _backbone_part(path: Path, content: dict) -> dict[str, Tensor]:
+    """The backbone's state dict, without the prefixes of training code around it."""
+    for wrapper in _WRAPPERS:
+        if isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+            break
+    if not content or not all(isinstance(value, Tensor) for value in content.values()):
+        raise InputError(f"{path}: expected a state dict (names to tensors)")
+    for prefix in ("module.", "teacher.", "backbone."):
+        if any(key.startswith(prefix) for key in content):
+            content = {key.removeprefix(prefix): value for key, value in content.items()}
+    return content
+
+
+def _listed(keys: list[str], most: int = 8) -> str:
+    """The first of the keys, and how many more there are."""
+    if not keys:
+        return "none"
+    more = f" and {len(keys) - most} more" if len(keys) > most else ""
+    return ", ".join(keys[:most]) + more
+
+
+def download_weights(model: str, path: Path) -> None:
+    """Fetch the pretrained weights of a model of timm from its hub.
+
+    Raises
+    ------
+    InputError
+        If there are none, or they cannot be fetched; it says which file to put where.
+    """
+    from huggingface_hub import hf_hub_download
+
+    from gcdflow.atomic import atomic_write
+
+    name = timm_name(model)
+    source = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    if source is None or not source.hf_hub_id:
+        raise InputError(f"backbone.weights: timm has no pretrained weights of '{model}'")
+    repository, filename = source.hf_hub_id, source.hf_hub_filename or "model.safetensors"
+    try:
+        cached = Path(hf_hub_download(repository, filename))
+    except Exception as error:  # no network, no such file, no permission, no space …
+        official = f", or name the official file ({source.url})" if source.url else ", or another"
+        raise InputError(
+            f"backbone.weights: {filename} of {repository} cannot be downloaded from "
+            f"huggingface.co ({type(error).__name__}); put that file at {path}{official} in "
+            "backbone.weights"
+        ) from None
+    with open(cached, "rb") as content, atomic_write(path) as file:
+        while chunk := content.read(1 << 24):
+            file.write(chunk)
