@@ -1,4 +1,7 @@
-"""Needs the images of the run's dataset; makes split.npz (for all stages) and truth.npz."""
+"""Needs the images of the run's dataset; makes split.npz (for all stages) and truth.npz.
+
+Every image is decoded once, so that a broken one is found here and not in training.
+"""
 
 
 rule dataset:
@@ -9,6 +12,7 @@ rule dataset:
         "logs/{run}/dataset.log",
     conda:
         "../envs/cluster.yaml"
+    threads: 8
     resources:
         mem_mb=4000,
         runtime=60,
@@ -19,4 +23,4 @@ rule dataset:
         "{wildcards.run}: scan the dataset"
     shell:
         "stage dataset --settings {params.settings:q}"
-        " --split {output.split:q} --truth {output.truth:q} 2>&1 | tee -i {log:q}"
+        " --split {output.split:q} --truth {output.truth:q} --threads {threads} 2>&1 | tee -i {log:q}"

@@ -1,6 +1,8 @@
 #!/usr/bin/env python
 """Scan a dataset, hide the truth: write split.npz (for all stages) and truth.npz (evaluation).
 
+Every image is decoded once, so that one that is missing or broken is found here.
+
 Example:
   python workflow_scripts/dataset.py --run digits --split split.npz --truth truth.npz
 """
@@ -9,19 +11,24 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import add_settings_arguments, read_settings, run_stage, stage_parser
-from gcdflow.config import DatasetSettings
-from gcdflow.datasets import dataset_module
+from gcdflow.cli import (
+    add_settings_arguments,
+    available_threads,
+    read_settings,
+    run_stage,
+    stage_parser,
+    whole_number,
+)
+from gcdflow.datasets import dataset_module, open_images
 from gcdflow.datasets.catalogue import split_catalogue
+from gcdflow.settings import Dataset
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Write both files."""
-    settings = read_settings(arguments, DatasetSettings, lambda run: run.dataset)
-    catalogue = dataset_module(settings.name).catalogue(settings)
-    split, truth = split_catalogue(
-        catalogue, prop_train_labels=settings.prop_train_labels, seed=settings.seed
-    )
+    settings = read_settings(arguments, Dataset, lambda run: run.dataset)
+    split, truth = split_catalogue(dataset_module(settings.name).catalogue(settings), settings)
+    open_images(split.source, split.paths).check(arguments.threads or available_threads())
     truth.save(arguments.truth)
     split.save(arguments.split)
     logging.info(
@@ -41,4 +48,7 @@ if __name__ == "__main__":
     add_settings_arguments(parser)
     parser.add_argument("--split", type=Path, required=True, help="split.npz to write")
     parser.add_argument("--truth", type=Path, required=True, help="truth.npz to write")
+    parser.add_argument(
+        "--threads", type=whole_number(1), help="CPU threads (default: all available)"
+    )
     run_stage(main, parser)

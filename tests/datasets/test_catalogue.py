@@ -3,23 +3,38 @@
 import numpy as np
 import pytest
 from gcdflow.datasets import DATASETS, dataset_module, open_images
-from gcdflow.datasets.catalogue import Catalogue, draw_labelled, split_catalogue
+from gcdflow.datasets.catalogue import (
+    UNKNOWN,
+    Catalogue,
+    draw_labelled,
+    old_class_ids,
+    published_split,
+    split_catalogue,
+)
 from gcdflow.errors import InputError
 from gcdflow.formats import Split, Truth
+from gcdflow.settings import DigitsSettings, kinds
 from hypothesis import given
 from hypothesis import strategies as st
 
+NAMES = [f"class {i}" for i in range(6)]
+
 
 def catalogue(n: int = 60, n_classes: int = 6, old=(4, 1, 2), seed: int = 0) -> Catalogue:
+    """Samples of random classes and splits; every class has at least one."""
     rng = np.random.default_rng(seed)
     return Catalogue(
-        classes=rng.integers(0, n_classes, n),
+        classes=rng.permutation([*range(n_classes), *rng.integers(0, n_classes, n - n_classes)]),
         train_mask=rng.random(n) < 0.7,
         class_names=[f"class {i}" for i in range(n_classes)],
         old_classes=list(old),
         source={"dataset": "digits"},
         paths=[],
     )
+
+
+def settings(proportion: float = 0.5, seed: int = 0) -> DigitsSettings:
+    return DigitsSettings(name="digits", prop_train_labels=proportion, seed=seed)
 
 
 @given(st.integers(1, 300), st.floats(0.01, 1), st.integers(0, 2**32 - 1))
@@ -46,7 +61,7 @@ def test_split_shows_labels_of_old_training_samples_only(n, classes, n_old, prop
     is_candidate = given_catalogue.train_mask & np.isin(given_catalogue.classes, classes[:n_old])
     if int(proportion * is_candidate.sum()) == 0:
         return
-    split, truth = split_catalogue(given_catalogue, prop_train_labels=proportion, seed=0)
+    split, truth = split_catalogue(given_catalogue, settings(proportion))
 
     labelled = split.labelled_mask
     assert labelled.sum() == int(proportion * is_candidate.sum())
@@ -66,20 +81,20 @@ def test_split_shows_labels_of_old_training_samples_only(n, classes, n_old, prop
 def test_split_does_not_depend_on_the_hidden_truth():
     """Two datasets that differ in hidden labels only have the same split.npz."""
     one = catalogue(old=(0, 1))
-    split, truth = split_catalogue(one, prop_train_labels=0.5, seed=0)
+    split, truth = split_catalogue(one, settings())
     hidden_new = truth.labels >= 2
     other_classes = np.where(hidden_new, 2 + (one.classes + 1) % 4, one.classes)
     test_old = ~one.train_mask & (one.classes < 2)
     other_classes[test_old] = 1 - other_classes[test_old]
     other = Catalogue(**{**vars(one), "classes": other_classes})
     assert not np.array_equal(other_classes, one.classes)
-    again, _ = split_catalogue(other, prop_train_labels=0.5, seed=0)
+    again, _ = split_catalogue(other, settings())
     for name, value in vars(split).items():
         np.testing.assert_array_equal(getattr(again, name), value)
 
 
 def test_files_pass_their_own_checks(tmp_path):
-    split, truth = split_catalogue(catalogue(), prop_train_labels=0.5, seed=0)
+    split, truth = split_catalogue(catalogue(), settings())
     split.save(tmp_path / "split.npz")
     truth.save(tmp_path / "truth.npz")
     assert Split.load(tmp_path / "split.npz").labelled_mask.sum() == split.labelled_mask.sum()
@@ -88,33 +103,103 @@ def test_files_pass_their_own_checks(tmp_path):
 
 
 def test_another_seed_labels_other_samples():
-    a, _ = split_catalogue(catalogue(), prop_train_labels=0.5, seed=0)
-    b, _ = split_catalogue(catalogue(), prop_train_labels=0.5, seed=1)
+    a, _ = split_catalogue(catalogue(), settings())
+    b, _ = split_catalogue(catalogue(), settings(seed=1))
     assert a.labelled_mask.sum() == b.labelled_mask.sum()
     assert not np.array_equal(a.labelled_mask, b.labelled_mask)
 
 
-@pytest.mark.parametrize("old", [(0, 6), (-1, 2), (1, 1)])
-def test_old_classes_that_do_not_exist(old):
-    with pytest.raises(InputError, match=r"dataset\.old_classes: .* not distinct class ids in 0…5"):
-        split_catalogue(catalogue(old=old), prop_train_labels=0.5, seed=0)
+def test_a_catalogue_may_say_itself_what_is_labelled():
+    one = catalogue()
+    labelled = one.train_mask & (one.classes == 4) & (np.arange(60) % 2 == 0)
+    split, truth = split_catalogue(
+        Catalogue(**{**vars(one), "labelled_mask": labelled}), settings()
+    )
+    np.testing.assert_array_equal(split.labelled_mask, labelled)
+    assert set(split.labels[labelled]) == {0}
+    assert truth.class_names[0] == "class 4"
+
+
+def test_unknown_truth():
+    one = catalogue()
+    unknown = (np.arange(60) % 3 == 0) & (np.bincount(one.classes)[one.classes] > 3)
+    classes = np.where(unknown, UNKNOWN, one.classes)
+    split, truth = split_catalogue(Catalogue(**{**vars(one), "classes": classes}), settings())
+    np.testing.assert_array_equal(truth.labels == UNKNOWN, unknown)
+    assert not truth.old_mask[unknown].any()
+    assert not split.labelled_mask[unknown].any()
+
+
+def test_every_class_needs_images():
+    one = catalogue()
+    names = [*one.class_names, "class 6", "class 7"]
+    expected = r"dataset 'digits': 2 of 8 classes have no images \(first: class 6\)"
+    with pytest.raises(InputError, match=expected):
+        split_catalogue(Catalogue(**{**vars(one), "class_names": names}), settings())
+
+
+def test_old_class_ids():
+    published = {"known_classes": [5, 2], "num_classes": 6}
+    assert old_class_ids(None, NAMES, published) == [5, 2]
+    assert old_class_ids([1, 0], NAMES, published) == [1, 0]
+    assert old_class_ids(["class 3", "class 1"], NAMES, None) == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "published", "message"),
+    [
+        (
+            [0, 6],
+            None,
+            r"dataset\.old_classes: 6 is no class here \(found 6, ids 0…5: class 0,",
+        ),
+        ([-1, 2], None, r"dataset\.old_classes: -1 is no class here"),
+        (["class 9"], None, r"dataset\.old_classes: 'class 9' is no class here"),
+        ([1, 1], None, r"dataset\.old_classes lists a class twice"),
+        (["class 1", "class 1"], None, r"dataset\.old_classes lists a class twice"),
+        (None, None, r"dataset\.old_classes is missing: list the names of the old classes"),
+        (
+            None,
+            {"known_classes": [5], "num_classes": 7},
+            r"found 6 classes there, expected the 7 of the published list .* names in dataset\.old",
+        ),
+    ],
+)
+def test_bad_old_classes(chosen, published, message):
+    with pytest.raises(InputError, match=message):
+        old_class_ids(chosen, NAMES, published)
+
+
+LISTS = ["cub", "stanford_cars", "fgvc_aircraft", "herbarium_19", "cifar10", "cifar100"]
+
+
+@pytest.mark.parametrize("name", [*LISTS, "imagenet_100"])
+def test_published_lists_are_complete(name):
+    lists = published_split(name)
+    unknown = [c for part in lists["unknown_classes"].values() for c in part]
+    assert sorted(lists["known_classes"] + unknown) == list(range(lists["num_classes"]))
 
 
 @pytest.mark.parametrize(("old", "proportion"), [((), 0.5), ((1,), 0.01)])
 def test_nothing_left_to_label(old, proportion):
     with pytest.raises(InputError, match=r"dataset\.prop_train_labels: .* leaves none to label"):
-        split_catalogue(catalogue(old=old), prop_train_labels=proportion, seed=0)
+        split_catalogue(catalogue(old=old), settings(proportion))
 
 
 def test_unknown_dataset():
-    with pytest.raises(InputError, match=r"unknown dataset 'cars' \(known: cub, digits\)"):
+    with pytest.raises(
+        InputError, match=r"unknown dataset 'cars' \(known: aircraft, cifar10, .*\)"
+    ):
         dataset_module("cars")
     with pytest.raises(InputError, match="unknown dataset 'None'"):
         open_images({}, np.array([]))
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_every_dataset_has_both_functions(name):
-    module = dataset_module(name)
-    assert callable(module.catalogue)
-    assert callable(module.open_images)
+def test_every_dataset_has_a_catalogue_and_settings(name):
+    assert callable(dataset_module(name).catalogue)
+    assert name in kinds("dataset")
+
+
+def test_datasets_are_sorted():
+    assert list(DATASETS) == sorted(DATASETS)

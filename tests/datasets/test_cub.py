@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gcdflow.config import DatasetSettings
 from gcdflow.datasets import cub, open_images
-from gcdflow.datasets.catalogue import split_catalogue
+from gcdflow.datasets.catalogue import published_split, split_catalogue
 from gcdflow.errors import InputError
+from gcdflow.settings import BenchmarkSettings
 from PIL import Image
 
 N_CLASSES, PER_CLASS = 12, 3
@@ -38,9 +38,9 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def settings(root: Path, **changes) -> DatasetSettings:
+def settings(root: Path, **changes) -> BenchmarkSettings:
     values = {"name": "cub", "root": str(root), "old_classes": [3, 0, 5, 7, 9, 11]}
-    return DatasetSettings(**(values | changes))
+    return BenchmarkSettings(**(values | changes))
 
 
 def test_catalogue(root):
@@ -65,34 +65,37 @@ def test_order_of_lines_does_not_matter(root):
 
 
 def test_images_follow_the_split(root):
-    split, truth = split_catalogue(cub.catalogue(settings(root)), prop_train_labels=0.5, seed=0)
+    split, truth = split_catalogue(cub.catalogue(settings(root)), settings(root))
     assert split.labelled_mask.sum() == 6
     assert split.old_class_names[0] == NAMES[3]
     assert truth.class_names[6] == NAMES[1]
     images = open_images(split.source, split.paths)
-    assert not images.in_memory
+    assert images.needs_workers
     assert len(images) == N_CLASSES * PER_CLASS
     read = images.read([30, 1])
-    assert [tuple(image.shape) for image in read] == [(3, 21, 13), (3, 14, 20)]
+    assert [tuple(image.shape) for image in read] == [(21, 13, 3), (14, 20, 3)]
     for image, number in zip(read, (30, 1), strict=True):
         expected = np.array([5 * number, 20, 30])
-        np.testing.assert_allclose(image.numpy().mean(axis=(1, 2)), expected, atol=3)
+        np.testing.assert_allclose(image.mean(axis=(0, 1)), expected, atol=3)
 
 
-def test_published_old_classes():
-    """The Semantic Shift Benchmark: 100 of CUB's 200 classes are old."""
-    lists = json.loads((Path(cub.__file__).parent / "data" / "ssb_splits.json").read_text())["cub"]
-    known = lists["known_classes"]
-    unknown = [c for part in lists["unknown_classes"].values() for c in part]
-    assert len(known) == len(unknown) == 100
-    assert sorted(known + unknown) == list(range(200))
-
-
-def test_published_old_classes_are_the_default(root):
+def test_published_old_classes(root):
+    """With all 200 names the old classes are the published ones; with fewer, a sentence."""
+    with pytest.raises(
+        InputError, match=r"found 12 classes there, expected the 200 of .*; for others list"
+    ):
+        cub.catalogue(settings(root, old_classes=None))
+    names = [f"{i + 1:03d}.Bird_{i + 1}" for i in range(200)]
+    table(root / "CUB_200_2011" / "classes.txt", names)
     found = cub.catalogue(settings(root, old_classes=None))
-    assert len(found.old_classes) == 100
-    with pytest.raises(InputError, match=r"dataset\.old_classes: .* class ids in 0…11"):
-        split_catalogue(found, prop_train_labels=0.5, seed=0)
+    known = published_split("cub")["known_classes"]
+    assert [names[c] for c in found.old_classes] == [f"{i + 1:03d}.Bird_{i + 1}" for i in known]
+    assert len(known) == 100
+
+
+def test_another_folder(root):
+    (root / "CUB_200_2011").rename(root / "birds")
+    assert len(cub.catalogue(settings(root, folder="birds")).classes) == N_CLASSES * PER_CLASS
 
 
 # -- errors ----------------------------------------------------------------------------------------
@@ -114,9 +117,10 @@ def test_missing_file(root, name):
 def test_missing_images(root):
     for number in (1, 2):
         (root / f"CUB_200_2011/images/{NAMES[1]}/Bird_2_{number:04d}.jpg").unlink()
+    found = cub.catalogue(settings(root))
     expected = r"2 of 36 listed images are missing \(first: 002\.Bird_2/Bird_2_0001\.jpg\)"
     with pytest.raises(InputError, match=expected):
-        cub.catalogue(settings(root))
+        open_images(found.source, np.array(found.paths)).check(2)
 
 
 def replaced(root: Path, name: str, line: int, text: str | bytes) -> None:

@@ -1,28 +1,41 @@
 """Datasets: what is on the disk, which classes are old, and how to get at the images.
 
-A dataset is a module of this package with two functions::
+A dataset is a module of this package with a function::
 
     catalogue(settings: DatasetSettings) -> Catalogue     # what there is; checks it all
-    open_images(source: dict, paths: ndarray) -> Images   # reads it, from Catalogue.source
 
-and an entry in :data:`DATASETS`. ``catalogue`` runs once, in the dataset rule, and sees the truth;
-``open_images`` runs in training and feature extraction and sees only ``split.npz``.
+and an entry in :data:`DATASETS`. Images are files below ``Catalogue.source["root"]``, unless the
+module has another way to open them::
+
+    open_images(source: dict, paths: ndarray) -> Images
+
+``catalogue`` runs once, in the dataset rule, and sees the truth; images are opened in training and
+feature extraction, which see only ``split.npz``.
 """
 
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gcdflow.datasets.images import FileImages, Images
 from gcdflow.errors import InputError
 
-if TYPE_CHECKING:
-    from gcdflow.datasets.images import Images
-
-DATASETS = {"cub": "gcdflow.datasets.cub", "digits": "gcdflow.datasets.digits"}
+DATASETS = {
+    "aircraft": "gcdflow.datasets.aircraft",
+    "cifar10": "gcdflow.datasets.cifar",
+    "cifar100": "gcdflow.datasets.cifar",
+    "cub": "gcdflow.datasets.cub",
+    "digits": "gcdflow.datasets.digits",
+    "herbarium19": "gcdflow.datasets.image_folder",
+    "image_folder": "gcdflow.datasets.image_folder",
+    "imagenet100": "gcdflow.datasets.image_folder",
+    "photos": "gcdflow.datasets.photos",
+    "scars": "gcdflow.datasets.scars",
+}
 
 
 def dataset_module(name: str) -> ModuleType:
@@ -48,4 +61,7 @@ def open_images(source: dict, paths: np.ndarray) -> Images:
     paths : ndarray of str, shape (n,) or (0,)
         ``Split.paths``.
     """
-    return dataset_module(str(source.get("dataset"))).open_images(source, paths)
+    module = dataset_module(str(source.get("dataset")))
+    if hasattr(module, "open_images"):
+        return module.open_images(source, paths)
+    return FileImages(Path(source["root"]), paths.tolist())

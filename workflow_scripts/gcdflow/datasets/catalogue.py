@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gcdflow.errors import InputError
 from gcdflow.formats import UNLABELLED, Split, Truth
+
+if TYPE_CHECKING:
+    from gcdflow.settings import LabelDrawSettings
+
+UNKNOWN = -1  # class of a sample whose truth nobody knows
+_SSB_SPLITS = Path(__file__).parent / "data" / "ssb_splits.json"
 
 
 @dataclass(frozen=True)
@@ -17,12 +25,15 @@ class Catalogue:
 
     Attributes
     ----------
-    classes : int64 (n,), true class of each sample, in the dataset's own numbering from 0
+    classes : int64 (n,), true class of each sample, in the dataset's own numbering from 0; -1
+        where it is not known
     train_mask : bool (n,), training split (else test)
     class_names : list of str, one for each class id
     old_classes : list of int, ids of the old (known) classes in order of their label
     source : dict, plain JSON values; ``dataset`` names the module that opens the images
-    paths : list of str, image file of each sample relative to the source's root; or empty
+    paths : list of str, image of each sample as ``open_images`` understands it, mostly a path
+        relative to the source's root; or empty
+    labelled_mask : bool (n,), whose label is shown; None: drawn by the settings
     """
 
     classes: np.ndarray
@@ -30,7 +41,55 @@ class Catalogue:
     class_names: list[str]
     old_classes: list[int]
     source: dict[str, Any]
-    paths: list[str]
+    paths: list[str] = field(default_factory=list)
+    labelled_mask: np.ndarray | None = None
+
+
+def published_split(name: str) -> dict[str, Any]:
+    """An entry of the field's class splits (``ssb_splits.json``), such as ``cub``."""
+    return json.loads(_SSB_SPLITS.read_text(encoding="utf-8"))[name]
+
+
+def old_class_ids(
+    chosen: list[int | str] | None, class_names: list[str], published: dict[str, Any] | None
+) -> list[int]:
+    """Ids of the old classes from what the settings say.
+
+    Parameters
+    ----------
+    chosen : list of int and str, or None
+        ``dataset.old_classes``: ids, names, or None for the published list.
+    published : dict or None
+        The field's list: ``known_classes`` (ids) among ``num_classes``; None if there is none.
+
+    Raises
+    ------
+    InputError
+        If there is no list at all, a name or an id does not exist, one is listed twice, or the
+        published list is of another number of classes.
+    """
+    if chosen is None:
+        if published is None:
+            raise InputError("dataset.old_classes is missing: list the names of the old classes")
+        # The published ids are ranks: one class more or less would shift them without notice.
+        if len(class_names) != published["num_classes"]:
+            raise InputError(
+                f"dataset.root: found {len(class_names)} classes there, expected the "
+                f"{published['num_classes']} of the published list of old classes; for others list "
+                "names in dataset.old_classes"
+            )
+        return published["known_classes"]
+    ids = {name: i for i, name in enumerate(class_names)}
+    unknown = [c for c in chosen if (c not in ids if isinstance(c, str) else not 0 <= c < len(ids))]
+    if unknown:
+        raise InputError(
+            f"dataset.old_classes: {unknown[0]!r} is no class here (found {len(ids)}, ids 0…"
+            f"{len(ids) - 1}: {', '.join(class_names[:3])} …)"
+        )
+    found = [ids[c] if isinstance(c, str) else c for c in chosen]
+    if len(set(found)) != len(found):
+        raise InputError("dataset.old_classes lists a class twice")
+    return found
 
 
 def draw_labelled(candidates: np.ndarray, proportion: float, seed: int) -> np.ndarray:
@@ -48,41 +107,46 @@ def draw_labelled(candidates: np.ndarray, proportion: float, seed: int) -> np.nd
     return np.random.RandomState(seed).choice(candidates, replace=False, size=size)
 
 
-def split_catalogue(
-    catalogue: Catalogue, *, prop_train_labels: float, seed: int
-) -> tuple[Split, Truth]:
+def split_catalogue(catalogue: Catalogue, settings: LabelDrawSettings) -> tuple[Split, Truth]:
     """Hide the truth: label a share of the old classes' training samples, nothing else.
 
     Labels are positions in ``old_classes``; the new classes follow in ascending order of their id
     in the truth. Sample ids are positions in the catalogue.
 
+    Parameters
+    ----------
+    settings
+        ``prop_train_labels`` and ``seed`` of the draw; not used if the catalogue says itself what
+        is labelled.
+
     Raises
     ------
     InputError
-        If an old class does not exist, or none is left to label.
+        If a class has no images, or no sample is left to label.
     """
-    n_classes = len(catalogue.class_names)
-    old = list(catalogue.old_classes)
-    if len(set(old)) != len(old) or not all(0 <= c < n_classes for c in old):
-        raise InputError(
-            f"dataset.old_classes: {old} are not distinct class ids in 0…{n_classes - 1}"
-        )
-    order = old + [c for c in range(n_classes) if c not in set(old)]
+    n_classes, n_old = len(catalogue.class_names), len(catalogue.old_classes)
+    known = catalogue.classes != UNKNOWN
+    _check_every_class_has_images(catalogue, known)
+    old = set(catalogue.old_classes)
+    order = [*catalogue.old_classes, *(c for c in range(n_classes) if c not in old)]
     rank = np.empty(n_classes, dtype=np.int64)
     rank[order] = np.arange(n_classes)
-    truth_labels = rank[catalogue.classes]
-    old_mask = truth_labels < len(old)
+    truth_labels = np.full(len(known), UNKNOWN, dtype=np.int64)
+    truth_labels[known] = rank[catalogue.classes[known]]
+    old_mask = known & (truth_labels < n_old)
 
-    candidates = np.flatnonzero(old_mask & catalogue.train_mask)
-    labelled = draw_labelled(candidates, prop_train_labels, seed)
-    if len(labelled) == 0:
-        raise InputError(
-            f"dataset.prop_train_labels: {prop_train_labels} of the {len(candidates)} training "
-            "samples of old classes leaves none to label"
-        )
-    labelled_mask = np.zeros(len(truth_labels), dtype=bool)
-    labelled_mask[labelled] = True
-    indices = np.arange(len(truth_labels), dtype=np.int64)
+    labelled_mask = catalogue.labelled_mask
+    if labelled_mask is None:
+        candidates = np.flatnonzero(old_mask & catalogue.train_mask)
+        labelled = draw_labelled(candidates, settings.prop_train_labels, settings.seed)
+        if len(labelled) == 0:
+            raise InputError(
+                f"dataset.prop_train_labels: {settings.prop_train_labels} of the "
+                f"{len(candidates)} training samples of old classes leaves none to label"
+            )
+        labelled_mask = np.zeros(len(known), dtype=bool)
+        labelled_mask[labelled] = True
+    indices = np.arange(len(known), dtype=np.int64)
     names = np.array([catalogue.class_names[c] for c in order], dtype=np.str_)
     split = Split(
         indices=indices,
@@ -91,6 +155,16 @@ def split_catalogue(
         labels=np.where(labelled_mask, truth_labels, UNLABELLED),
         source=catalogue.source,
         paths=np.array(catalogue.paths, dtype=np.str_),
-        old_class_names=names[: len(old)],
+        old_class_names=names[:n_old],
     )
     return split, Truth(indices, truth_labels, old_mask, names)
+
+
+def _check_every_class_has_images(catalogue: Catalogue, known: np.ndarray) -> None:
+    counts = np.bincount(catalogue.classes[known], minlength=len(catalogue.class_names))
+    empty = np.flatnonzero(counts == 0)
+    if len(empty):
+        raise InputError(
+            f"dataset '{catalogue.source['dataset']}': {len(empty)} of {len(counts)} classes have "
+            f"no images (first: {catalogue.class_names[empty[0]]})"
+        )

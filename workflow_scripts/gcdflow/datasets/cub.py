@@ -6,36 +6,33 @@ On disk (as its archive unpacks): ``<root>/CUB_200_2011/`` with ``images.txt``,
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcdflow.datasets.catalogue import Catalogue
+from gcdflow.datasets.catalogue import Catalogue, old_class_ids, published_split
 from gcdflow.errors import InputError
 
 if TYPE_CHECKING:
-    from gcdflow.config import DatasetSettings
-    from gcdflow.datasets.images import FileImages
+    from gcdflow.settings import BenchmarkSettings
 
 FOLDER = "CUB_200_2011"
-_SSB_SPLITS = Path(__file__).parent / "data" / "ssb_splits.json"
 
 
-def catalogue(settings: DatasetSettings) -> Catalogue:
-    """Samples, classes and split from the dataset's text files; every image must be there.
+def catalogue(settings: BenchmarkSettings) -> Catalogue:
+    """Samples, classes and split from the dataset's text files.
 
     Raises
     ------
     InputError
-        If the folder, a text file or an image is missing, or the text files disagree.
+        If the folder or a text file is missing, or the text files disagree.
     """
-    folder = Path(settings.root) / FOLDER
+    folder = Path(settings.root) / (settings.folder or FOLDER)
     if not (folder / "images.txt").is_file():
         raise InputError(
             f"dataset.root: no CUB images at {folder} (expected {folder / 'images.txt'}); unpack "
-            "CUB_200_2011.tgz there, or set dataset.root of the run to where it is"
+            f"CUB_200_2011.tgz in {settings.root}, or set dataset.root of the run to where it is"
         )
     image_path = _read_table(folder / "images.txt")
     image_class = _read_table(folder / "image_class_labels.txt")
@@ -58,30 +55,15 @@ def catalogue(settings: DatasetSettings) -> Catalogue:
             f"{folder / 'train_test_split.txt'}: expected 1 (training) or 0 (test), found "
             f"'{strange[0]}'"
         )
-    absent = [image_path[i] for i in ids if not (folder / "images" / image_path[i]).is_file()]
-    if absent:
-        raise InputError(
-            f"{folder / 'images'}: {len(absent)} of {len(ids)} listed images are missing "
-            f"(first: {absent[0]})"
-        )
-    old_classes = settings.old_classes
-    if old_classes is None:
-        old_classes = json.loads(_SSB_SPLITS.read_text())["cub"]["known_classes"]
+    names = [class_names[c] for c in class_ids]
     return Catalogue(
         classes=np.array([rank[image_class[i]] for i in ids], dtype=np.int64),
         train_mask=np.array([is_train[i] == "1" for i in ids]),
-        class_names=[class_names[c] for c in class_ids],
-        old_classes=old_classes,
+        class_names=names,
+        old_classes=old_class_ids(settings.old_classes, names, published_split("cub")),
         source={"dataset": "cub", "root": str(folder / "images")},
         paths=[image_path[i] for i in ids],
     )
-
-
-def open_images(source: dict, paths: np.ndarray) -> FileImages:
-    """Images decoded from the files."""
-    from gcdflow.datasets.images import FileImages
-
-    return FileImages(Path(source["root"]), [str(path) for path in paths])
 
 
 def _read_table(path: Path) -> dict[int, str]:
