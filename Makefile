@@ -10,7 +10,7 @@ ACTIVATE := . .venv/bin/activate &&
 .DELETE_ON_ERROR:
 
 demo: $(ENVIRONMENT)
-	$(ACTIVATE) snakemake --cores $(CORES) --rerun-incomplete runs/digits/report.md
+	$(ACTIVATE) snakemake --cores $(CORES) --rerun-incomplete runs/digits/report.md runs/digits/gallery.html
 	@cat runs/digits/report.md
 
 test: lint unit

@@ -10,6 +10,9 @@ checkpoint epochs):
     runs/{run}/grid_epoch{epoch}.png           heatmap     a picture of the grid
     runs/{run}/metrics_epoch{epoch}.json       evaluate    accuracy against the truth
     runs/{run}/report.md                       report      a table of all epochs
+    runs/{run}/assignments.csv                 assign      category of every image, and how sure it is
+    runs/{run}/gallery.html                    gallery     the categories as a page of thumbnails
+    weights/{model}.safetensors                weights     pretrained weights, used by all runs
     runs/{run}/log/                            TensorBoard, all stages
 """
 
@@ -23,15 +26,19 @@ configfile: "config/config.yaml"
 
 include: "rules/common.smk"
 include: "rules/dataset.smk"
+include: "rules/weights.smk"
 include: "rules/train.smk"
 include: "rules/features.smk"
 include: "rules/cluster.smk"
+include: "rules/photos.smk"
 include: "rules/heatmap.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/assign.smk"
+include: "rules/gallery.smk"
 
 
 rule all:
     default_target: True
     input:
-        expand("runs/{run}/report.md", run=DEFAULT_RUNS),
+        expand("runs/{run}/{file}", run=DEFAULT_RUNS, file=["report.md", "gallery.html"]),

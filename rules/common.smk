@@ -20,7 +20,14 @@ shell.prefix(f"set -euo pipefail; {stage_function}; ".replace("{", "{{").replace
 
 # A change of code re-runs nothing by itself. Whoever changes what a stage computes from the same
 # input raises its number here; that stage, and all that follows from it, then runs again.
-RESULT_VERSIONS = {"dataset": 1, "train": 1, "features": 1, "cluster": 1, "evaluate": 1}
+RESULT_VERSIONS = {
+    "dataset": 1,
+    "train": 1,
+    "features": 1,
+    "cluster": 1,
+    "evaluate": 1,
+    "assign": 1,
+}
 
 try:
     RUNS = resolve_runs(config)
@@ -75,8 +82,21 @@ def dataset_settings(wildcards):
     return as_json(run_settings(wildcards).dataset)
 
 
-def train_inputs(wildcards):
+def model_inputs(wildcards):
+    """What every use of the network needs: the images, and the weights that it began with."""
     inputs = {"split": f"runs/{wildcards.run}/split.npz"}
+    weights = getattr(run_settings(wildcards).backbone, "weights_file", None)
+    if weights is not None:
+        if not weights.startswith("weights/") and not Path(weights).is_file():
+            raise WorkflowError(
+                f"runs.{wildcards.run}: backbone.weights: no file at {weights}; put it there"
+            )
+        inputs["weights"] = weights
+    return inputs
+
+
+def train_inputs(wildcards):
+    inputs = model_inputs(wildcards)
     previous = previous_epoch(wildcards)
     if previous is not None:
         inputs["checkpoint"] = run_file(wildcards, "ckpt_epoch{}.pt", previous)
@@ -96,10 +116,9 @@ def resume_flags(wildcards, input):
 
 
 def features_inputs(wildcards):
-    return {
-        "split": f"runs/{wildcards.run}/split.npz",
-        "checkpoint": run_file(wildcards, "ckpt_epoch{}.pt", checked_epoch(wildcards)),
-    }
+    inputs = model_inputs(wildcards)
+    inputs["checkpoint"] = run_file(wildcards, "ckpt_epoch{}.pt", checked_epoch(wildcards))
+    return inputs
 
 
 def cluster_inputs(wildcards):
@@ -121,6 +140,34 @@ def previous_flags(wildcards, input):
     return ["--previous", input.previous] if "previous" in input.keys() else []
 
 
+def labels_inputs(wildcards):
+    dataset = run_settings(wildcards).dataset
+    if dataset.name != "photos":
+        raise WorkflowError(
+            f"run '{wildcards.run}' is of dataset '{dataset.name}', which has no CSV file of "
+            "labels (dataset 'photos' has one)"
+        )
+    table = Path(dataset.root, dataset.folder, dataset.labels)
+    if not table.is_file():
+        raise WorkflowError(
+            f"runs.{wildcards.run}: dataset.labels: no file at {table}; write a CSV file with the "
+            "columns path and label"
+        )
+    return {"table": str(table), "split": f"runs/{wildcards.run}/split.npz"}
+
+
+def last_features(wildcards):
+    epoch = run_settings(wildcards).schedule.checkpoint_epochs()[-1]
+    return run_file(wildcards, "features_epoch{}.npz", epoch)
+
+
+def cluster_final_inputs(wildcards):
+    return {
+        "features": last_features(wildcards),
+        "labels": f"runs/{wildcards.run}/labels.npz",
+    }
+
+
 def evaluate_inputs(wildcards):
     epoch = checked_epoch(wildcards)
     return {
@@ -133,3 +180,17 @@ def evaluate_inputs(wildcards):
 def report_inputs(wildcards):
     epochs = run_settings(wildcards).schedule.checkpoint_epochs()
     return [run_file(wildcards, "metrics_epoch{}.json", epoch) for epoch in epochs]
+
+
+def assign_inputs(wildcards):
+    folder, settings = f"runs/{wildcards.run}", run_settings(wildcards)
+    inputs = {"split": f"{folder}/split.npz", "features": last_features(wildcards)}
+    if settings.dataset.name == "photos":  # whose labels may have been corrected since
+        labels = {"labels": f"{folder}/labels.npz", "pseudo_labels": f"{folder}/pseudo_final.npz"}
+        return {**inputs, **labels}
+    epoch = settings.schedule.checkpoint_epochs()[-1]
+    return {**inputs, "pseudo_labels": run_file(wildcards, "pseudo_epoch{}.npz", epoch)}
+
+
+def labels_flags(wildcards, input):
+    return ["--labels", input.labels] if "labels" in input.keys() else []

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from gcdflow.errors import InputError
-from gcdflow.formats import Features, PseudoLabels, Split, Truth, align, read_npz
+from gcdflow.formats import Features, Labels, PseudoLabels, Split, Truth, align, read_npz
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +20,15 @@ def truth(**changes) -> Truth:
         "class_names": np.array(["a", "b", "c"]),
     }
     return Truth(**(arrays | changes))
+
+
+def labels(**changes) -> Labels:
+    arrays = {
+        "indices": np.array([7, 3, 5]),
+        "labels": np.array([0, -1, 2]),
+        "class_names": np.array(["a", "b", "c"]),
+    }
+    return Labels(**(arrays | changes))
 
 
 def features(**changes) -> Features:
@@ -212,8 +221,10 @@ def test_repeated_sample_ids(tmp_path, make, make_split):
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (truth(labels=np.array([0, 1, 3])), "'labels' has values outside 0…2"),
-        (truth(labels=np.array([0, 1, -1])), "'labels' has values outside 0…2"),
+        (truth(labels=np.array([0, 1, 3])), "'labels' has values outside -1…2"),
+        (truth(labels=np.array([0, 1, -2])), "'labels' has values outside -1…2"),
+        (labels(labels=np.array([0, 1, 3])), "'labels' has values outside -1…2"),
+        (labels(labels=np.array([0, 1, -2])), "'labels' has values outside -1…2"),
         (features(labels=np.array([0, -2, 1])), "'labels' holds -2; expected class ids from 0"),
         (
             features(features=np.array([[0, 1], [np.nan, 1], [np.inf, 2]], np.float32)),

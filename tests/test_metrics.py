@@ -166,3 +166,28 @@ def test_scalars_for_tensorboard(files):
     ]
     assert scalars["val_acc_new"] == metrics["transductive"]["new"]
     assert scalars["test_acc_all"] == metrics["inductive"]["all"]
+
+
+def test_samples_of_unknown_truth_do_not_count(files):
+    _, features, pseudo, truth = files
+    forgotten = truth.indices[np.random.default_rng(1).permutation(N)[: N // 3]]
+    unknown = np.isin(truth.indices, forgotten)
+    partial = replace(truth, labels=np.where(unknown, -1, truth.labels))
+    kept_pseudo = ~np.isin(pseudo.indices, forgotten)
+    known_only = evaluated(files, truth=partial)
+    assert known_only["n_classes"] is None
+    classes = dict(zip(truth.indices, truth.labels, strict=True))
+    unlabelled = dict(zip(features.indices, features.labels == -1, strict=True))
+    ids = [i for i in pseudo.indices[kept_pseudo] if unlabelled[i]]
+    clusters = dict(zip(pseudo.indices, pseudo.labels, strict=True))
+    found = np.array([clusters[i] for i in ids])
+    true = np.array([classes[i] for i in ids])
+    expected = accuracies(found, true, true < 2)
+    assert {k: known_only["transductive"][k] for k in expected} == pytest.approx(expected)
+
+
+def test_nothing_known_is_no_accuracy(files):
+    truth = replace(files[3], labels=np.full(N, -1))
+    metrics = evaluated(files, truth=truth)
+    assert set(metrics["transductive"].values()) == set(metrics["inductive"].values()) == {None}
+    assert metrics["n_classes"] is None

@@ -59,7 +59,7 @@ def test_read_metrics(tmp_path):
         json.dumps(metrics(epoch=None)).encode(),
         json.dumps(metrics(inductive={})).encode(),
         json.dumps({k: v for k, v in metrics().items() if k != "n_classes"}).encode(),
-        json.dumps(metrics(n_classes=None)).encode(),
+        json.dumps(metrics(n_classes="ten")).encode(),
     ],
 )
 def test_not_a_metrics_file(tmp_path, content):

@@ -15,7 +15,7 @@ import logging
 from pathlib import Path
 
 from gcdflow.cli import available_threads, integer_range, run_stage, stage_parser, whole_number
-from gcdflow.config import ClusteringSettings
+from gcdflow.settings import ClusteringSettings
 
 DEFAULTS = ClusteringSettings()
 
@@ -24,9 +24,11 @@ def main(arguments: argparse.Namespace) -> None:
     """Cluster, write, report."""
     from gcdflow.clustering import Grid, cluster_features, pseudo_label_scalars, write_grid_table
     from gcdflow.event_log import event_file, write_scalars
-    from gcdflow.formats import Features, PseudoLabels
+    from gcdflow.formats import Features, Labels, PseudoLabels
 
     features = Features.load(arguments.features)
+    if arguments.labels is not None:
+        features = features.relabelled(arguments.labels, Labels.load(arguments.labels))
     previous = PseudoLabels.load(arguments.previous) if arguments.previous else None
     grid = Grid(
         arguments.k,
@@ -68,6 +70,9 @@ if __name__ == "__main__":
         "--features", type=Path, required=True, help="features to cluster (.npz, .npy)"
     )
     parser.add_argument("--output", type=Path, required=True, help="pseudo labels to write (.npz)")
+    parser.add_argument(
+        "--labels", type=Path, help="labels.npz that replaces the labels of the features"
+    )
     parser.add_argument("--grid-table", type=Path, help="table of all configurations to write")
     parser.add_argument(
         "--k",

@@ -21,7 +21,7 @@ def main(arguments: argparse.Namespace) -> None:
     from gcdflow.atomic import write_json
     from gcdflow.event_log import event_file, write_scalars
     from gcdflow.metrics import accuracy_scalars, evaluate
-    from gcdflow.report import percent
+    from gcdflow.report import classes_of_truth, percent
 
     metrics = evaluate(
         arguments.features,
@@ -40,11 +40,11 @@ def main(arguments: argparse.Namespace) -> None:
         for kind in ("transductive", "inductive")
     ]
     logging.info(
-        "%s: %s; %d clusters for %d classes",
+        "%s: %s; %d clusters for %s",
         arguments.output,
         "; ".join(parts),
         metrics["n_clusters"],
-        metrics["n_classes"],
+        classes_of_truth(metrics),
     )
 
 

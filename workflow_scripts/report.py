@@ -15,26 +15,26 @@ from gcdflow.cli import run_stage, stage_parser
 def main(arguments: argparse.Namespace) -> None:
     """Write and print the table."""
     from gcdflow.atomic import atomic_write
-    from gcdflow.report import markdown_table, percent, read_metrics
+    from gcdflow.report import classes_of_truth, markdown_table, percent, read_metrics
 
     metrics = [read_metrics(path) for path in arguments.metrics]
     last = max(metrics, key=lambda m: m["epoch"])
     text = (
         f"# {arguments.run}\n\n"
         "Accuracy in percent; all, old, new: unlabelled training images (transductive), test: the\n"
-        f"test split (inductive). The truth has {last['n_classes']} classes.\n\n"
+        f"test split (inductive). The truth has {classes_of_truth(last)}.\n\n"
         f"{markdown_table(metrics)}\n"
     )
     with atomic_write(arguments.output, "w") as file:
         file.write(text)
     print(text, flush=True)  # before the closing line, also where both go into one log
     logging.info(
-        "%s: %d epochs; at the last, accuracy %s and %d clusters for %d classes",
+        "%s: %d epochs; at the last, accuracy %s and %d clusters for %s",
         arguments.output,
         len(metrics),
         percent(last["transductive"]["all"]),
         last["n_clusters"],
-        last["n_classes"],
+        classes_of_truth(last),
     )
 
 

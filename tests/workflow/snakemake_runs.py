@@ -32,8 +32,12 @@ def snakemake(
             capture_output=True,
             text=True,
             check=False,
-            # The rules call plain `python`, as in an activated environment.
-            env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+            # The rules call plain `python`, as in an activated environment. Nothing is downloaded.
+            env={
+                **os.environ,
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "HF_HUB_OFFLINE": "1",
+            },
         )
 
 

@@ -142,9 +142,9 @@ def test_a_bad_configuration_names_the_key(tmp_path: Path):
 
 def test_cub_plans_without_images_and_says_where_they_belong(tmp_path: Path):
     assert planned(tmp_path, "runs/cub/pseudo_epoch050.npz") == {
-        **{"dataset": 1, "train": 1, "features": 1, "cluster": 1}
+        **{"dataset": 1, "weights": 1, "train": 1, "features": 1, "cluster": 1}
     }
-    result = snakemake(tmp_path, "--cores", "2", "--", "runs/cub/pseudo_epoch050.npz")
+    result = snakemake(tmp_path, "--cores", "2", "--", "runs/cub/split.npz")
     assert result.returncode != 0
     sentence = "no CUB images at data/CUB_200_2011 (expected data/CUB_200_2011/images.txt)"
     assert sentence in result.stdout + result.stderr

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -186,7 +186,7 @@ class Truth:
     Attributes
     ----------
     indices : int64 (n,), sample ids
-    labels : int64 (n,), true class of every sample
+    labels : int64 (n,), true class of every sample; -1 where nobody knows it
     old_mask : bool (n,), the true class is an old one
     class_names : str (number of classes,)
     """
@@ -207,8 +207,39 @@ class Truth:
         _check_lengths(path, a, ("indices", "labels", "old_mask"))
         _check_unique(path, a["indices"])
         n_classes = len(a["class_names"])
-        if len(a["labels"]) and not (0 <= a["labels"].min() <= a["labels"].max() < n_classes):
-            raise InputError(f"{path}: 'labels' has values outside 0…{n_classes - 1}")
+        if len(a["labels"]) and not (-1 <= a["labels"].min() <= a["labels"].max() < n_classes):
+            raise InputError(f"{path}: 'labels' has values outside -1…{n_classes - 1}")
+        return cls(**a)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels that replace those of a split or feature cache (``labels.npz``).
+
+    Attributes
+    ----------
+    indices : int64 (n,), sample ids
+    labels : int64 (n,), class of labelled samples, -1 elsewhere
+    class_names : str (number of classes,), name of each label
+    """
+
+    indices: np.ndarray
+    labels: np.ndarray
+    class_names: np.ndarray
+
+    def save(self, path: str | Path) -> None:
+        """Write ``labels.npz`` atomically."""
+        write_npz(path, vars(self))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Labels:
+        """Read and check ``labels.npz``."""
+        a = read_npz(path, {"indices": "i1", "labels": "i1", "class_names": "U1"})
+        _check_lengths(path, a, ("indices", "labels"))
+        _check_unique(path, a["indices"])
+        n_classes, labels = len(a["class_names"]), a["labels"]
+        if len(labels) and not (UNLABELLED <= labels.min() <= labels.max() < n_classes):
+            raise InputError(f"{path}: 'labels' has values outside -1…{n_classes - 1}")
         return cls(**a)
 
 
@@ -235,6 +266,11 @@ class Features:
     def save(self, path: str | Path) -> None:
         """Write the feature cache atomically."""
         write_npz(path, {**vars(self), "metadata": np.array(canonical_json(self.metadata))})
+
+    def relabelled(self, path: str | Path, labels: Labels) -> Features:
+        """The same features with the labels of ``path``; InputError if it lacks some samples."""
+        at = align(path, labels.indices, self.indices)
+        return replace(self, labels=labels.labels[at])
 
     @classmethod
     def load(cls, path: str | Path) -> Features:

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.preprocessing import normalize
 
-from gcdflow.errors import InputError
+from gcdflow.clustered import cluster_test_samples, load_clustered
 from gcdflow.evaluation import clustering_accuracy
-from gcdflow.formats import UNLABELLED, Features, PseudoLabels, Truth, align
-from gcdflow.ssddbc import assign_to_clusters
+from gcdflow.formats import UNLABELLED, Truth, align
 
 
 def evaluate(
@@ -19,50 +17,38 @@ def evaluate(
 ) -> dict[str, Any]:
     """Accuracy of pseudo labels on the unlabelled training samples and on the test split.
 
-    Test samples go to the clusters by step 6 of SSDDBC, against the core points.
+    Test samples go to the clusters by step 6 of SSDDBC, against the core points. Samples whose
+    true class is not known do not count.
 
     Returns
     -------
     dict
         ``transductive`` and ``inductive`` (each as :func:`~gcdflow.evaluation.clustering_accuracy`
-        gives it), ``n_clusters``, ``n_classes``, ``core_ratio``, ``label_change_rate``, ``epoch``.
+        gives it), ``n_clusters``, ``n_classes`` (None if some sample's class is not known),
+        ``core_ratio``, ``label_change_rate``, ``epoch``.
 
     Raises
     ------
     InputError
         If the files do not belong together.
     """
-    features, pseudo = Features.load(features_path), PseudoLabels.load(pseudo_path)
+    features, pseudo, at = load_clustered(features_path, pseudo_path)
     truth = Truth.load(truth_path)
-    for key in ("checkpoint_sha256", "fingerprint"):
-        if features.metadata.get(key) != pseudo.metadata.get(key):
-            raise InputError(
-                f"{pseudo_path}: was made from other features than {features_path} ({key} differs)"
-            )
-    at = align(features_path, features.indices, pseudo.indices)
     unlabelled = features.labels[at] == UNLABELLED
-    in_truth = align(truth_path, truth.indices, pseudo.indices[unlabelled])
-    transductive = clustering_accuracy(
-        pseudo.labels[unlabelled], truth.labels[in_truth], truth.old_mask[in_truth]
-    )
-    rows = features.features
-    if pseudo.metadata.get("normalize", True):
-        rows = normalize(rows.astype(np.float64))
-    test = np.flatnonzero(~features.train_mask)
-    clusters = np.empty(0, dtype=np.int64)
-    if len(test):
-        core = pseudo.core_mask
-        clusters, _ = assign_to_clusters(
-            rows[test], rows[at[core]], pseudo.labels[core], n_jobs=threads
-        )
-    in_truth = align(truth_path, truth.indices, features.indices[test])
-    inductive = clustering_accuracy(clusters, truth.labels[in_truth], truth.old_mask[in_truth])
+    test, clusters = cluster_test_samples(features, pseudo, at, threads)
+
+    def accuracy(ids: np.ndarray, found: np.ndarray) -> dict[str, float | None]:
+        in_truth = align(truth_path, truth.indices, ids)
+        known = truth.labels[in_truth] >= 0
+        in_truth = in_truth[known]
+        return clustering_accuracy(found[known], truth.labels[in_truth], truth.old_mask[in_truth])
+
     return {
         "epoch": features.metadata.get("epoch"),
-        "transductive": transductive,
-        "inductive": inductive,
+        "transductive": accuracy(pseudo.indices[unlabelled], pseudo.labels[unlabelled]),
+        "inductive": accuracy(features.indices[test], clusters),
         "n_clusters": pseudo.n_clusters,
-        "n_classes": len(truth.class_names),
+        "n_classes": len(truth.class_names) if (truth.labels >= 0).all() else None,
         "core_ratio": float(pseudo.core_mask.mean()),
         "label_change_rate": pseudo.metadata.get("label_change_rate"),
     }

@@ -26,10 +26,16 @@ def read_metrics(path: Path) -> dict[str, Any]:
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
         row(metrics)
-        int(metrics["n_classes"])
+        classes_of_truth(metrics)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a metrics file ({type(error).__name__}: {error})") from None
     return metrics
+
+
+def classes_of_truth(metrics: dict[str, Any]) -> str:
+    """The number of true classes in words, which may not be known."""
+    n_classes = metrics["n_classes"]
+    return "an unknown number of classes" if n_classes is None else f"{int(n_classes)} classes"
 
 
 def percent(share: float | None) -> str:

@@ -1,0 +1,22 @@
+"""Needs split.npz, the images and the table of their categories; makes a page of thumbnails."""
+
+
+rule gallery:
+    input:
+        split="runs/{run}/split.npz",
+        assignments="runs/{run}/assignments.csv",
+    output:
+        "runs/{run}/gallery.html",
+    log:
+        "logs/{run}/gallery.log",
+    conda:
+        "../envs/cluster.yaml"
+    threads: 4
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    message:
+        "{wildcards.run}: gallery"
+    shell:
+        "stage gallery --split {input.split:q} --assignments {input.assignments:q}"
+        " --run {wildcards.run} --output {output:q} --threads {threads} 2>&1 | tee -i {log:q}"

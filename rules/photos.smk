@@ -1,0 +1,53 @@
+"""For runs on somebody's photographs. Needs the CSV file of labels as it is now and the features of
+the last epoch; makes the labels and the clustering that assignments and gallery are made from.
+
+The dataset rule reads the CSV file once, and has no input that would change with it: training goes
+by the labels that were there when it began. A correction re-runs only what is here, and what
+follows from it. `--forcerun dataset` trains anew with all labels.
+"""
+
+
+rule labels:
+    input:
+        unpack(labels_inputs),
+    output:
+        "runs/{run}/labels.npz",
+    log:
+        "logs/{run}/labels.log",
+    conda:
+        "../envs/cluster.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    message:
+        "{wildcards.run}: read the labels"
+    shell:
+        "stage labels --table {input.table:q} --split {input.split:q} --output {output:q}"
+        " 2>&1 | tee -i {log:q}"
+
+
+rule cluster_final:
+    input:
+        unpack(cluster_final_inputs),
+    output:
+        pseudo="runs/{run}/pseudo_final.npz",
+        grid="runs/{run}/grid_final.tsv",
+    log:
+        "logs/{run}/cluster_final.log",
+    benchmark:
+        "logs/{run}/cluster_final.benchmark.tsv"
+    conda:
+        "../envs/cluster.yaml"
+    threads: 32
+    resources:
+        mem_mb=16000,
+        runtime=240,
+    params:
+        grid=cluster_flags,
+        version=RESULT_VERSIONS["cluster"],
+    message:
+        "{wildcards.run}: cluster the last features with the present labels"
+    shell:
+        "stage cluster --features {input.features:q} --labels {input.labels:q}"
+        " --output {output.pseudo:q} --grid-table {output.grid:q} {params.grid:q}"
+        " --threads {threads} 2>&1 | tee -i {log:q}"

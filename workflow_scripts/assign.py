@@ -1,0 +1,46 @@
+#!/usr/bin/env python
+"""Write a table of all images of a run: category, confidence, and what was known before.
+
+A category is an old class, or new-1, new-2, … by decreasing size. Confidence is 1 for an image that
+lies among its like, and near 0 for one between two categories.
+
+Example:
+  python workflow_scripts/assign.py --split split.npz --features features_epoch125.npz \\
+      --pseudo-labels pseudo_epoch125.npz --output assignments.csv
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from gcdflow.cli import available_threads, run_stage, stage_parser, whole_number
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Assign, write, report."""
+    from gcdflow.assignments import assign
+
+    assignments = assign(
+        arguments.split,
+        arguments.features,
+        arguments.pseudo_labels,
+        arguments.labels,
+        threads=arguments.threads or available_threads(),
+    )
+    assignments.save(arguments.output)
+    logging.info("%s: %s", arguments.output, assignments.summary())
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__)
+    parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
+    parser.add_argument("--features", type=Path, required=True, help="feature cache")
+    parser.add_argument("--pseudo-labels", type=Path, required=True, help="pseudo labels of it")
+    parser.add_argument(
+        "--labels", type=Path, help="newer labels (.npz), which replace those of the split"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="table to write (.csv)")
+    parser.add_argument(
+        "--threads", type=whole_number(1), help="CPU threads (default: all available)"
+    )
+    run_stage(main, parser)

@@ -1,0 +1,51 @@
+#!/usr/bin/env python
+"""Show the categories of a run as one HTML page of thumbnails, typical images first.
+
+The page holds all that it shows: it can be mailed, and opened without a network.
+
+Example:
+  python workflow_scripts/gallery.py --split split.npz --assignments assignments.csv \\
+      --run digits --output gallery.html
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from gcdflow.cli import available_threads, run_stage, stage_parser, whole_number
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Write, report."""
+    from gcdflow.gallery import write_gallery
+
+    found = write_gallery(
+        arguments.split,
+        arguments.assignments,
+        arguments.output,
+        run=arguments.run,
+        most=arguments.thumbnails,
+        side=arguments.side,
+        threads=arguments.threads or available_threads(),
+    )
+    logging.info("%s: %s", arguments.output, found)
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__)
+    parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
+    parser.add_argument(
+        "--assignments", type=Path, required=True, help="its categories (assignments.csv)"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="page to write (.html)")
+    parser.add_argument("--run", default="", help="name of the run, for the title")
+    parser.add_argument(
+        "--thumbnails", type=whole_number(1), default=40, help="most images of a category to show"
+    )
+    parser.add_argument(
+        "--side", type=whole_number(16), default=112, help="side of a thumbnail, pixels"
+    )
+    parser.add_argument(
+        "--threads", type=whole_number(1), help="CPU threads (default: all available)"
+    )
+    run_stage(main, parser)

@@ -1,0 +1,89 @@
+"""How sure it is that a sample belongs to its category: a silhouette against core points."""
+
+from __future__ import annotations
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+NEIGHBOURS = 3
+# Distances that a thread holds at a time: 16 MiB. Fixed, so that results depend on no thread count.
+_BLOCK = 2**22
+
+
+def confidences(
+    rows: np.ndarray,
+    own: np.ndarray,
+    core_mask: np.ndarray,
+    column_categories: np.ndarray,
+    threads: int = 1,
+) -> np.ndarray:
+    """How much nearer each sample is to its own category than to the next: (b - a) / max(a, b).
+
+    a is the mean distance to the 3 nearest core points of the sample's category, b that of the best
+    other category; fewer count where a category has fewer, and no sample counts for itself.
+    Negative values become 0. Without a core point of the own category it is 0, without one of any
+    other it is 1.
+
+    Parameters
+    ----------
+    rows : float32 (n, d), features whose distances count
+    own : int (n,), category of each sample
+    core_mask : bool (n,)
+    column_categories : int (n,), category of each sample's cluster: what a core point stands for
+    threads : int
+        The result does not depend on it.
+
+    Returns
+    -------
+    float64 (n,)
+    """
+    core = np.flatnonzero(core_mask)
+    core = core[np.argsort(column_categories[core], kind="stable")]
+    present, starts = np.unique(column_categories[core], return_index=True)
+    segments = list(itertools.pairwise([*starts.tolist(), len(core)]))
+    place = np.full(len(rows), -1)
+    place[core] = np.arange(len(core))
+    core_rows = rows[core]
+    squares = np.einsum("ij,ij->i", rows, rows)
+    result = np.zeros(len(rows))
+
+    def measure(part: slice) -> None:
+        distance = rows[part] @ core_rows.T
+        distance *= -2
+        distance += squares[part, None]
+        distance += squares[core]
+        itself = np.flatnonzero(place[part] >= 0)
+        distance[itself, place[part][itself]] = np.inf
+        means = np.column_stack([_mean_of_nearest(distance[:, a:b]) for a, b in segments])
+        result[part] = _silhouettes(means, own[part, None] == present)
+
+    step = max(1, _BLOCK // max(1, len(core)))
+    parts = [slice(start, start + step) for start in range(0, len(rows), step)]
+    # NumPy releases the interpreter's lock in all that takes time here.
+    with threadpool_limits(limits=1), ThreadPoolExecutor(threads) as pool:
+        list(pool.map(measure, parts))
+    return result
+
+
+def _mean_of_nearest(squares: np.ndarray) -> np.ndarray:
+    """Mean distance to the nearest columns, (b,), of squared distances (b, m); inf if none."""
+    if squares.shape[1] > NEIGHBOURS:
+        squares = np.partition(squares, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
+    counts = np.isfinite(squares)
+    total = np.sqrt(np.where(counts, np.maximum(squares, 0), 0)).sum(axis=1)
+    n = counts.sum(axis=1)
+    return np.where(n > 0, total / np.maximum(n, 1), np.inf)
+
+
+def _silhouettes(means: np.ndarray, is_own: np.ndarray) -> np.ndarray:
+    """(b - a) / max(a, b) of mean distances to categories (b, c), of which one or none is own."""
+    a = np.where(is_own, means, np.inf).min(axis=1)
+    b = np.where(is_own, np.inf, means).min(axis=1)
+    value = np.zeros(len(a))
+    inside = np.isfinite(a) & np.isfinite(b) & (np.maximum(a, b) > 0)
+    value[inside] = (b[inside] - a[inside]) / np.maximum(a, b)[inside]
+    value[np.isinf(b) & is_own.any(axis=1)] = 1
+    return np.clip(value, 0, 1)

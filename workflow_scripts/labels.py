@@ -1,0 +1,40 @@
+#!/usr/bin/env python
+"""Read the CSV file of labels as it is now, for the photographs of a run that has begun.
+
+The labels that training knows stand in split.npz. These may be newer: clustering with them takes
+seconds, where training anew would take hours.
+
+Example:
+  python workflow_scripts/labels.py --table data/photos/labels.csv --split runs/photos/split.npz \\
+      --output runs/photos/labels.npz
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from gcdflow.cli import run_stage, stage_parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Read, compare, write."""
+    from gcdflow.datasets.photos import present_labels
+    from gcdflow.formats import Split
+
+    labels, changes = present_labels(arguments.table, Split.load(arguments.split))
+    labels.save(arguments.output)
+    logging.info(
+        "%s: %d labels of %d classes (%s)",
+        arguments.output,
+        (labels.labels >= 0).sum(),
+        len(labels.class_names),
+        changes,
+    )
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__)
+    parser.add_argument("--table", type=Path, required=True, help="CSV file of labels")
+    parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
+    parser.add_argument("--output", type=Path, required=True, help="labels to write (.npz)")
+    run_stage(main, parser)
