@@ -64,7 +64,7 @@ def assert_same(a, b) -> None:
             assert value == other
 
 
-@pytest.mark.parametrize("make", [truth, features, pseudo, None])
+@pytest.mark.parametrize("make", [truth, labels, features, pseudo, None])
 def test_round_trip(tmp_path, make, make_split):
     value = (make or make_split)()
     value.save(tmp_path / "1.npz")
@@ -186,7 +186,7 @@ def test_altered_bytes_are_read_or_refused_but_nothing_else(tmp_path, save):
         (np.zeros(2, int), r"arrays differ in length: .*'labels': 2"),
     ],
 )
-@pytest.mark.parametrize("make", [truth, features, pseudo])
+@pytest.mark.parametrize("make", [truth, labels, features, pseudo])
 def test_wrong_labels_array(tmp_path, make, array, message):
     value = make(labels=array)
     value.save(tmp_path / "x.npz")
@@ -194,7 +194,7 @@ def test_wrong_labels_array(tmp_path, make, array, message):
         type(value).load(tmp_path / "x.npz")
 
 
-@pytest.mark.parametrize("make", [truth, features, pseudo, None])
+@pytest.mark.parametrize("make", [truth, labels, features, pseudo, None])
 def test_missing_arrays(tmp_path, make, make_split):
     value = (make or make_split)()
     path = tmp_path / "x.npz"
@@ -208,7 +208,7 @@ def test_missing_arrays(tmp_path, make, make_split):
             type(value).load(path)
 
 
-@pytest.mark.parametrize("make", [truth, features, pseudo, None])
+@pytest.mark.parametrize("make", [truth, labels, features, pseudo, None])
 def test_repeated_sample_ids(tmp_path, make, make_split):
     value = (make or make_split)()
     indices = value.indices.copy()

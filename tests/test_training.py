@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from gcdflow.atomic import canonical_json
-from gcdflow.checkpoint import Checkpoint
+from gcdflow.checkpoint import Checkpoint, Model, stored_weights
 from gcdflow.datasets.catalogue import split_catalogue
 from gcdflow.datasets.digits import catalogue
 from gcdflow.errors import InputError
@@ -106,6 +106,26 @@ def test_guided_training_in_one_go_equals_segments(split_path: Path, tmp_path: P
     assert digest(whole) == digest(end)
     has_prototypes = Checkpoint.load(whole).prototypes is not None
     assert has_prototypes == (loss == "prototypical")
+
+
+def test_mixed_precision_is_close_and_just_as_repeatable(split_path: Path, tmp_path: Path):
+    slow = {"batch_size": 64, "lr": 1e-3}  # a faster training would carry rounding far
+    mixed = settings(training={**slow, "mixed_precision": True})
+    plain = train(split_path, tmp_path / "plain.pt", 2, settings=settings(training=slow))
+    whole = train(split_path, tmp_path / "whole.pt", 2, settings=mixed)
+    first = train(split_path, tmp_path / "first.pt", 1, settings=mixed)
+    second = train(split_path, tmp_path / "second.pt", 2, settings=mixed, resume_from=first)
+    assert digest(whole) == digest(second)
+    one, other = Checkpoint.load(plain).weights, Checkpoint.load(whole).weights
+    torch.manual_seed(0)
+    start = stored_weights(Model(mixed), mixed)
+    for name, value in one.items():
+        assert other[name].dtype == value.dtype
+        if value.dtype == torch.float32 and name.endswith("weight"):
+            moved = (value - start[name]).norm()
+            difference = (value - other[name]).norm()
+            assert difference <= 0.5 * moved + 1e-4, name
+    assert digest(plain) != digest(whole)
 
 
 def command(split: Path, output: Path, stop: int, log_dir: Path, *more: str) -> list[str]:
