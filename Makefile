@@ -6,7 +6,7 @@ CORES ?= $(shell nproc)
 ENVIRONMENT := .venv/installed
 ACTIVATE := . .venv/bin/activate &&
 
-.PHONY: demo test lint unit config clean
+.PHONY: demo test lint unit torture fuzz config clean
 .DELETE_ON_ERROR:
 
 demo: $(ENVIRONMENT)
@@ -21,6 +21,13 @@ lint: $(ENVIRONMENT)
 
 unit: $(ENVIRONMENT)
 	$(ACTIVATE) python -m pytest
+
+# What takes longer: kills at random moments, and broken files by the hundred thousand.
+torture: $(ENVIRONMENT)
+	$(ACTIVATE) python benchmarks/torture.py --kills 200 --seed 0
+
+fuzz: $(ENVIRONMENT)
+	$(ACTIVATE) python benchmarks/fuzz.py --inputs 100000 --seed 0
 
 # Rewrite the documented defaults in config/config.yaml from the settings models.
 config: $(ENVIRONMENT)

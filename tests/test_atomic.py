@@ -3,11 +3,16 @@
 import hashlib
 import json
 import os
+import re
 import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
-from gcdflow import atomic
+from gcdflow import atomic, processes
 from gcdflow.atomic import (
     atomic_write,
     canonical_json,
@@ -19,6 +24,8 @@ from gcdflow.atomic import (
 from gcdflow.errors import InputError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
 
 
 def test_writes_text_and_bytes_and_makes_folders(tmp_path):
@@ -74,15 +81,112 @@ def test_the_old_file_is_there_until_the_new_one_is_on_the_disk(tmp_path, monkey
     assert events == [("write", "old"), ("fsync file", "old"), ("fsync directory", "new")]
 
 
-def test_rubbish_of_a_killed_writer_is_replaced(tmp_path):
+def test_rubbish_of_a_killed_writer_is_removed(tmp_path):
     path = tmp_path / "out"
-    with atomic_write(path, "w"):
-        (left,) = os.listdir(tmp_path)  # what a kill at this moment would leave
-    (tmp_path / left).write_text("rubbish that is longer than the new content")
+    code = (
+        "import os, sys, signal; from gcdflow.atomic import atomic_write\n"
+        "with atomic_write(sys.argv[1]) as file: os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False, cwd=SCRIPTS)
+    assert len(os.listdir(tmp_path)) == 1
     with atomic_write(path, "w") as file:
         file.write("new")
     assert path.read_text() == "new"
     assert os.listdir(tmp_path) == ["out"]
+
+
+def test_two_writers_do_not_disturb_each_other(tmp_path, monkeypatch):
+    path = tmp_path / "out"
+    with atomic_write(path, "w") as one:
+        one.write("one")
+        monkeypatch.setattr(processes.os, "getpid", lambda: 1)  # alive, and not this one
+        with atomic_write(path, "w") as other:
+            other.write("other, longer")
+        assert path.read_text() == "other, longer"
+        monkeypatch.undo()
+    assert path.read_text() == "one"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize(("age_days", "left"), [(0.9, 2), (1.1, 1)])
+def test_files_of_other_machines_are_left_for_a_day(tmp_path, age_days, left):
+    foreign = tmp_path / ".out.elsewhere-4026531836.77.tmp"
+    foreign.write_text("half")
+    then = time.time() - 86400 * age_days
+    os.utime(foreign, (then, then))
+    write_json(tmp_path / "out", 1)
+    assert len(os.listdir(tmp_path)) == left
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system with room for about 64 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "tmpfs", str(disk)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("mounting a small file system needs the rights for it")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+WRITERS = {
+    "npz": lambda path: write_npz(path, {"a": np.zeros(30_000), "b": np.arange(5)}),
+    "json": lambda path: write_json(path, ["x" * 100] * 3000),
+    "torch": lambda path: _save_tensor(path),
+}
+
+
+def _save_tensor(path):
+    import torch
+
+    with atomic_write(path) as file:
+        torch.save({"weights": torch.zeros(70_000)}, file)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_full_disk_keeps_the_old_file_and_says_what_is_missing(small_disk, tmp_path, kind):
+    path, write = small_disk / "out", WRITERS[kind]
+    path.write_text("old")
+    (small_disk / "other").write_bytes(b"x" * 20_000)
+    with pytest.raises(InputError, match=r"out: cannot be written \(No space left") as info:
+        write(path)
+    needed, missing = map(int, re.findall(r"(\d+) (?:bytes,|of them)", str(info.value)))
+    assert path.read_text() == "old"
+    assert sorted(os.listdir(small_disk)) == ["other", "out"]
+    write(tmp_path / "out")
+    assert (tmp_path / "out").stat().st_size == needed
+    assert needed - 45_000 <= missing < needed
+    subprocess.run(["mount", "-o", "remount,size=512k", str(small_disk)], check=True)
+    write(path)
+    assert path.read_bytes() == (tmp_path / "out").read_bytes()
+
+
+def test_a_limit_on_the_size_of_files(tmp_path):
+    """What a quota does, without the rights to set one."""
+    code = (
+        "import resource, sys, numpy as np; from gcdflow.atomic import write_npz\n"
+        "from gcdflow.errors import InputError\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "try: write_npz(sys.argv[1], {'a': np.zeros(9_000)})\n"
+        "except InputError as error: print(error)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "out.npz")]
+    found = subprocess.run(command, check=True, cwd=SCRIPTS, capture_output=True, text=True)
+    assert re.fullmatch(
+        r".*npz: cannot be written \(File too large: it needs 72\d\d\d bytes, 62\d\d\d of them "
+        r"found no room; free some and run again\)\n",
+        found.stdout,
+    )
+    assert os.listdir(tmp_path) == []
+
+
+def test_errors_of_the_caller_are_no_errors_of_writing(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "out") as file:
+        file.write(open(tmp_path / "absent", "rb").read())  # noqa: SIM115
+    assert os.listdir(tmp_path) == []
 
 
 def test_cannot_be_written(tmp_path):

@@ -3,8 +3,10 @@
 import argparse
 import json
 import logging
+import os
 import re
 import runpy
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -251,14 +253,12 @@ def test_input_errors_become_one_sentence(monkeypatch, capsys):
     assert capsys.readouterr().err == "stage.py: error: x.npz: found 1, expected 2\n"
 
 
-def test_interruption_is_no_traceback(monkeypatch, capsys):
-    def main(arguments):
-        raise KeyboardInterrupt
-
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_interruption_is_no_traceback(monkeypatch, capsys, signum, status):
     with pytest.raises(SystemExit) as info:
-        run(monkeypatch, main)
-    assert info.value.code == 130
-    assert capsys.readouterr().err == "stage.py: interrupted\n"
+        run(monkeypatch, lambda arguments: os.kill(os.getpid(), signum))
+    assert info.value.code == status
+    assert capsys.readouterr().err == f"stage.py: interrupted by {signum.name}\n"
 
 
 def test_bugs_keep_their_traceback(monkeypatch):

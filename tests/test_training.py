@@ -21,6 +21,8 @@ from gcdflow.datasets.digits import catalogue
 from gcdflow.errors import InputError
 from gcdflow.event_log import read_scalars
 from gcdflow.formats import PseudoLabels
+from gcdflow.interruption import Interrupted
+from gcdflow.losses.infonce import info_nce
 from gcdflow.pseudo_targets import PseudoTargets
 from gcdflow.settings import DigitsSettings, RunSettings, TrainSettings
 from gcdflow.training import SegmentFiles, train_segment
@@ -178,8 +180,9 @@ def test_rolling_checkpoint_of_other_settings_is_not_used(
 
     other = settings(training={"batch_size": 64, "lr": 0.05})
     segment = Segment(other, files, stop_at_epoch=2, device=torch.device("cpu"), num_workers=0)
+    segment._restore()
     segment.epoch = 1
-    segment._checkpoint({"key": segment._rolling_key()}).save(rolling)
+    segment._checkpoint({"key": segment.key}).save(rolling)
     resumed = train(split_path, tmp_path / "c.pt", 2)
     assert "left by a segment with other settings or inputs" in caplog.text
     assert digest(resumed) == digest(train(split_path, tmp_path / "fresh.pt", 2))
@@ -263,9 +266,131 @@ def test_pseudo_labels_of_other_samples_are_refused(split_path: Path, tmp_path: 
 
 def test_a_loss_that_is_not_finite_stops_and_keeps_what_there_is(split_path: Path, tmp_path: Path):
     hot = settings(training={"batch_size": 64, "lr": 1e30})
-    with pytest.raises(InputError, match=r"epoch \d: the loss is not finite .*training\.lr"):
+    with pytest.raises(
+        InputError,
+        match=r"epoch 1, step 2 of 4: the loss is not finite \(L_total nan, .*training\.lr",
+    ):
         train(split_path, tmp_path / "c.pt", 3, settings=hot)
     assert not (tmp_path / "c.pt").exists()
+
+
+def failing_at(monkeypatch, wanted: set[int], value: float = float("nan")) -> list[int]:
+    """Make InfoNCE ``value`` at some of its calls, counted from 1; the calls so far."""
+    calls: list[int] = []
+
+    def loss(*arguments, **options):
+        calls.append(len(calls) + 1)
+        found = info_nce(*arguments, **options)
+        return found * value if calls[-1] in wanted else found
+
+    monkeypatch.setattr("gcdflow.training.info_nce", loss)
+    return calls
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_bad_step_stops_at_once_and_the_last_good_state_stays(
+    split_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+):
+    expected = digest(train(split_path, tmp_path / "calm.pt", 3))
+    calls = failing_at(monkeypatch, {7}, value)
+    with pytest.raises(InputError, match=r"epoch 2, step 3 of 4: .* \(L_total (nan|inf), L_contr"):
+        train(split_path, tmp_path / "c.pt", 3)
+    assert len(calls) == 7
+    assert not (tmp_path / "c.pt").exists()
+    assert Checkpoint.load(tmp_path / ".rolling" / "c.pt").epoch == 1
+    monkeypatch.undo()
+    assert digest(train(split_path, tmp_path / "c.pt", 3)) == expected
+
+
+def test_a_bounded_number_of_bad_steps_is_left_out(
+    split_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+):
+    patient = settings(training={"batch_size": 64, "skip_bad_steps": 2})
+    failing_at(monkeypatch, {2, 7})
+    train(split_path, tmp_path / "c.pt", 3, settings=patient)
+    assert "epoch 1, step 2 of 4: the loss is not finite" in caplog.text
+    assert "epoch 2, step 3 of 4" in caplog.text
+    assert "left out, 2 of at most 2" in caplog.text
+    weights = Checkpoint.load(tmp_path / "c.pt").weights
+    assert all(value.isfinite().all() for value in weights.values() if value.is_floating_point())
+    failing_at(monkeypatch, {2, 7, 9})
+    with pytest.raises(InputError, match=r"epoch 3, step 1 of 4: .*skip_bad_steps \(now 2\)"):
+        train(split_path, tmp_path / "d.pt", 3, settings=patient)
+
+
+def test_a_bad_batch_leaves_no_trace_in_running_means(
+    split_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """An epoch of nothing but bad steps leaves the model as it was."""
+    patient = settings(training={"batch_size": 64, "skip_bad_steps": 99})
+    failing_at(monkeypatch, set(range(1, 99)))
+    train(split_path, tmp_path / "c.pt", 1, settings=patient)
+    torch.manual_seed(0)
+    start = stored_weights(Model(patient), patient)
+    found = Checkpoint.load(tmp_path / "c.pt").weights
+    assert all(torch.equal(found[name], value) for name, value in start.items())
+
+
+def test_pseudo_labels_of_one_cluster_guide_nobody(split_path: Path, tmp_path: Path, caplog):
+    start = train(split_path, tmp_path / "start.pt", 3)
+    one = pseudo_labels(split_path, tmp_path / "one.npz", n_clusters=1)
+    guided = {"resume_from": start, "pseudo_labels": one, "settings": settings(True)}
+    weights = Checkpoint.load(train(split_path, tmp_path / "one.pt", 5, **guided)).weights
+    assert "are in one cluster (of 1 clusters and" in caplog.text
+    without = Checkpoint.load(train(split_path, tmp_path / "none.pt", 5, resume_from=start)).weights
+    assert all(torch.equal(weights[name], value) for name, value in without.items())
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("loss", ["none", "supcon", "prototypical"])
+def test_a_signal_saves_within_the_epoch_and_nothing_is_done_twice(
+    split_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signum: int, loss: str
+):
+    options: dict = {}
+    if loss != "none":
+        options["resume_from"] = train(split_path, tmp_path / "start.pt", 3)
+        options["pseudo_labels"] = pseudo_labels(split_path, tmp_path / "pseudo.npz")
+        options["settings"] = settings(True, pseudo={"loss": loss})
+    stop = 6 if options else 3
+    expected = digest(train(split_path, tmp_path / "calm.pt", stop, **dict(options)))
+    n_steps, calls = 12, []
+
+    def loss_with_signals(*arguments, **chosen):
+        calls.append(len(calls) + 1)
+        if calls[-1] in (1, 6, 8):  # in the first step, within an epoch, and at its last step
+            os.kill(os.getpid(), signum)
+        return info_nce(*arguments, **chosen)
+
+    monkeypatch.setattr("gcdflow.training.info_nce", loss_with_signals)
+    messages = []
+    for _ in range(3):
+        with pytest.raises(Interrupted) as info:
+            train(split_path, tmp_path / "c.pt", stop, **dict(options))
+        messages.append(str(info.value))
+        assert info.value.status == {signal.SIGTERM: 75, signal.SIGINT: 130}[signum]
+        assert not list(tmp_path.glob(".rolling/*lock*"))
+    train(split_path, tmp_path / "c.pt", stop, **dict(options))
+    first = stop - 2
+    assert f"in epoch {first} after step 1 of 4; all of it is saved" in messages[0]
+    assert f"in epoch {first + 1} after step 2 of 4" in messages[1]
+    assert f"after epoch {first + 1};" in messages[2]
+    assert len(calls) == n_steps
+    assert digest(tmp_path / "c.pt") == expected
+
+
+def test_a_finished_segment_whose_output_was_deleted_is_not_trained_again(
+    split_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    expected = digest(train(split_path, tmp_path / "c.pt", 2))
+    (tmp_path / "c.pt").unlink()
+    calls = failing_at(monkeypatch, set())
+    assert digest(train(split_path, tmp_path / "c.pt", 2)) == expected
+    assert calls == []
+    train(split_path, tmp_path / "c.pt", 1)  # another segment of this name
+    assert len(calls) == 4
+    assert len(list(tmp_path.glob(".rolling/*.done"))) == 1
+    (kept,) = tmp_path.glob(".rolling/*.done")
+    assert kept.stat().st_ino == (tmp_path / "c.pt").stat().st_ino
 
 
 @pytest.mark.parametrize(

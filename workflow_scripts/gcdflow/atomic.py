@@ -1,56 +1,136 @@
 """Files that appear whole or not at all.
 
 Every output is written beside its destination, flushed to the disk, and renamed over it. A crash
-leaves the old file or none, and perhaps a ``.tmp`` file that the next writer replaces.
+leaves the old file or none, and perhaps a ``.tmp`` file that the next writer removes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
 from gcdflow.errors import InputError
+from gcdflow.processes import private_file, remove_orphans
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class _Counting(io.RawIOBase):
+    """A file that counts on when the disk is full, so that it can be said what is missing.
+
+    Attributes
+    ----------
+    size : int, bytes that the whole file needs
+    written : int, bytes that had found room when there was no more
+    error : OSError or None, why no more could be written
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self._position = self.size = self.written = 0
+        self.error: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        length = memoryview(data).nbytes
+        if self.error is None:
+            try:
+                self._file.write(data)
+                self._file.flush()
+            except OSError as error:
+                self.error = error
+                self.written = os.fstat(self._file.fileno()).st_size
+                if error.errno not in _NO_ROOM:
+                    raise
+        self._position += length
+        self.size = max(self.size, self._position)
+        return length
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = (0, self._position, self.size)[whence]
+        self._position = base + offset
+        if self.error is None:
+            self._file.seek(self._position)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     """Open a temporary file that becomes ``path`` when the block ends without an exception.
 
-    The temporary file has a fixed name (``.<name>.tmp`` in the same directory), so a killed writer
-    leaves at most one, which the next attempt overwrites.
+    The temporary file lies beside it and bears the name of this process, so that two writers do
+    not disturb each other; those of dead processes are removed.
+
+    Parameters
+    ----------
+    mode : str
+        ``wb``, or ``w`` for text in UTF-8.
 
     Raises
     ------
     InputError
-        If the path is a directory, or no file can be opened there.
+        If nothing can be written there, or not enough: it says how many bytes are missing.
     """
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: cannot be written (is a directory)")
-    temporary = path.with_name(f".{path.name}.tmp")
-    encoding = None if "b" in mode else "utf-8"
+    remove_orphans(path, "tmp")
+    temporary = private_file(path, "tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        opened = open(temporary, mode, encoding=encoding)  # noqa: SIM115
+        opened = open(temporary, "wb")  # noqa: SIM115
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    counting, is_complete = _Counting(opened), False
     try:
-        with opened as file:
+        with opened:
+            file = _buffered(counting, mode)
             yield file
+            is_complete = True
             file.flush()
-            os.fsync(file.fileno())
+            if counting.error is not None:
+                raise counting.error
+            os.fsync(opened.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and (is_complete or error is counting.error):
+            reason = _reason(error, counting)
+            raise InputError(f"{path}: cannot be written ({reason})") from None
         raise
     fsync_directory(path.parent)
+
+
+def _buffered(raw: _Counting, mode: str) -> IO:
+    buffered = io.BufferedWriter(raw, 1 << 20)
+    return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding="utf-8", newline="")
+
+
+def _reason(error: OSError, counting: _Counting) -> str:
+    if error.errno not in _NO_ROOM:
+        return str(error.strerror)
+    missing = counting.size - counting.written
+    return (
+        f"{error.strerror}: it needs {counting.size} bytes, {missing} of them found no room; free "
+        "some and run again"
+    )
 
 
 def fsync_directory(directory: Path) -> None:

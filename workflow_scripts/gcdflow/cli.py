@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from gcdflow.config import find_run, load_runs, validated
 from gcdflow.errors import InputError
+from gcdflow.interruption import Interrupted, end_on_signals, end_with_workflow
 from gcdflow.settings import RunSettings, Settings, parse_range
 
 EXIT_BAD_INPUT = 2
@@ -25,8 +26,11 @@ S = TypeVar("S", bound=Settings)
 def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
     """Parse the command line, run ``main``, and turn an :class:`InputError` into one sentence.
 
-    Progress and results go to standard error through :mod:`logging`, one line each.
+    Progress and results go to standard error through :mod:`logging`, one line each. A signal that
+    asks the process to end gives a status of its own (see :mod:`gcdflow.interruption`).
     """
+    end_on_signals()
+    end_with_workflow()
     arguments = parser.parse_args()
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
@@ -36,9 +40,9 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
     except InputError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         sys.exit(EXIT_BAD_INPUT)
-    except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted", file=sys.stderr)
-        sys.exit(130)
+    except Interrupted as interruption:
+        print(f"{parser.prog}: {interruption}", file=sys.stderr)
+        sys.exit(interruption.status)
 
 
 def stage_parser(description: str) -> argparse.ArgumentParser:

@@ -124,6 +124,14 @@ def cluster_features(
             raise InputError(f"previous pseudo labels are of other samples: {error}") from None
         change = label_change_rate(search.labels_, previous.labels[order])
     best = search.best_index_
+    if search.n_clusters_ == 1:
+        log.warning(
+            "all %d samples are in one cluster, in the best of %d configurations (and in %d of "
+            "them); the features may have collapsed, or the grid does not suit them",
+            n,
+            len(search.results_["n_clusters"]),
+            int((search.results_["n_clusters"] == 1).sum()),
+        )
     metadata = {
         **features.metadata,
         "score": float(search.best_score_),

@@ -108,9 +108,12 @@ class EventLog:
     def create(cls, path: str | os.PathLike) -> Self:
         """Begin the file, with its directory; what an earlier attempt left in it is dropped."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # In place, not by renaming: a TensorBoard that has the file open would keep the old one.
-        log = cls(open(path, "wb"))  # noqa: SIM115 (closed by close)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # In place, not by renaming: a TensorBoard that has it open would keep the old one.
+            log = cls(open(path, "wb"))  # noqa: SIM115 (closed by close)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be written ({error.strerror})") from None
         log._file.write(_version_record())
         log.flush()
         fsync_directory(path.parent)
@@ -174,10 +177,19 @@ class EventLog:
         self._file.write(_scalars_record(step, values))
 
     def flush(self) -> int:
-        """Bring what was logged to the disk and return the file's length in bytes so far."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return self._file.tell()
+        """Bring what was logged to the disk and return the file's length in bytes so far.
+
+        Raises
+        ------
+        InputError
+            If it cannot be written, say because the disk is full.
+        """
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            return self._file.tell()
+        except OSError as error:
+            raise InputError(f"{self._file.name}: cannot be written ({error.strerror})") from None
 
     def close(self) -> None:
         """Flush and close; more than once is fine."""

@@ -78,8 +78,14 @@ def training_batches(
     batch_size: int,
     seed: int,
     num_workers: int,
+    first_step: int = 0,
 ) -> Iterator[tuple[int, Iterator[Batch]]]:
     """Batches of several epochs, epoch by epoch; workers run on across epoch boundaries.
+
+    Parameters
+    ----------
+    first_step : int
+        Batches of the first epoch that are left out, because they are done.
 
     Yields
     ------
@@ -93,7 +99,8 @@ def training_batches(
     unlabelled = split.indices[train & ~split.labelled_mask]
 
     def plans(epoch: int) -> list[BatchPlan]:
-        return plan_epoch(labelled, unlabelled, batch_size=batch_size, seed=seed, epoch=epoch)
+        whole = plan_epoch(labelled, unlabelled, batch_size=batch_size, seed=seed, epoch=epoch)
+        return whole[first_step:] if epoch == epochs[0] else whole
 
     loader = DataLoader(
         _TrainingBatches(split, images, augmentation, seed),
@@ -105,7 +112,8 @@ def training_batches(
     batches = _raising(loader)
     n_batches = batches_per_epoch(int(train.sum()), batch_size)
     for epoch in epochs:
-        yield epoch, (next(batches) for _ in range(n_batches))
+        left = n_batches - first_step if epoch == epochs[0] else n_batches
+        yield epoch, (next(batches) for _ in range(left))
 
 
 def _raising(items: Iterable[T | InputError]) -> Iterator[T]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from gcdflow.errors import InputError
 from gcdflow.formats import PseudoLabels, Split, align
 from gcdflow.losses.weights import pseudo_weights
 from gcdflow.settings import TrainSettings
+
+log = logging.getLogger(__name__)
 
 NO_PSEUDO_LABEL = -1
 
@@ -31,6 +34,12 @@ class PseudoTargets:
     labels: Tensor
     weights: Tensor
     n_clusters: int
+
+    @property
+    def can_guide(self) -> bool:
+        """Points of at least two clusters count: of one alone there is nothing to tell apart."""
+        counting = self.labels[self.labels != NO_PSEUDO_LABEL]
+        return len(counting) > 0 and bool((counting != counting[0]).any())
 
     @classmethod
     def select(cls, path: Path, split: Split, settings: TrainSettings) -> PseudoTargets:
@@ -58,4 +67,14 @@ class PseudoTargets:
         labels[positions] = np.where(counts, pseudo.labels, NO_PSEUDO_LABEL)
         weights = np.zeros(len(split.indices), dtype=np.float32)
         weights[positions] = pseudo_weights(pseudo.densities, options.weights)
-        return cls(torch.from_numpy(labels), torch.from_numpy(weights), pseudo.n_clusters)
+        targets = cls(torch.from_numpy(labels), torch.from_numpy(weights), pseudo.n_clusters)
+        if not targets.can_guide:
+            log.warning(
+                "%s: all of its %d points that count are in one cluster (of %d clusters and %d "
+                "points in all); this segment is trained without L_pseudo",
+                path,
+                int((targets.labels != NO_PSEUDO_LABEL).sum()),
+                pseudo.n_clusters,
+                len(pseudo.labels),
+            )
+        return targets

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 MAX_EPOCHS = 999  # {epoch} has three digits
+MAX_RANGE = 10_000  # values of one axis of the grid
 MAX_SEED = 2**32 - 1  # NumPy's legacy generator, which draws the labelled images, takes no more
 
 
@@ -157,8 +158,8 @@ class ViTSettings(Settings):
     weights: str = Field(
         "pretrained", description="pretrained (from weights/ or the hub), random, or a file"
     )
-    grad_from_block: int = Field(
-        11, ge=0, description="first transformer block that is trained; all before it is frozen"
+    grad_from_block: int | None = Field(
+        None, ge=0, description="first block (from 0) that is not frozen; null: the last one"
     )
 
     @property
@@ -195,6 +196,9 @@ class TrainingSettings(Settings):
     contrast_temperature: float = Field(1.0, gt=0, description="temperature of L_contrast")
     contrast_samples: Literal["all", "unlabelled"] = Field(
         "all", description="samples of L_contrast: all, unlabelled"
+    )
+    skip_bad_steps: int = Field(
+        0, ge=0, description="steps that a segment may leave out because their loss is not finite"
     )
     mixed_precision: bool = Field(
         False, description="compute in bfloat16 where that is safe: faster on GPUs, other results"
@@ -272,14 +276,18 @@ def parse_range(text: object) -> list[int]:
                 raise ValueError
             if step and step[0] < 1:  # the end of a falling range would not be included
                 raise ValueError
-            values = list(range(first, last + 1, *step))
+            numbers = range(first, last + 1, *step)
+            if len(numbers) > MAX_RANGE:
+                raise ValueError
+            values = list(numbers)
         else:
             values = [int(part) for part in str(text).split(",")]
     except ValueError:
         values = []
     if not values:
         raise ValueError(
-            f"{text!r} is not a range 'first:last[:step]' (ends included) nor a comma list"
+            f"{text!r} is not a range 'first:last[:step]' (ends included) of at most "
+            f"{MAX_RANGE} numbers nor a comma list"
         )
     return values
 

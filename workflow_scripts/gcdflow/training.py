@@ -1,14 +1,17 @@
 """One training segment: from a checkpoint (or from nothing) to the end of an epoch.
 
-A segment may be killed at any moment. After each epoch it leaves a rolling checkpoint, from which
-the same call goes on; since all randomness is stateless (see :mod:`gcdflow.randomness`), the result
-does not depend on where it was cut.
+A segment may be killed at any moment. After each epoch, and after the present step when a signal
+asks it to end, it leaves a rolling checkpoint, from which the same call goes on; since all
+randomness is stateless (see :mod:`gcdflow.randomness`), the result does not depend on where it was
+cut. A finished segment leaves a second name (hard link) of its checkpoint beside the rolling one:
+Snakemake deletes the output of a job whose end it did not live to see, and asks for it again.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import math
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -33,13 +36,17 @@ from gcdflow.device import check_mixed_precision, make_deterministic, resolve_de
 from gcdflow.errors import InputError
 from gcdflow.event_log import EventLog, event_file, remove_overlapping
 from gcdflow.formats import Split
+from gcdflow.interruption import Deferred
+from gcdflow.lease import Lease
 from gcdflow.loading import Batch, default_workers, evaluation_batches, training_batches
 from gcdflow.losses.infonce import info_nce
 from gcdflow.losses.prototypical import cluster_prototypes, prototypical, update_prototypes
 from gcdflow.losses.schedule import cosine_lr, gamma
 from gcdflow.losses.supcon import sup_con
+from gcdflow.processes import private_file
 from gcdflow.pseudo_targets import PseudoTargets
 from gcdflow.randomness import hash_keys
+from gcdflow.sampling import batches_per_epoch
 from gcdflow.settings import TrainSettings
 
 log = logging.getLogger(__name__)
@@ -87,9 +94,11 @@ class Segment:
         self.split_sha256 = sha256_file(files.split)
         self.images = open_images(self.split.source, self.split.paths)
         self.augmentation = build_augmentation(settings.augmentation)
-        self.num_workers = (
-            default_workers(self.images, self.augmentation) if num_workers is None else num_workers
-        )
+        if num_workers is None:
+            num_workers = default_workers(self.images, self.augmentation)
+        self.num_workers = num_workers
+        n_train = int(self.split.train_mask.sum())
+        self.n_steps = batches_per_epoch(n_train, settings.training.batch_size)
         self.labels = torch.from_numpy(self.split.labels)
         self.pseudo_sha256 = (
             None if files.pseudo_labels is None else sha256_file(files.pseudo_labels)
@@ -98,15 +107,12 @@ class Segment:
         self.pseudo = None
         if files.pseudo_labels is not None:
             self.pseudo = PseudoTargets.select(files.pseudo_labels, self.split, settings)
-        self.resume_sha256 = None if files.resume_from is None else sha256_file(files.resume_from)
-        self._restore()
+        resume_sha256 = None if files.resume_from is None else sha256_file(files.resume_from)
+        inputs = [resume_sha256, self.pseudo_sha256, self.frozen_sha256, stop_at_epoch]
+        # What a rolling checkpoint must agree on to be of this very segment.
+        self.key = sha256_text(canonical_json([fingerprint(settings, self.split_sha256), inputs]))
 
     # -- state ------------------------------------------------------------------------------------
-
-    def _rolling_key(self) -> str:
-        """What a rolling checkpoint must agree on to be of this very segment."""
-        inputs = [self.resume_sha256, self.pseudo_sha256, self.frozen_sha256, self.stop_at_epoch]
-        return sha256_text(canonical_json([fingerprint(self.settings, self.split_sha256), inputs]))
 
     def _restore(self) -> None:
         path, checkpoint = self.files.rolling, self._rolling_checkpoint()
@@ -123,7 +129,12 @@ class Segment:
         self.prototypes = None
         if checkpoint is not None and checkpoint.pseudo_sha256 == self.pseudo_sha256:
             self.prototypes = checkpoint.prototypes
-        self._open_log({} if checkpoint is None else checkpoint.rolling)
+        rolling = {} if checkpoint is None else checkpoint.rolling
+        # Of an epoch that was cut off: steps that are done, and the sums of their losses.
+        self.first_step, self.n_counted = rolling.get("step", 0), rolling.get("n_counted", 0)
+        self.sums = {k: v.to(self.device) for k, v in rolling.get("sums", {}).items()}
+        self.n_skipped = rolling.get("n_skipped", 0)
+        self._open_log(rolling)
 
     def _starting_checkpoint(self) -> Checkpoint | None:
         path = self.files.resume_from
@@ -148,10 +159,12 @@ class Segment:
         except InputError as error:
             log.warning("ignoring the rolling checkpoint: %s", error)
             return None
-        if checkpoint.rolling.get("key") != self._rolling_key():
+        if checkpoint.rolling.get("key") != self.key:
             log.warning("ignoring %s: it was left by a segment with other settings or inputs", path)
             return None
-        log.info("going on after epoch %d from %s", checkpoint.epoch, path)
+        step = checkpoint.rolling.get("step", 0)
+        within = f" and step {step} of the next" if step else ""
+        log.info("going on after epoch %d%s from %s", checkpoint.epoch, within, path)
         return checkpoint
 
     def _build_optimizer(self, checkpoint: Checkpoint | None) -> None:
@@ -210,16 +223,30 @@ class Segment:
 
     # -- training ---------------------------------------------------------------------------------
 
-    def run(self) -> Checkpoint:
-        """Train to ``stop_at_epoch``, write the checkpoint, and clean up."""
-        options = self.settings.training
-        epochs = range(self.start_epoch + 1, self.stop_at_epoch + 1)
+    def run(self, lease: Lease, stop: Deferred) -> Checkpoint:
+        """Train to ``stop_at_epoch``, write the checkpoint, and clean up.
+
+        Parameters
+        ----------
+        lease : Lease
+            The right to write the rolling checkpoint and the output.
+        stop : Deferred
+            Knows of a signal that asks for the end.
+        """
+        self.lease, self.stop = lease, stop
+        checkpoint = self._finished_checkpoint()
+        if checkpoint is not None:
+            log.info("already trained to epoch %d; writing its checkpoint", checkpoint.epoch)
+            _link(self._finished_file, self.files.output)
+            return checkpoint
+        self._restore()
         for epoch, batches in training_batches(
             self.split,
             self.images,
             self.augmentation,
-            epochs=epochs,
-            batch_size=options.batch_size,
+            epochs=range(self.start_epoch + 1, self.stop_at_epoch + 1),
+            first_step=self.first_step,
+            batch_size=self.settings.training.batch_size,
             seed=self.settings.seed,
             num_workers=self.num_workers,
         ):
@@ -227,49 +254,112 @@ class Segment:
             self.epoch = epoch
             self._finish_epoch(values)
         checkpoint = self._checkpoint()
+        self.lease.check()
         checkpoint.save(self.files.output)
         if self.events is not None:
             self.events.close()
+        self._remember_finished()
         self.files.rolling.unlink(missing_ok=True)
         return checkpoint
+
+    @property
+    def _finished_file(self) -> Path:
+        return self.files.rolling.with_name(f"{self.files.rolling.name}.{self.key[:16]}.done")
+
+    def _finished_checkpoint(self) -> Checkpoint | None:
+        """The result of this very segment, if an earlier call got as far."""
+        if not self._finished_file.exists():
+            return None
+        try:
+            return Checkpoint.load(self._finished_file)
+        except InputError as error:
+            log.warning("ignoring a finished checkpoint: %s", error)
+            return None
+
+    def _remember_finished(self) -> None:
+        """Keep a second name of the output, and forget that of the segment before."""
+        with contextlib.suppress(OSError):  # a file system without hard links
+            _link(self.files.output, self._finished_file)
+        for path in self.files.rolling.parent.glob("*.done"):
+            if path != self._finished_file:
+                path.unlink(missing_ok=True)
 
     def _train_epoch(self, epoch: int, batches: Iterable[Batch]) -> dict[str, float]:
         """One epoch; the mean of each part of the loss, and what else is monitored."""
         self.model.train()
         self._prepare_prototypes()
-        began, n_images, n_steps = time.monotonic(), 0, 0
-        sums: dict[str, Tensor] = {}
-        for step, batch in enumerate(batches):
+        began, n_images = time.monotonic(), 0
+        for step, batch in enumerate(batches, start=self.first_step):
             torch.manual_seed(int(hash_keys(self.settings.seed, epoch, step, _TORCH_STREAM)) >> 1)
-            losses = self._losses(epoch, batch)
-            self.optimizer.zero_grad(set_to_none=True)
-            losses["L_total"].backward()
-            self.optimizer.step()
-            for name, loss in losses.items():
-                sums[name] = sums.get(name, torch.zeros((), device=self.device)) + loss.detach()
+            self._train_step(epoch, step, batch)
             n_images += len(batch.positions)
-            n_steps += 1
-        values = {name: float(total) / n_steps for name, total in sums.items()}
-        bad = {name: value for name, value in values.items() if not math.isfinite(value)}
-        if bad:
-            raise InputError(
-                f"epoch {epoch}: the loss is not finite ({bad}); the last good state is kept; try "
-                f"a smaller training.lr (now {self.settings.training.lr}) or larger temperatures"
-            )
+            if self.stop.signum is not None and step + 1 < self.n_steps:
+                self._stop_within_epoch(epoch, step + 1)
+        n_counted = max(self.n_counted, 1)  # of an epoch of bad steps there is nothing to log
+        values = {name: float(total) / n_counted for name, total in self.sums.items()}
+        self.first_step, self.n_counted, self.sums = 0, 0, {}
         values["gamma"] = self._gamma(epoch)
         values["learning_rate"] = self.scheduler.get_last_lr()[0]
         values["images_per_second"] = n_images / (time.monotonic() - began)
         self.scheduler.step()
         return values
 
+    def _train_step(self, epoch: int, step: int, batch: Batch) -> None:
+        may_skip = self.settings.training.skip_bad_steps > 0
+        buffers = [b.clone() for b in self.model.buffers()] if may_skip else []
+        losses, prototypes = self._losses(epoch, batch)
+        if not losses["L_total"].isfinite():
+            self._skip_or_stop(epoch, step, losses)
+            for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+                buffer.copy_(before)  # running means that saw the bad batch
+            return
+        self.optimizer.zero_grad(set_to_none=True)
+        losses["L_total"].backward()
+        self.optimizer.step()
+        self.prototypes = prototypes
+        for name, loss in losses.items():
+            total = self.sums.get(name, torch.zeros((), device=self.device))
+            self.sums[name] = total + loss.detach()
+        self.n_counted += 1
+
+    def _skip_or_stop(self, epoch: int, step: int, losses: dict[str, Tensor]) -> None:
+        """Count a step whose loss is not finite; InputError if there were too many."""
+        allowed = self.settings.training.skip_bad_steps
+        parts = ", ".join(f"{name} {float(loss):g}" for name, loss in losses.items())
+        found = (
+            f"epoch {epoch}, step {step + 1} of {self.n_steps}: the loss is not finite ({parts})"
+        )
+        self.n_skipped += 1
+        if self.n_skipped > allowed:
+            raise InputError(
+                f"{found}; the last good state is kept in {self.files.rolling}; try a smaller "
+                f"training.lr (now {self.settings.training.lr:g}) or larger temperatures, or let "
+                f"training.skip_bad_steps (now {allowed}) leave such steps out"
+            )
+        log.warning("%s; left out, %d of at most %d", found, self.n_skipped, allowed)
+
+    def _stop_within_epoch(self, epoch: int, done: int) -> None:
+        """Save what is done of an epoch, and end."""
+        rolling = {
+            **self._rolling_state(),
+            "step": done,
+            "n_counted": self.n_counted,
+            "sums": {name: total.cpu() for name, total in self.sums.items()},
+        }
+        self.lease.check()
+        self._checkpoint(rolling).save(self.files.rolling)
+        self.stop.raise_if_requested(
+            f" in epoch {epoch} after step {done} of {self.n_steps}; all of it is saved, and the "
+            "same call goes on from there"
+        )
+
     def _finish_epoch(self, values: dict[str, float]) -> None:
         """Log, and leave a rolling checkpoint that knows how long the log is."""
-        rolling: dict = {"key": self._rolling_key()}
         if self.events is not None:
             self.events.scalars(self.epoch, values)
-            rolling["log_length"] = self.events.flush()
-            rolling["first_epoch"] = self.first_logged_epoch
+        rolling = self._rolling_state()
         if self.epoch < self.stop_at_epoch:
+            self.lease.check()
             self._checkpoint(rolling).save(self.files.rolling)
         parts = " ".join(f"{n} {v:.4f}" for n, v in values.items() if n.startswith("L_"))
         log.info(
@@ -281,6 +371,16 @@ class Segment:
             values["learning_rate"],
             values["images_per_second"],
         )
+        if self.epoch < self.stop_at_epoch:
+            self.stop.raise_if_requested(f" after epoch {self.epoch}; the same call goes on there")
+
+    def _rolling_state(self) -> dict:
+        """What a rolling checkpoint holds beside the state of the training."""
+        rolling: dict = {"key": self.key, "n_skipped": self.n_skipped}
+        if self.events is not None:
+            rolling["log_length"] = self.events.flush()
+            rolling["first_epoch"] = self.first_logged_epoch
+        return rolling
 
     def _embed(self, images: Tensor) -> Tensor:
         """Embeddings (B, out_dim), float32 also where the model computes in bfloat16."""
@@ -289,7 +389,7 @@ class Segment:
             return self.model(images.to(self.device, non_blocking=True))
 
     def _gamma(self, epoch: int) -> float:
-        if self.pseudo is None:
+        if self.pseudo is None or not self.pseudo.can_guide:
             return 0.0
         return gamma(
             epoch,
@@ -298,8 +398,8 @@ class Segment:
             gamma_ramp_epochs=self.settings.pseudo.gamma_ramp_epochs,
         )
 
-    def _losses(self, epoch: int, batch: Batch) -> dict[str, Tensor]:
-        """The loss of one step and its parts (design section 5)."""
+    def _losses(self, epoch: int, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
+        """The loss of one step and its parts (design section 5), and prototypes after the step."""
         options = self.settings.training
         z = self._embed(batch.views)
         z1, z2 = z.chunk(2)
@@ -317,29 +417,32 @@ class Segment:
         }
         w = options.sup_con_weight
         total = (1 - w) * losses["L_contrast"] + w * losses["L_supcon"]
-        strength = self._gamma(epoch)
+        strength, prototypes = self._gamma(epoch), self.prototypes
         if self.pseudo is not None:
             strength *= self.settings.pseudo.pseudo_loss_weight
         if strength > 0:
-            losses["L_pseudo"] = self._pseudo_loss(z1, z2, batch.positions)
+            losses["L_pseudo"], prototypes = self._pseudo_loss(z1, z2, batch.positions)
             total = total + strength * losses["L_pseudo"]
-        return {"L_total": total, **losses}
+        return {"L_total": total, **losses}, prototypes
 
-    def _pseudo_loss(self, z1: Tensor, z2: Tensor, positions: Tensor) -> Tensor:
+    def _pseudo_loss(
+        self, z1: Tensor, z2: Tensor, positions: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
         options = self.settings.pseudo
         labels = self.pseudo.labels[positions]
         counts = labels >= 0
         z, chosen_labels = _both_views(z1, z2, labels, counts)
         weights = self.pseudo.weights[positions][counts].to(self.device).repeat(2)
         if options.loss == "supcon":
-            return sup_con(z, chosen_labels, temperature=options.temperature, weights=weights)
+            loss = sup_con(z, chosen_labels, temperature=options.temperature, weights=weights)
+            return loss, None
         loss = prototypical(
             z, chosen_labels, self.prototypes, temperature=options.temperature, weights=weights
         )
-        self.prototypes = update_prototypes(
+        prototypes = update_prototypes(
             self.prototypes, z.detach(), chosen_labels, momentum=options.prototype_momentum
         )
-        return loss
+        return loss, prototypes
 
     @torch.no_grad()
     def _prepare_prototypes(self) -> None:
@@ -358,10 +461,21 @@ class Segment:
             batch_size=2 * self.settings.training.batch_size,
             num_workers=self.num_workers,
         )
-        z = torch.cat([self._embed(images) for images in batches])
+        parts = []
+        for images in batches:
+            parts.append(self._embed(images))
+            self.stop.raise_if_requested("; the same call goes on after the last whole epoch")
+        z = torch.cat(parts)
         labels = self.pseudo.labels[positions].to(self.device)
         self.prototypes = cluster_prototypes(z, labels, self.pseudo.n_clusters)
         self.model.train()
+
+
+def _link(existing: Path, path: Path) -> None:
+    """Give a file a second name, atomically in place of another file."""
+    aside = private_file(path, "tmp")
+    os.link(existing, aside)
+    os.replace(aside, path)
 
 
 def _both_views(z1: Tensor, z2: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
@@ -396,7 +510,10 @@ def train_segment(
     Raises
     ------
     InputError
-        If an input file or the combination of inputs is not valid, or the loss is not finite.
+        If an input file or the combination of inputs is not valid, the loss is not finite, or
+        another process trains the same segment.
+    Interrupted
+        If a signal asked this process to end; what is done is saved.
     """
     if (files.pseudo_labels is None) != (settings.pseudo is None):
         raise InputError(
@@ -419,4 +536,5 @@ def train_segment(
     segment = Segment(
         settings, files, stop_at_epoch=stop_at_epoch, device=chosen, num_workers=num_workers
     )
-    return segment.run()
+    with Lease(files.rolling) as lease, Deferred() as stop:
+        return segment.run(lease, stop)

@@ -1,0 +1,221 @@
+#!/usr/bin/env python
+"""Kill a small workflow at random moments, again and again, and see that nothing is lost.
+
+Each campaign makes a run of the digits once undisturbed, and once while SIGKILL hits, at random
+moments, a process of a stage, the whole process group, or Snakemake alone; after each kill the
+documented command goes on. At the end every target must have the bytes of the undisturbed run,
+TensorBoard each step once, no temporary file may be left, and no epoch may have been trained twice
+from its beginning to its end.
+
+    python benchmarks/torture.py --kills 200 --seed 0      # make torture
+    python benchmarks/torture.py --minutes 30
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
+
+from gcdflow.event_log import read_scalars
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN = "digits-smoke"
+TARGETS = [f"runs/{RUN}/report.md", f"runs/{RUN}/gallery.html"]
+SETTINGS = {
+    "backbone": {"width": 8},
+    "schedule": {"warmup_epochs": 3, "refresh_interval": 2, "total_epochs": 7},
+}
+KINDS = ("stage", "group", "snakemake")
+_TIMED_TAGS = {"images_per_second"}  # says how long something took, which no two runs agree on
+_EPOCH = re.compile(r"epoch (\d+)/\d+  L_total")
+
+
+@dataclass
+class Tally:
+    """What happened in all campaigns."""
+
+    kills: Counter = field(default_factory=Counter)
+    starts: int = 0
+    finished: int = 0
+    repeated_epochs: int = 0
+    differences: list[str] = field(default_factory=list)
+
+
+def command(directory: Path, *arguments: str) -> list[str]:
+    """Snakemake on the shipped workflow, in a directory of its own."""
+    changes = directory / "changes.json"
+    changes.write_text(json.dumps({"runs": {RUN: SETTINGS}}))
+    configuration = [str(ROOT / "config" / "config.yaml"), str(changes)]
+    return [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *("--directory", str(directory), "--configfile", *configuration),
+        # One thread a stage: with more, the last bits of sums depend on how many are free.
+        *("--cores", "2", "--set-threads", "train=1", "features=1", "cluster=1", "evaluate=1"),
+        *arguments,
+    ]
+
+
+def environment() -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1"}
+
+
+def start(directory: Path, log: Path) -> subprocess.Popen:
+    """Begin, or go on with, the run: the documented command."""
+    with open(log, "ab") as output:
+        return subprocess.Popen(
+            command(directory, "--rerun-incomplete", "--", *TARGETS),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment(),
+            start_new_session=True,
+        )
+
+
+def unlock(directory: Path) -> None:
+    """What Snakemake asks for after it was killed itself: the documented command."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(command(directory, "--unlock"), check=True, env=environment(), **quiet)
+
+
+def kill(process: subprocess.Popen, kind: str, rng: random.Random) -> bool:
+    """SIGKILL one or more processes; False if there was none to kill."""
+    try:
+        parent = psutil.Process(process.pid)
+        stages = [p for p in parent.children(recursive=True) if _is_stage(p)]
+        if kind == "stage":
+            if not stages:
+                return False
+            rng.choice(stages).kill()
+        elif kind == "group":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            parent.kill()
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return False
+    return True
+
+
+def _is_stage(process: psutil.Process) -> bool:
+    try:
+        return any("workflow_scripts/" in part for part in process.cmdline()[:2])
+    except psutil.Error:
+        return False
+
+
+def campaign(
+    directory: Path, rng: random.Random, tally: Tally, most_kills: int, deadline: float
+) -> None:
+    """One run to its end, with kills until there were enough of them."""
+    log = directory / "all.log"
+    log.touch()
+    while True:
+        tally.starts += 1
+        process = start(directory, log)
+        if sum(tally.kills.values()) < most_kills and time.monotonic() < deadline:
+            kind = rng.choice(KINDS)
+            try:
+                process.wait(timeout=rng.uniform(0.5, 9.0))
+            except subprocess.TimeoutExpired:
+                if kill(process, kind, rng):
+                    tally.kills[kind] += 1
+                    if kind != "stage":
+                        process.wait()
+                        unlock(directory)
+        if process.wait() == 0:
+            break
+    tally.finished += 1
+    epochs = Counter(int(epoch) for epoch in _EPOCH.findall(log.read_text()))
+    tally.repeated_epochs += sum(epochs.values()) - len(epochs)
+
+
+def contents(directory: Path) -> dict[str, object]:
+    """All that a run leaves, without what tells of time."""
+    folder = directory / "runs" / RUN
+    found: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if path.is_dir() or name.startswith("log/") or name.endswith(".done"):
+            continue
+        content = path.read_bytes()
+        if path.suffix == ".tsv":  # the last column are seconds
+            content = b"\n".join(line.rpartition(b"\t")[0] for line in content.splitlines())
+        found[name] = content
+    curves = read_scalars(folder / "log")
+    for tag, points in curves.items():
+        steps = [step for step, _ in points]
+        found[f"steps of {tag}"] = steps
+        if len(set(steps)) < len(steps):
+            found[f"steps of {tag} that stand twice"] = True
+        if tag not in _TIMED_TAGS:
+            found[f"curve of {tag}"] = points
+    return found
+
+
+def differences(calm: dict[str, object], found: dict[str, object]) -> list[str]:
+    """Names of what is missing, left over, or not equal."""
+    return [
+        name
+        for name in sorted(calm.keys() | found.keys())
+        if name not in calm or name not in found or calm[name] != found[name]
+    ]
+
+
+def torture(most_kills: int, minutes: float, seed: int) -> Tally:
+    """Campaigns until there were enough kills, or the time is over."""
+    rng, tally = random.Random(seed), Tally()
+    deadline = time.monotonic() + 60 * minutes
+    with tempfile.TemporaryDirectory() as name:
+        calm = Path(name) / "calm"
+        calm.mkdir()
+        if start(calm, calm / "all.log").wait() != 0:
+            raise RuntimeError((calm / "all.log").read_text())
+        expected = contents(calm)
+        while sum(tally.kills.values()) < most_kills and time.monotonic() < deadline:
+            directory = Path(name) / f"campaign{tally.finished}"
+            directory.mkdir()
+            campaign(directory, rng, tally, most_kills, deadline)
+            tally.differences += differences(expected, contents(directory))
+            print(
+                f"{sum(tally.kills.values())} kills, {tally.starts} starts, {tally.finished} runs "
+                f"finished, {tally.repeated_epochs} epochs repeated, "
+                f"{len(tally.differences)} differences",
+                flush=True,
+            )
+    return tally
+
+
+def main() -> None:
+    """Torture and report; exit with 1 if anything was lost."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    tally = torture(arguments.kills, arguments.minutes, arguments.seed)
+    print(f"{sum(tally.kills.values())} kills: {dict(tally.kills)}")
+    print(f"{tally.starts} starts, {tally.finished} runs finished")
+    print(f"{tally.repeated_epochs} epochs trained twice")
+    print(f"{len(tally.differences)} differences: {', '.join(tally.differences) or 'none'}")
+    print(f"{time.monotonic() - began:.0f} s, seed {arguments.seed}")
+    sys.exit(bool(tally.differences or tally.repeated_epochs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""A short version of the kill campaign; `make torture` is the long one."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+TORTURE = Path(__file__).parents[2] / "benchmarks" / "torture.py"
+
+
+def test_kills_lose_nothing():
+    torture = runpy.run_path(str(TORTURE))["torture"]
+    tally = torture(most_kills=4, minutes=2.0, seed=3)
+    assert sum(tally.kills.values()) >= 1
+    assert tally.finished >= 1
+    assert tally.differences == []
+    assert tally.repeated_epochs == 0

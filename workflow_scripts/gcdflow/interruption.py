@@ -1,0 +1,104 @@
+"""Signals that ask a stage to end: what it still does, and with which status it exits.
+
+A stage that has something to save (:class:`Deferred`) ends at a moment of its choice; any other
+ends at once, and the temporary file that it was writing goes with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Self
+
+from gcdflow.processes import process_start
+
+log = logging.getLogger(__name__)
+
+# EX_TEMPFAIL of sysexits.h: nothing is wrong, try again. Other than 143, which a shell reports for
+# a process that SIGTERM killed before it could save anything.
+EXIT_TERMINATED = 75
+EXIT_INTERRUPTED = 130  # what shells expect after Ctrl-C
+_STATUS = {signal.SIGTERM: EXIT_TERMINATED, signal.SIGINT: EXIT_INTERRUPTED}
+
+WORKFLOW_PID = "GCDFLOW_WORKFLOW_PID"
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+class Interrupted(BaseException):
+    """A signal asked this process to end. No ``Exception``: nobody handles it but the stage."""
+
+    def __init__(self, signum: int, done: str = ""):
+        self.signal_name = signal.Signals(signum).name
+        self.status = _STATUS[signal.Signals(signum)]
+        super().__init__(f"interrupted by {self.signal_name}{done}")
+
+
+def _raise(signum: int, frame: FrameType | None) -> None:
+    raise Interrupted(signum)
+
+
+def end_on_signals() -> None:
+    """Let SIGTERM (a walltime warning) and SIGINT (Ctrl-C) raise :class:`Interrupted`."""
+    for signum in _STATUS:
+        signal.signal(signum, _raise)
+
+
+class Deferred:
+    """A context in which a first signal is only noted; a second one ends the process at once.
+
+    Attributes
+    ----------
+    signum : int or None
+        The signal that came.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+        self._before: dict[int, object] = {}
+
+    def _note(self, signum: int, frame: FrameType | None) -> None:
+        if self.signum is not None:
+            raise Interrupted(signum)
+        self.signum = signum
+
+    def __enter__(self) -> Self:
+        # Python delivers signals to the main thread only; elsewhere there is nothing to defer.
+        if threading.current_thread() is threading.main_thread():
+            self._before = {signum: signal.signal(signum, self._note) for signum in _STATUS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler)
+
+    def raise_if_requested(self, done: str = "") -> None:
+        """Raise :class:`Interrupted` if a signal came; ``done`` says what was saved."""
+        if self.signum is not None:
+            raise Interrupted(self.signum, done)
+
+
+def end_with_workflow() -> None:
+    """End this process when the Snakemake that started it is gone.
+
+    A stage that lives on after its Snakemake was killed would write what the next one is making.
+    """
+    pid = os.environ.get(WORKFLOW_PID, "")
+    if not pid.isdecimal() or process_start(int(pid)) is None:
+        return  # started by hand, or Snakemake is in another container
+
+    def watch(began: str | None) -> None:
+        while process_start(int(pid)) == began:
+            stopped.wait(_SECONDS_BETWEEN_LOOKS)
+        log.warning("the Snakemake that started this is gone")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopped = threading.Event()
+    threading.Thread(target=watch, args=(process_start(int(pid)),), daemon=True).start()
