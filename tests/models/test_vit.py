@@ -99,10 +99,12 @@ def test_unknown_models():
         build_vit(settings(model="-"), SIDE)
 
 
-@pytest.mark.parametrize("model", ["resnet18", "test_convnext"])
+@pytest.mark.parametrize(
+    "model", ["resnet18", "test_convnext", "crossvit_tiny_240", "xcit_nano_12_p8_224"]
+)
 def test_models_that_are_no_vision_transformers(model):
-    with pytest.raises(InputError, match=rf"backbone\.model: {model} .*vision transformer"):
-        build_vit(settings(model=model), SIDE)
+    with pytest.raises(InputError, match=rf"backbone\.model: {model} cannot be built as a plain"):
+        build_vit(settings(model=model), 224)
 
 
 def test_image_size_that_patches_do_not_fill():
@@ -190,6 +192,22 @@ def test_weights_that_do_not_fit(tmp_path):
     other = timm.create_model("test_vit2", num_classes=0, img_size=SIDE).state_dict()
     with pytest.raises(InputError, match=r"missing keys: .* and \d+ more"):
         load_weights(tiny(), write(tmp_path, other | {"blocks.0.norm1.weight": torch.zeros(1)}))
+
+
+def test_weights_of_another_patch_size_are_refused(tmp_path):
+    """timm would resample them: dino_vitb8's weights would pass for dino_vitb16's."""
+    state = tiny(patch_size=8).state_dict()
+    with pytest.raises(
+        InputError, match=r"patches of 8 × 8 pixels, the backbone has 16 × 16; name"
+    ):
+        load_weights(tiny(), write(tmp_path, state))
+
+
+def test_the_last_block_is_trained_where_nobody_says_which():
+    backbone = build_vit(settings(grad_from_block=None), SIDE)
+    trained = {name for name, p in backbone.named_parameters() if p.requires_grad}
+    assert trained
+    assert all(".blocks.5." in name for name in trained)
 
 
 def test_nothing_is_loaded_from_weights_that_do_not_fit(tmp_path):

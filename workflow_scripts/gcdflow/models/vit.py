@@ -7,7 +7,6 @@ left over.
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import importlib
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from gcdflow.errors import InputError
 from gcdflow.settings import ViTSettings
+from gcdflow.torch_files import check_tensor, load_torch_file
 
 # The names that the field uses for the models that it uses.
 ALIASES = {
@@ -96,14 +96,12 @@ def build_vit(settings: ViTSettings, image_size: int | None) -> ViT:
     options = {} if image_size is None else {"img_size": image_size}
     try:
         vit = timm.create_model(name, pretrained=False, num_classes=0, **options)
-    except (TypeError, AssertionError, RuntimeError, ValueError) as error:
+        n_blocks, patch = len(vit.blocks), vit.patch_embed.proj.weight.shape[-1]
+    except (TypeError, AssertionError, RuntimeError, ValueError, AttributeError) as error:
         raise InputError(
-            f"backbone.model: {settings.model} cannot be built as a vision transformer for images "
-            f"of side {image_size} ({error})"
+            f"backbone.model: {settings.model} cannot be built as a plain vision transformer for "
+            f"images of side {image_size} ({error})"
         ) from None
-    if not hasattr(vit, "blocks") or not hasattr(vit, "patch_embed"):
-        raise InputError(f"backbone.model: {settings.model} is no vision transformer of blocks")
-    patch = vit.patch_embed.patch_size[0]
     if image_size is not None and image_size % patch:
         raise InputError(
             f"augmentation.image_size is {image_size}, no multiple of the {patch} pixels of "
@@ -111,7 +109,8 @@ def build_vit(settings: ViTSettings, image_size: int | None) -> ViT:
         )
     if settings.weights_file is not None:
         load_weights(vit, Path(settings.weights_file))
-    return ViT(vit, settings.grad_from_block)
+    first = n_blocks - 1 if settings.grad_from_block is None else settings.grad_from_block
+    return ViT(vit, first)
 
 
 def load_weights(vit: nn.Module, path: Path) -> None:
@@ -125,6 +124,7 @@ def load_weights(vit: nn.Module, path: Path) -> None:
         If the file is not one of weights, or its keys or shapes do not match.
     """
     state = _backbone_part(path, _read_weights(path))
+    _check_patches(path, state, vit)
     converter = getattr(
         importlib.import_module(type(vit).__module__), "checkpoint_filter_fn", lambda s, _: s
     )
@@ -139,6 +139,7 @@ def load_weights(vit: nn.Module, path: Path) -> None:
         f"{k} {tuple(state[k].shape)} for {tuple(own[k].shape)}"
         for k in sorted(own.keys() & state.keys())
         if own[k].shape != state[k].shape
+        or own[k].is_floating_point() != state[k].is_floating_point()
     ]
     if missing or unexpected or wrong:
         raise InputError(
@@ -148,6 +149,17 @@ def load_weights(vit: nn.Module, path: Path) -> None:
     vit.load_state_dict({k: state[k] for k in own})
 
 
+def _check_patches(path: Path, state: dict[str, Tensor], vit: nn.Module) -> None:
+    """Refuse weights of another patch size, which timm would resample without a word."""
+    name, own = "patch_embed.proj.weight", vit.patch_embed.proj.weight.shape[-2:]
+    if name in state and state[name].ndim == 4 and state[name].shape[-2:] != own:
+        found = " × ".join(map(str, state[name].shape[-2:]))
+        raise InputError(
+            f"{path}: holds weights for patches of {found} pixels, the backbone has "
+            f"{own[0]} × {own[1]}; name the model that they belong to in backbone.model"
+        )
+
+
 def _read_weights(path: Path) -> dict:
     """The content of a weight file, nothing of which is run."""
     try:
@@ -155,9 +167,7 @@ def _read_weights(path: Path) -> dict:
             start = file.read(9)
         if start[8:] == b"{":  # a safetensors file: the length of its header, then JSON
             return safetensors.torch.load_file(path)
-        # DINO's full checkpoints hold the command line of their training beside the weights.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_torch_file(path, legacy=True)
     except Exception as error:
         raise InputError(
             f"{path}: not a weight file that can be read safely ({type(error).__name__})"
@@ -173,8 +183,15 @@ def _backbone_part(path: Path, content: dict) -> dict[str, Tensor]:
         if isinstance(content.get(wrapper), dict):
             content = content[wrapper]
             break
-    if not content or not all(isinstance(value, Tensor) for value in content.values()):
+    if not content or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    ):
         raise InputError(f"{path}: expected a state dict (names to tensors)")
+    try:
+        for value in content.values():
+            check_tensor(value)
+    except ValueError as error:
+        raise InputError(f"{path}: damaged weights ({error})") from None
     for prefix in ("module.", "teacher.", "backbone."):
         if any(key.startswith(prefix) for key in content):
             content = {key.removeprefix(prefix): value for key, value in content.items()}
@@ -198,6 +215,7 @@ def download_weights(model: str, path: Path) -> None:
         If there are none, or they cannot be fetched; it says which file to put where.
     """
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.utils import logging as hub_logging
 
     from gcdflow.atomic import atomic_write
 
@@ -205,6 +223,7 @@ def download_weights(model: str, path: Path) -> None:
     source = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
     if source is None or not source.hf_hub_id:
         raise InputError(f"backbone.weights: timm has no pretrained weights of '{model}'")
+    hub_logging.set_verbosity_error()  # it would tell of each of its attempts
     repository, filename = source.hf_hub_id, source.hf_hub_filename or "model.safetensors"
     try:
         cached = Path(hf_hub_download(repository, filename))
