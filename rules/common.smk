@@ -12,10 +12,15 @@ sys.path.insert(0, str(SCRIPTS_DIR))
 
 from gcdflow.config import RUN_NAME, find_run, resolve_default_runs, resolve_runs
 from gcdflow.errors import InputError
+from gcdflow.listing import state_of_photographs
 
 # Rules call `stage <name> …`: a function of the shell and no param, so that moving the checkout
-# re-runs nothing. The first part is Snakemake's own default, which a prefix replaces.
-stage_function = f'stage() {{ python {shlex.quote(str(SCRIPTS_DIR))}/"$1".py "${{@:2}}"; }}'
+# re-runs nothing. A stage ends when the Snakemake that it was started by (the shell's parent) is
+# gone. The first part of the prefix is Snakemake's own default, which a prefix replaces.
+stage_function = (
+    "export GCDFLOW_WORKFLOW_PID=$PPID; "
+    f'stage() {{ python {shlex.quote(str(SCRIPTS_DIR))}/"$1".py "${{@:2}}"; }}'
+)
 shell.prefix(f"set -euo pipefail; {stage_function}; ".replace("{", "{{").replace("}", "}}"))
 
 # A change of code re-runs nothing by itself. Whoever changes what a stage computes from the same
@@ -26,7 +31,9 @@ RESULT_VERSIONS = {
     "features": 1,
     "cluster": 1,
     "evaluate": 1,
-    "assign": 1,
+    "labels": 1,
+    "assign": 2,
+    "gallery": 1,
 }
 
 try:
@@ -85,9 +92,10 @@ def dataset_settings(wildcards):
 def model_inputs(wildcards):
     """What every use of the network needs: the images, and the weights that it began with."""
     inputs = {"split": f"runs/{wildcards.run}/split.npz"}
-    weights = getattr(run_settings(wildcards).backbone, "weights_file", None)
+    backbone = run_settings(wildcards).backbone
+    weights = getattr(backbone, "weights_file", None)
     if weights is not None:
-        if not weights.startswith("weights/") and not Path(weights).is_file():
+        if backbone.weights != "pretrained" and not Path(weights).is_file():
             raise WorkflowError(
                 f"runs.{wildcards.run}: backbone.weights: no file at {weights}; put it there"
             )
@@ -147,13 +155,18 @@ def labels_inputs(wildcards):
             f"run '{wildcards.run}' is of dataset '{dataset.name}', which has no CSV file of "
             "labels (dataset 'photos' has one)"
         )
-    table = Path(dataset.root, dataset.folder, dataset.labels)
-    if not table.is_file():
-        raise WorkflowError(
-            f"runs.{wildcards.run}: dataset.labels: no file at {table}; write a CSV file with the "
-            "columns path and label"
-        )
-    return {"table": str(table), "split": f"runs/{wildcards.run}/split.npz"}
+    return {"split": f"runs/{wildcards.run}/split.npz"}
+
+
+def labels_table(wildcards):
+    dataset = run_settings(wildcards).dataset
+    return str(Path(dataset.root, dataset.folder, dataset.labels))
+
+
+def photographs_state(wildcards):
+    """Changes with the CSV file and with the names in the folder, which are no inputs of any rule."""
+    dataset = run_settings(wildcards).dataset
+    return state_of_photographs(Path(dataset.root, dataset.folder), Path(labels_table(wildcards)))
 
 
 def last_features(wildcards):

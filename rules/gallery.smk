@@ -15,6 +15,8 @@ rule gallery:
     resources:
         mem_mb=4000,
         runtime=60,
+    params:
+        version=RESULT_VERSIONS["gallery"],
     message:
         "{wildcards.run}: gallery"
     shell:

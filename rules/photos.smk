@@ -3,7 +3,12 @@ the last epoch; makes the labels and the clustering that assignments and gallery
 
 The dataset rule reads the CSV file once, and has no input that would change with it: training goes
 by the labels that were there when it began. A correction re-runs only what is here, and what
-follows from it. `--forcerun dataset` trains anew with all labels.
+follows from it. To train anew with all labels and photographs, the target comes first, since
+--forcerun takes all that follows it: `snakemake --cores all runs/photos/gallery.html --forcerun
+dataset`.
+
+The CSV file is no input of `labels` but a param, with a digest of it and of the names in the folder:
+so what is missing or has come there makes the stage run, which says what to do about it.
 """
 
 
@@ -19,11 +24,15 @@ rule labels:
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        table=labels_table,
+        state=photographs_state,
+        version=RESULT_VERSIONS["labels"],
     message:
         "{wildcards.run}: read the labels"
     shell:
-        "stage labels --table {input.table:q} --split {input.split:q} --output {output:q}"
-        " 2>&1 | tee -i {log:q}"
+        "stage labels --table {params.table:q} --split {input.split:q} --run {wildcards.run}"
+        " --output {output:q} 2>&1 | tee -i {log:q}"
 
 
 rule cluster_final:

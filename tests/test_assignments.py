@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,6 +19,7 @@ from gcdflow.formats import Features, Labels, PseudoLabels, Split
 N, N_TRAIN = 90, 70
 SHA = {"checkpoint_sha256": "1f", "fingerprint": "2e"}
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
+HEADER = "path,category,confidence,doubtful,core_point,label,suggested,split,cluster"
 
 
 @pytest.fixture
@@ -116,7 +118,10 @@ def test_against_the_definition(tmp_path: Path, parts: dict, normalize: bool):
     name_of = {1: "=owl", 3: "crow, hooded", larger: "new-1", 2 - larger: "new-2"}
     assert found.categories == [name_of[c] for c in clusters.tolist()]
     expected = naive_confidences(rows, clusters, core, clusters)
-    np.testing.assert_allclose(found.confidences, expected, atol=2e-6)
+    expected[split.labelled_mask] = 1
+    np.testing.assert_allclose(found.confidences, expected, atol=5.1e-4)
+    np.testing.assert_array_equal(found.confidences, np.round(found.confidences, 3))
+    assert set(found.suggested) == {""}
 
 
 def test_confidences_of_hard_cases():
@@ -165,6 +170,11 @@ def test_blocks_join_without_seams(monkeypatch):
         pytest.param([[0] * 30 + [-1] * 30, [0] + [-1] * 60], [0, 2], id="a stray names nothing"),
         pytest.param([[0] * 90, [0] * 9 + [-1] * 20], [0, 0], id="a quarter of the cluster"),
         pytest.param([[0] * 9, [0] * 3 + [-1] * 90], [0, 0], id="a quarter of the class"),
+        pytest.param([[0] * 9, [0] * 2 + [-1] * 90], [0, 2], id="less than a quarter of the class"),
+        pytest.param([[0] * 3 + [-1] * 9, [0] + [-1] * 90], [0, 2], id="one of few is a stray"),
+        pytest.param([[0, 0, -1], [0] + [-1] * 90], [0, 2], id="one of three is a stray"),
+        pytest.param([[0] + [-1] * 90, [0] + [-1] * 90], [0, 0], id="one each names both"),
+        pytest.param([[0] * 3, [0] + [-1] * 3], [0, 0], id="a quarter of a small cluster"),
         pytest.param([[1] + [-1] * 50, [0] * 40 + [-1] * 9], [1, 0], id="rare labels count fully"),
         pytest.param([[0, 1, -1], [1, 0]], [0, 0], id="half is enough, ties to the lower label"),
         pytest.param([[0, 1, -1]], [0], id="a single cluster"),
@@ -203,17 +213,18 @@ def test_newer_labels_replace_those_of_the_split(tmp_path: Path, parts: dict):
     assert found.old_categories == {"tit", "new-1"}
 
 
-def test_a_label_against_the_cluster_has_low_confidence(tmp_path: Path, parts: dict):
+def test_a_label_against_the_cluster_is_certain_but_questioned(tmp_path: Path, parts: dict):
     split = parts["split"]
     before = assigned(tmp_path, parts)
-    sure = np.flatnonzero((before.clusters == 3) & split.labelled_mask)
-    sure = sure[np.argmax(before.confidences[sure])]
+    some = np.flatnonzero((before.clusters == 3) & split.labelled_mask)[0]
     labels = split.labels.copy()
-    labels[sure] = 1
-    found = assigned(tmp_path, {**parts, "split": replace(split, labels=labels)})
-    assert found.categories[sure] == "=owl"
-    assert before.confidences[sure] > 0.3
-    assert found.confidences[sure] == 0
+    labels[some] = 1
+    found = assigned(tmp_path, parts, Labels(split.indices, labels, split.old_class_names))
+    assert found.categories[some] == found.labels[some] == "=owl"
+    assert found.confidences[some] == 1
+    assert not found.doubtful[some]
+    assert found.suggested[some] == "crow, hooded"
+    assert [i for i in range(N) if found.suggested[i]] == [some]
 
 
 def test_table_as_written_and_read(tmp_path: Path, parts: dict):
@@ -227,11 +238,15 @@ def test_table_as_written_and_read(tmp_path: Path, parts: dict):
     read = Assignments.load(tmp_path / "a.csv")
     for name, value in vars(found).items():
         np.testing.assert_array_equal(getattr(read, name), value)
-    with open(tmp_path / "a.csv", encoding="utf-8", newline="") as file:
-        header, first, *_ = csv.reader(file)
-    assert ",".join(header) == "path,category,confidence,core_point,label,split,cluster"
+    content = (tmp_path / "a.csv").read_bytes()
+    assert content.startswith("\ufeffpath".encode())  # so that spreadsheets take it for UTF-8
+    assert b"\r" not in content
+    header, first, *rest = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+    assert ",".join(header) == HEADER
     assert first[0] == '=1+1,"x".jpg'
-    assert b"\r" not in (tmp_path / "a.csv").read_bytes()
+    doubtful = [row[3] == "true" for row in (first, *rest)]
+    assert doubtful == found.doubtful.tolist() == read.doubtful.tolist()
+    assert 0 < sum(doubtful) < N
 
 
 @pytest.mark.parametrize(
@@ -240,10 +255,12 @@ def test_table_as_written_and_read(tmp_path: Path, parts: dict):
         (None, "cannot be read"),
         ("path,label\na.jpg,owl\n", "not a table of assignments; expected a CSV file with the col"),
         (
-            "path,category,confidence,core_point,label,split,cluster\na,b,2,true,,train,0\n",
-            "not be",
+            f"{HEADER}\na,b,2,true,true,,,train,0\n",
+            "row 1 has the confidence '2'",
         ),
-        ("path,category,confidence,core_point,label,split,cluster\na,b\n", "not a table"),
+        (f"{HEADER}\na,b,1,true,true,b,b,train,0\n", "row 1 has the suggested 'b'"),
+        (f"{HEADER}\na,b,1,maybe,true,b,,train,0\n", "row 1 has the doubtful 'maybe'"),
+        (f"{HEADER}\na,b\n", "not a table"),
         (b"\xff\xfe", "not a table"),
     ],
 )
@@ -297,7 +314,18 @@ def test_doubtful_is_far_below_the_median_of_the_category_or_nothing(tmp_path: P
         assigned(tmp_path, parts),
         categories=["owl"] * 5 + ["new-1"] * 4 + ["new-2"],
         confidences=np.array([0.9, 0.9, 0.61, 0.4, 0.0, 0.3, 0.3, 0.2, 0.16, 0.0]),
+        labels=[""] * 10,
     )
     # Medians are 0.61, 0.25 and 0.
     expected = [False, False, False, True, True, False, False, False, True, True]
     assert found.doubtful.tolist() == expected
+
+
+def test_labelled_samples_are_never_doubtful_and_no_measure(tmp_path: Path, parts: dict):
+    found = replace(
+        assigned(tmp_path, parts),
+        categories=["owl"] * 7 + ["tit"],
+        confidences=np.array([1, 1, 1, 0.6, 0.5, 0.3, 0, 0]),
+        labels=["owl", "owl", "owl", "", "", "", "owl", "tit"],
+    )
+    assert found.doubtful.tolist() == [False] * 5 + [True, False, False]  # the median is 0.5

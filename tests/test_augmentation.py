@@ -313,6 +313,21 @@ def test_small_images_are_enlarged():
     assert evaluated(augmentation, [rgb(9, 21)]).shape == (1, 3, 32, 32)
 
 
+@pytest.mark.parametrize("lying", [False, True])
+def test_of_a_strip_only_the_middle_is_resized(lying):
+    augmentation = build_augmentation(CropAugmentation(resize=16, image_size=16))
+    strip = np.zeros((3, 4001, 3), np.uint8)
+    strip[:, 1970:2031] = 255
+    image = strip if lying else strip.transpose(1, 0, 2)
+    (prepared,) = augmentation.prepare([image])
+    assert sorted(prepared.shape) == [3, 16, 320]
+    assert prepared.min() == 255
+    short = strip[:, :60]
+    (prepared,) = augmentation.prepare([short if lying else short.transpose(1, 0, 2)])
+    assert sorted(prepared.shape) == [3, 16, 320]
+    assert prepared.max() == 0
+
+
 def test_a_crop_larger_than_the_image_is_refused():
     with pytest.raises(ValueError, match=r"image_size \(32\) is larger than resize \(8\)"):
         CropAugmentation(resize=8, image_size=32)

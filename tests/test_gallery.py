@@ -16,7 +16,7 @@ import pytest
 from gcdflow.assignments import Assignments
 from gcdflow.errors import InputError
 from gcdflow.formats import Split
-from gcdflow.gallery import choose, thumbnail, tile_side, write_gallery
+from gcdflow.gallery import affordable, choose, thumbnail, tile_side, write_gallery
 from PIL import Image
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
@@ -59,6 +59,7 @@ def assignments(categories: list[str], confidences: list[float], labels=None) ->
         confidences=np.array(confidences),
         core_mask=np.ones(n, dtype=bool),
         labels=labels or [""] * n,
+        suggested=[""] * n,
         train_mask=np.ones(n, dtype=bool),
         clusters=np.zeros(n, dtype=np.int64),
     )
@@ -88,7 +89,7 @@ def run(tmp_path: Path):
         (split if change is None else change(split)).save(tmp_path / "split.npz")
         table.save(tmp_path / "a.csv")
         output = tmp_path / "gallery.html"
-        write_gallery(tmp_path / "split.npz", tmp_path / "a.csv", output, **options)
+        make.said = write_gallery(tmp_path / "split.npz", tmp_path / "a.csv", output, **options)
         return Page(output.read_text(encoding="utf-8"))
 
     return make
@@ -115,6 +116,41 @@ def test_a_large_category_shows_both_ends(most: int, typical: int, tail: int):
     assert row.typical.tolist() == list(range(19, 19 - typical, -1))
     assert row.tail.tolist() == list(range(tail - 1, -1, -1))
     assert row.n_left_out == 20 - most
+
+
+def test_labelled_images_do_not_crowd_out_the_others():
+    labels = ["owl"] * 10 + [""] * 10
+    table = assignments(["owl"] * 20, [1] * 10 + (np.arange(10) / 10).tolist(), labels)
+    table = replace(table, suggested=["", "new-1", *[""] * 18])
+    (row,) = choose(table, 8)
+    assert row.typical.tolist() == [9, 1, 19, 18, 17, 16]  # questioned ones are among those shown
+    assert row.tail.tolist() == [11, 10]
+    assert sorted(row.positions.tolist()) == list(range(20))
+    (row,) = choose(replace(table, labels=["owl"] * 17 + [""] * 3, suggested=[""] * 20), 8)
+    assert row.typical.tolist() == [12, 13, 14, 15, 16, 19]
+    assert row.tail.tolist() == [18, 17]
+    (row,) = choose(replace(table, labels=["owl"] * 20, suggested=[""] * 20), 8)
+    assert row.typical.tolist() == list(range(12, 20))
+    assert row.tail.tolist() == []
+    (row,) = choose(table, 20)
+    assert row.typical[:10].tolist() == [0, *range(2, 10), 1]
+    assert row.n_left_out == 0
+
+
+def test_many_categories_show_fewer_images_each(run, monkeypatch):
+    assert affordable([1000] * 100, 40) == 40
+    assert affordable([1000] * 101, 40) == 39
+    assert affordable([1000] * 50 + [1] * 900, 40) == 40  # small ones take little
+    assert affordable([1000] * 5000, 40) == 4
+    assert affordable([1000] * 5000, 2) == 2
+    monkeypatch.setattr("gcdflow.gallery._MOST_ON_A_PAGE", 15)
+    table = assignments(["new-1"] * 10 + ["new-2"] * 10 + ["new-3"], [0.5] * 21)
+    assert len(run(table, most=8).all("img")) == 7 + 7 + 1
+    assert run.said.startswith(
+        "15 of 21 images in 3 categories (at most 7 of a category, for there"
+    )
+    assert len(run(table, most=7).all("img")) == 15
+    assert "at most" not in run.said
 
 
 def decoded(uri: str) -> Image.Image:
@@ -145,20 +181,25 @@ def test_tiles_enlarge_tiny_images_by_whole_numbers():
 
 
 def test_page_needs_nothing_from_outside(run):
-    table = assignments(["owl"] * 3 + ["new-1"] * 12, [0.9, 0.2, 0.05] + [0.5] * 12)
-    page = run(replace(table, labels=["", "owl", *[""] * 13]), most=8, run="birds")
+    table = assignments(["owl"] * 4 + ["new-1"] * 12, [0.9, 1, 0.05, 1] + [0.5] * 12)
+    labels, suggested = ["", "owl", "", "owl", *[""] * 12], ["", "new-1", *[""] * 14]
+    page = run(replace(table, labels=labels, suggested=suggested), most=8, run="birds")
     text = " ".join(page.text.split())
     assert "birds: categories" in text
-    assert "3 images · 1 labelled · 1 doubtful" in text
+    assert "4 images · 2 labelled · 1 doubtful" in text
     assert "12 images" in text
     images = page.all("img")
-    assert len(images) == 3 + 8
+    assert len(images) == 4 + 8
     assert all(image["src"].startswith("data:image/jpeg;base64,") for image in images)
-    assert images[0]["alt"] == "a/0.png, confidence 0.90"
-    assert images[1]["alt"] == "a/1.png, confidence 0.20, labelled owl"
+    assert [image["alt"] for image in images[:4]] == [
+        "a/3.png, labelled owl",
+        "a/1.png, labelled owl; the network would say new-1",
+        "a/0.png, confidence 0.90",
+        "a/2.png, confidence 0.05",
+    ]
     tiles = [a["class"] for a in page.all("span") if a.get("class", "").startswith("tile")]
-    assert tiles[:3] == ["tile", "tile labelled", "tile doubtful"]
-    assert "… and 4 more between these and the least certain" in text
+    assert tiles[:4] == ["tile labelled", "tile labelled questioned", "tile", "tile doubtful"]
+    assert "… and 4 more" in text
     policy = page.all("meta")[1]["content"]
     assert policy.startswith("default-src 'none'; img-src data:;")
     assert not page.all("script")
@@ -174,8 +215,10 @@ def test_names_are_text(run):
     assert not page.all("script")
     assert not page.all("b")
     assert page.text.count(EVIL) == 4  # title, heading, index, section
-    assert page.all("img")[0]["alt"] == f"\"'><b onload=x>.png, confidence 0.50, labelled {EVIL}"
-    assert page.text.count("\"'><b onload=x>.png") == 1  # in the list of files
+    assert page.all("img")[0]["alt"] == f"\"'><b onload=x>.png, labelled {EVIL}"
+    row = ["\"'><b onload=x>.png", EVIL]
+    quoted = ",".join('"' + cell.replace('"', '""') + '"' for cell in row)
+    assert page.text.count(quoted) == 1  # in the lines for the table
 
 
 def test_digits_are_enlarged_and_have_no_files(tmp_path: Path, make_split):
@@ -213,6 +256,30 @@ def test_own_photographs_come_with_a_word_on_corrections(run, monkeypatch):
     monkeypatch.setattr("gcdflow.gallery.open_images", lambda source, paths: Grey())
     page = run(table, lambda split: replace(split, source={"dataset": "photos", "root": "."}))
     assert "CSV file of labels" in page.text
+
+
+def test_all_images_are_there_as_lines_for_the_table(run, monkeypatch):
+    table = assignments(["owl"] * 9 + ["new-1"] * 3, [0.5] * 12, ["owl", *[""] * 11])
+    table = replace(table, paths=["a, b.png", *table.paths[1:]])
+    table = replace(table, train_mask=np.arange(12) != 11)
+    text = run(table, most=4).text
+    assert '"a, b.png",owl\na/1.png,owl\n' in text
+    assert text.count(",owl\n") == 9
+    assert "a/9.png,\na/10.png,\na/11.png,\n" in text
+    monkeypatch.setattr("gcdflow.gallery.open_images", lambda source, paths: Grey())
+    photos = {"dataset": "photos", "root": "."}
+    text = run(table, lambda split: replace(split, source=photos)).text
+    assert "a/9.png,\na/10.png,\n" in text
+    assert "a/11.png,\n" not in text  # a test image
+
+
+@pytest.mark.parametrize(
+    ("n_doubtful", "word"), [(0, "least certain"), (1, "least certain"), (2, "doubtful")]
+)
+def test_a_panel_is_doubtful_if_most_of_it_is(run, n_doubtful: int, word: str):
+    confidences = [0.5] * (20 - n_doubtful) + [0.1] * n_doubtful
+    text = " ".join(run(assignments(["new-1"] * 20, confidences), most=12).text.split())
+    assert f"… and 8 more {word}" in text
 
 
 class Grey:

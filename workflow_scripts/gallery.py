@@ -40,7 +40,10 @@ if __name__ == "__main__":
     parser.add_argument("--output", type=Path, required=True, help="page to write (.html)")
     parser.add_argument("--run", default="", help="name of the run, for the title")
     parser.add_argument(
-        "--thumbnails", type=whole_number(1), default=40, help="most images of a category to show"
+        "--thumbnails",
+        type=whole_number(1),
+        default=40,
+        help="most images of a category to show (fewer if there are very many categories)",
     )
     parser.add_argument(
         "--side", type=whole_number(16), default=112, help="side of a thumbnail, pixels"

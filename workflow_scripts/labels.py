@@ -2,7 +2,8 @@
 """Read the CSV file of labels as it is now, for the photographs of a run that has begun.
 
 The labels that training knows stand in split.npz. These may be newer: clustering with them takes
-seconds, where training anew would take hours.
+seconds, where training anew would take hours. Photographs that came to the folder since are only
+counted.
 
 Example:
   python workflow_scripts/labels.py --table data/photos/labels.csv --split runs/photos/split.npz \\
@@ -18,16 +19,19 @@ from gcdflow.cli import run_stage, stage_parser
 
 def main(arguments: argparse.Namespace) -> None:
     """Read, compare, write."""
+    import numpy as np
     from gcdflow.datasets.photos import present_labels
-    from gcdflow.formats import Split
+    from gcdflow.formats import UNLABELLED, Split
 
-    labels, changes = present_labels(arguments.table, Split.load(arguments.split))
+    run = arguments.run or arguments.output.absolute().parent.name
+    labels, changes = present_labels(arguments.table, Split.load(arguments.split), run)
     labels.save(arguments.output)
+    given = labels.labels[labels.labels != UNLABELLED]
     logging.info(
         "%s: %d labels of %d classes (%s)",
         arguments.output,
-        (labels.labels >= 0).sum(),
-        len(labels.class_names),
+        len(given),
+        len(np.unique(given)),
         changes,
     )
 
@@ -37,4 +41,7 @@ if __name__ == "__main__":
     parser.add_argument("--table", type=Path, required=True, help="CSV file of labels")
     parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
     parser.add_argument("--output", type=Path, required=True, help="labels to write (.npz)")
+    parser.add_argument(
+        "--run", help="run that a sentence's command names (default: the output's folder)"
+    )
     run_stage(main, parser)

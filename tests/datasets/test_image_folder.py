@@ -90,6 +90,24 @@ def test_linked_folders_are_followed(root):
     assert (found.classes == 3).sum() == 4
 
 
+def test_hidden_folders_are_no_classes(root):
+    before = image_folder.catalogue(settings(root))
+    write_images(root / "images" / "train" / ".ipynb_checkpoints", "a.png")
+    write_images(root / "images" / "train" / "ant" / ".thumbnails", "a.png")
+    (root / "images" / "val" / ".empty").mkdir()
+    assert image_folder.catalogue(settings(root)).paths == before.paths
+
+
+def test_links_in_a_circle_end(root):
+    folder = root / "images" / "train"
+    (folder / "ant" / "itself").symlink_to(folder / "ant")
+    (folder / "ant" / "other").symlink_to(folder / "bee")
+    (folder / "bee" / "other").symlink_to(folder / "ant")
+    found = image_folder.catalogue(settings(root, test=None)).paths
+    assert "train/ant/other/wild/deep/2.png" in found
+    assert not any(path.count("other") > 1 or "itself" in path for path in found)
+
+
 def test_images(root):
     split, truth = split_catalogue(image_folder.catalogue(settings(root)), settings(root))
     images = open_images(split.source, split.paths)

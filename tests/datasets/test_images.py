@@ -1,6 +1,11 @@
 """Decoding: any file becomes what a person sees in a viewer, or one sentence that says why not."""
 
 import logging
+import os
+import struct
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -72,13 +77,39 @@ def test_check(tmp_path, saved, monkeypatch, caplog, threads):
     assert caplog.messages[-1].startswith("checked 10 images in ")
     FileImages(tmp_path, []).check(threads)
     (tmp_path / "6.jpg").write_bytes(b"hello")
-    with pytest.raises(InputError, match=r"6\.jpg: not a readable image"):
+    expected = (
+        rf"^{tmp_path}: 1 of 10 images cannot be read: 6\.jpg: not a readable image \(cannot "
+        r"identify image file\); put good copies in their place, or move them out of the folder$"
+    )
+    with pytest.raises(InputError, match=expected):
         FileImages(tmp_path, paths).check(threads)
     for i in (3, 7):
         (tmp_path / f"{i}.jpg").unlink()
     expected = rf"{tmp_path}: 2 of 10 listed images are missing \(first: 3\.jpg\)"
     with pytest.raises(InputError, match=expected):
         FileImages(tmp_path, paths).check(threads)
+
+
+def test_check_finds_all_that_is_unreadable(tmp_path, saved):
+    paths = [f"{i}.jpg" for i in range(14)]
+    for path in paths[:12]:
+        (tmp_path / path).write_bytes(b"hello")
+    for path in paths[12:]:
+        saved(path, noise(9, 9))
+    with pytest.raises(
+        InputError, match=r"12 of 14 images cannot .* 9\.jpg.*; and 2 more; put"
+    ) as e:
+        FileImages(tmp_path, paths).check(2)
+    assert "10.jpg" not in str(e.value)
+
+
+@pytest.mark.parametrize("name", ["x.heic", "x.HEIF", "x.dng", "x.nef", "x.CR3"])
+def test_formats_that_pillow_does_not_read(tmp_path, saved, name):
+    saved("thumbnail.tiff", noise(9, 9)).rename(tmp_path / name)  # as raw files begin
+    if name.lower().startswith("x.he"):
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(InputError, match=rf"{name}: .* cannot read this format; export it as JPEG"):
+        decode_image(tmp_path / name)
 
 
 # -- kinds of images -------------------------------------------------------------------------------
@@ -103,8 +134,12 @@ def test_grey(saved):
 def test_16_bit_grey(saved):
     grey = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
     expected = np.arange(256).reshape(16, 16)
-    for name in ("x.png", "x.tiff"):
+    for name in ("x.png", "x.tiff", "x.pgm"):
         np.testing.assert_array_equal(decode_image(saved(name, grey)), np.dstack([expected] * 3))
+    dark = grey // 3  # not stretched
+    np.testing.assert_array_equal(
+        decode_image(saved("y.pgm", dark)), decode_image(saved("y.png", dark))
+    )
 
 
 def test_float_tiff_is_stretched(saved):
@@ -236,10 +271,35 @@ def test_files_that_are_no_images(tmp_path, content):
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.jpg"])
-def test_decompression_bomb(saved, monkeypatch, name):
-    path = saved(name, noise(100, 100))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 4999)
-    with pytest.raises(InputError, match=rf"{name}: not a readable image \(.*decompression bomb"):
+def test_images_that_are_too_large(saved, monkeypatch, name):
+    path = saved(name, noise(100, 101))
+    monkeypatch.setattr(images_module, "_MOST_PIXELS", 10_099)
+    with pytest.raises(InputError, match=rf"{name}: not a readable image \(101 × 100 pixels, exp"):
         decode_image(path, 1)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
-    assert decode_image(path).shape == (100, 100, 3)
+    monkeypatch.setattr(images_module, "_MOST_PIXELS", 10_100)
+    assert decode_image(path).shape == (100, 101, 3)
+
+
+def test_large_images_are_refused_by_their_header_and_no_warning_is_printed(tmp_path, saved):
+    """In a process of its own, since pytest has its own filters of warnings."""
+    chunk = struct.pack(">4sIIBBBBB", b"IHDR", 20_001, 20_000, 8, 2, 0, 0, 0)
+    header = b"\x89PNG\r\n\x1a\n\0\0\0\r" + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "huge.png").write_bytes(header + struct.pack(">I4s", 9, b"IDAT"))
+    Image.new("1", (13_000, 13_000)).save(tmp_path / "large.png")  # more than Pillow is silent at
+    broken = b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12"
+    saved("exif.jpg", noise(8, 8), exif=broken)
+    code = (
+        "import sys; from pathlib import Path; from gcdflow.datasets.images import decode_image;"
+        "[decode_image(Path(path), 8) for path in sys.argv[1:]]"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "exif.jpg", "large.png", "huge.png"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(images_module.__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    expected = "huge.png: not a readable image (20001 × 20000 pixels, expected at most 400 million)"
+    assert expected in done.stderr.splitlines()[-1]
+    assert "Warning" not in done.stderr

@@ -1,13 +1,24 @@
 """A folder of photographs with a CSV file of labels, and everything that can be wrong with it."""
 
+import logging
+import shutil
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
 import numpy as np
 import pytest
 from gcdflow.datasets import open_images
 from gcdflow.datasets.catalogue import split_catalogue
 from gcdflow.datasets.photos import Row, catalogue, present_labels, read_labels
 from gcdflow.errors import InputError
+from gcdflow.listing import state_of_photographs
 from gcdflow.settings import PhotosSettings
 from PIL import Image
+
+SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
+ANEW = "snakemake --cores all runs/mine/gallery.html --forcerun dataset"
 
 PATHS = ["a.jpg", "b.png", "c.JPG", "more/d.webp", "more/e.jpg", "f.jpg"]
 TABLE = """path,label,split,truth
@@ -65,12 +76,91 @@ def test_spreadsheets(settings):
     assert read_labels_of(settings) == expected
     write(settings, TABLE.replace(",", " , ") + "\n,,,\n")
     assert read_labels_of(settings) == expected
+    write(settings, TABLE.replace(",", "\t"))
+    assert read_labels_of(settings) == expected
+    write(settings, "sep=;\r\n" + TABLE.replace(",", ";").replace("\n", "\r\n"))
+    assert read_labels_of(settings) == expected
+    assert [row.line for row in read_labels_of(settings)] == [3, 4, 5, 6]
+    write(settings, TABLE.replace("path,label,split", '"Path","LABEL",Split'))
+    assert read_labels_of(settings) == expected
+    write(settings, TABLE.replace("\n", ",,\n"))  # columns that hold nothing
+    assert read_labels_of(settings) == expected
+    write(settings, TABLE.replace("robin,,", "robin"))  # cells that are left out
+    assert read_labels_of(settings) == expected
+
+
+def test_names_are_compared_as_they_look(settings):
+    write(settings, f"path,label\na.jpg,{unicodedata.normalize('NFD', 'Käfer')}\nf.jpg,Käfer\n")
+    assert {row.label for row in read_labels_of(settings)} == {"Käfer"}
+    write(settings, "path,label\na.jpg,hooded  crow\nf.jpg,hooded\u00a0 crow\n")
+    assert {row.label for row in read_labels_of(settings)} == {"hooded crow"}
+    write(settings, "path,label,truth\na.jpg,robin,\nf.jpg,,Robin\n")
+    with pytest.raises(InputError, match=r"line 3: the class 'Robin' is 'robin' in another line"):
+        read_labels_of(settings)
+
+
+@pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("in_table", ["NFC", "NFD"])
+def test_paths_are_compared_as_they_look(settings, on_disk, in_table):
+    name = unicodedata.normalize(on_disk, "more/größe.jpg")
+    shutil.copy(f"{settings.root}/photos/a.jpg", f"{settings.root}/photos/{name}")
+    write(settings, f"path,label\n{unicodedata.normalize(in_table, name)},crow\n")
+    found = catalogue(settings)
+    assert found.paths[0] == name
+    assert len(set(found.paths)) == len(found.paths) == 7
+    split, _ = split_catalogue(found, settings)
+    assert present_labels(table_of(settings), split, "mine")[0].labels[0] == 0
+
+
+def test_paths_as_on_windows(settings):
+    write(settings, "path,label\nmore\\d.webp,crow\n.\\f.jpg,ant\n")
+    assert catalogue(settings).paths[:2] == ["more/d.webp", "f.jpg"]
+    shutil.copy(f"{settings.root}/photos/a.jpg", f"{settings.root}/photos/more\\d.webp")
+    assert catalogue(settings).paths[0] == "more\\d.webp"  # there is such a file
+    write(settings, "path,label\nmore/e.jpg,crow\nmore\\e.jpg,\n")
+    with pytest.raises(InputError, match=r"line 3: more/e\.jpg is listed a second time \(first: l"):
+        catalogue(settings)
+
+
+def test_a_path_in_other_capital_letters(settings):
+    write(settings, "path,label\na.jpg,crow\nMORE\\D.webp,crow\n")
+    with pytest.raises(InputError, match=r"line 3: no file MORE.* did you mean more/d\.webp\?"):
+        catalogue(settings)
+
+
+def table_of(settings) -> Path:
+    return Path(settings.root) / "photos" / "labels.csv"
 
 
 def read_labels_of(settings):
-    from pathlib import Path
+    return read_labels(table_of(settings))
 
-    return read_labels(Path(settings.root) / "photos" / "labels.csv")
+
+def test_links_are_followed_and_other_files_counted(settings, caplog):
+    photos = Path(settings.root) / "photos"
+    for folder in ("@eaDir", ".thumbnails", "more/.cache"):
+        (photos / folder).mkdir()
+        shutil.copy(photos / "a.jpg", photos / folder / "a.jpg")
+    album = Path(settings.root) / "album"
+    album.mkdir()
+    shutil.copy(photos / "a.jpg", album / "linked.JPG")
+    (album / "clip.MOV").write_text("")
+    (photos / "album").symlink_to(album)
+    (album / "again").symlink_to(photos)
+    (photos / "README").write_text("")
+    with caplog.at_level(logging.INFO):
+        found = catalogue(settings)
+    assert sorted(found.paths) == sorted([*PATHS, "album/linked.JPG"])
+    (message,) = caplog.messages
+    start, kinds = message.split(" files: ")
+    assert start == f"{photos}: left out 3"
+    assert set(kinds.split(", ")) == {"1 × .mov", "1 × .txt", "1 × no suffix"}
+
+
+@pytest.mark.parametrize("name", ["x.jfif", "x.JPE", "x.dng", "x.CR3", "x.nef", "x.heic"])
+def test_photographs_that_pillow_does_not_read_are_not_left_out(settings, name):
+    shutil.copy(f"{settings.root}/photos/a.jpg", f"{settings.root}/photos/{name}")
+    assert name in catalogue(settings).paths
 
 
 def test_two_columns_are_enough(settings):
@@ -82,12 +172,19 @@ def test_two_columns_are_enough(settings):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "the first line is '', expected the columns path and label"),
-        ("path;label;colour\n", "the first line is 'path;label;colour', expected the columns"),
-        ("path,name\na.jpg,x\n", "expected the columns path and label"),
-        ("path,label,path\n", "each once"),
-        ("path,label\na.jpg\n", "line 2: 1 cells, expected 2"),
-        ("path,label\na.jpg,x,y\n", "line 2: 3 cells, expected 2"),
+        ("", r"the first line names no column 'path' \(found: none\); expected the columns path"),
+        ("path;label;colour\n", r"the column 'colour' is not known \(found: path, label, colour\)"),
+        (
+            "path,name\na.jpg,x\n",
+            r"names no column 'label' \(found: path, name\); expected the col",
+        ),
+        ("path,label,path\n", "the column 'path' is there twice .*, each once"),
+        ("path,label\na.jpg\n", "no image has a label"),
+        (
+            "path,label\na.jpg,x,y\n",
+            "line 2: 'y' is in a column without a name, expected cells for",
+        ),
+        ("path,label,,\na.jpg,x,,y\n", "line 2: 'y' is in a column without a name"),
         ('path,label\na.jpg,"x\n', "not a CSV file"),
         (
             "path,label\n/etc/passwd,x\n",
@@ -131,26 +228,122 @@ def test_images_that_are_listed_but_absent_or_broken(settings):
     with open(f"{settings.root}/photos/phone.heic", "wb") as file:
         file.write(b"\0\0\0\x18ftypheic")
     split, _ = split_catalogue(catalogue(settings), settings)
-    with pytest.raises(InputError, match=r"phone\.heic: not a readable image"):
+    with pytest.raises(InputError, match=r"phone\.heic: .* export it as JPEG"):
         open_images(split.source, split.paths).check(1)
 
 
-def test_corrections_after_training_began(settings, tmp_path):
-    split, _ = split_catalogue(catalogue(settings), settings)
-    table = tmp_path / "photos" / "labels.csv"
-    same, words = present_labels(table, split)
+def split_of(settings):
+    return split_catalogue(catalogue(settings), settings)[0]
+
+
+def test_corrections_after_training_began(settings):
+    split = split_of(settings)
+    same, words = present_labels(table_of(settings), split, "mine")
     np.testing.assert_array_equal(same.labels, split.labels)
     assert words == "0 added, 0 changed, 0 removed since training began"
     write(settings, "path,label\nc.JPG,crow\na.jpg,wren\nf.jpg,ant\n")
-    labels, words = present_labels(table, split)
+    labels, words = present_labels(table_of(settings), split, "mine")
     assert labels.class_names.tolist() == ["crow", "robin", "ant", "wren"]
     np.testing.assert_array_equal(labels.labels, [0, 3, -1, -1, 2, -1])
     np.testing.assert_array_equal(labels.indices, split.indices)
     assert words == "2 added, 1 changed, 1 removed since training began"
 
 
-def test_new_photographs_need_a_new_split(settings, tmp_path):
-    split, _ = split_catalogue(catalogue(settings), settings)
-    write(settings, TABLE + "new.jpg,crow,,\n")
-    with pytest.raises(InputError, match=r"1 paths are not .* \(first: new\.jpg\); .* --forcerun"):
-        present_labels(tmp_path / "photos" / "labels.csv", split)
+def test_new_photographs_are_left_out_with_a_word(settings, caplog):
+    split, photos = split_of(settings), Path(settings.root) / "photos"
+    shutil.copy(photos / "a.jpg", photos / "new.jpg")
+    shutil.copy(photos / "a.jpg", photos / "newer.jpg")
+    write(settings, TABLE + "new.jpg,gull,,\n")
+    labels, words = present_labels(table_of(settings), split, "mine")
+    np.testing.assert_array_equal(labels.labels, split.labels)
+    assert words.startswith("0 added")
+    (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert "2 photographs came since training began (first: new.jpg)" in record.getMessage()
+    assert record.getMessage().endswith(f"train anew: {ANEW}")
+
+
+def test_photographs_that_are_gone(settings):
+    split, photos = split_of(settings), Path(settings.root) / "photos"
+    (photos / "f.jpg").unlink()
+    (photos / "more" / "e.jpg").unlink()
+    expected = rf"photos: 2 of 6 photographs of the run are gone \(first: f\.jpg\); put .*: {ANEW}$"
+    with pytest.raises(InputError, match=expected):
+        present_labels(table_of(settings), split, "mine")
+    shutil.rmtree(photos)
+    with pytest.raises(
+        InputError, match=r"dataset\.folder: no folder of photographs at .*photos; p"
+    ):
+        present_labels(table_of(settings), split, "mine")
+
+
+def test_a_missing_table_and_labels_that_are_gone(settings):
+    split = split_of(settings)
+    write(settings, "path,label\nc.JPG,\n")
+    with pytest.raises(InputError, match=r"labels\.csv: no image has a label; write the class of"):
+        present_labels(table_of(settings), split, "mine")
+    table_of(settings).unlink()
+    with pytest.raises(InputError, match=r"labels\.csv: no such file; write one with the columns"):
+        present_labels(table_of(settings), split, "mine")
+
+
+@pytest.mark.parametrize("path", ["gone.jpg", "x/../../photos/a.jpg"])
+def test_a_listed_path_that_is_nowhere(settings, path):
+    split = split_of(settings)
+    write(settings, TABLE + f"{path},crow,,\n")
+    expected = "listed paths are not among the photographs of .* \\(first: gone|does not lie in"
+    with pytest.raises(InputError, match=expected):
+        present_labels(table_of(settings), split, "mine")
+
+
+def test_another_split_takes_a_new_training(settings):
+    split = split_of(settings)
+    write(settings, TABLE.replace("b.png,,test,robin", "b.png,robin,,"))
+    expected = rf"line 5: the split of b\.png is train, but was test when .* train anew: {ANEW}$"
+    with pytest.raises(InputError, match=expected):
+        present_labels(table_of(settings), split, "mine")
+    write(settings, TABLE.replace("a.jpg,,train", "a.jpg,,test"))
+    with pytest.raises(InputError, match=r"the split of a\.jpg is test, but was train"):
+        present_labels(table_of(settings), split, "mine")
+
+
+def test_a_split_of_something_else(settings, make_split):
+    with pytest.raises(InputError, match=r"split\.npz: is not of a folder of photographs"):
+        present_labels(table_of(settings), make_split(), "mine")
+
+
+def test_state_changes_with_the_table_and_the_names(settings):
+    photos, table = Path(settings.root) / "photos", table_of(settings)
+    states = [state_of_photographs(photos, table)]
+
+    def differs() -> bool:
+        states.append(state_of_photographs(photos, table))
+        return states[-1] not in states[:-1]
+
+    (photos / "notes2.txt").write_text("")
+    (photos / "a.jpg").write_text("")
+    assert not differs()
+    shutil.copy(photos / "b.png", photos / "new.png")
+    assert differs()
+    write(settings, TABLE.replace("wren", "tit"))
+    assert differs()
+    table.unlink()
+    assert differs()
+    shutil.rmtree(photos)
+    assert differs()
+    code = "import sys, gcdflow.listing; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, check=False).returncode == 0
+
+
+def test_stage_names_its_run_by_the_folder(settings, tmp_path):
+    split_of(settings).save(tmp_path / "runs" / "mine" / "split.npz")
+    (tmp_path / "photos" / "f.jpg").unlink()
+    arguments = ["--table", "photos/labels.csv", "--split", "runs/mine/split.npz"]
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / "labels.py", *arguments, "--output", "runs/mine/labels.npz"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"train anew without them: {ANEW}\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +113,7 @@ def write_table(directory: Path, rows: dict[str, str]) -> None:
 
 
 def assignments(directory: Path) -> dict[str, dict[str, str]]:
-    with open(directory / "runs/photos/assignments.csv", newline="") as file:
+    with open(directory / "runs/photos/assignments.csv", encoding="utf-8-sig", newline="") as file:
         return {row["path"]: row for row in csv.DictReader(file)}
 
 
@@ -145,8 +146,44 @@ def test_photographs_are_sorted_and_a_correction_does_not_train_anew(tmp_path: P
     assert {row["label"] for row in second.values()} == {"robin", "wren", "gull", ""}
     assert second["tour0/5.png"]["label"] == ""
 
-    labels["elsewhere.png"] = "gull"
-    write_table(tmp_path, labels)
-    result = snakemake(tmp_path, "--cores", "2", "--", GALLERY, changes={"runs": PHOTOS})
+    folder, again = tmp_path / "data" / "mine", "snakemake --cores all runs/photos/gallery.html"
+    picture(rng, 0, (50, 40)).save(folder / "tour0" / "new.png")
+    assert planned(tmp_path, GALLERY, changes={"runs": PHOTOS}) == expected
+    output = make(tmp_path, GALLERY, changes={"runs": PHOTOS})
+    assert "1 photographs came since training began (first: tour0/new.png)" in output
+    assert f"train anew: {again} --forcerun dataset" in output
+    assert assignments(tmp_path) == second
+    assert planned(tmp_path, GALLERY, changes={"runs": PHOTOS}) == {}
+    plan = forced_plan(tmp_path)
+    assert {"dataset", "train", "features", "labels", "gallery"} <= plan.keys()
+
+    def sentence() -> str:
+        result = snakemake(tmp_path, "--cores", "2", "--", GALLERY, changes={"runs": PHOTOS})
+        assert result.returncode != 0
+        return result.stdout + result.stderr
+
+    (folder / "tour1" / "3.png").rename(tmp_path / "3.png")
+    assert "1 of 48 photographs of the run are gone (first: tour1/3.png)" in sentence()
+    (tmp_path / "3.png").rename(folder / "tour1" / "3.png")
+    write_table(tmp_path, {**labels, "elsewhere.png": "gull"})
+    assert "are not among the photographs of data/mine (first: elsewhere.png)" in sentence()
+    (folder / "labels.csv").unlink()
+    assert "labels.csv: no such file; write one with the columns path" in sentence()
+    folder.rename(tmp_path / "elsewhere")
+    assert "no folder of photographs at data/mine; put them there" in sentence()
+
+
+def forced_plan(directory: Path) -> dict[str, int]:
+    """What the command that the sentences name would run."""
+    arguments = ["--dry-run", "--cores", "2", GALLERY, "--forcerun", "dataset"]
+    result = snakemake(directory, *arguments, changes={"runs": PHOTOS})
+    output = result.stdout + result.stderr
+    assert result.returncode == 0, output
+    table = output.split("Job stats:")[1].split("total")[0]
+    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+def test_other_runs_have_no_table_of_labels(tmp_path: Path):
+    result = snakemake(tmp_path, "--dry-run", "--", "runs/digits-smoke/labels.npz")
     assert result.returncode != 0
-    assert "(first: elsewhere.png); to take them in" in result.stdout + result.stderr
+    assert "dataset 'digits', which has no CSV file of labels" in result.stdout + result.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,13 @@ from gcdflow.confidence import confidences
 from gcdflow.errors import InputError
 from gcdflow.formats import UNLABELLED, Features, Labels, PseudoLabels, Split, align
 
-COLUMNS = ("path", "category", "confidence", "core_point", "label", "split", "cluster")
+COLUMNS = (
+    *("path", "category", "confidence", "doubtful", "core_point", "label", "suggested"),
+    *("split", "cluster"),
+)
+_DECIMALS = 3  # of confidences: what is decided by them is decided by what the table shows
+_SHARE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_NUMBER = re.compile(r"[0-9]{1,9}")
 # How far from 1 confidences lie depends on the features, so they are compared with those of the
 # category. On the digits run this share finds three quarters of the wrong ones, and seven of ten
 # that it finds are wrong; a fixed bound of 0.1 finds one in fifty.
@@ -32,9 +39,10 @@ class Assignments:
     ----------
     paths : list of n str, image file, or sample id where there are no files
     categories : list of n str
-    confidences : float (n,), 0…1
+    confidences : float (n,), 0…1; 1 where a person said it
     core_mask : bool (n,), core points of the clustering
     labels : list of n str, what a person said; empty where nobody said anything
+    suggested : list of n str, category of a labelled sample's cluster, if that is another
     train_mask : bool (n,)
     clusters : int64 (n,)
     """
@@ -44,18 +52,27 @@ class Assignments:
     confidences: np.ndarray
     core_mask: np.ndarray
     labels: list[str]
+    suggested: list[str]
     train_mask: np.ndarray
     clusters: np.ndarray
 
     @cached_property
     def doubtful(self) -> np.ndarray:
-        """bool (n,), confidence 0, or below two thirds of its category's median."""
+        """bool (n,), unlabelled, and of confidence 0 or below two thirds of its category's median.
+
+        Labelled samples do not count for the median.
+        """
         _, members = np.unique(self.categories, return_inverse=True)
-        bounds = np.zeros(len(members))
-        for category in range(members.max(initial=-1) + 1):
-            here = members == category
+        bounds, is_open = np.zeros(len(members)), ~self.labelled_mask
+        for category in np.unique(members[is_open]).tolist():
+            here = (members == category) & is_open
             bounds[here] = DOUBTFUL_SHARE * np.median(self.confidences[here])
-        return (self.confidences < bounds) | (self.confidences == 0)
+        return is_open & ((self.confidences < bounds) | (self.confidences == 0))
+
+    @cached_property
+    def labelled_mask(self) -> np.ndarray:
+        """bool (n,), a person said what it is."""
+        return np.array([bool(label) for label in self.labels], dtype=bool)
 
     @property
     def old_categories(self) -> set[str]:
@@ -63,17 +80,20 @@ class Assignments:
         return {label for label in self.labels if label}
 
     def save(self, path: str | Path) -> None:
-        """Write the CSV file atomically (UTF-8)."""
+        """Write the CSV file atomically: UTF-8 with the mark that spreadsheets know it by."""
         with atomic_write(path, "w") as file:
+            file.write("\ufeff")
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
             writer.writerows(
                 zip(
                     self.paths,
                     self.categories,
-                    (f"{value:.3f}" for value in self.confidences),
+                    (f"{value:.{_DECIMALS}f}" for value in self.confidences),
+                    ("true" if doubtful else "false" for doubtful in self.doubtful),
                     ("true" if core else "false" for core in self.core_mask),
                     self.labels,
+                    self.suggested,
                     ("train" if train else "test" for train in self.train_mask),
                     self.clusters.tolist(),
                     strict=True,
@@ -90,27 +110,29 @@ class Assignments:
             If it is missing or not such a file.
         """
         try:
-            with open(path, encoding="utf-8", newline="") as file:
-                rows = list(csv.DictReader(file, strict=True))
-            column = {name: [row[name] for row in rows] for name in COLUMNS}
-            confidences = np.array([float(text) for text in column["confidence"]])
-            if not ((confidences >= 0) & (confidences <= 1)).all():
-                raise ValueError("a confidence is not between 0 and 1")
+            with open(path, encoding="utf-8-sig", newline="") as file:
+                header, *rows = csv.reader(file, strict=True)
+            if tuple(header) != COLUMNS:
+                raise ValueError("the first line names other columns")
+            for number, row in enumerate(rows, start=1):
+                _check_row(row, number)
+            column = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True)) if rows else {}
             return cls(
-                paths=column["path"],
-                categories=column["category"],
-                confidences=confidences,
-                core_mask=np.array([text == "true" for text in column["core_point"]], dtype=bool),
-                labels=column["label"],
-                train_mask=np.array([text == "train" for text in column["split"]], dtype=bool),
-                clusters=np.array([int(text) for text in column["cluster"]], dtype=np.int64),
+                paths=list(column.get("path", ())),
+                categories=list(column.get("category", ())),
+                confidences=np.array(column.get("confidence", ()), dtype=np.float64),
+                core_mask=np.array([text == "true" for text in column.get("core_point", ())], bool),
+                labels=list(column.get("label", ())),
+                suggested=list(column.get("suggested", ())),
+                train_mask=np.array([text == "train" for text in column.get("split", ())], bool),
+                clusters=np.array([int(text) for text in column.get("cluster", ())], np.int64),
             )
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-        except (KeyError, TypeError, ValueError, csv.Error) as error:
+        except (ValueError, csv.Error) as error:
             raise InputError(
                 f"{path}: not a table of assignments; expected a CSV file with the columns "
-                f"{', '.join(COLUMNS)} ({type(error).__name__}: {error})"
+                f"{', '.join(COLUMNS)} ({error})"
             ) from None
 
     def summary(self) -> str:
@@ -123,6 +145,27 @@ class Assignments:
         )
 
 
+def _check_row(row: list[str], number: int) -> None:
+    """Make sure that a row is one that :meth:`Assignments.save` could write (ValueError)."""
+    if len(row) != len(COLUMNS):
+        raise ValueError(f"row {number} has {len(row)} cells")
+    cell = dict(zip(COLUMNS, row, strict=True))
+    found = {
+        "path": bool(cell["path"]),
+        "category": bool(cell["category"]),
+        "confidence": _SHARE.fullmatch(cell["confidence"]) and float(cell["confidence"]) <= 1,
+        "doubtful": cell["doubtful"] in ("true", "false"),
+        "core_point": cell["core_point"] in ("true", "false"),
+        "label": cell["label"] in ("", cell["category"]),
+        "suggested": cell["suggested"] != cell["category"],
+        "split": cell["split"] in ("train", "test"),
+        "cluster": _NUMBER.fullmatch(cell["cluster"]),
+    }
+    wrong = [name for name in COLUMNS if not found[name]]
+    if wrong:
+        raise ValueError(f"row {number} has the {wrong[0]} '{cell[wrong[0]]}'")
+
+
 def assign(
     split_path: Path,
     features_path: Path,
@@ -133,8 +176,9 @@ def assign(
 ) -> Assignments:
     """Category and confidence of every sample of a split.
 
-    What a person said of a sample stands. All others are what their cluster is
-    (:func:`name_clusters`); the test split goes to clusters by its nearest core points.
+    What a person said of a sample stands, for certain; what its cluster is, if that is another, is
+    a suggestion. All others are what their cluster is (:func:`name_clusters`); the test split goes
+    to clusters by its nearest core points.
 
     Parameters
     ----------
@@ -150,7 +194,14 @@ def assign(
     features, pseudo, at = load_clustered(features_path, pseudo_path)
     align(split_path, split.indices, features.indices)
     order = align(features_path, features.indices, split.indices)
-    align(pseudo_path, pseudo.indices, features.indices[features.train_mask])
+    for name in ("labels", "train_mask"):
+        differ = getattr(features, name)[order] != getattr(split, name)
+        if differ.any():
+            raise InputError(
+                f"{features_path}: '{name}' of {differ.sum()} samples is not that of {split_path} "
+                f"(first: sample {split.indices[np.argmax(differ)]}); does the file belong to "
+                "this run?"
+            )
     labels, class_names = split.labels, split.old_class_names.tolist()
     if labels_path is not None:
         newer = Labels.load(labels_path)
@@ -166,14 +217,17 @@ def assign(
 
     names = class_names + new_names(pseudo.n_clusters, class_names)
     of_cluster = name_clusters(clusters, labels, len(class_names), pseudo.n_clusters)
-    own = np.where(labels == UNLABELLED, of_cluster[clusters], labels)
+    labelled, found = labels != UNLABELLED, of_cluster[clusters]
+    own = np.where(labelled, labels, found)
     rows = _centred_rows(features, pseudo, order)
+    sure = np.where(labelled, 1.0, confidences(rows, own, core, found, threads))
     return Assignments(
         paths=sample_names(split),
         categories=[names[category] for category in own],
-        confidences=confidences(rows, own, core, of_cluster[clusters], threads),
+        confidences=np.round(sure, _DECIMALS),
         core_mask=core,
         labels=["" if label == UNLABELLED else class_names[label] for label in labels],
+        suggested=["" if a == b else names[b] for a, b in zip(own, found, strict=True)],
         train_mask=train,
         clusters=clusters,
     )
@@ -199,12 +253,14 @@ def name_clusters(
     A cluster is the old class that most of its labelled members have, if these are
 
     * at least half of its labelled members, and
-    * at least a quarter of all samples with that label, or a quarter of the cluster.
+    * as many as in no other cluster, or at least two and a quarter of all samples with that label,
+      or a quarter of the cluster.
 
     So one labelled photograph names its cluster of a hundred, as the person who labelled it
     expects. But the few samples of a class with its home elsewhere that strayed into the cluster of
-    a new one do not name it: a new category under an old name would be lost, while a part of an
-    old class under a new name is seen, and mended by one more label.
+    a new one do not name it, nor does one of the three that have a label at all: a new category
+    under an old name would be lost, while a part of an old class under a new name is seen, and
+    mended by one more label.
 
     Several clusters may be one old class. The others are new, in decreasing order of their
     unlabelled members (the ones that will bear the name); ties go to the lower cluster.
@@ -225,7 +281,8 @@ def name_clusters(
     best = count.argmax(axis=1)
     hits, n_labelled = count.max(axis=1), count.sum(axis=1)
     sizes = np.bincount(clusters, minlength=n_clusters)
-    is_at_home = (4 * hits >= count.sum(axis=0)[best]) | (4 * hits >= sizes)
+    is_at_home = (hits == count.max(axis=0)[best]) | (4 * hits >= sizes)
+    is_at_home |= (hits >= 2) & (4 * hits >= count.sum(axis=0)[best])
     is_old = (n_labelled > 0) & (2 * hits >= n_labelled) & is_at_home
     new = np.flatnonzero(~is_old)
     by_size = new[np.argsort(-(sizes - n_labelled)[new], kind="stable")]

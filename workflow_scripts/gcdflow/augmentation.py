@@ -18,6 +18,8 @@ from torch import Tensor
 from gcdflow.errors import InputError
 from gcdflow.settings import AffineAugmentation, CropAugmentation, Settings
 
+_LONGEST_SIDE = 20  # times the shorter side; what an image has beyond, Crop leaves out
+
 
 class Augmentation(Protocol):
     """What the data loader needs of an augmentation.
@@ -167,6 +169,11 @@ class Crop:
         from torchvision.transforms import InterpolationMode
         from torchvision.transforms.v2 import functional as TF
 
+        # Of a strip the middle is enough: 3 × 4000 pixels would become 260 MB by enlarging.
+        longest = _LONGEST_SIDE * min(image.shape[-2:])
+        height, width = (min(side, longest) for side in image.shape[-2:])
+        if (height, width) != tuple(image.shape[-2:]):
+            image = TF.center_crop(image, [height, width])
         return TF.resize(image, [self.shortest_side], InterpolationMode.BICUBIC, antialias=True)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ from gcdflow.formats import Split
 
 TEMPLATE = Path(__file__).with_name("gallery.html.j2")
 _JPEG_QUALITY = 82
+# A page of so many takes 15 MB, which a browser opens in a second and a mail may just hold.
+_MOST_ON_A_PAGE = 4000
+_LEAST_OF_A_CATEGORY = 4
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,8 @@ class Row:
     ----------
     name : str
     is_new : bool
-    positions : int64 (m,), all its samples, the most certain first
+    positions : int64 (m,), all its samples: the labelled ones (those that the network questions
+        last), then the others, the most certain first
     typical, tail : int64, those that are shown at the beginning and at the end
     """
 
@@ -45,7 +50,7 @@ class Row:
 
     @property
     def n_left_out(self) -> int:
-        """Images between the typical ones and the tail."""
+        """Images that are not shown."""
         return len(self.positions) - len(self.typical) - len(self.tail)
 
 
@@ -76,7 +81,8 @@ def choose(assignments: Assignments, most: int) -> list[Row]:
     """Categories in their order on the page, and the images to show of each.
 
     Old classes come first, by name; then the new ones, by number. Of a category of more than
-    ``most`` images the most certain are shown, and in the last quarter the least certain.
+    ``most`` images the most certain are shown, and in the last quarter the least certain. Labelled
+    images, which say little of the network, fill a quarter if there are enough others.
 
     Parameters
     ----------
@@ -87,16 +93,31 @@ def choose(assignments: Assignments, most: int) -> list[Row]:
     categories = np.array(assignments.categories, dtype=np.str_)
     for name in sorted(set(assignments.categories), key=lambda name: _page_order(name, old)):
         members = np.flatnonzero(categories == name)
-        members = members[np.argsort(-assignments.confidences[members], kind="stable")]
+        is_labelled = assignments.labelled_mask[members]
+        given, sorted_in = members[is_labelled], members[~is_labelled]
+        given = given[np.argsort([assignments.suggested[i] != "" for i in given], kind="stable")]
+        certainty = -assignments.confidences[sorted_in]
+        sorted_in = sorted_in[np.argsort(certainty, kind="stable")]
         if len(members) > most:
-            n_tail = most // 4
-            n_typical = most - n_tail
+            n_tail = min(most // 4, len(sorted_in))
+            n_given = min(len(given), max(most // 4, most - len(sorted_in)))
+            n_typical = most - n_tail - n_given
         else:
-            n_tail = int(assignments.doubtful[members].sum())
-            n_typical = len(members) - n_tail
-        tail = members[len(members) - n_tail :]
-        rows.append(Row(name, name not in old, members, members[:n_typical], tail))
+            n_tail, n_given = int(assignments.doubtful[members].sum()), len(given)
+            n_typical = len(sorted_in) - n_tail
+        typical = np.concatenate([given[len(given) - n_given :], sorted_in[:n_typical]])
+        tail = sorted_in[len(sorted_in) - n_tail :]
+        positions = np.concatenate([given, sorted_in])
+        rows.append(Row(name, name not in old, positions, typical, tail))
     return rows
+
+
+def affordable(sizes: Sequence[int], most: int) -> int:
+    """How many images of a category to show, of categories of these sizes: ``most``, if the page
+    does not become too large, and never below four (unless ``most`` is)."""
+    while most > _LEAST_OF_A_CATEGORY and np.minimum(sizes, most).sum() > _MOST_ON_A_PAGE:
+        most -= 1
+    return most
 
 
 def _page_order(name: str, old: set[str]) -> tuple:
@@ -164,7 +185,7 @@ def write_gallery(
     run : str
         Name for the title.
     most : int
-        Largest number of thumbnails of a category.
+        Largest number of thumbnails of a category; fewer if there are very many categories.
     side : int
         Side of a thumbnail, pixels.
 
@@ -180,7 +201,9 @@ def write_gallery(
     """
     split = Split.load(split_path)
     assignments = load_assignments(assignments_path, split_path, split)
-    rows, images = choose(assignments, most), open_images(split.source, split.paths)
+    _, sizes = np.unique(assignments.categories, return_counts=True)
+    fitting = affordable(sizes, most)
+    rows, images = choose(assignments, fitting), open_images(split.source, split.paths)
 
     def make(position: int) -> tuple[str, int | None]:
         return thumbnail(images.read([position], side)[0], side)  # one at a time: they may be huge
@@ -191,8 +214,9 @@ def write_gallery(
     page = _render(split, assignments, rows, thumbnails, run, side)
     with atomic_write(output, "w") as file:
         file.write(page)
+    fewer = f" (at most {fitting} of a category, for there are many)" if fitting < most else ""
     return (
-        f"{len(shown)} of {len(assignments.paths)} images in {len(rows)} categories, "
+        f"{len(shown)} of {len(assignments.paths)} images in {len(rows)} categories{fewer}, "
         f"{len(page) / 1e6:.1f} MB"
     )
 
@@ -209,13 +233,13 @@ def _render(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     doubtful, n = assignments.doubtful, len(assignments.paths)
-    is_labelled = np.array([bool(label) for label in assignments.labels], dtype=bool)
+    is_labelled, is_photos = assignments.labelled_mask, split.source.get("dataset") == "photos"
     n_new = sum(row.is_new for row in rows)
     tile = _tile_maker(assignments, thumbnails)
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         run=run,
         side=tile_side(side, [pixel_side for _, pixel_side in thumbnails.values()]),
-        is_photos=split.source.get("dataset") == "photos",
+        is_photos=is_photos,
         numbers=[
             ("images", f"{n:,}"),
             ("categories", len(rows)),
@@ -234,12 +258,27 @@ def _render(
                 "n_left_out": row.n_left_out,
                 "typical": [tile(i) for i in row.typical.tolist()],
                 "tail": [tile(i) for i in row.tail.tolist()],
-                "tail_is_doubtful": bool(doubtful[row.tail].all()),
+                "tail_is_doubtful": bool(2 * doubtful[row.tail].sum() > len(row.tail)),
+                "lines": _table_lines(assignments, row, is_photos) if len(split.paths) else "",
             }
             for row in rows
         ],
         has_files=len(split.paths) > 0,
     )
+
+
+def _table_lines(assignments: Assignments, row: Row, is_photos: bool) -> str:
+    """All images of a category as lines of a CSV file of labels; new categories have no name yet.
+
+    Photographs of the test split are left out, since such a file must not label them.
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(
+        (assignments.paths[i], "" if row.is_new else row.name)
+        for i in row.positions.tolist()
+        if assignments.train_mask[i] or not is_photos
+    )
+    return text.getvalue()
 
 
 def _tile_maker(
@@ -249,14 +288,15 @@ def _tile_maker(
 
     def tile(i: int) -> dict[str, Any]:
         uri, pixel_side = thumbnails[i]
-        label = assignments.labels[i]
-        said = f", labelled {label}" if label else ""
+        label, other = assignments.labels[i], assignments.suggested[i]
+        said = f"labelled {label}" if label else f"confidence {assignments.confidences[i]:.2f}"
         return {
             "uri": uri,
             "is_pixels": pixel_side is not None,
-            "path": assignments.paths[i],
-            "text": f"{assignments.paths[i]}, confidence {assignments.confidences[i]:.2f}{said}",
+            "text": f"{assignments.paths[i]}, {said}"
+            + (f"; the network would say {other}" if other else ""),
             "is_labelled": bool(label),
+            "is_questioned": bool(other),
             "is_doubtful": bool(assignments.doubtful[i]),
         }
 

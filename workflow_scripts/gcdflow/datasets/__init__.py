@@ -64,4 +64,6 @@ def open_images(source: dict, paths: np.ndarray) -> Images:
     module = dataset_module(str(source.get("dataset")))
     if hasattr(module, "open_images"):
         return module.open_images(source, paths)
+    if "root" not in source:
+        raise InputError(f"split.npz: source '{source['dataset']}' has no root; make it again")
     return FileImages(Path(source["root"]), paths.tolist())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gcdflow.errors import InputError
-from gcdflow.formats import UNLABELLED, Split, Truth
+from gcdflow.formats import UNLABELLED, Split, Truth, leaves_folder
 
 if TYPE_CHECKING:
     from gcdflow.settings import LabelDrawSettings
@@ -126,6 +126,7 @@ def split_catalogue(catalogue: Catalogue, settings: LabelDrawSettings) -> tuple[
     """
     n_classes, n_old = len(catalogue.class_names), len(catalogue.old_classes)
     known = catalogue.classes != UNKNOWN
+    _check_names(catalogue)
     _check_every_class_has_images(catalogue, known)
     old = set(catalogue.old_classes)
     order = [*catalogue.old_classes, *(c for c in range(n_classes) if c not in old)]
@@ -158,6 +159,31 @@ def split_catalogue(catalogue: Catalogue, settings: LabelDrawSettings) -> tuple[
         old_class_names=names[:n_old],
     )
     return split, Truth(indices, truth_labels, old_mask, names)
+
+
+def _check_names(catalogue: Catalogue) -> None:
+    """Names of files and classes come from tables and folders that may be anybody's."""
+    where = f"dataset '{catalogue.source['dataset']}'"
+    for path in catalogue.paths:
+        if leaves_folder(path):
+            raise InputError(f"{where}: image path '{path}' does not lie in the dataset's folder")
+        if not _is_text(path):
+            raise InputError(f"{where}: the file name '{path}' is not UTF-8; rename it")
+    names = catalogue.class_names
+    if len(set(names)) != len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise InputError(f"{where}: two classes have the name '{twice}'")
+    for name in names:
+        if not name or not _is_text(name) or any(ord(c) < 32 or 127 <= ord(c) < 160 for c in name):
+            raise InputError(
+                f"{where}: the class name '{name}' is empty, holds a control character or is not "
+                "UTF-8"
+            )
+
+
+def _is_text(name: str) -> bool:
+    """No bytes that the system could not decode (which Python keeps as halves of surrogates)."""
+    return not any("\ud800" <= c <= "\udfff" for c in name)
 
 
 def _check_every_class_has_images(catalogue: Catalogue, known: np.ndarray) -> None:

@@ -6,14 +6,14 @@ plain NumPy arrays and nothing else.
 
 from __future__ import annotations
 
-import _codecs
 import contextlib
 import fcntl
+import io
 import os
 import pickle
+import re
 import tarfile
 import tempfile
-import warnings
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy._core.multiarray import _reconstruct
 
 from gcdflow.errors import InputError
 
@@ -68,16 +67,66 @@ LAYOUTS = {
 }
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Makes lists, numbers, texts and NumPy arrays; refuses the names of anything else."""
+class _PlainArray:
+    """An array as a pickle describes it: nothing is allocated for it, its bytes are in the file."""
+
+    def __init__(self, *arguments: object):
+        self._state: object = None
+
+    def __setstate__(self, state: object) -> None:
+        self._state = state
+
+    def pixels(self) -> np.ndarray:
+        """The array, uint8 (n, pixels); ValueError and others if it is another."""
+        _version, shape, dtype, _fortran, content = self._state
+        if str(dtype) != "uint8" or len(shape) != 2 or shape[1] != _PIXELS:
+            raise ValueError(f"is {dtype} {shape}")
+        if isinstance(content, str):
+            content = content.encode("latin1")
+        if not isinstance(content, bytes) or len(content) != shape[0] * shape[1]:
+            raise ValueError(f"has the shape {shape} and {len(content)} bytes")
+        return np.frombuffer(content, dtype=np.uint8).reshape(shape)
+
+
+class _PlainType:
+    """A dtype as a pickle describes it."""
+
+    def __init__(self, name: str, *arguments: object):
+        is_short = re.fullmatch(r"[|<>=]?[a-zA-Z][0-9]{0,2}", name)
+        self._name = str(np.dtype(name)) if is_short else "something else"
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+    def __str__(self) -> str:
+        return self._name
+
+
+def _bytes_of(text: str, encoding: str) -> bytes:
+    """Python 3 pickles bytes in old protocols as such a call."""
+    if encoding != "latin1":
+        raise pickle.UnpicklingError(f"refused the encoding {encoding!r}")
+    return text.encode("latin1")
+
+
+# The unpickler in Python: that in C allocates a table as long as any number that a pickle names.
+class _ArrayUnpickler(pickle._Unpickler):
+    """Makes lists, numbers, texts and stand-ins for arrays; refuses the names of anything else."""
 
     _ALLOWED: ClassVar = {
-        ("numpy", "dtype"): np.dtype,
-        ("numpy", "ndarray"): np.ndarray,
-        ("_codecs", "encode"): _codecs.encode,
+        ("numpy", "dtype"): _PlainType,
+        ("numpy", "ndarray"): _PlainArray,
+        ("_codecs", "encode"): _bytes_of,
         # NumPy 1 and 2 name the same function differently.
-        ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
-        ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
+        ("numpy.core.multiarray", "_reconstruct"): _PlainArray,
+        ("numpy._core.multiarray", "_reconstruct"): _PlainArray,
+    }
+
+    # Makes room for any number of bytes before it looks whether they are there.
+    dispatch: ClassVar = {
+        code: method
+        for code, method in pickle._Unpickler.dispatch.items()
+        if code != pickle.BYTEARRAY8[0]
     }
 
     def find_class(self, module: str, name: str) -> Any:
@@ -88,14 +137,13 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 def _read_pickle(path: Path) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file, warnings.catch_warnings():
-            # NumPy complains of how NumPy 1.x wrote its types, which nobody can change now.
-            warnings.simplefilter("ignore")
-            content = _ArrayUnpickler(file, encoding="latin1").load()
+        # From memory: so that no more is allocated for a text than is there.
+        content = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except Exception as error:  # a damaged pickle fails in whatever it happens to call
-        raise InputError(f"{path}: not a readable CIFAR file ({error})") from None
+        reason = str(error) or type(error).__name__
+        raise InputError(f"{path}: not a readable CIFAR file ({reason})") from None
     if not isinstance(content, dict):
         raise InputError(
             f"{path}: not a CIFAR file (found {type(content).__name__}, expected dict)"
@@ -113,10 +161,12 @@ def read_batch(path: Path) -> dict[str, Any]:
     """
     content = _read_pickle(path)
     data = content.get("data")
-    is_array = isinstance(data, np.ndarray)
-    if not (is_array and data.dtype == np.uint8 and data.ndim == 2 and data.shape[1] == _PIXELS):
-        found = f"{data.dtype} {data.shape}" if is_array else type(data).__name__
-        raise InputError(f"{path}: 'data' is {found}, expected a uint8 array (n, {_PIXELS})")
+    try:
+        if not isinstance(data, _PlainArray):
+            raise ValueError(f"is {type(data).__name__}")
+        content["data"] = data.pixels()
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: 'data' {error}, expected a uint8 array (n, {_PIXELS})") from None
     return content
 
 
@@ -130,7 +180,7 @@ def read_labels(path: Path, layout: Layout) -> np.ndarray:
     """
     content = read_batch(path)
     labels, n_images = content.get(layout.labels), len(content["data"])
-    if not isinstance(labels, list) or not all(type(label) is int for label in labels):
+    if not isinstance(labels, list) or not all(map(_is_class_id, labels)):
         raise InputError(f"{path}: '{layout.labels}' is no list of whole numbers")
     if len(labels) != n_images:
         raise InputError(f"{path}: {len(labels)} '{layout.labels}' for {n_images} images")
@@ -142,6 +192,11 @@ def read_labels(path: Path, layout: Layout) -> np.ndarray:
     return np.array(labels, dtype=np.int64)
 
 
+def _is_class_id(label: object) -> bool:
+    """A whole number that can be printed: in a pickle it may have millions of digits."""
+    return type(label) is int and abs(label) < 2**31
+
+
 def read_class_names(path: Path, layout: Layout) -> list[str]:
     """Names of the classes in order of their ids.
 
@@ -151,7 +206,7 @@ def read_class_names(path: Path, layout: Layout) -> list[str]:
         If the file cannot be read, or does not hold that many different names.
     """
     names = _read_pickle(path).get(layout.names)
-    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    is_list = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
     if not is_list or len(names) != layout.n_classes or len(set(names)) != len(names):
         raise InputError(f"{path}: '{layout.names}' is no list of {layout.n_classes} names")
     return names

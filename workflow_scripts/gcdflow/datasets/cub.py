@@ -6,6 +6,7 @@ On disk (as its archive unpacks): ``<root>/CUB_200_2011/`` with ``images.txt``,
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ def _read_table(path: Path) -> dict[int, str]:
     table: dict[int, str] = {}
     for number, line in enumerate(lines, start=1):
         identifier, _, value = line.partition(" ")
-        if not identifier.isdecimal() or not value.strip():
+        if not re.fullmatch(r"[0-9]{1,9}", identifier) or not value.strip():
             raise InputError(f"{path}, line {number}: expected '<id> <value>', found '{line}'")
         if int(identifier) in table:
             raise InputError(f"{path}, line {number}: id {identifier} is listed a second time")

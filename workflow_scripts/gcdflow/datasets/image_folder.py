@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gcdflow.datasets.catalogue import Catalogue, old_class_ids, published_split
 from gcdflow.errors import InputError
+from gcdflow.listing import files_below
 
 if TYPE_CHECKING:
     from gcdflow.settings import BenchmarkSettings, ImageFolderSettings
@@ -127,10 +128,10 @@ def _listed(classes: list[str] | None, found: list[str], path: Path) -> list[str
 
 
 def _class_folders(split: Path) -> list[str]:
-    """Names of the folders in the folder of a split, sorted."""
+    """Names of the folders in the folder of a split, sorted; hidden ones are left out."""
     try:
         with os.scandir(split) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir())
+            names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
     except OSError as error:
         raise InputError(
             f"{split}: cannot be read ({error.strerror}); expected a folder with one folder of "
@@ -156,12 +157,9 @@ def _samples(folder: Path, split: str, names: list[str]) -> list[tuple[str, str]
 
 
 def _image_paths(folder: Path, class_folder: Path) -> list[str]:
-    paths = []
-    for parent, _, files in sorted(os.walk(class_folder, onerror=_fail, followlinks=True)):
-        relative = os.path.relpath(parent, folder)
-        paths += [f"{relative}/{file}" for file in sorted(files) if file.lower().endswith(SUFFIXES)]
-    return paths
-
-
-def _fail(error: OSError) -> NoReturn:
-    raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None
+    relative = os.path.relpath(class_folder, folder)
+    return [
+        f"{relative}/{path}"
+        for path in files_below(class_folder)
+        if path.lower().endswith(SUFFIXES)
+    ]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import os
 import time
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from gcdflow.errors import InputError
+from gcdflow.listing import APPLE_SUFFIXES, RAW_SUFFIXES, suffix
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +25,15 @@ _CHECKED_AT_A_TIME = 512
 # A JPEG decoder can halve the sides at almost no cost. Twice the wanted side is left for the
 # antialiased resizing that follows, so that nobody sees a difference (as Pillow's thumbnail does).
 _DRAFT_MARGIN = 2
+# Pillow would know a file by its content, whatever its name, and open some by programs (PostScript
+# by Ghostscript). These are what photographs and datasets come in.
+_FORMATS = ("JPEG", "PNG", "MPO", "TIFF", "WEBP", "GIF", "BMP", "AVIF", "JPEG2000", "PPM")
+# Enough for any camera and most panoramas; Pillow's own limit of 180 million is not.
+_MOST_PIXELS = 400_000_000
+Image.MAX_IMAGE_PIXELS = None
+# Pillow warns of what it mends in a damaged image; what is past mending is an error.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+_NAMED = 10  # unreadable images that a sentence names
 
 
 class Images(Protocol):
@@ -50,7 +63,7 @@ class Images(Protocol):
         ...
 
     def check(self, threads: int) -> None:
-        """Read everything once; :class:`InputError` at the first image that cannot be read."""
+        """Read everything once; :class:`InputError` that counts the images that cannot be read."""
         ...
 
 
@@ -72,7 +85,13 @@ class ArrayImages:
 
     def read(self, positions: Sequence[int], shortest_side: int | None = None) -> np.ndarray:
         """Images as one uint8 array (len(positions), height, width, channels)."""
-        return self._array[np.asarray(positions, dtype=np.int64)]
+        positions = np.asarray(positions, dtype=np.int64)
+        if len(positions) and not 0 <= positions.min() <= positions.max() < len(self):
+            raise InputError(
+                f"split.npz: asks for image {positions.max()} (from 0) of a dataset that has "
+                f"{len(self)}; make it again"
+            )
+        return self._array[positions]
 
     def check(self, threads: int) -> None:
         """Nothing to do: the array was read when this was made."""
@@ -107,7 +126,7 @@ class FileImages:
         Raises
         ------
         InputError
-            If files are missing (with their number), or at the first that is no readable image.
+            If files are missing, or are no readable images: with their number and the first.
         """
         absent = [path for path in self._paths if not (self._root / path).is_file()]
         if absent:
@@ -116,14 +135,34 @@ class FileImages:
                 f"(first: {absent[0]})"
             )
         began = reported = time.monotonic()
+        failures: list[str] = []
         with ThreadPoolExecutor(threads) as pool:  # decoders release the interpreter's lock
             for start in range(0, len(self), _CHECKED_AT_A_TIME):
                 part = self._paths[start : start + _CHECKED_AT_A_TIME]
-                list(pool.map(lambda path: decode_image(self._root / path, 1), part))
+                failures += filter(None, pool.map(self._failure, part))
                 if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
                     reported = time.monotonic()
                     log.info("checked %d/%d images", start + len(part), len(self))
+        if failures:
+            more = len(failures) - _NAMED
+            raise InputError(
+                f"{self._root}: {len(failures)} of {len(self)} images cannot be read: "
+                f"{'; '.join(failures[:_NAMED])}{f'; and {more} more' if more > 0 else ''}; "
+                "put good copies in their place, or move them out of the folder"
+            )
         log.info("checked %d images in %.0f s", len(self), time.monotonic() - began)
+
+    def _failure(self, path: str) -> str | None:
+        """Path of an image and why it cannot be read; None if it can."""
+        try:
+            _decoded(self._root / path, 1)
+        except _UnreadableError as error:
+            return f"{path}: {error}"
+        return None
+
+
+class _UnreadableError(Exception):
+    """Why an image cannot be read, without its path."""
 
 
 def decode_image(path: Path, shortest_side: int | None = None) -> np.ndarray:
@@ -143,21 +182,57 @@ def decode_image(path: Path, shortest_side: int | None = None) -> np.ndarray:
     Raises
     ------
     InputError
-        If there is no such file, or it is not an image, not whole, or larger than Pillow's limit.
+        If there is no such file, or it is not an image, not whole, or of over 400 million pixels.
     """
     try:
-        with Image.open(path) as image:
-            if shortest_side is not None:
-                image.draft(None, (_DRAFT_MARGIN * shortest_side,) * 2)
-            return _rgb(ImageOps.exif_transpose(image))
+        return _decoded(path, shortest_side)
+    except _UnreadableError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _decoded(path: Path, shortest_side: int | None) -> np.ndarray:
+    """What :func:`decode_image` returns, or :class:`_UnreadableError`."""
+    if suffix(path.name) in RAW_SUFFIXES:  # many are TIFF files with a thumbnail before all else
+        raise _UnreadableError(_FOREIGN)
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            width, height = image.size
+            if width * height <= _MOST_PIXELS:
+                if shortest_side is not None:
+                    image.draft(None, (_DRAFT_MARGIN * shortest_side,) * 2)
+                # Pillow reads 16 bits of this format alone into 32, and a copy forgets the format.
+                is_16_bit = image.format == "PPM" and image.mode == "I"
+                return _rgb(ImageOps.exif_transpose(image), is_16_bit)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such image") from None
+        raise _UnreadableError("no such image") from None
     except Exception as error:  # decoders of damaged files raise whatever they stumble over
-        raise InputError(f"{path}: not a readable image ({error})") from None
+        if suffix(path.name) in APPLE_SUFFIXES:
+            raise _UnreadableError(_FOREIGN) from None
+        raise _UnreadableError(f"not a readable image ({_reason(error, path)})") from None
+    raise _UnreadableError(
+        f"not a readable image ({width} × {height} pixels, expected at most "
+        f"{_MOST_PIXELS // 10**6} million)"
+    )
 
 
-def _rgb(image: Image.Image) -> np.ndarray:
-    if image.mode.startswith("I;16"):
+_FOREIGN = "not a readable image (Pillow cannot read this format; export it as JPEG)"
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """What an error says, without the path that the sentence begins with."""
+    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return said.replace(f" {os.fspath(path)!r}", "")
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of the formats that this installation of Pillow has a decoder for."""
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+def _rgb(image: Image.Image, is_16_bit: bool = False) -> np.ndarray:
+    if image.mode.startswith("I;16") or is_16_bit:
         grey = np.asarray(image).astype(np.uint16) >> 8
     elif image.mode in ("I", "F"):
         grey = _stretched(np.asarray(image, dtype=np.float64))

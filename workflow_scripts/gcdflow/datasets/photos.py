@@ -3,34 +3,42 @@
 The CSV file has the columns ``path`` (relative to the folder) and ``label`` (blank: unlabelled),
 and if wanted ``split`` (``train`` or ``test``; blank: ``train``) and ``truth`` (the class of a
 sample whose label is hidden, to measure accuracy). Images of the folder that it does not list are
-unlabelled training images.
+unlabelled training images. Spreadsheets write such files in many ways: any of their separators will
+do, capital letters in the first line, and rows without their last cells.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+import logging
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gcdflow.datasets.catalogue import UNKNOWN, Catalogue
-from gcdflow.errors import InputError
-from gcdflow.formats import UNLABELLED, Labels, Split
+from gcdflow.errors import InputError, one_line
+from gcdflow.formats import UNLABELLED, Labels, Split, leaves_folder
+from gcdflow.listing import files_below, photographs, suffix
 
 if TYPE_CHECKING:
     from gcdflow.settings import PhotosSettings
 
 COLUMNS = ("path", "label", "split", "truth")
 REQUIRED = ("path", "label")
-# Formats of cameras, phones and scanners. Those of Apple are here although Pillow does not read
-# them: a sentence that says so is better than photographs that are silently left out.
-SUFFIXES = {
-    *(".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".avif", ".jp2"),
-    *(".ppm", ".pgm", ".heic", ".heif"),
-}
+_EXPECTED = "expected the columns path and label, and optionally split and truth"
+_DELIMITERS = ",;\t"
+# Spaces of any width and tabs; line breaks in a name are an error.
+_SPACES = re.compile(r"[ \t\u00a0\u2000-\u200a\u202f\u205f\u3000]+")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Row:
     label: str
     split: str = "train"
     truth: str = ""
+    line: int = field(default=0, compare=False)
 
 
 def catalogue(settings: PhotosSettings) -> Catalogue:
@@ -54,19 +63,17 @@ def catalogue(settings: PhotosSettings) -> Catalogue:
         If the folder or the CSV file is missing or wrong, or nothing is labelled or unlabelled.
     """
     folder = Path(settings.root) / settings.folder
-    if not folder.is_dir():
-        raise InputError(
-            f"dataset.folder: no folder of photographs at {folder}; put them there, or set "
-            "dataset.root and dataset.folder of the run to where they are"
-        )
+    _check_folder(folder)
     table = folder / settings.labels
-    listed = read_labels(table)
-    unlisted = sorted(set(_images_below(folder)) - {row.path for row in listed})
+    rows = read_labels(table)
+    files = files_below(folder)
+    listed = _placed(rows, table, folder, files)
+    unlisted = sorted(set(photographs(files)) - {row.path for row in listed})
     rows = [*listed, *(Row(path, "") for path in unlisted)]
+    _report_left_out(folder, set(files) - {row.path for row in rows}, table)
+    _check_any_label(table, rows)
     old = sorted({row.label for row in rows if row.label})
     new = sorted({row.truth for row in rows if row.truth} - set(old))
-    if not old:
-        raise InputError(f"{table}: no image has a label; write the class of some of each old kind")
     if all(row.label or row.split == "test" for row in rows):
         raise InputError(f"{table}: every image has a label already; there is nothing to sort")
     ids = {name: i for i, name in enumerate([*old, *new])}
@@ -101,46 +108,97 @@ def read_labels(table: Path) -> list[Row]:
         raise InputError(f"{table}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise InputError(f"{table}: not UTF-8 text; save it as CSV in UTF-8") from None
-    first = text.partition("\n")[0].strip()
-    # In many countries spreadsheets write semicolons.
-    delimiter = ";" if ";" in first and "," not in first else ","
+    rows = [_checked(row, table, row.line) for row in _rows(table, text)]
+    _check_spelling(table, rows)
+    return rows
+
+
+def _rows(table: Path, text: str) -> list[Row]:
+    """The lines of a table that are not blank, with nothing checked but the columns."""
+    first, _, rest = text.partition("\n")
+    said = re.fullmatch(rf'"?sep=([{_DELIMITERS}])"?', first, re.IGNORECASE)  # as Excel writes it
+    if said:
+        first, text = rest.partition("\n")[0], rest
+    delimiter = said[1] if said else _delimiter(first)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     try:
-        cells = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+        lines = [(reader.line_num + bool(said), [cell.strip() for cell in line]) for line in reader]
     except csv.Error as error:
         raise InputError(f"{table}: not a CSV file ({error})") from None
-    header = [cell.strip() for cell in cells[0]] if cells else []
-    unknown = [column for column in header if column not in COLUMNS]
-    missing = [column for column in REQUIRED if column not in header]
-    if unknown or missing or len(set(header)) != len(header):
-        raise InputError(
-            f"{table}: the first line is '{first}', expected the columns path "
-            "and label, and optionally split and truth, each once"
-        )
-    rows: list[Row] = []
-    seen: set[str] = set()
-    for number, line in enumerate(cells[1:], start=2):
-        if not any(cell.strip() for cell in line):
+    header = [cell.lower() for cell in lines[0][1]] if lines else []
+    _check_columns(table, header)
+    rows = []
+    for number, cells in lines[1:]:
+        if not any(cells):
             continue
-        if len(line) != len(header):
+        cell = dict(zip(header, cells, strict=False))  # cells at the end may be missing
+        stray = [text for i, text in enumerate(cells) if text and not "".join(header[i : i + 1])]
+        if stray:
             raise InputError(
-                f"{table}, line {number}: {len(line)} cells, expected {len(header)} "
-                f"({', '.join(header)})"
+                f"{table}, line {number}: '{stray[0]}' is in a column without a name, expected "
+                f"cells for {', '.join(filter(None, header))}; put a text with a separator in it "
+                "into quotation marks"
             )
-        cell = {name: text.strip() for name, text in zip(header, line, strict=True)}
-        rows.append(_checked(Row(**{**cell, "split": cell.get("split") or "train"}), table, number))
-        if rows[-1].path in seen:
-            raise InputError(f"{table}, line {number}: {rows[-1].path} is listed a second time")
-        seen.add(rows[-1].path)
+        label, truth = (_tidy(cell.get(name, "")) for name in ("label", "truth"))
+        split = cell.get("split") or "train"
+        rows.append(Row(cell.get("path", ""), label, split, truth, number))
     return rows
+
+
+def _delimiter(header: str) -> str:
+    """What separates the cells; in many countries spreadsheets write semicolons."""
+    for delimiter in _DELIMITERS:
+        names = {cell.strip(' "').lower() for cell in header.split(delimiter)}
+        if names.issuperset(REQUIRED):
+            return delimiter
+    return max(_DELIMITERS, key=header.count)
+
+
+def _check_columns(table: Path, header: list[str]) -> None:
+    """Spreadsheets leave empty columns at the end; all others must be known, and there once."""
+    found = f"(found: {', '.join(filter(None, header)) or 'none'}); {_EXPECTED}"
+    missing = [name for name in REQUIRED if name not in header]
+    if missing:
+        raise InputError(f"{table}: the first line names no column '{missing[0]}' {found}")
+    unknown = [name for name in header if name and name not in COLUMNS]
+    if unknown:
+        raise InputError(f"{table}: the column '{unknown[0]}' is not known {found}")
+    twice = [name for name in COLUMNS if header.count(name) > 1]
+    if twice:
+        raise InputError(f"{table}: the column '{twice[0]}' is there twice {found}, each once")
+
+
+def _tidy(name: str) -> str:
+    """A name as it looks: in composed characters, with single spaces."""
+    return _SPACES.sub(" ", unicodedata.normalize("NFC", name))
+
+
+def _check_spelling(table: Path, rows: list[Row]) -> None:
+    """Names that differ only in capital letters are one class to a person, and two to us."""
+    spelling: dict[str, str] = {}
+    for row in rows:
+        for name in (row.label, row.truth):
+            other = spelling.setdefault(name.casefold(), name)
+            if other != name:
+                raise InputError(
+                    f"{table}, line {row.line}: the class '{name}' is '{other}' in another line; "
+                    "write both alike, or give them names that differ in more"
+                )
 
 
 def _checked(row: Row, table: Path, number: int) -> Row:
     where, path = f"{table}, line {number}", PurePosixPath(row.path)
-    if not row.path or path.is_absolute() or ".." in path.parts or "\0" in row.path:
+    if leaves_folder(row.path):
         raise InputError(
             f"{where}: the path '{row.path}' does not lie in the folder; expected one relative to "
             f"{table.parent}"
         )
+    for column, name in (("label", row.label), ("truth", row.truth)):
+        if any(ord(c) < 32 or 127 <= ord(c) < 160 for c in name):
+            raise InputError(
+                f"{where}: the {column} '{name}' holds a line break or another control character; "
+                "expected a name in one line"
+            )
     if row.split not in ("train", "test"):
         raise InputError(f"{where}: split is '{row.split}', expected train, test or nothing")
     if row.split == "test" and row.label:
@@ -149,24 +207,92 @@ def _checked(row: Row, table: Path, number: int) -> Row:
         )
     if row.label and row.truth and row.label != row.truth:
         raise InputError(f"{where}: label '{row.label}' and truth '{row.truth}' differ")
-    return Row(str(path), row.label, row.split, row.truth)
+    return replace(row, path=str(path))
 
 
-def _images_below(folder: Path) -> list[str]:
-    """Paths of all images below a folder, relative to it; hidden files are left out."""
-    return [
-        str(path.relative_to(folder).as_posix())
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise InputError(
+            f"dataset.folder: no folder of photographs at {folder}; put them there, or set "
+            "dataset.root and dataset.folder of the run to where they are"
+        )
 
 
-def present_labels(table: Path, split: Split) -> tuple[Labels, str]:
+def _check_any_label(table: Path, rows: list[Row]) -> None:
+    if not any(row.label for row in rows):
+        raise InputError(f"{table}: no image has a label; write the class of some of each old kind")
+
+
+def _placed(rows: list[Row], table: Path, folder: Path, there: Sequence[str]) -> list[Row]:
+    """The rows with their paths spelt as on the disk; those of absent files as they are.
+
+    Parameters
+    ----------
+    there : sequence of str
+        Paths that are taken to exist, and that others are compared with.
+    """
+    exact = set(there)
+    composed = {unicodedata.normalize("NFC", path): path for path in there}
+    folded = {path.casefold(): composed[path] for path in composed}
+    line_of: dict[str, int] = {}
+    placed = []
+    for row in rows:
+        path = _spelt_as_there(row.path, exact, composed, folder)
+        if path is None:
+            path = row.path
+            alike = unicodedata.normalize("NFC", path.replace("\\", "/")).casefold()
+            if alike in folded:
+                raise InputError(
+                    f"{table}, line {row.line}: no file {path} in {folder}; did you mean "
+                    f"{folded[alike]}?"
+                )
+        if path in line_of:
+            raise InputError(
+                f"{table}, line {row.line}: {path} is listed a second time (first: line "
+                f"{line_of[path]})"
+            )
+        line_of[path] = row.line
+        placed.append(replace(row, path=path))
+    return placed
+
+
+def _spelt_as_there(
+    path: str, exact: set[str], composed: dict[str, str], folder: Path
+) -> str | None:
+    """The path of the file that is meant; None if there is none.
+
+    The same letters may be written in composed characters or not (as Apple's file systems do), and
+    folders may be separated as on Windows.
+    """
+    for candidate in (path, str(PurePosixPath(path.replace("\\", "/")))):
+        if candidate in exact:
+            return candidate
+        if (other := composed.get(unicodedata.normalize("NFC", candidate))) is not None:
+            return other
+        if not leaves_folder(candidate) and os.path.isfile(folder / candidate):
+            return candidate
+    return None
+
+
+def _report_left_out(folder: Path, others: Iterable[str], table: Path) -> None:
+    """Log how many files are no photographs by their names, so that nobody misses some."""
+    kinds = Counter(suffix(path) or "no suffix" for path in others if folder / path != table)
+    if kinds:
+        named = ", ".join(f"{n} × {kind}" for kind, n in kinds.most_common(10))
+        more = f" and {len(kinds) - 10} other kinds" if len(kinds) > 10 else ""
+        log.info("%s", one_line(f"{folder}: left out {kinds.total()} files: {named}{more}"))
+
+
+def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
     """The labels that the CSV file holds now, for the samples of an earlier split.
 
     Classes of the split keep their numbers; names that are new follow in alphabetical order.
+    Photographs that came to the folder since are not sorted: a line of the log counts them.
+
+    Parameters
+    ----------
+    run : str
+        Name of the run, for the command that trains anew.
 
     Returns
     -------
@@ -177,23 +303,63 @@ def present_labels(table: Path, split: Split) -> tuple[Labels, str]:
     Raises
     ------
     InputError
-        If the file is wrong, or lists a path that the split does not have.
+        If the folder or the file is missing or wrong, photographs of the split are gone, nothing
+        is labelled any more, or the file lists a path that is nowhere or in another split.
     """
-    rows = read_labels(table)
-    position = {path: i for i, path in enumerate(split.paths.tolist())}
-    strangers = [row.path for row in rows if row.path not in position]
-    if strangers:
+    if split.source.get("dataset") != "photos" or "root" not in split.source:
+        raise InputError("split.npz: is not of a folder of photographs; make it again")
+    folder = Path(split.source["root"])
+    _check_folder(folder)
+    # The target first: what follows --forcerun are names of rules, and all of them are forced.
+    anew = f"snakemake --cores all runs/{run}/gallery.html --forcerun dataset"
+    rows, files = read_labels(table), files_below(folder)
+    known, there = split.paths.tolist(), set(files)
+    gone = [path for path in known if path not in there and not os.path.isfile(folder / path)]
+    if gone:
         raise InputError(
-            f"{table}: {len(strangers)} paths are not among the photographs of split.npz (first: "
-            f"{strangers[0]}); to take them in and train anew, run with --forcerun dataset"
+            f"{folder}: {len(gone)} of {len(known)} photographs of the run are gone (first: "
+            f"{gone[0]}); put them back, or train anew without them: {anew}"
         )
+    position = {path: i for i, path in enumerate(known)}
+    rows = _placed(rows, table, folder, [*files, *known])
+    others = {row.path for row in rows} - position.keys()
+    nowhere = sorted(
+        path for path in others - there if leaves_folder(path) or not os.path.isfile(folder / path)
+    )
+    if nowhere:
+        raise InputError(
+            f"{table}: {len(nowhere)} listed paths are not among the photographs of {folder} "
+            f"(first: {nowhere[0]}); correct them, or take the lines out"
+        )
+    new = sorted(others | set(photographs(files)) - position.keys())
+    if new:
+        log.warning(
+            "warning: %s",
+            one_line(
+                f"{folder}: {len(new)} photographs came since training began (first: {new[0]}) and "
+                f"are not sorted; to take them in, train anew: {anew}"
+            ),
+        )
+    rows = [row for row in rows if row.path in position]
+    for row in rows:
+        before = "train" if split.train_mask[position[row.path]] else "test"
+        if row.split != before:
+            raise InputError(
+                f"{table}, line {row.line}: the split of {row.path} is {row.split}, but was "
+                f"{before} when training began; change it back, or train anew: {anew}"
+            )
+    _check_any_label(table, rows)
+    return _labels(split, {position[row.path]: row.label for row in rows if row.label})
+
+
+def _labels(split: Split, names_at: dict[int, str]) -> tuple[Labels, str]:
+    """Labels from the name at each position that has one, and what changed, in words."""
     old = split.old_class_names.tolist()
-    names = [*old, *sorted({row.label for row in rows if row.label} - set(old))]
+    names = [*old, *sorted(set(names_at.values()) - set(old))]
     ids = {name: i for i, name in enumerate(names)}
     labels = np.full(len(split.indices), UNLABELLED, dtype=np.int64)
-    for row in rows:
-        if row.label:
-            labels[position[row.path]] = ids[row.label]
+    for i, name in names_at.items():
+        labels[i] = ids[name]
     before = split.labels
     added = int(((before == UNLABELLED) & (labels != UNLABELLED)).sum())
     removed = int(((before != UNLABELLED) & (labels == UNLABELLED)).sum())

@@ -8,6 +8,11 @@ came separately, and the devkit's own ``cars_test_annos.mat`` has no labels), ``
 
 from __future__ import annotations
 
+import math
+import multiprocessing
+import struct
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +25,9 @@ if TYPE_CHECKING:
     from gcdflow.settings import BenchmarkSettings
 
 FOLDER = "stanford_cars"
+_MOST_BYTES = 2**26  # of a variable; the largest has some 10 MB
+_MOST_ENTRIES = 10**6
+_COMPRESSED = 15  # type of an element that is another, compressed
 _TEST_LABELS = "cars_test_annos_withlabels.mat"
 
 
@@ -92,14 +100,75 @@ def _annotations(path: Path, images: str, n_classes: int) -> tuple[list[str], np
 
 def _read_mat(path: Path, name: str) -> Any:
     """A variable of a MATLAB file; dimensions of length one are dropped."""
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
 
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        content = loadmat(path, appendmat=False, squeeze_me=True, variable_names=[name])
+        _check_sizes(path.read_bytes())
+        for variable, shape, _ in whosmat(path, appendmat=False):
+            if math.prod(shape) > _MOST_ENTRIES:
+                raise ValueError(f"'{variable}' declares the shape {shape}")
+        content = _in_a_child(
+            lambda: loadmat(path, appendmat=False, squeeze_me=True, variable_names=[name])
+        )
     except Exception as error:  # a damaged file fails in whatever it is taken for
-        raise InputError(f"{path}: not a readable MATLAB file ({error})") from None
+        raise InputError(
+            f"{path}: not a readable MATLAB file ({str(error) or type(error).__name__})"
+        ) from None
     if name not in content:
         raise InputError(f"{path}: has no variable '{name}'")
     return content[name]
+
+
+def _in_a_child(read: Callable[[], dict]) -> dict:
+    """What a function returns, called in a process that may crash: SciPy's reader does.
+
+    Raises
+    ------
+    Exception
+        What the function raised, or ValueError if the process ended without a result.
+    """
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+
+    def call() -> None:
+        try:
+            result = (True, read())
+        except Exception as error:
+            result = (False, ValueError(f"{type(error).__name__}: {error}"))
+        theirs.send(result)
+
+    process = context.Process(target=call)
+    process.start()
+    theirs.close()
+    try:
+        is_good, result = ours.recv()
+    except EOFError:
+        raise ValueError("reading it ended in a crash") from None
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+    if not is_good:
+        raise result
+    return result
+
+
+def _check_sizes(content: bytes) -> None:
+    """Make sure that no variable is much larger in memory than in the file (ValueError)."""
+    if not content.startswith(b"MATLAB 5.0 MAT-file"):
+        raise ValueError("no file of MATLAB 5")
+    tag = struct.Struct("<II" if content[126:128] == b"IM" else ">II")
+    at = 128
+    while at + tag.size <= len(content):
+        kind, size = tag.unpack_from(content, at)
+        at += tag.size
+        if at + size > len(content):
+            raise ValueError("cut off")
+        if kind == _COMPRESSED:
+            start = zlib.decompressobj().decompress(content[at : at + size], tag.size)
+            size_within = tag.unpack(start)[1]
+            if size_within > _MOST_BYTES:
+                raise ValueError(f"a variable declares {size_within} bytes")
+        at += size
