@@ -15,9 +15,9 @@ from gcdflow.cli import run_stage, stage_parser
 def main(arguments: argparse.Namespace) -> None:
     """Write and print the table."""
     from gcdflow.atomic import atomic_write
-    from gcdflow.report import classes_of_truth, markdown_table, percent, read_metrics
+    from gcdflow.report import classes_of_truth, markdown_table, percent, read_run
 
-    metrics = [read_metrics(path) for path in arguments.metrics]
+    metrics = read_run(arguments.metrics)
     last = max(metrics, key=lambda m: m["epoch"])
     text = (
         f"# {arguments.run}\n\n"

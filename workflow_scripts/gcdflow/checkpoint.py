@@ -7,21 +7,24 @@ the file with its SHA-256 instead.
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from gcdflow.atomic import atomic_write, canonical_json, sha256_file, sha256_text
 from gcdflow.augmentation import build_augmentation
 from gcdflow.config import validated
 from gcdflow.errors import InputError
+from gcdflow.json_text import parse_json_object
 from gcdflow.models.backbones import build_backbone
 from gcdflow.models.head import DINOHead
 from gcdflow.settings import TrainSettings
+from gcdflow.torch_files import check_plain, load_torch_file
 
 FORMAT = 1
 
@@ -94,7 +97,7 @@ class Checkpoint:
         if not Path(path).is_file():
             raise InputError(f"{path}: no such checkpoint")
         try:
-            values = torch.load(path, map_location="cpu", weights_only=True)
+            values = load_torch_file(path)
         except Exception as error:
             raise InputError(
                 f"{path}: not a checkpoint that can be read safely ({type(error).__name__}); "
@@ -102,15 +105,28 @@ class Checkpoint:
             ) from None
         if not isinstance(values, dict) or "format" not in values:
             raise InputError(f"{path}: not a checkpoint of this project")
-        if values.pop("format") != FORMAT:
+        version = values.pop("format")
+        if type(version) is not int or version != FORMAT:
             raise InputError(f"{path}: written by another version of this project; train it anew")
         if values.keys() != {"fingerprint", *cls.__dataclass_fields__}:
             raise InputError(f"{path}: not a checkpoint of this project")
-        stored = values.pop("fingerprint")
-        values["settings"] = validated(TrainSettings, json.loads(values["settings"]), str(path))
+        try:
+            check_plain(values)
+            stored = values.pop("fingerprint")
+            values["settings"] = parse_json_object(values["settings"])
+            _check_types(values)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path}: a damaged checkpoint ({error})") from None
+        values["settings"] = validated(TrainSettings, values["settings"], str(path))
         checkpoint = cls(**values)
         if checkpoint.fingerprint != stored:
             raise InputError(f"{path}: fingerprint does not fit the settings it holds")
+        lowest = 0 if checkpoint.rolling else 1  # a rolling one may be of within the first epoch
+        if not lowest <= checkpoint.epoch <= checkpoint.settings.total_epochs:
+            raise InputError(
+                f"{path}: is of epoch {checkpoint.epoch}, expected {lowest}…"
+                f"{checkpoint.settings.total_epochs}"
+            )
         return checkpoint
 
     def check_continues(self, path: str | Path, settings: TrainSettings, split_sha256: str) -> None:
@@ -133,6 +149,28 @@ class Checkpoint:
                     f"{path}: was trained with {key} = {theirs.get(key)}, now it is "
                     f"{ours.get(key)}; restore the setting or train anew"
                 )
+
+
+def _check_types(values: dict[str, Any]) -> None:
+    """Make sure that all is of the kind that :class:`Checkpoint` says (ValueError)."""
+    is_sha = re.compile(r"[0-9a-f]{64}").fullmatch
+    for name in ("split_sha256", "frozen_sha256", "pseudo_sha256"):
+        value = values[name]
+        optional = name != "split_sha256"
+        if not (value is None and optional) and not (isinstance(value, str) and is_sha(value)):
+            raise ValueError(f"{name} is {value!r}, expected 64 hexadecimal digits")
+    for name in ("weights", "optimizer", "scheduler", "rolling"):
+        if not isinstance(values[name], dict) or not all(type(k) is str for k in values[name]):
+            raise ValueError(f"{name} is no dictionary of names")
+    if not all(isinstance(value, Tensor) for value in values["weights"].values()):
+        raise ValueError("weights holds what is no tensor")
+    prototypes = values["prototypes"]
+    if prototypes is not None and not (isinstance(prototypes, Tensor) and prototypes.ndim == 2):
+        raise ValueError("prototypes is no table of numbers")
+    lengths = {name: values["rolling"].get(name, 0) for name in ("log_length", "first_epoch")}
+    for name, value in {"epoch": values["epoch"], **lengths}.items():
+        if type(value) is not int or value < 0:
+            raise ValueError(f"{name} is {value!r}, expected a whole number")
 
 
 def fingerprint(settings: TrainSettings, split_sha256: str) -> str:
@@ -199,8 +237,45 @@ def restore_model(path: str | Path, checkpoint: Checkpoint) -> Model:
     frozen = frozen_in_file(model, checkpoint.settings)
     own, stored = model.state_dict(), checkpoint.weights
     if own.keys() - frozen != stored.keys() or any(
-        own[name].shape != value.shape for name, value in stored.items()
+        own[name].shape != value.shape or own[name].dtype != value.dtype
+        for name, value in stored.items()
     ):
         raise InputError(f"{path}: the stored weights do not fit the model of its settings")
+    _check_optimizer(path, checkpoint, model)
+    _check_scheduler(path, checkpoint)
     model.load_state_dict(stored, strict=False)
     return model
+
+
+def _check_optimizer(path: str | Path, checkpoint: Checkpoint, model: Model) -> None:
+    """The optimizer's state must be one of SGD over the parameters that are trained."""
+    shapes = [p.shape for p in model.parameters() if p.requires_grad]
+    try:
+        (group,) = checkpoint.optimizer["param_groups"]
+        fits = group["params"] == list(range(len(shapes))) and all(
+            buffer is None or buffer.shape == shapes[number]
+            for number, state in checkpoint.optimizer["state"].items()
+            for buffer in [state["momentum_buffer"]]
+        )
+        fits = fits and all(
+            type(group[name]) in (int, float) and group[name] >= 0
+            for name in ("lr", "initial_lr", "momentum", "weight_decay")
+        )
+    except (KeyError, ValueError, TypeError, IndexError, AttributeError):
+        fits = False
+    if not fits:
+        raise InputError(f"{path}: the stored optimizer does not fit the model of its settings")
+
+
+def _check_scheduler(path: str | Path, checkpoint: Checkpoint) -> None:
+    """The scheduler's state becomes its attributes, so it may name none of its methods."""
+    state = checkpoint.scheduler
+    rates = [state.get(name) for name in ("base_lrs", "_last_lr")]
+    counts = [state.get(name) for name in ("last_epoch", "_step_count")]
+    if (
+        any(callable(getattr(LambdaLR, name, None)) for name in state)
+        or not all(isinstance(one, list) and [type(r) for r in one] == [float] for one in rates)
+        or not all(type(count) is int and count >= 0 for count in counts)
+        or state.get("lr_lambdas") != [None]
+    ):
+        raise InputError(f"{path}: the stored scheduler is not one of this project")

@@ -33,7 +33,14 @@ def load_clustered(
             raise InputError(
                 f"{pseudo_path}: was made from other features than {features_path} ({key} differs)"
             )
-    return features, pseudo, align(features_path, features.indices, pseudo.indices)
+    at = align(features_path, features.indices, pseudo.indices)
+    align(pseudo_path, pseudo.indices, features.indices[features.train_mask])
+    if not features.train_mask[at].all():
+        raise InputError(
+            f"{pseudo_path}: {(~features.train_mask[at]).sum()} of its {len(at)} samples are test "
+            f"samples in {features_path}; expected the training samples alone"
+        )
+    return features, pseudo, at
 
 
 def rows_at(features: Features, pseudo: PseudoLabels, positions: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ Each run inherits from ``defaults:`` and, by ``inherit: <run>``, from another ru
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Mapping
@@ -23,6 +24,11 @@ RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # A section that chooses another `name` replaces the inherited one, but for these keys, which say
 # how any dataset is treated.
 KEPT_KEYS = {"dataset": {"root", "prop_train_labels", "seed"}}
+
+_LARGEST_FILE = 2**20
+_MOST_NODES = 100_000
+_DEEPEST = 100
+_BRACKETS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 _KIND_NAMES = {name for section in RunSettings.model_fields for name in kinds(section)}
 
@@ -68,7 +74,14 @@ def _phrase(problem: ErrorDetails) -> str:
     message = problem["msg"][0].lower() + problem["msg"][1:]
     if problem["type"] == "float_type" and _is_number(value):
         message += " (YAML takes it for text: write the digits out, or 1.0e-3 for 1e-3)"
-    return f"key '{key}' is {value!r}: {message}" if key else f"{value!r}: {message}"
+    return f"key '{key}' is {_shown(value)}: {message}" if key else f"{_shown(value)}: {message}"
+
+
+def _shown(value: object) -> str:
+    try:
+        return repr(value)
+    except (ValueError, RecursionError):  # YAML has numbers of more digits than Python prints
+        return "what cannot be printed"
 
 
 def _is_number(value: object) -> bool:
@@ -94,7 +107,8 @@ def merged(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, An
 
 
 def _keys_of_kind(section: str, name: object) -> set[str]:
-    kind = kinds(section).get(name) if isinstance(name, str) else None
+    known = isinstance(name, str) and section in RunSettings.model_fields
+    kind = kinds(section).get(name) if known else None
     return set(kind.model_fields) if kind is not None else set()
 
 
@@ -195,14 +209,50 @@ def load_runs(path: str | Path) -> dict[str, RunSettings]:
         If the file is missing, is not YAML, or its content is not valid.
     """
     try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        if Path(path).stat().st_size > _LARGEST_FILE:
+            raise ValueError(f"larger than {_LARGEST_FILE} bytes")
+        config = _safe_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    except RecursionError:
+        raise InputError(f"{path}: not valid YAML (nested too deeply)") from None
+    except Exception as error:  # the constructors of numbers and dates raise what they stumble over
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path}: not valid YAML ({reason})") from None
     if not isinstance(config, Mapping):
         raise InputError(f"{path}: expected a mapping with 'defaults' and 'runs'")
     return resolve_runs(config, str(path))
+
+
+def _safe_yaml(text: str) -> object:
+    """Plain values of a YAML document; ValueError if its aliases make it huge or endless."""
+    # Each open bracket slows the scanner down for all that follows it.
+    steps = itertools.accumulate(_BRACKETS.get(character, 0) for character in text)
+    if max(steps, default=0) > _DEEPEST:
+        raise RecursionError
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _written_out(node, {}) > _MOST_NODES:
+            raise ValueError(f"aliases make it longer than {_MOST_NODES} values")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
+    """Number of values that a node stands for when all aliases are written out."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = 0  # until it is counted: an alias to it in itself
+        parts = itertools.chain(*node.value) if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = 1 + sum(_written_out(part, known) for part in parts)
+    elif known[id(node)] == 0:
+        raise ValueError("an alias stands within what it stands for")
+    return known[id(node)]
 
 
 def find_run(runs: Mapping[str, RunSettings], name: str) -> RunSettings:

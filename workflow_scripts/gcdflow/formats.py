@@ -6,38 +6,50 @@ shapes and value ranges before anybody uses a number, and raises one clear :clas
 
 from __future__ import annotations
 
-import json
+import contextlib
+import math
+import os
+import warnings
 import zipfile
-import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, BinaryIO
 
 import numpy as np
+from numpy.lib.format import (
+    MAGIC_PREFIX,
+    read_array,
+    read_array_header_1_0,
+    read_array_header_2_0,
+    read_magic,
+)
 
 from gcdflow.atomic import canonical_json, write_npz
 from gcdflow.errors import InputError
+from gcdflow.json_text import parse_json_object
 
 UNLABELLED = -1
 
-# What NumPy and zipfile raise for archives that are cut off, altered or not what they claim to be.
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    EOFError,
-    KeyError,
-    MemoryError,
-    NotImplementedError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+# Archives may expand to this many bytes, or to this multiple of their own size, if that is more:
+# labels of one class compress a thousandfold, but no real file of features does.
+_MOST_EXPANDED = 64 * 2**20
+_MOST_RATIO = 32
+
+_KINDS = {"b": "bool", "i": "integer", "f": "float", "U": "text"}
+_LARGEST_CHARACTER = 0x10FFFF
+_SURROGATES = (0xD800, 0xDFFF)  # halves of characters, which no text file can hold
+_LARGEST_FEATURE = 1e15  # sums of squares stay finite in float32
+_LAST_EPOCH = 999
 
 
 def read_npz(
     path: str | Path, required: dict[str, str], optional: dict[str, str] | None = None
 ) -> dict[str, np.ndarray]:
     """Read named arrays from an ``.npz`` file and check their kind and number of dimensions.
+
+    Nothing is allocated for an array before its header is found to agree with its size in the
+    archive, and no other member of the archive is looked at.
 
     Parameters
     ----------
@@ -47,61 +59,141 @@ def read_npz(
 
     Returns
     -------
-    dict of name to ndarray; integers as int64
+    dict of name to ndarray; integers as int64, all in the machine's byte order
 
     Raises
     ------
     InputError
         If the file is missing, is no npz, or an array is missing or of another kind.
     """
-    specifications = {**required, **(optional or {})}
-    arrays: dict[str, np.ndarray] = {}
-    try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
+    with _reading(path, "an .npz archive", "not a readable .npz file of plain arrays") as file:
+        if file.read(len(MAGIC_PREFIX)) == MAGIC_PREFIX:
             raise InputError(f"{path}: expected an .npz archive, found a single .npy array")
-        with archive:
-            for name in required:
-                if name not in archive.files:
-                    raise InputError(
-                        f"{path}: array '{name}' is missing (found: {', '.join(archive.files)})"
-                    )
+        with zipfile.ZipFile(file) as archive:
+            members = _members(path, archive)
+            missing = [name for name in required if name not in members]
+            if missing:
+                found = ", ".join(members)
+                raise InputError(f"{path}: array '{missing[0]}' is missing (found: {found})")
+            specifications = {**required, **(optional or {})}
+            _check_expansion(path, [members[name] for name in specifications if name in members])
+            arrays = {}
             for name, specification in specifications.items():
-                if name in archive.files:
-                    arrays[name] = _checked(path, name, archive[name], specification)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except InputError:
-        raise
-    except _UNREADABLE as error:
-        raise InputError(f"{path}: not a readable .npz file of plain arrays ({error})") from None
+                if name in members:
+                    with archive.open(members[name]) as content:
+                        array = _read_array(content, members[name].file_size)
+                    arrays[name] = _checked(path, name, array, specification)
     return arrays
 
 
 def _read_npy(path: str | Path, name: str, specification: str) -> np.ndarray:
     """Read a single array from a ``.npy`` file; otherwise as :func:`read_npz`."""
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except _UNREADABLE as error:
-        raise InputError(f"{path}: not a readable .npy file of a plain array ({error})") from None
-    if not isinstance(array, np.ndarray):
-        array.close()
-        raise InputError(f"{path}: expected a single .npy array, found an .npz archive")
+    with _reading(path, "an .npy file", "not a readable .npy file of a plain array") as file:
+        if file.read(4) == b"PK\3\4":
+            raise InputError(f"{path}: expected a single .npy array, found an .npz archive")
+        file.seek(0)
+        array = _read_array(file, os.fstat(file.fileno()).st_size)
     return _checked(path, name, array, specification)
 
 
+@contextlib.contextmanager
+def _reading(path: str | Path, expected: str, broken: str) -> Iterator[BinaryIO]:
+    """Open a file; whatever then goes wrong in it becomes one sentence."""
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such file")
+    if not Path(path).is_file():  # a pipe would make us wait for ever
+        raise InputError(f"{path}: {broken} (expected {expected}, found no regular file)")
+    try:
+        with open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers as Python 2 wrote them, or as nobody does
+            yield file
+    except InputError:
+        raise
+    except Exception as error:  # damaged headers fail in whatever they are taken for
+        raise InputError(f"{path}: {broken} ({_reason(error)})") from None
+
+
+def _reason(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _members(path: str | Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The members of an archive by the names of their arrays."""
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name = info.filename.removesuffix(".npy")
+        if name in members:
+            raise InputError(f"{path}: holds array '{name}' more than once")
+        members[name] = info
+    return members
+
+
+def _check_expansion(path: str | Path, members: list[zipfile.ZipInfo]) -> None:
+    """Refuse archives that are small on the disk and huge in memory."""
+    total, size = sum(member.file_size for member in members), Path(path).stat().st_size
+    if total > max(_MOST_EXPANDED, _MOST_RATIO * size):
+        raise InputError(
+            f"{path}: its arrays declare {total} bytes in a file of {size}; expected at most "
+            f"{_MOST_RATIO} times as many"
+        )
+
+
+def _read_array(file: IO[bytes], size: int) -> np.ndarray:
+    """Read the array that a file of a known size holds, and nothing else.
+
+    Raises
+    ------
+    ValueError, and others from NumPy
+        If it holds Python objects, or the header declares another size.
+    """
+    version = read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, _, dtype = read_array_header_2_0(file)
+    else:  # 3.0 is for names of fields, which no array here has
+        raise ValueError(f"version {version} of the .npy format, expected 1.0 or 2.0")
+    if dtype.kind not in _KINDS and dtype.kind != "u":
+        raise ValueError(f"holds {dtype}, expected plain numbers or text")
+    if any(n < 0 for n in shape):
+        raise ValueError(f"declares the shape {shape}")
+    declared, found = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if declared != found:
+        raise ValueError(f"declares {declared} bytes of data (shape {shape}), found {found}")
+    file.seek(0)
+    return read_array(file, allow_pickle=False)
+
+
 def _checked(path, name: str, array: np.ndarray, specification: str) -> np.ndarray:
+    """The array in the machine's byte order, integers as int64; InputError if it is another."""
     kind, n_dimensions = specification[0], int(specification[1])
     found = "i" if array.dtype.kind == "u" else array.dtype.kind
     if found != kind or array.ndim != n_dimensions:
-        kinds = {"b": "bool", "i": "integer", "f": "float", "U": "text"}
         raise InputError(
             f"{path}: array '{name}' is {array.dtype} with {array.ndim} dimensions, "
-            f"expected {kinds[kind]} with {n_dimensions}"
+            f"expected {_KINDS[kind]} with {n_dimensions}"
         )
-    return array.astype(np.int64) if kind == "i" else array
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    if kind == "i":
+        if array.dtype.kind == "u" and array.size and array.max() > np.iinfo(np.int64).max:
+            raise InputError(f"{path}: array '{name}' holds {array.max()}, too large for an id")
+        return array.astype(np.int64)
+    if kind == "f" and array.dtype.itemsize > 8:
+        raise InputError(f"{path}: array '{name}' is {array.dtype}, expected float64 or smaller")
+    if kind == "b" and array.size and array.view(np.uint8).max() > 1:
+        raise InputError(f"{path}: array '{name}' holds bytes that are neither true nor false")
+    if kind == "U" and not _is_text(array):
+        raise InputError(f"{path}: array '{name}' holds what are no characters")
+    return array
+
+
+def _is_text(array: np.ndarray) -> bool:
+    """All code points are characters that a file in UTF-8 can hold."""
+    if array.size == 0 or array.dtype.itemsize == 0:
+        return True
+    points = np.ascontiguousarray(array).reshape(-1).view(np.uint32)
+    low, high = _SURROGATES
+    return points.max() <= _LARGEST_CHARACTER and not ((points >= low) & (points <= high)).any()
 
 
 def _check_lengths(path, arrays: dict[str, np.ndarray], names: tuple[str, ...]) -> None:
@@ -115,14 +207,37 @@ def _check_unique(path, indices: np.ndarray) -> None:
         raise InputError(f"{path}: 'indices' holds a sample id more than once")
 
 
+def _check_not_empty(path, arrays: dict[str, np.ndarray]) -> None:
+    if len(arrays["indices"]) == 0:
+        raise InputError(f"{path}: holds no samples")
+
+
+def _check_names(path, name: str, names: np.ndarray) -> None:
+    if len(set(names.tolist())) != len(names) or "" in names.tolist():
+        raise InputError(f"{path}: '{name}' holds an empty name, or one more than once")
+
+
 def _parse_json(path, name: str, text: np.ndarray) -> dict[str, Any]:
     try:
-        value = json.loads(str(text))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: '{name}' is not JSON text ({error})") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: '{name}' is not a JSON object")
-    return value
+        return parse_json_object(str(text))
+    except ValueError as error:
+        raise InputError(f"{path}: '{name}' is {error}") from None
+
+
+def _check_metadata(path, metadata: dict[str, Any]) -> None:
+    """What other stages rely on, where it is there."""
+    epoch = metadata.get("epoch", 0)
+    if type(epoch) is not int or not 0 <= epoch <= _LAST_EPOCH:
+        raise InputError(f"{path}: 'metadata' has epoch {epoch!r}, expected 0…{_LAST_EPOCH}")
+    for key in ("checkpoint", "checkpoint_sha256", "fingerprint"):
+        if not isinstance(metadata.get(key, ""), str):
+            raise InputError(f"{path}: 'metadata' has {key} {metadata[key]!r}, expected text")
+
+
+def leaves_folder(path: str) -> bool:
+    """A path that is not one of a file below a folder: empty, absolute, or out of it by ``..``."""
+    pure = PurePosixPath(path)
+    return not pure.name or pure.is_absolute() or ".." in pure.parts or "\0" in path
 
 
 @dataclass(frozen=True)
@@ -167,6 +282,11 @@ class Split:
             raise InputError(
                 f"{path}: {len(a['paths'])} image paths for {len(a['indices'])} samples"
             )
+        _check_not_empty(path, a)
+        strangers = [image for image in a["paths"].tolist() if leaves_folder(image)]
+        if strangers:
+            raise InputError(f"{path}: image path '{strangers[0]}' does not lie in the folder")
+        _check_names(path, "old_class_names", a["old_class_names"])
         labelled, labels = a["labelled_mask"], a["labels"]
         if (labels[~labelled] != UNLABELLED).any():
             raise InputError(f"{path}: 'labels' holds labels of samples that are not labelled")
@@ -176,6 +296,9 @@ class Split:
         if (labelled & ~a["train_mask"]).any():
             raise InputError(f"{path}: samples of the test split are labelled")
         a["source"] = _parse_json(path, "source", a["source"])
+        for key in ("dataset", "root"):
+            if not isinstance(a["source"].get(key, ""), str):
+                raise InputError(f"{path}: 'source' has {key} {a['source'][key]!r}, expected text")
         return cls(**a)
 
 
@@ -206,9 +329,17 @@ class Truth:
         a = read_npz(path, {"indices": "i1", "labels": "i1", "old_mask": "b1", "class_names": "U1"})
         _check_lengths(path, a, ("indices", "labels", "old_mask"))
         _check_unique(path, a["indices"])
-        n_classes = len(a["class_names"])
-        if len(a["labels"]) and not (-1 <= a["labels"].min() <= a["labels"].max() < n_classes):
+        _check_not_empty(path, a)
+        _check_names(path, "class_names", a["class_names"])
+        n_classes, classes = len(a["class_names"]), a["labels"]
+        if not (-1 <= classes.min() <= classes.max() < n_classes):
             raise InputError(f"{path}: 'labels' has values outside -1…{n_classes - 1}")
+        known, old = classes >= 0, a["old_mask"]
+        mixed = np.intersect1d(classes[known & old], classes[known & ~old])
+        if len(mixed):
+            raise InputError(
+                f"{path}: 'old_mask' calls class {mixed[0]} old for some samples, new for others"
+            )
         return cls(**a)
 
 
@@ -237,8 +368,10 @@ class Labels:
         a = read_npz(path, {"indices": "i1", "labels": "i1", "class_names": "U1"})
         _check_lengths(path, a, ("indices", "labels"))
         _check_unique(path, a["indices"])
+        _check_not_empty(path, a)
+        _check_names(path, "class_names", a["class_names"])
         n_classes, labels = len(a["class_names"]), a["labels"]
-        if len(labels) and not (UNLABELLED <= labels.min() <= labels.max() < n_classes):
+        if not (UNLABELLED <= labels.min() <= labels.max() < n_classes):
             raise InputError(f"{path}: 'labels' has values outside -1…{n_classes - 1}")
         return cls(**a)
 
@@ -289,12 +422,14 @@ class Features:
                 {"indices": "i1", "labels": "i1", "train_mask": "b1", "metadata": "U0"},
             )
         n = len(a["features"])
+        if a["features"].size == 0:
+            raise InputError(f"{path}: 'features' is empty (shape {a['features'].shape})")
         a.setdefault("indices", np.arange(n, dtype=np.int64))
         a.setdefault("labels", np.full(n, UNLABELLED, dtype=np.int64))
         a.setdefault("train_mask", np.ones(n, dtype=bool))
         _check_lengths(path, a, ("features", "indices", "labels", "train_mask"))
         _check_unique(path, a["indices"])
-        if n and a["labels"].min() < UNLABELLED:
+        if a["labels"].min() < UNLABELLED:
             raise InputError(
                 f"{path}: 'labels' holds {a['labels'].min()}; expected class ids from 0, "
                 "or -1 for unlabelled"
@@ -305,7 +440,14 @@ class Features:
                 f"{path}: features of {bad.sum()} of {n} samples are NaN or infinite "
                 f"(first: sample {a['indices'][np.argmax(bad)]})"
             )
+        largest = max(-a["features"].min(), a["features"].max())
+        if largest > _LARGEST_FEATURE:
+            raise InputError(
+                f"{path}: 'features' holds values up to {largest:.3g}, expected at most "
+                f"{_LARGEST_FEATURE:g}; rescale them"
+            )
         a["metadata"] = _parse_json(path, "metadata", a.get("metadata", np.array("{}")))
+        _check_metadata(path, a["metadata"])
         return cls(**a)
 
 
@@ -353,13 +495,37 @@ class PseudoLabels:
         )
         _check_lengths(path, a, ("indices", "labels", "core_mask", "densities"))
         _check_unique(path, a["indices"])
-        if len(a["labels"]) == 0:
-            raise InputError(f"{path}: holds no samples")
+        _check_not_empty(path, a)
         if a["labels"].min() < 0 or len(np.unique(a["labels"])) != a["labels"].max() + 1:
             raise InputError(f"{path}: 'labels' are not consecutive cluster ids from 0")
+        if not a["core_mask"].any():
+            raise InputError(f"{path}: 'core_mask' marks no core point, expected some")
+        good = np.isfinite(a["densities"]) & (a["densities"] > 0)
+        if not good.all():
+            raise InputError(
+                f"{path}: densities of {(~good).sum()} of {len(good)} samples are not positive "
+                f"numbers (first: {a['densities'][np.argmin(good)]} of sample "
+                f"{a['indices'][np.argmin(good)]}); cluster the features again"
+            )
         for name in ("best_params", "metadata"):
             a[name] = _parse_json(path, name, a[name])
+        _check_metadata(path, a["metadata"])
+        _check_clustering(path, a["metadata"], int(a["labels"].max()) + 1, len(a["labels"]))
         return cls(**a)
+
+
+def _check_clustering(path, metadata: dict[str, Any], n_clusters: int, n_samples: int) -> None:
+    """What the metadata of a clustering says of it must be true, where it says something."""
+    for key, found in (("n_clusters", n_clusters), ("n_samples", n_samples)):
+        if metadata.get(key, found) != found:
+            raise InputError(
+                f"{path}: 'metadata' has {key} {metadata[key]!r}, but 'labels' has {found}"
+            )
+    if not isinstance(metadata.get("normalize", True), bool):
+        raise InputError(f"{path}: 'metadata' has normalize {metadata['normalize']!r}")
+    change = metadata.get("label_change_rate")
+    if change is not None and not (type(change) in (int, float) and 0 <= change <= 1):
+        raise InputError(f"{path}: 'metadata' has label_change_rate {change!r}, expected 0 to 1")
 
 
 def align(path: str | Path, indices: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -11,6 +11,8 @@ from gcdflow.atomic import atomic_write
 from gcdflow.errors import InputError
 
 _NEEDED = ("k", "density_percentile", "score", "n_clusters")
+_BOUNDS = {"k": (1, 1e9), "density_percentile": (0, 100), "n_clusters": (1, 1e9)}
+_LARGEST_GRID = 1_000_000
 
 
 def read_grid_table(path: Path) -> dict[str, np.ndarray]:
@@ -25,9 +27,10 @@ def read_grid_table(path: Path) -> dict[str, np.ndarray]:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
         grid = {name: np.array([float(row[name]) for row in rows]) for name in _NEEDED}
+        _check_grid(grid)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputError(
             f"{path}: not a grid table; expected numbers in the columns {', '.join(_NEEDED)} "
             f"({type(error).__name__}: {error})"
@@ -35,6 +38,26 @@ def read_grid_table(path: Path) -> dict[str, np.ndarray]:
     if not rows:
         raise InputError(f"{path}: holds no configuration")
     return grid
+
+
+def _check_grid(grid: dict[str, np.ndarray]) -> None:
+    """Make sure that the numbers are of a grid search (ValueError)."""
+    for name, values in grid.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} is not finite")
+    for name, (low, high) in _BOUNDS.items():
+        wrong = grid[name][(grid[name] < low) | (grid[name] > high)]
+        if len(wrong):
+            raise ValueError(f"{name} is {wrong[0]:g}, expected {low:g} to {high:g}")
+    for name in ("k", "n_clusters"):
+        if (grid[name] % 1).any():
+            raise ValueError(f"{name} is no whole number")
+    cells = np.stack([grid["k"], grid["density_percentile"]], axis=1)
+    if len(np.unique(cells, axis=0)) != len(cells):
+        raise ValueError("a configuration is there twice")
+    sides = [len(np.unique(grid[name])) for name in ("k", "density_percentile")]
+    if sides[0] * sides[1] > _LARGEST_GRID:
+        raise ValueError(f"a grid of {sides[0]} times {sides[1]} is too large for a picture")
 
 
 def as_matrix(grid: dict[str, np.ndarray], column: str) -> tuple[np.ndarray, ...]:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from gcdflow.clustered import cluster_test_samples, load_clustered
+from gcdflow.errors import InputError
 from gcdflow.evaluation import clustering_accuracy
-from gcdflow.formats import UNLABELLED, Truth, align
+from gcdflow.formats import UNLABELLED, Features, Truth, align
 
 
 def evaluate(
@@ -34,6 +35,7 @@ def evaluate(
     """
     features, pseudo, at = load_clustered(features_path, pseudo_path)
     truth = Truth.load(truth_path)
+    _check_truth_of(features, features_path, truth, truth_path)
     unlabelled = features.labels[at] == UNLABELLED
     test, clusters = cluster_test_samples(features, pseudo, at, threads)
 
@@ -52,6 +54,25 @@ def evaluate(
         "core_ratio": float(pseudo.core_mask.mean()),
         "label_change_rate": pseudo.metadata.get("label_change_rate"),
     }
+
+
+def _check_truth_of(
+    features: Features, features_path: Path, truth: Truth, truth_path: Path
+) -> None:
+    """Labelled samples must have their label in the truth: a sign that the files belong together.
+
+    Sample ids alone are no sign: those of many datasets are numbers from 0.
+    """
+    at = align(truth_path, truth.indices, features.indices)
+    true = truth.labels[at]
+    differ = (features.labels != UNLABELLED) & (true != UNLABELLED) & (features.labels != true)
+    if differ.any():
+        first = np.argmax(differ)
+        raise InputError(
+            f"{truth_path}: {differ.sum()} labelled samples have another class than in "
+            f"{features_path} (first: sample {features.indices[first]}, class {true[first]} for "
+            f"label {features.labels[first]}); does the file belong to this run?"
+        )
 
 
 def accuracy_scalars(metrics: dict[str, Any]) -> dict[str, float | None]:

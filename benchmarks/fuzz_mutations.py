@@ -1,0 +1,347 @@
+"""Ways to break a file: any file, and archives and tables in particular. All is drawn by a seed."""
+
+from __future__ import annotations
+
+import io
+import random
+import re
+import struct
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+Mutation = Callable[[random.Random, bytes], bytes]
+
+_MAGICS = (
+    *(b"PK\3\4", b"\x93NUMPY\1\0", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"II*\0"),
+    *(b"\x80\x02", b"\x80\x05", b"RIFF", b"MATLAB 5.0 MAT-file", b"%!PS-Adobe-3.0", b"{", b"---\n"),
+)
+_NUMBERS = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**32 - 1, 2**62, 2**63 - 1, 2**64 - 1)
+_TOKENS = (
+    *(b"nan", b"inf", b"-inf", b"-1", b"1e999", b"1e-999", b"9" * 5000, b"0x10", b"1_0", b""),
+    *(
+        b"\xd9\xa3",
+        b"true",
+        b"null",
+        b"NaN",
+        b"Infinity",
+        b'"',
+        b"'",
+        b"\x00",
+        b"\n",
+        b"\r",
+        b"\x1b[",
+    ),
+    *(
+        b"../../x",
+        b"/etc/passwd",
+        b"<script>",
+        b"\xff\xfe",
+        b"\\ud800",
+        b"\xe2\x80\xae",
+        b"&a",
+        b"*a",
+    ),
+    *(
+        b"!!python/object/apply:os.system [true]",
+        b"[" * 2000,
+        b"{a: " * 500,
+        b"2001-99-99",
+        b"," * 9,
+    ),
+)
+
+
+# -- any file --------------------------------------------------------------------------------------
+
+
+def mutate(rng: random.Random, content: bytes) -> bytes:
+    """One to three of the changes below."""
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        content = rng.choice(_ANY)(rng, content)
+    return content
+
+
+def _span(rng: random.Random, content: bytes) -> tuple[int, int]:
+    start = rng.randrange(len(content) + 1)
+    return start, min(len(content), start + int(2 ** rng.uniform(0, 10)))
+
+
+def truncate(rng: random.Random, content: bytes) -> bytes:
+    return content[: rng.randrange(len(content) + 1)]
+
+
+def flip_bits(rng: random.Random, content: bytes) -> bytes:
+    changed = bytearray(content)
+    for _ in range(rng.randint(1, 8) if content else 0):
+        changed[rng.randrange(len(changed))] ^= 1 << rng.randrange(8)
+    return bytes(changed)
+
+
+def zero(rng: random.Random, content: bytes) -> bytes:
+    start, end = _span(rng, content)
+    return content[:start] + bytes(end - start) + content[end:]
+
+
+def delete(rng: random.Random, content: bytes) -> bytes:
+    start, end = _span(rng, content)
+    return content[:start] + content[end:]
+
+
+def insert(rng: random.Random, content: bytes) -> bytes:
+    start = rng.randrange(len(content) + 1)
+    return content[:start] + rng.randbytes(rng.randint(1, 64)) + content[start:]
+
+
+def duplicate(rng: random.Random, content: bytes) -> bytes:
+    (start, end), at = _span(rng, content), rng.randrange(len(content) + 1)
+    return content[:at] + content[start:end] + content[at:]
+
+
+def set_number(rng: random.Random, content: bytes) -> bytes:
+    width, number = rng.choice((1, 2, 4, 8)), rng.choice(_NUMBERS)
+    data = (number % 256**width).to_bytes(width, rng.choice(("little", "big")))
+    start = rng.randrange(len(content) + 1)
+    return content[:start] + data + content[start + width :]
+
+
+def other_magic(rng: random.Random, content: bytes) -> bytes:
+    magic = rng.choice(_MAGICS)
+    return magic + content[rng.choice((0, len(magic))) :]
+
+
+def set_token(rng: random.Random, content: bytes) -> bytes:
+    """Replace a number or word of a text, or insert something between."""
+    words = list(re.finditer(rb"[\w.]+", content[:100_000]))
+    if not words:
+        return insert(rng, content)
+    word = rng.choice(words)
+    end = rng.choice((word.start(), word.end()))
+    return content[: word.start()] + rng.choice(_TOKENS) + content[end:]
+
+
+_ANY = (
+    *(truncate, flip_bits, zero, delete, insert, duplicate, set_number, other_magic),
+    *(flip_bits, set_token, set_token),
+)
+
+
+# -- archives of arrays ----------------------------------------------------------------------------
+
+
+def _members(content: bytes) -> list[tuple[str, bytes]]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return [(info.filename, archive.read(info)) for info in archive.infolist()]
+
+
+def _zipped(members: list[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", compression) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of members with equal names
+        for name, data in members:
+            archive.writestr(zipfile.ZipInfo(name), data, compression)
+    return target.getvalue()
+
+
+def mutate_npz(rng: random.Random, content: bytes) -> bytes:
+    """An archive whose checksums are right, and whose content is not."""
+    members = _members(content)
+    at = rng.randrange(len(members))
+    name, data = members[at]
+    kind = rng.choice(("header", "header", "values", "values", "bytes", "members", "text", "bomb"))
+    if kind == "header":
+        members[at] = (name, _other_header(rng, data))
+    elif kind == "values":
+        members[at] = (name, _other_values(rng, data))
+    elif kind == "bytes":
+        members[at] = (name, mutate(rng, data))
+    elif kind == "text":
+        members[at] = (name, _array_bytes(np.array(rng.choice(_TEXTS))))
+    elif kind == "bomb":
+        shape = f"({rng.choice((10**8, 10**9, 10**12))},)"
+        data = _with_header("'<i8'", shape, bytes(rng.choice((0, 100, 2**20))))
+        members[at] = (name, data)
+    else:
+        _other_members(rng, members, at)
+    compression = rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2))
+    altered = _zipped(members, compression)
+    return flip_bits(rng, altered) if rng.random() < 0.05 else altered
+
+
+_TEXTS = (
+    *("", "{", "[]", "null", "NaN", '{"a": NaN}', '{"a": 1e999}', '{"epoch": null}', "[" * 9999),
+    *(
+        '{"epoch": -1}',
+        '{"epoch": "x"}',
+        '{"epoch": 1e3}',
+        '{"fingerprint": 3}',
+        '{"k": "\\ud800"}',
+    ),
+    *('{"n_clusters": 99}', '{"normalize": 3}', '{"label_change_rate": "x"}', '{"dataset": [1]}'),
+    *('{"root": 3}', '{"dataset": "cub"}', '{"a": ' * 999, '{"a": ' + "9" * 5000 + "}"),
+)
+
+
+def _other_members(rng: random.Random, members: list[tuple[str, bytes]], at: int) -> None:
+    name, data = members[at]
+    choice = rng.randrange(5)
+    if choice == 0:
+        del members[at]
+    elif choice == 1:
+        members.insert(rng.randrange(len(members) + 1), (name, data))
+    elif choice == 2:
+        members[at] = (rng.choice(("../../" + name, "/" + name, name.upper(), name[:-4])), data)
+    elif choice == 3:
+        members[at] = (name, members[rng.randrange(len(members))][1])
+    else:
+        members.append((rng.choice(("../x.npy", "a\nb.npy", "labels")), b"junk"))
+
+
+def _with_header(dtype: str, shape: str, data: bytes, version: int = 1) -> bytes:
+    text = f"{{'descr': {dtype}, 'fortran_order': False, 'shape': {shape}, }}".encode()
+    length = struct.pack("<H" if version == 1 else "<I", len(text) + 1)
+    return b"\x93NUMPY" + bytes((version, 0)) + length + text + b"\n" + data
+
+
+def _other_header(rng: random.Random, data: bytes) -> bytes:
+    array = np.lib.format.read_array(io.BytesIO(data))
+    n = array.size
+    dtypes = ("<i8", "|u1", "<f4", ">f8", "<f2", "|O", "<U5", "|V8", "<U999999999", "<M8[s]", "|b1")
+    dtype = rng.choice((*(f"'{d}'" for d in dtypes), "[('a', '<i8')]", "3", "'<c16'", "'<f16'"))
+    if rng.random() < 0.5:
+        dtype = f"'{array.dtype.str}'"
+    shapes = (f"({n},)", f"({n}, 1)", f"({n + 1},)", "()", "(0,)", "(-1,)", "(1.0,)", "(True,)")
+    huge = (f"({2**40},)", f"({2**62}, {2**62})", f"(0, {2**60})", "(" * 99, "'x'", "None")
+    return _with_header(dtype, rng.choice(shapes + huge), array.tobytes(), rng.choice((1, 1, 2, 3)))
+
+
+def _array_bytes(array: np.ndarray) -> bytes:
+    target = io.BytesIO()
+    np.lib.format.write_array(target, array)
+    return target.getvalue()
+
+
+def _other_values(rng: random.Random, data: bytes) -> bytes:
+    array = np.lib.format.read_array(io.BytesIO(data)).copy()
+    if array.ndim == 0 or array.size == 0:
+        return _array_bytes(array)
+    flat = array.reshape(-1)
+    positions = rng.sample(range(len(flat)), min(len(flat), rng.choice((1, 1, 2, len(flat)))))
+    values = {
+        "i": (-1, -2, 0, 1, 2**62, -(2**63)),
+        "f": (np.nan, np.inf, -np.inf, 0.0, -1.0, 1e38, 1e-45),
+        "b": (True, False),
+        "U": ("", "..", "/etc", "a\0b", "\x1b[31m", "<b>"),
+    }[array.dtype.kind]
+    chosen = rng.choice(values)
+    if array.dtype.kind == "i":
+        chosen = min(max(chosen, np.iinfo(array.dtype).min), np.iinfo(array.dtype).max)
+    for position in positions:
+        flat[position] = chosen
+    if array.dtype.kind == "b" and rng.random() < 0.3:
+        flat.view(np.uint8)[positions[0]] = 7
+    if array.dtype.kind == "U" and rng.random() < 0.3:
+        flat.view(np.uint32)[0] = rng.choice((0x110000, 0xD800, 2**32 - 1))
+    if rng.random() < 0.3:
+        array = rng.choice((array[:-1], array[::-1], np.concatenate([array, array])))
+    return _array_bytes(np.ascontiguousarray(array))
+
+
+def mutate_npy(rng: random.Random, content: bytes) -> bytes:
+    """A single array of another header, or other values."""
+    return rng.choice((_other_header, _other_values))(rng, content)
+
+
+# -- files of torch.save ---------------------------------------------------------------------------
+
+
+def mutate_pt(rng: random.Random, content: bytes) -> bytes:
+    """An archive whose checksums are right, and whose pickle, storages or values are not."""
+    if rng.random() < 0.5:
+        values = torch.load(io.BytesIO(content), weights_only=True)
+        _change_leaf(rng, values)
+        target = io.BytesIO()
+        torch.save(values, target)
+        return target.getvalue()
+    members = _members(content)
+    pickles = [i for i, (name, _) in enumerate(members) if name.endswith("data.pkl")]
+    at = rng.choice(pickles) if rng.random() < 0.6 else rng.randrange(len(members))
+    name, data = members[at]
+    if rng.random() < 0.2:
+        _other_members(rng, members, at)
+    else:
+        members[at] = (name, mutate(rng, data))
+    return _zipped(members, rng.choice((zipfile.ZIP_STORED,) * 4 + (zipfile.ZIP_DEFLATED,)))
+
+
+def _change_leaf(rng: random.Random, values: dict) -> None:
+    """Go down to some value of nested dictionaries and lists, and put another in its place."""
+    here: dict | list = values
+    while True:
+        key = rng.choice(list(here)) if isinstance(here, dict) else rng.randrange(len(here))
+        inner = here[key]
+        if isinstance(inner, dict | list) and inner and rng.random() < 0.9:
+            here = inner
+            continue
+        break
+    tensor = torch.ones(2, 3)
+    choices = [
+        None,
+        -1,
+        0,
+        10**30,
+        float("nan"),
+        "x",
+        [],
+        {},
+        b"x",
+        (1,),
+        {1: 2},
+        True,
+        1.5,
+        tensor,
+    ]
+    choices += [tensor.expand(4, 2, 3), tensor.to_sparse(), tensor.to("meta"), tensor.bool()]
+    if isinstance(inner, torch.Tensor):
+        choices += [
+            inner * float("nan"),
+            inner.reshape(-1)[:1],
+            inner.double(),
+            inner.int(),
+            inner.half(),
+        ]
+        choices += [torch.ones(1).expand(10**12), inner.unsqueeze(0)]
+    here[key] = rng.choice(choices)
+    if rng.random() < 0.1:
+        del here[key]
+
+
+# -- images ----------------------------------------------------------------------------------------
+
+
+def mutate_png(rng: random.Random, content: bytes) -> bytes:
+    """A PNG with right checksums, and other sizes, kinds or chunks."""
+    if not content.startswith(b"\x89PNG"):
+        return mutate(rng, content)
+    chunks, at = [], 8
+    while at < len(content):
+        (length,) = struct.unpack_from(">I", content, at)
+        chunks.append((content[at + 4 : at + 8], content[at + 8 : at + 8 + length]))
+        at += 12 + length
+    i = rng.randrange(len(chunks))
+    kind, data = chunks[i]
+    if kind == b"IHDR" and rng.random() < 0.7:
+        size = struct.pack(">II", *(rng.choice((0, 1, 100_000, 2**31 - 1, 9000)) for _ in "xy"))
+        data = size + data[8:]
+    else:
+        data = mutate(rng, data)
+    chunks[i] = (kind, data)
+    if rng.random() < 0.2:
+        chunks.insert(i, (rng.choice((b"iCCP", b"zTXt", b"eXIf", b"PLTE", b"tRNS", b"acTL")), data))
+    return content[:8] + b"".join(
+        struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks
+    )

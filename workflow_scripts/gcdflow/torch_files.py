@@ -1,0 +1,174 @@
+"""Files of ``torch.save`` from anybody: read without running, or believing, what they hold.
+
+``torch.load(weights_only=True)`` runs nothing, but it believes the sizes in a file: it allocates
+what a member of the archive declares, makes a tensor as large as the pickle says of a member that
+is smaller (and reads memory that is not its own), and does not look at checksums. So the archive is
+checked first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import pickle
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+def load_torch_file(path: str | Path, *, legacy: bool = False) -> Any:
+    """What ``torch.save`` wrote, with tensors on the CPU.
+
+    Parameters
+    ----------
+    legacy : bool
+        Also read the format from before PyTorch 1.6, which is no archive and has no checksums.
+
+    Raises
+    ------
+    Exception
+        Of any kind, if the file is damaged, or holds more than tensors and plain values.
+    """
+    with open(path, "rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of how other versions wrote it
+        if zipfile.is_zipfile(file):
+            _check_archive(file)
+        elif not legacy:
+            raise ValueError("not an archive of torch.save")
+        file.seek(0)
+        # DINO's full checkpoints hold the command line of their training beside the weights.
+        with torch.serialization.safe_globals([argparse.Namespace] if legacy else []):
+            return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def check_plain(value: object) -> None:
+    """Make sure that a value is made of plain values, and of tensors that fit into their memory.
+
+    Raises
+    ------
+    ValueError
+        If it is not, or a tensor holds NaN or infinities.
+    """
+    left = [value]
+    while left:  # not recursive: a hostile file nests as deeply as it likes
+        item = left.pop()
+        if type(item) in (list, tuple):
+            left += item
+        elif isinstance(item, dict):
+            left += [*item.keys(), *item.values()]
+        elif isinstance(item, Tensor):
+            check_tensor(item)
+        elif type(item) not in _PLAIN:
+            raise ValueError(f"holds a {type(item).__name__}")
+
+
+def check_tensor(tensor: Tensor) -> None:
+    """Make sure that a tensor is an ordinary one, within its memory and finite (ValueError)."""
+    if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+        raise ValueError("holds a tensor of an unusual kind")
+    # With a stride of 0 a tensor of one number could be of any size.
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise ValueError(f"holds a tensor {tuple(tensor.shape)} of fewer numbers than that")
+    if not torch.isfinite(tensor).all():
+        raise ValueError("holds numbers that are NaN or infinite")
+
+
+# -- the archive -----------------------------------------------------------------------------------
+
+
+def _check_archive(file: io.BufferedReader) -> None:
+    """Sizes, checksums and storages of an archive; ValueError and others if something is wrong."""
+    size = file.seek(0, io.SEEK_END)
+    with zipfile.ZipFile(file) as archive:
+        members = archive.infolist()
+        names = {info.filename.lower() for info in members}  # PyTorch's reader ignores the case
+        if not members or len(names) != len(members) or archive.comment:
+            raise ValueError("not an archive as torch.save writes it")
+        # PyTorch's reader knows nothing of archives behind other data.
+        if min(info.header_offset for info in members) != 0:
+            raise ValueError("other data stands before the archive")
+        if any(info.compress_type != zipfile.ZIP_STORED for info in members):
+            raise ValueError("holds compressed members, which torch.save does not write")
+        if sum(info.file_size for info in members) > size:
+            raise ValueError("declares more data than the file has")
+        damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"the checksum of {damaged} is wrong")
+        root = members[0].filename.partition("/")[0]
+        with archive.open(f"{root}/data.pkl") as content:
+            storages = _Inspector(content.read()).storages()
+        for key, n_bytes in storages.items():
+            if n_bytes > archive.getinfo(f"{root}/data/{key}").file_size:
+                raise ValueError(f"declares {n_bytes} bytes for storage {key}, which has fewer")
+
+
+class _Inert:
+    """Stands for whatever a pickle names or makes; does nothing."""
+
+    def __new__(cls, *arguments: object, **named: object):
+        return object.__new__(cls)
+
+    def __init__(self, *arguments: object, **named: object):
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+    def __setitem__(self, key: object, value: object) -> None:
+        pass
+
+    def append(self, value: object) -> None:
+        pass
+
+    def extend(self, values: object) -> None:
+        pass
+
+    add = update = append
+
+
+# The unpickler in Python: that in C allocates a table as long as any number that a pickle names.
+class _Inspector(pickle._Unpickler):
+    """Goes through a pickle without making anything of it, and notes the storages it names."""
+
+    # Makes room for any number of bytes before it looks whether they are there.
+    dispatch: ClassVar = {
+        code: method
+        for code, method in pickle._Unpickler.dispatch.items()
+        if code != pickle.BYTEARRAY8[0]
+    }
+
+    def __init__(self, content: bytes):
+        super().__init__(io.BytesIO(content), encoding="utf-8")
+        self._sizes: dict[str, int] = {}
+
+    def storages(self) -> dict[str, int]:
+        """Bytes that the tensors expect of each storage."""
+        self.load()
+        return self._sizes
+
+    def find_class(self, module: str, name: str) -> type:
+        return type(name, (_Inert,), {})
+
+    def persistent_load(self, pid: object) -> _Inert:
+        kind, storage_type, key, _location, length = pid
+        if kind != "storage" or not isinstance(key, str) or type(length) is not int or length < 0:
+            raise pickle.UnpicklingError("not a storage as torch.save writes it")
+        n_bytes = length * _item_sizes()[storage_type.__name__]
+        self._sizes[key] = max(n_bytes, self._sizes.get(key, 0))
+        return _Inert()
+
+
+def _item_sizes() -> dict[str, int]:
+    """Bytes of an element by name of the storage's class."""
+    typed = {kind.__name__: kind.dtype.itemsize for kind in torch._storage_classes if _typed(kind)}
+    return {**typed, "UntypedStorage": 1}
+
+
+def _typed(kind: type) -> bool:
+    return issubclass(kind, torch.storage._LegacyStorage)
