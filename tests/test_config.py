@@ -78,7 +78,7 @@ def test_defaults_are_those_of_the_design():
     assert (run.pseudo.loss, run.pseudo.points, run.pseudo.samples, run.pseudo.weights) == (
         *("supcon", "core", "unlabelled", "none"),
     )
-    assert run.backbone.grad_from_block == 11
+    assert run.backbone.grad_from_block is None  # the last block: 11 of ViT-B's 12
 
 
 def test_shipped_configuration():

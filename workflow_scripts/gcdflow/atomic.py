@@ -125,7 +125,7 @@ def _buffered(raw: _Counting, mode: str) -> IO:
 
 def _reason(error: OSError, counting: _Counting) -> str:
     if error.errno not in _NO_ROOM:
-        return str(error.strerror)
+        return error.strerror or str(error)
     missing = counting.size - counting.written
     return (
         f"{error.strerror}: it needs {counting.size} bytes, {missing} of them found no room; free "

@@ -250,6 +250,8 @@ def restore_model(path: str | Path, checkpoint: Checkpoint) -> Model:
 def _check_optimizer(path: str | Path, checkpoint: Checkpoint, model: Model) -> None:
     """The optimizer's state must be one of SGD over the parameters that are trained."""
     shapes = [p.shape for p in model.parameters() if p.requires_grad]
+    options = {"lr", "initial_lr", "momentum", "weight_decay", "params"}
+    (usual,) = torch.optim.SGD([torch.zeros(1)]).state_dict()["param_groups"]
     try:
         (group,) = checkpoint.optimizer["param_groups"]
         fits = group["params"] == list(range(len(shapes))) and all(
@@ -258,8 +260,13 @@ def _check_optimizer(path: str | Path, checkpoint: Checkpoint, model: Model) -> 
             for buffer in [state["momentum_buffer"]]
         )
         fits = fits and all(
-            type(group[name]) in (int, float) and group[name] >= 0
-            for name in ("lr", "initial_lr", "momentum", "weight_decay")
+            type(group[name]) in (int, float) and group[name] >= 0 for name in options - {"params"}
+        )
+        fits = fits and group.keys() == usual.keys() | options
+        fits = fits and all(
+            (type(group[name]), group[name]) == (type(value), value)
+            for name, value in usual.items()
+            if name not in options
         )
     except (KeyError, ValueError, TypeError, IndexError, AttributeError):
         fits = False
