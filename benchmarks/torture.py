@@ -179,13 +179,13 @@ def differences(calm: dict[str, object], found: dict[str, object]) -> list[str]:
 def torture(most_kills: int, minutes: float, seed: int) -> Tally:
     """Campaigns until there were enough kills, or the time is over."""
     rng, tally = random.Random(seed), Tally()
-    deadline = time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory() as name:
         calm = Path(name) / "calm"
         calm.mkdir()
         if start(calm, calm / "all.log").wait() != 0:
             raise RuntimeError((calm / "all.log").read_text())
         expected = contents(calm)
+        deadline = time.monotonic() + 60 * minutes
         while sum(tally.kills.values()) < most_kills and time.monotonic() < deadline:
             directory = Path(name) / f"campaign{tally.finished}"
             directory.mkdir()
