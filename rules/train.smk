@@ -31,4 +31,5 @@ rule train:
     shell:
         "stage train --settings {params.settings:q} --split {input.split:q}"
         " {params.resume:q} --stop-at-epoch $((10#{wildcards.epoch})) --output {output:q}"
-        " --log-dir runs/{wildcards.run}/log --threads {threads} 2>&1 | tee -i {log:q}"
+        " --result-version {params.version} --log-dir runs/{wildcards.run}/log"
+        " --threads {threads} 2>&1 | tee -i {log:q}"

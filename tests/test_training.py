@@ -386,6 +386,12 @@ def test_a_finished_segment_whose_output_was_deleted_is_not_trained_again(
     calls = failing_at(monkeypatch, set())
     assert digest(train(split_path, tmp_path / "c.pt", 2)) == expected
     assert calls == []
+    (tmp_path / "c.pt").unlink()
+    again = {"stop_at_epoch": 2, "device": "cpu", "threads": 1, "num_workers": 0}
+    files = SegmentFiles(split_path, tmp_path / "c.pt", tmp_path / ".rolling" / "c.pt")
+    train_segment(settings(), files, **again, result_version=1)  # training computes otherwise now
+    assert len(calls) == 8
+    calls.clear()
     train(split_path, tmp_path / "c.pt", 1)  # another segment of this name
     assert len(calls) == 4
     assert len(list(tmp_path.glob(".rolling/*.done"))) == 1

@@ -51,6 +51,7 @@ def main(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         threads=arguments.threads,
         num_workers=arguments.num_workers,
+        result_version=arguments.result_version,
     )
     logging.info(
         "%s: trained to epoch %d of %d, %.1f MB",
@@ -77,6 +78,12 @@ if __name__ == "__main__":
     parser.add_argument("--log-dir", type=Path, help="directory of TensorBoard event files")
     parser.add_argument(
         "--rolling", type=Path, help="rolling checkpoint (default: .rolling/ beside the output)"
+    )
+    parser.add_argument(
+        "--result-version",
+        type=whole_number(0),
+        default=0,
+        help="go on only from what a call with the same number left",
     )
     add_device_arguments(parser)
     run_stage(main, parser)

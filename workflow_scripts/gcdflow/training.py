@@ -87,6 +87,7 @@ class Segment:
         stop_at_epoch: int,
         device: torch.device,
         num_workers: int | None,
+        result_version: int = 0,
     ):
         self.settings, self.files, self.device = settings, files, device
         self.stop_at_epoch = stop_at_epoch
@@ -108,7 +109,8 @@ class Segment:
         if files.pseudo_labels is not None:
             self.pseudo = PseudoTargets.select(files.pseudo_labels, self.split, settings)
         resume_sha256 = None if files.resume_from is None else sha256_file(files.resume_from)
-        inputs = [resume_sha256, self.pseudo_sha256, self.frozen_sha256, stop_at_epoch]
+        inputs = [resume_sha256, self.pseudo_sha256, self.frozen_sha256]
+        inputs += [stop_at_epoch, result_version]
         # What a rolling checkpoint must agree on to be of this very segment.
         self.key = sha256_text(canonical_json([fingerprint(settings, self.split_sha256), inputs]))
 
@@ -492,6 +494,7 @@ def train_segment(
     device: str = "auto",
     threads: int | None = None,
     num_workers: int | None = None,
+    result_version: int = 0,
 ) -> Checkpoint:
     """Train one segment and write its checkpoint.
 
@@ -506,6 +509,9 @@ def train_segment(
     num_workers : int or None
         Processes that load images; None: one for each thread, none for small images in memory.
         They change nothing but speed.
+    result_version : int
+        What an earlier call left is gone on from only if it had the same number: whoever changes
+        what training computes raises it.
 
     Raises
     ------
@@ -534,7 +540,12 @@ def train_segment(
     if settings.training.deterministic or chosen.type == "cpu":
         make_deterministic()
     segment = Segment(
-        settings, files, stop_at_epoch=stop_at_epoch, device=chosen, num_workers=num_workers
+        settings,
+        files,
+        stop_at_epoch=stop_at_epoch,
+        device=chosen,
+        num_workers=num_workers,
+        result_version=result_version,
     )
     with Lease(files.rolling) as lease, Deferred() as stop:
         return segment.run(lease, stop)
