@@ -17,7 +17,6 @@ import safetensors.torch
 import timm
 import torch
 from fuzz_mutations import Mutation, mutate, mutate_npy, mutate_npz, mutate_png, mutate_pt
-from gcdflow.assignments import COLUMNS as ASSIGNMENT_COLUMNS
 from gcdflow.assignments import Assignments
 from gcdflow.augmentation import build_augmentation
 from gcdflow.checkpoint import Checkpoint, Model, restore_model, stored_weights
@@ -264,14 +263,19 @@ def _csv(rows: list[list[str]], delimiter: str = ",") -> bytes:
     return text.getvalue().encode()
 
 
-def _tables() -> dict[str, Target]:
+def _tables(folder: Path) -> dict[str, Target]:
     photos = [["a.jpg", "owl", "", ""], ["b/c d.jpg", "", "test", "crow"], ['"ö".png', "", "", ""]]
     header = ["path", "label", "split", "truth"]
-    assignments = [
-        list(ASSIGNMENT_COLUMNS),
-        ["a.jpg", "owl", "1.000", "true", "owl", "train", "0"],
-        ["b.jpg", "new-1", "0.250", "false", "", "test", "1"],
-    ]
+    assignments = Assignments(
+        paths=["a.jpg", "b, ö.jpg"],
+        categories=["owl", "new-1"],
+        confidences=np.array([1.0, 0.25]),
+        core_mask=np.array([True, False]),
+        labels=["owl", ""],
+        suggested=["crow", ""],
+        train_mask=np.array([True, False]),
+        clusters=np.array([0, 1]),
+    )
     grid = [["k", "density_percentile", "score", "n_clusters", "seconds"]]
     grid += [[str(k), str(p), f"{k / p:.4f}", str(k + 1), "0.5"] for k in (3, 5) for p in (40, 60)]
     metrics = {
@@ -293,7 +297,7 @@ def _tables() -> dict[str, Target]:
             weight=3,
         ),
         "csv assignments": Target(
-            "x.csv", [_csv(assignments)], Assignments.load, check_assignments, weight=3
+            "x.csv", saved(folder, assignments), Assignments.load, check_assignments, weight=3
         ),
         "tsv grid": Target("x.tsv", [_csv(grid, "\t")], read_grid_table, check_grid, weight=3),
         "json metrics": Target(
@@ -518,7 +522,7 @@ def all_targets(folder: Path) -> dict[str, Target]:
         **_formats(folder),
         "pt checkpoint": _checkpoints(folder),
         **_weights(),
-        **_tables(),
+        **_tables(folder),
         "images": _images(folder),
         **_datasets(folder),
     }

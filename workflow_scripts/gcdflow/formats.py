@@ -440,7 +440,7 @@ class Features:
                 f"{path}: features of {bad.sum()} of {n} samples are NaN or infinite "
                 f"(first: sample {a['indices'][np.argmax(bad)]})"
             )
-        largest = max(-a["features"].min(), a["features"].max())
+        largest = float(max(-a["features"].min(), a["features"].max()))
         if largest > _LARGEST_FEATURE:
             raise InputError(
                 f"{path}: 'features' holds values up to {largest:.3g}, expected at most "

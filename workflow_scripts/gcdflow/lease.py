@@ -31,6 +31,7 @@ HEARTBEAT_SECONDS = 5.0
 DEAD_AFTER_SECONDS = 60.0
 PATIENCE_SECONDS = 20.0  # for an owner that is about to end
 _LOOK_SECONDS = 0.2
+_ASIDE = threading.Lock()  # the file beside bears the name of the process, not of the thread
 
 
 class Lease:
@@ -119,19 +120,20 @@ class Lease:
 
     def _create(self, number: int) -> bool:
         """Take a number, if nobody else was faster."""
-        own = self._write_aside()
-        try:
-            os.link(own, self._file(number))  # appears whole, and only if it is not there
-        except FileExistsError:
-            return False
-        except OSError:  # a file system without hard links
+        with _ASIDE:
+            own = self._write_aside()
             try:
-                with open(self._file(number), "x", encoding="utf-8") as file:
-                    file.write(own.read_text(encoding="utf-8"))
+                os.link(own, self._file(number))  # appears whole, and only if it is not there
             except FileExistsError:
                 return False
-        finally:
-            own.unlink()
+            except OSError:  # a file system without hard links
+                try:
+                    with open(self._file(number), "x", encoding="utf-8") as file:
+                        file.write(own.read_text(encoding="utf-8"))
+                except FileExistsError:
+                    return False
+            finally:
+                own.unlink()
         self._number = number
         return True
 
@@ -151,7 +153,7 @@ class Lease:
         while not self._ended.wait(HEARTBEAT_SECONDS):
             self._beats += 1
             # A disk that is full for a moment must not end the training.
-            with contextlib.suppress(OSError):
+            with _ASIDE, contextlib.suppress(OSError):
                 os.replace(self._write_aside(), self._file(self._number))
 
     def _wait_for_death(self, number: int, owner: dict[str, Any]) -> None:
