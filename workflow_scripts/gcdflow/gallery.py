@@ -113,8 +113,14 @@ def choose(assignments: Assignments, most: int) -> list[Row]:
 
 
 def affordable(sizes: Sequence[int], most: int) -> int:
-    """How many images of a category to show, of categories of these sizes: ``most``, if the page
-    does not become too large, and never below four (unless ``most`` is)."""
+    """How many images of a category to show, so that the page does not become too large.
+
+    Parameters
+    ----------
+    sizes : sequence of int, images of each category
+    most : int
+        What is wanted; the result is less if need be, but not below 4.
+    """
     while most > _LEAST_OF_A_CATEGORY and np.minimum(sizes, most).sum() > _MOST_ON_A_PAGE:
         most -= 1
     return most
