@@ -255,11 +255,15 @@ def test_flipped_bits_of_weights_are_found(tmp_path):
         load_torch_file(path)
 
 
-def test_an_archive_behind_other_data_is_refused(tmp_path):
-    path = tmp_path / "x.pt"
-    path.write_bytes(b"junk" + _new_torch({"a": torch.ones(8)}))
+def test_an_archive_that_two_readers_see_differently_is_refused(tmp_path):
+    path, content = tmp_path / "x.pt", _new_torch({"a": torch.ones(8)})
+    path.write_bytes(b"PK\3\4" + content)  # Python finds it behind other data, PyTorch does not
     with pytest.raises(ValueError, match="before the archive"):
         load_torch_file(path)
+    path.write_bytes(content[: content.rindex(b"PK\5\6")])  # no directory at the end
+    for legacy in (False, True):
+        with pytest.raises(zipfile.BadZipFile):
+            load_torch_file(path, legacy=legacy)
 
 
 @pytest.mark.usefixtures("frugal")

@@ -27,6 +27,7 @@ from gcdflow.settings import TrainSettings
 from gcdflow.torch_files import check_plain, load_torch_file
 
 FORMAT = 1
+_LARGEST_OPTION = 1e9  # of the optimizer, such as a learning rate; no NaN either
 
 
 class Model(nn.Module):
@@ -254,13 +255,18 @@ def _check_optimizer(path: str | Path, checkpoint: Checkpoint, model: Model) -> 
     (usual,) = torch.optim.SGD([torch.zeros(1)]).state_dict()["param_groups"]
     try:
         (group,) = checkpoint.optimizer["param_groups"]
-        fits = group["params"] == list(range(len(shapes))) and all(
-            buffer is None or buffer.shape == shapes[number]
-            for number, state in checkpoint.optimizer["state"].items()
-            for buffer in [state["momentum_buffer"]]
+        fits = (
+            isinstance(group, dict)
+            and group["params"] == list(range(len(shapes)))
+            and all(
+                buffer is None or (isinstance(buffer, Tensor) and buffer.shape == shapes[number])
+                for number, state in checkpoint.optimizer["state"].items()
+                for buffer in [state["momentum_buffer"]]
+            )
         )
         fits = fits and all(
-            type(group[name]) in (int, float) and group[name] >= 0 for name in options - {"params"}
+            type(group[name]) in (int, float) and 0 <= group[name] <= _LARGEST_OPTION
+            for name in options - {"params"}
         )
         fits = fits and group.keys() == usual.keys() | options
         fits = fits and all(
@@ -282,6 +288,7 @@ def _check_scheduler(path: str | Path, checkpoint: Checkpoint) -> None:
     if (
         any(callable(getattr(LambdaLR, name, None)) for name in state)
         or not all(isinstance(one, list) and [type(r) for r in one] == [float] for one in rates)
+        or not all(0 <= one[0] <= _LARGEST_OPTION for one in rates)
         or not all(type(count) is int and count >= 0 for count in counts)
         or state.get("lr_lambdas") != [None]
     ):

@@ -37,14 +37,17 @@ def load_torch_file(path: str | Path, *, legacy: bool = False) -> Any:
     """
     with open(path, "rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of how other versions wrote it
-        if zipfile.is_zipfile(file):
+        is_archive = file.read(4) == b"PK\3\4"  # as PyTorch tells them apart
+        if is_archive:
             _check_archive(file)
         elif not legacy:
             raise ValueError("not an archive of torch.save")
         file.seek(0)
+        # Without checks, from memory: a file makes room for as much as a pickle asks of it.
+        content = file if is_archive else io.BytesIO(file.read())
         # DINO's full checkpoints hold the command line of their training beside the weights.
         with torch.serialization.safe_globals([argparse.Namespace] if legacy else []):
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(content, map_location="cpu", weights_only=True)
 
 
 def check_plain(value: object) -> None:
