@@ -12,6 +12,7 @@ checkpoint epochs):
     runs/{run}/report.md                       report      a table of all epochs
     runs/{run}/assignments.csv                 assign      category of every image, and how sure it is
     runs/{run}/gallery.html                    gallery     the categories as a page of thumbnails
+    results/summary.tsv, summary.md            summary     tables of all default runs
     weights/{model}.safetensors                weights     pretrained weights, used by all runs
     runs/{run}/log/                            TensorBoard, all stages
 """
@@ -36,6 +37,7 @@ include: "rules/evaluate.smk"
 include: "rules/report.smk"
 include: "rules/assign.smk"
 include: "rules/gallery.smk"
+include: "rules/summary.smk"
 
 
 rule all:

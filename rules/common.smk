@@ -12,7 +12,8 @@ sys.path.insert(0, str(SCRIPTS_DIR))
 
 from gcdflow.config import RUN_NAME, find_run, resolve_default_runs, resolve_runs
 from gcdflow.errors import InputError
-from gcdflow.listing import state_of_photographs
+from gcdflow.listing import state_of_files, state_of_photographs
+from gcdflow.sweeps import titles
 
 # Rules call `stage <name> …`: a function of the shell and no param, so that moving the checkout
 # re-runs nothing. A stage ends when the Snakemake that it was started by (the shell's parent) is
@@ -34,6 +35,7 @@ RESULT_VERSIONS = {
     "labels": 1,
     "assign": 2,
     "gallery": 1,
+    "summary": 1,
 }
 
 try:
@@ -207,3 +209,20 @@ def assign_inputs(wildcards):
 
 def labels_flags(wildcards, input):
     return ["--labels", input.labels] if "labels" in input.keys() else []
+
+
+def summary_metrics():
+    """Metrics of the last epoch of each default run: name of the run to path."""
+    last = {run: RUNS[run].schedule.checkpoint_epochs()[-1] for run in DEFAULT_RUNS}
+    return {run: f"runs/{run}/metrics_epoch{epoch:03d}.json" for run, epoch in last.items()}
+
+
+def summary_runs(wildcards):
+    if not DEFAULT_RUNS:
+        raise WorkflowError("a table of no runs: name some under 'default_runs'")
+    title = titles(RUNS, DEFAULT_RUNS)
+    return [f"{title[run]}={path}" for run, path in summary_metrics().items()]
+
+
+def summary_state(wildcards):
+    return state_of_files(map(Path, summary_metrics().values()))

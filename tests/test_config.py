@@ -303,7 +303,7 @@ def test_another_name_replaces_a_section_whole():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"run": {}}, r"unknown key 'run' \(expected: defaults, runs, default_runs\)"),
+        ({"run": {}}, r"unknown key 'run' \(expected: defaults, runs, sweeps, default_runs\)"),
         ({1: {}, "run": {}}, "unknown key '1'"),
         ({"runs": None}, "'runs' must be a mapping"),
         ({"defaults": []}, "'defaults' must be a mapping"),

@@ -1,6 +1,7 @@
 """From ``config/config.yaml`` to the settings of runs: inheritance, validation, clear errors.
 
-Each run inherits from ``defaults:`` and, by ``inherit: <run>``, from another run.
+Each run inherits from ``defaults:`` and, by ``inherit: <run>``, from another run. A sweep stands
+for several runs (:mod:`gcdflow.sweeps`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from gcdflow.errors import InputError
 from gcdflow.settings import RunSettings, Settings, kinds
+from gcdflow.sweeps import combinations
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -25,6 +27,7 @@ RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # how any dataset is treated.
 KEPT_KEYS = {"dataset": {"root", "prop_train_labels", "seed"}}
 
+_KEYS = ("defaults", "runs", "sweeps", "default_runs")
 _LARGEST_FILE = 2**20
 _MOST_NODES = 100_000
 _DEEPEST = 100
@@ -118,23 +121,25 @@ def resolve_runs(config: Mapping[str, Any], where: str = "configuration") -> dic
     Parameters
     ----------
     config : mapping
-        With ``runs`` and, optional, ``defaults`` and ``default_runs``, as ``config/config.yaml``
-        holds them.
+        With ``runs`` and, optional, ``defaults``, ``sweeps`` and ``default_runs``, as
+        ``config/config.yaml`` holds them.
 
     Raises
     ------
     InputError
         For an unknown key, a bad value, or inheritance from nowhere or in a circle.
     """
-    unknown = sorted(map(str, set(config) - {"defaults", "runs", "default_runs"}))
+    unknown = sorted(map(str, set(config) - set(_KEYS)))
     if unknown:
-        raise InputError(
-            f"{where}: unknown key '{unknown[0]}' (expected: defaults, runs, default_runs)"
-        )
-    for section in ("defaults", "runs"):
+        raise InputError(f"{where}: unknown key '{unknown[0]}' (expected: {', '.join(_KEYS)})")
+    for section in ("defaults", "runs", "sweeps"):
         if not isinstance(config.get(section, {}), Mapping):
             raise InputError(f"{where}: '{section}' must be a mapping of names to settings")
-    defaults, runs = config.get("defaults", {}), config.get("runs", {})
+    defaults, runs = config.get("defaults", {}), dict(config.get("runs", {}))
+    for sweep, members in _runs_of_sweeps(config, where).items():
+        for name in members.keys() & runs.keys():
+            raise InputError(f"{where}: sweeps.{sweep}: there is another run '{name}'")
+        runs |= members
     for name in runs:
         if not isinstance(name, str):
             raise InputError(f"{where}: run name {name!r} is no text; put it in quotes")
@@ -152,25 +157,44 @@ def resolve_runs(config: Mapping[str, Any], where: str = "configuration") -> dic
     }
 
 
+def _runs_of_sweeps(config: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
+    """The runs of each sweep by their names, with what they set and inherit, not yet validated."""
+    found = {}
+    for sweep, settings in config.get("sweeps", {}).items():
+        if not isinstance(settings, Mapping):
+            raise InputError(f"{where}: sweeps.{sweep} must be a mapping of keys to values")
+        if sweep in config.get("runs", {}):
+            raise InputError(f"{where}: sweeps.{sweep}: a run has this name too")
+        own = {key: value for key, value in settings.items() if key != "over"}
+        over = combinations(str(sweep), settings.get("over"), f"{where}: sweeps.{sweep}.over")
+        found[str(sweep)] = {name: merged(own, values) for name, values in over.items()}
+    return found
+
+
 def resolve_default_runs(
     config: Mapping[str, Any], runs: Mapping[str, RunSettings], where: str = "configuration"
 ) -> list[str]:
-    """Names of the runs that are made when no target is given.
+    """Names of the runs that are made when no target is given, each once.
 
     Raises
     ------
     InputError
-        If the key does not list names of runs.
+        If the key does not list names of runs and sweeps.
     """
     names = config.get("default_runs", [])
     if not isinstance(names, list):
-        raise InputError(f"{where}: 'default_runs' must be a list of names of runs")
+        raise InputError(f"{where}: 'default_runs' must be a list of names of runs and sweeps")
+    sweeps = _runs_of_sweeps(config, where)
+    found: dict[str, None] = {}
     for name in names:
-        if not isinstance(name, str) or name not in runs:
+        if not isinstance(name, str) or (name not in runs and name not in sweeps):
+            sweeps_too = f"; sweeps: {', '.join(sweeps)}" if sweeps else ""
             raise InputError(
-                f"{where}: default_runs: there is no run '{name}' (runs: {', '.join(runs)})"
+                f"{where}: default_runs: there is no run '{name}' (runs: {', '.join(runs)}"
+                f"{sweeps_too})"
             )
-    return names
+        found |= dict.fromkeys([name] if name in runs else sweeps[name])
+    return list(found)
 
 
 def _inherited(name: str, defaults: Mapping, runs: Mapping, where: str) -> dict[str, Any]:

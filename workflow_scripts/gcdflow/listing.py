@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
@@ -13,26 +14,11 @@ from gcdflow.errors import InputError
 # does not read them: a sentence that says so is better than photographs that are silently left out.
 RAW_SUFFIXES = frozenset({".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"})
 APPLE_SUFFIXES = frozenset({".heic", ".heif"})
-PHOTO_SUFFIXES = (
-    RAW_SUFFIXES
-    | APPLE_SUFFIXES
-    | {
-        *(
-            ".jpg",
-            ".jpeg",
-            ".jfif",
-            ".jpe",
-            ".png",
-            ".tif",
-            ".tiff",
-            ".webp",
-            ".gif",
-            ".bmp",
-            ".avif",
-        ),
-        *(".jp2", ".ppm", ".pgm"),
-    }
+JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".jpe", ".jp2"})
+OTHER_SUFFIXES = frozenset(
+    {".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".avif", ".ppm", ".pgm"}
 )
+PHOTO_SUFFIXES = RAW_SUFFIXES | APPLE_SUFFIXES | JPEG_SUFFIXES | OTHER_SUFFIXES
 # Network storage keeps its own thumbnails of every photograph beside them.
 _FOLDERS_OF_MACHINES = {"@eaDir"}
 
@@ -82,15 +68,23 @@ def state_of_photographs(folder: Path, table: Path) -> str:
     It never fails: what is missing is for the stage to say, which this text makes run.
     """
     try:
-        content = hashlib.sha256(table.read_bytes()).hexdigest()
-    except OSError:
-        content = "missing"
-    try:
         names = "\0".join(photographs(files_below(folder)))
         listing = hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
     except InputError:
         listing = "missing"
-    return f"{content} {listing}"
+    return f"{state_of_files([table])} {listing}"
+
+
+def state_of_files(paths: Iterable[Path]) -> str:
+    """A text that changes with the content of files, and when one comes or goes."""
+
+    def digest(path: Path) -> str:
+        try:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            return "missing"
+
+    return " ".join(map(digest, paths))
 
 
 def _is_hidden(name: str) -> bool:

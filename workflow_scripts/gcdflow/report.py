@@ -109,13 +109,24 @@ def row(metrics: dict[str, Any]) -> list[str]:
 
 
 def markdown_table(metrics: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table, aligned so that it reads well as plain text too."""
-    rows = [row(m) for m in sorted(metrics, key=lambda m: m["epoch"])]
-    widths = [max(map(len, column)) for column in zip(COLUMNS, *rows, strict=True)]
+    """A Markdown table of a run, one row for each epoch."""
+    return aligned_table(COLUMNS, [row(m) for m in sorted(metrics, key=lambda m: m["epoch"])])
+
+
+def aligned_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, n_left: int = 0) -> str:
+    """A Markdown table of aligned cells: the first ``n_left`` columns to the left, others right."""
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    left = [number < n_left for number in range(len(columns))]
 
     def line(cells: Sequence[str]) -> str:
-        padded = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+        padded = (
+            cell.ljust(width) if to_left else cell.rjust(width)
+            for cell, width, to_left in zip(cells, widths, left, strict=True)
+        )
         return "| " + " | ".join(padded) + " |"
 
-    rule = "| " + " | ".join("-" * (width - 1) + ":" for width in widths) + " |"
-    return "\n".join([line(COLUMNS), rule, *map(line, rows)])
+    rule = [
+        "-" * width if to_left else "-" * (width - 1) + ":"
+        for width, to_left in zip(widths, left, strict=True)
+    ]
+    return "\n".join([line(columns), line(rule), *map(line, rows)])

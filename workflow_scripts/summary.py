@@ -1,0 +1,47 @@
+#!/usr/bin/env python
+"""Make the table of several runs: each by itself (TSV), mean ± deviation over seeds (Markdown).
+
+Each argument names a setting and the metrics of one run; runs of one setting differ in the seed. A
+file that is not there shows as missing.
+
+Example:
+  python workflow_scripts/summary.py --tsv summary.tsv --markdown summary.md \\
+      digits=runs/digits/metrics_epoch125.json digits=runs/digits-seed1/metrics_epoch125.json
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from gcdflow.cli import run_stage, stage_parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Write both tables, and print one."""
+    from gcdflow.atomic import atomic_write
+    from gcdflow.summary import markdown_table, missing_runs, parse_result, write_tsv
+
+    results = [parse_result(text) for text in arguments.results]
+    text = (
+        "# Runs\n\n"
+        "Mean ± standard deviation over seeds, at the last epoch. Accuracy in percent; all, old,\n"
+        "new: unlabelled training images (transductive), test: the test split (inductive).\n\n"
+        f"{markdown_table(results)}\n{missing_runs(results)}"
+    )
+    with atomic_write(arguments.tsv, "w") as file:
+        write_tsv(file, results)
+    with atomic_write(arguments.markdown, "w") as file:
+        file.write(text)
+    print(text, flush=True)  # before the closing line, also where both go into one log
+    done = sum(result.metrics is not None for result in results)
+    logging.info("%s: %d of %d runs are there", arguments.markdown, done, len(results))
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__)
+    parser.add_argument(
+        "results", nargs="+", metavar="setting=metrics", help="a setting and metrics_epoch*.json"
+    )
+    parser.add_argument("--tsv", type=Path, required=True, help="table of all runs to write")
+    parser.add_argument("--markdown", type=Path, required=True, help="table of means to write")
+    run_stage(main, parser)
