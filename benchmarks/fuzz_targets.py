@@ -50,6 +50,7 @@ class Target:
     mutations : of the file as bytes, and such as know its structure
     weight : share of all inputs
     lazy : it may ask for more memory than there is, as long as it does not touch it
+    memory : bytes that it may ask for; half of that may become resident
     quiet : beginnings of lines that a library writes to standard error, and nobody can prevent
     """
 
@@ -60,6 +61,7 @@ class Target:
     mutations: tuple[Mutation, ...] = (mutate,)
     weight: float = 1.0
     lazy: bool = False
+    memory: int = 2**30
     quiet: tuple[str, ...] = ()
 
     def input(self, rng: random.Random, foreign: list[bytes]) -> bytes:
@@ -397,8 +399,11 @@ def _images(folder: Path) -> Target:
             assert min(array.shape) > 0
         assert augmentation is not None
 
+    # An image may have 400 million pixels, and takes eight bytes for each on its way to RGB.
     # libtiff prints what is wrong with a TIFF file, and Pillow raises it.
-    return Target("x.jpg", contents, read, check, (mutate, mutate_png), 3, quiet=("",))
+    return Target(
+        *("x.jpg", contents, read, check, (mutate, mutate_png), 3), memory=2**32, quiet=("",)
+    )
 
 
 def _numbered(values: list[object]) -> str:

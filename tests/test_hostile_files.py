@@ -446,6 +446,7 @@ def test_labels_are_names_in_one_line(tmp_path, label):
 def test_one_line():
     assert one_line("größe 日本 'x'") == "größe 日本 'x'"
     assert one_line("a\nb\x1b\udc80\u202e") == r"a\nb\x1b\udc80\u202e"
+    assert len(one_line("a" + "\n\0" * 5000)) < 2000
     long = one_line("a" * 5000 + "\n" + "b" * 5000)
     assert len(long) < 2000
     assert long.startswith("aaa")

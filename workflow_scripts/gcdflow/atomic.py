@@ -97,7 +97,7 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         opened = open(temporary, "wb")  # noqa: SIM115
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+        raise unwritable(path, error) from None
     counting, is_complete = _Counting(opened), False
     try:
         with opened:
@@ -112,8 +112,8 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and (is_complete or error is counting.error):
-            reason = _reason(error, counting)
-            raise InputError(f"{path}: cannot be written ({reason})") from None
+            missing = counting.size - counting.written
+            raise unwritable(path, error, counting.size, missing) from None
         raise
     fsync_directory(path.parent)
 
@@ -123,14 +123,22 @@ def _buffered(raw: _Counting, mode: str) -> IO:
     return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding="utf-8", newline="")
 
 
-def _reason(error: OSError, counting: _Counting) -> str:
-    if error.errno not in _NO_ROOM:
-        return error.strerror or str(error)
-    missing = counting.size - counting.written
-    return (
-        f"{error.strerror}: it needs {counting.size} bytes, {missing} of them found no room; free "
-        "some and run again"
-    )
+def unwritable(
+    path: str | os.PathLike, error: OSError, needed: int = 0, missing: int = 0
+) -> InputError:
+    """What to say of a file that could not be written.
+
+    Parameters
+    ----------
+    needed, missing : int
+        Bytes of the whole file, and those that found no room; said where there was none.
+    """
+    reason = error.strerror or str(error)
+    if error.errno in _NO_ROOM and needed:
+        reason += (
+            f": it needs {needed} bytes, {missing} of them found no room; free some and run again"
+        )
+    return InputError(f"{path}: cannot be written ({reason})")
 
 
 def fsync_directory(directory: Path) -> None:

@@ -19,10 +19,16 @@ class InputError(ValueError):
 
 def one_line(text: str) -> str:
     """The text with escapes in place of what is not printable, and of bearable length."""
-    if len(text) > _LONGEST:
-        text = f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 4 :]}"
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    short = _shortened(text)  # before it is looked at, and after escapes have made it longer
+    return _shortened(
+        "".join(
+            c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()
+            for c in short
+        )
     )
+
+
+def _shortened(text: str) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    return f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 4 :]}"

@@ -34,7 +34,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from gcdflow.atomic import atomic_write, fsync_directory
+from gcdflow.atomic import atomic_write, fsync_directory, unwritable
 from gcdflow.errors import InputError
 
 # TensorBoard reads every file whose name contains this, temporary ones and hidden ones too.
@@ -113,7 +113,7 @@ class EventLog:
             # In place, not by renaming: a TensorBoard that has it open would keep the old one.
             log = cls(open(path, "wb"))  # noqa: SIM115 (closed by close)
         except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+            raise unwritable(path, error) from None
         log._file.write(_version_record())
         log.flush()
         fsync_directory(path.parent)
@@ -182,14 +182,17 @@ class EventLog:
         Raises
         ------
         InputError
-            If it cannot be written, say because the disk is full.
+            If it cannot be written, say because the disk is full; the file is closed then.
         """
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
             return self._file.tell()
         except OSError as error:
-            raise InputError(f"{self._file.name}: cannot be written ({error.strerror})") from None
+            needed = self._file.tell()
+            missing = needed - os.fstat(self._file.fileno()).st_size
+            self._file.raw.close()  # the buffer around it would try again
+            raise unwritable(self._file.name, error, needed, missing) from None
 
     def close(self) -> None:
         """Flush and close; more than once is fine."""

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from gcdflow.atomic import unwritable
 from gcdflow.errors import InputError
 from gcdflow.processes import machine, private_file, process_start, remove_orphans
 
@@ -45,7 +46,7 @@ class Lease:
     Raises
     ------
     InputError
-        On entering, if a living process holds it.
+        On entering, if a living process holds it, or nothing can be written there.
     """
 
     def __init__(self, path: Path):
@@ -57,7 +58,10 @@ class Lease:
         self._heart = threading.Thread(target=self._beat, daemon=True)
 
     def __enter__(self) -> Self:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(self._path, error) from None
         remove_orphans(self._path, "lock")
         while True:
             number, owner = self._current()
@@ -145,15 +149,20 @@ class Lease:
             "began": process_start(os.getpid()),
             "beats": self._beats,
         }
-        aside = private_file(self._path, "lock")
-        aside.write_text(json.dumps(owner), encoding="utf-8")
+        aside, text = private_file(self._path, "lock"), json.dumps(owner)
+        try:
+            aside.write_text(text, encoding="utf-8")
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                aside.unlink()
+            raise unwritable(self._path, error, len(text), len(text)) from None
         return aside
 
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT_SECONDS):
             self._beats += 1
             # A disk that is full for a moment must not end the training.
-            with _ASIDE, contextlib.suppress(OSError):
+            with _ASIDE, contextlib.suppress(OSError, InputError):
                 os.replace(self._write_aside(), self._file(self._number))
 
     def _wait_for_death(self, number: int, owner: dict[str, Any]) -> None:

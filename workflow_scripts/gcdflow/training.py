@@ -242,6 +242,20 @@ class Segment:
             _link(self._finished_file, self.files.output)
             return checkpoint
         self._restore()
+        try:
+            self._train()
+            checkpoint = self._checkpoint()
+            self.lease.check()
+            checkpoint.save(self.files.output)
+        finally:
+            if self.events is not None:
+                self.events.close()
+        self._remember_finished()
+        self.files.rolling.unlink(missing_ok=True)
+        return checkpoint
+
+    def _train(self) -> None:
+        """All epochs that are left."""
         for epoch, batches in training_batches(
             self.split,
             self.images,
@@ -255,14 +269,6 @@ class Segment:
             values = self._train_epoch(epoch, batches)
             self.epoch = epoch
             self._finish_epoch(values)
-        checkpoint = self._checkpoint()
-        self.lease.check()
-        checkpoint.save(self.files.output)
-        if self.events is not None:
-            self.events.close()
-        self._remember_finished()
-        self.files.rolling.unlink(missing_ok=True)
-        return checkpoint
 
     @property
     def _finished_file(self) -> Path:

@@ -1,0 +1,160 @@
+"""Every stage of a run on a disk that is full, or read-only: good files stay, a retry succeeds."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import itertools
+import os
+import re
+import runpy
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from snakemake_runs import ROOT, snakemake
+
+RUN = "runs/digits-smoke"
+TARGETS = [
+    *(f"{RUN}/{name}" for name in ("report.md", "gallery.html", "grid_epoch003.png")),
+    "results/summary.md",
+]
+LATE = ("assign", "gallery", "heatmap", "summary")  # stages that the shared run has not made
+STAGES = ("dataset", "train", "features", "cluster", "evaluate", "report", *LATE)
+PAGE = 4096  # what a tmpfs hands out
+
+
+def run(stage: str, arguments: list[str]) -> int:
+    """Run a stage in this process, which has imported what it needs; its exit status."""
+    before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
+    script, argv = ROOT / "workflow_scripts" / f"{stage}.py", sys.argv
+    sys.argv = [str(script), *arguments]
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    except SystemExit as end:
+        return int(end.code or 0)
+    finally:
+        sys.argv = argv
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+        gc.collect()  # what a stage that failed left open
+    return 0
+
+
+def content(directory: Path) -> dict[str, bytes]:
+    """All files of the run, but the event logs, and the seconds in the table of the grid."""
+    files = {
+        str(path.relative_to(directory)): path.read_bytes()
+        for path in directory.rglob("*")
+        if path.is_file() and path.parent.name not in ("log", "filled")
+    }
+    return {
+        name: re.sub(rb"\t[^\t]*\n", b"\n", data) if "grid_epoch" in name else data
+        for name, data in files.items()
+    }
+
+
+@contextlib.contextmanager
+def room(disk: Path, n_bytes: int) -> Iterator[None]:
+    """Leave so much room on the disk, to the page."""
+    status = os.statvfs(disk)
+    filler = disk / "filled" / "filler"
+    filler.parent.mkdir(exist_ok=True)
+    with open(filler, "wb") as file:
+        free = status.f_bavail * status.f_bsize
+        os.posix_fallocate(file.fileno(), 0, free - n_bytes // PAGE * PAGE)
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+@pytest.fixture(scope="module")
+def commands(finished_run: Path) -> dict[str, list[str]]:
+    """Arguments of each stage, as Snakemake would run it for one of the epochs."""
+    result = snakemake(
+        *(
+            finished_run,
+            "--cores",
+            "2",
+            "--dry-run",
+            "--forceall",
+            "--printshellcmds",
+            "--",
+            *TARGETS,
+        ),
+        changes={"default_runs": ["digits-smoke"]},
+    )
+    found = re.findall(
+        r"^Shell command: stage (\w+) (.*?) 2>&1", result.stdout + result.stderr, re.MULTILINE
+    )
+    # The shell reads the three digits of an epoch as a decimal number.
+    plain = [(stage, re.sub(r"\$\(\(10#0*(\d+)\)\)", r"\1", flags)) for stage, flags in found]
+    assert {stage for stage, _ in plain} == set(STAGES)
+    return {stage: shlex.split(flags) for stage, flags in sorted(plain)}
+
+
+@pytest.fixture(scope="module")
+def disk(
+    finished_run: Path, commands: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """A small file system with the finished run, which is the current directory."""
+    path = tmp_path_factory.mktemp("disk")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", path]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("mounting a small file system needs the rights for it")
+    try:
+        shutil.copytree(finished_run / "runs", path / "runs")
+        with contextlib.chdir(path):
+            assert [run(stage, commands[stage]) for stage in LATE] == [0, 0, 0, 0]
+            yield path
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+def largest_output(stage: str, arguments: list[str]) -> int:
+    """Bytes of the largest file that a stage writes."""
+    flags = {"--output", "--grid-table", "--tsv", "--markdown"}
+    flags |= {"--split", "--truth"} if stage == "dataset" else set()
+    pairs = itertools.pairwise(arguments)
+    return max(Path(value).stat().st_size for flag, value in pairs if flag in flags)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_a_full_disk(disk, commands, capfd, stage, share):
+    before = content(disk)
+    if stage == "train":
+        shutil.rmtree(f"{RUN}/.rolling")  # else it knows that it has trained this
+        before = content(disk)
+    arguments = commands[stage]
+    with room(disk, int(share * largest_output(stage, arguments))):
+        assert run(stage, arguments) == 2
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert re.search(r"error: \S+: cannot be written \(No space left on device", error), error
+    assert re.search(r"[1-9]\d* (of them|bytes) found no room", error), error
+    assert content(disk) == before
+    assert run(stage, arguments) == 0
+    after = content(disk)
+    assert {name: after[name] for name in before} == before
+    assert not [name for name in after if name.endswith(".tmp") or ".lock" in name]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_disk_that_is_read_only(disk, commands, capfd, stage):
+    before = content(disk)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    try:
+        assert run(stage, commands[stage]) == 2
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+    error = capfd.readouterr().err.splitlines()[-1]
+    assert re.search(r"error: \S+: cannot be written \(Read-only file system\)", error), error
+    assert content(disk) == before
