@@ -37,7 +37,7 @@ import torch
 from fuzz_targets import Target, all_targets
 from gcdflow.errors import InputError
 
-_SECONDS = 20.0  # for one input; an image of 400 million pixels takes a few
+_SECONDS = 20.0  # for one input; an image of 200 million pixels takes a few
 
 
 class _TooSlow(BaseException):
@@ -122,7 +122,7 @@ def _run(
         loud = [line for line in text.splitlines() if not line.startswith(target.quiet or "\0")]
         if outcome != "failed" and loud:
             outcome, problem = "failed", f"wrote to standard error: {text}"
-        if outcome != "failed" and now * 1024 > peak + target.memory // 2:
+        if outcome != "failed" and now * 1024 > peak + target.memory:
             outcome, problem = "failed", f"took {(now * 1024 - peak) / 2**20:.0f} MiB"
         peak = max(peak, now * 1024)
         pipe.send((number, outcome, problem))

@@ -50,7 +50,7 @@ class Target:
     mutations : of the file as bytes, and such as know its structure
     weight : share of all inputs
     lazy : it may ask for more memory than there is, as long as it does not touch it
-    memory : bytes that it may ask for; half of that may become resident
+    memory : bytes that it may take
     quiet : beginnings of lines that a library writes to standard error, and nobody can prevent
     """
 
@@ -399,7 +399,7 @@ def _images(folder: Path) -> Target:
             assert min(array.shape) > 0
         assert augmentation is not None
 
-    # An image may have 400 million pixels, and takes eight bytes for each on its way to RGB.
+    # An image may have 200 million pixels, and takes up to 13 bytes for each on its way to RGB.
     # libtiff prints what is wrong with a TIFF file, and Pillow raises it.
     return Target(
         *("x.jpg", contents, read, check, (mutate, mutate_png), 3), memory=2**32, quiet=("",)

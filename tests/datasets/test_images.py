@@ -300,6 +300,6 @@ def test_large_images_are_refused_by_their_header_and_no_warning_is_printed(tmp_
         text=True,
         check=False,
     )
-    expected = "huge.png: not a readable image (20001 × 20000 pixels, expected at most 400 million)"
+    expected = "huge.png: not a readable image (20001 × 20000 pixels, expected at most 201 million)"
     assert expected in done.stderr.splitlines()[-1]
     assert "Warning" not in done.stderr

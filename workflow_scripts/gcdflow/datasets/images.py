@@ -28,8 +28,9 @@ _DRAFT_MARGIN = 2
 # Pillow would know a file by its content, whatever its name, and open some by programs (PostScript
 # by Ghostscript). These are what photographs and datasets come in.
 _FORMATS = ("JPEG", "PNG", "MPO", "TIFF", "WEBP", "GIF", "BMP", "AVIF", "JPEG2000", "PPM")
-# Enough for any camera and most panoramas; Pillow's own limit of 180 million is not.
-_MOST_PIXELS = 400_000_000
+# Enough for any camera (phones have 200 million; Pillow's own limit is 180). On its way to RGB a
+# pixel takes up to 13 bytes: more would let a file of a kilobyte fill the memory.
+_MOST_PIXELS = 201_000_000
 Image.MAX_IMAGE_PIXELS = None
 # Pillow warns of what it mends in a damaged image; what is past mending is an error.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -182,7 +183,7 @@ def decode_image(path: Path, shortest_side: int | None = None) -> np.ndarray:
     Raises
     ------
     InputError
-        If there is no such file, or it is not an image, not whole, or of over 400 million pixels.
+        If there is no such file, or it is not an image, not whole, or of over 201 million pixels.
     """
     try:
         return _decoded(path, shortest_side)
