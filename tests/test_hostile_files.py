@@ -39,14 +39,14 @@ MIB = 2**20
 
 @pytest.fixture
 def frugal():
-    """The test allocates little (as far as Python and NumPy know), and is quick."""
-    began = time.monotonic()
+    """The test allocates little (as far as Python and NumPy know), and computes little."""
+    began = time.process_time()  # of this process alone, whatever else the machine does
     tracemalloc.start()
     yield
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 200 * MIB
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 20
 
 
 # -- code in pickles -------------------------------------------------------------------------------

@@ -116,6 +116,15 @@ def test_an_owner_that_was_asleep_gives_up(tmp_path):
         later.unlink()
 
 
+def test_an_owner_that_slept_through_all_of_its_successor_gives_up(tmp_path):
+    with Lease(tmp_path / "c.pt") as lease:
+        (tmp_path / "c.pt.lock-1").unlink()  # as the successor does, and removes its own at the end
+        lease._heart.join(10)
+        assert list(tmp_path.iterdir()) == []
+        with pytest.raises(InputError, match="another process has taken this over"):
+            lease.check()
+
+
 def test_of_many_who_find_a_dead_owner_one_gets_it(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.0)
     foreign(tmp_path / "c.pt", machine=machine(), pid=2**22 + 1)

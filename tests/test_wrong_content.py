@@ -300,6 +300,14 @@ def _infinite_momentum(checkpoint: Checkpoint) -> None:
         (lambda c: c.scheduler.update(step=3), "the stored scheduler is not one of this project"),
         (lambda c: c.scheduler.pop("base_lrs"), "the stored scheduler is not one of this project"),
         (lambda c: c.optimizer["state"].update({99: {}}), "the stored optimizer does not fit"),
+        (
+            lambda c: c.optimizer["state"].update({0: torch.zeros(3)}),
+            "stored optimizer does not fit",
+        ),
+        (
+            lambda c: c.optimizer["param_groups"][0].update(params=torch.arange(3)),
+            "stored optimizer does not fit",
+        ),
         (lambda c: c.optimizer["param_groups"].clear(), "the stored optimizer does not fit"),
         (lambda c: c.optimizer["param_groups"][0].update(lr="x"), "stored optimizer does not fit"),
         (

@@ -251,33 +251,55 @@ def restore_model(path: str | Path, checkpoint: Checkpoint) -> Model:
 def _check_optimizer(path: str | Path, checkpoint: Checkpoint, model: Model) -> None:
     """The optimizer's state must be one of SGD over the parameters that are trained."""
     shapes = [p.shape for p in model.parameters() if p.requires_grad]
-    options = {"lr", "initial_lr", "momentum", "weight_decay", "params"}
-    (usual,) = torch.optim.SGD([torch.zeros(1)]).state_dict()["param_groups"]
     try:
         (group,) = checkpoint.optimizer["param_groups"]
-        fits = (
-            isinstance(group, dict)
-            and group["params"] == list(range(len(shapes)))
-            and all(
-                buffer is None or (isinstance(buffer, Tensor) and buffer.shape == shapes[number])
-                for number, state in checkpoint.optimizer["state"].items()
-                for buffer in [state["momentum_buffer"]]
-            )
-        )
-        fits = fits and all(
-            type(group[name]) in (int, float) and 0 <= group[name] <= _LARGEST_OPTION
-            for name in options - {"params"}
-        )
-        fits = fits and group.keys() == usual.keys() | options
-        fits = fits and all(
-            (type(group[name]), group[name]) == (type(value), value)
-            for name, value in usual.items()
-            if name not in options
-        )
-    except (KeyError, ValueError, TypeError, IndexError, AttributeError):
+        state = checkpoint.optimizer["state"]
+        fits = _is_sgd_group(group, len(shapes)) and _are_momenta(state, shapes)
+    except (KeyError, ValueError, TypeError, IndexError):
         fits = False
     if not fits:
         raise InputError(f"{path}: the stored optimizer does not fit the model of its settings")
+
+
+# Types come first in these: what stands in place of a number or a dictionary may be a tensor, which
+# compares and indexes in ways of its own.
+
+
+def _is_sgd_group(group: object, n_parameters: int) -> bool:
+    (usual,) = torch.optim.SGD([torch.zeros(1)]).state_dict()["param_groups"]
+    options = {"lr", "initial_lr", "momentum", "weight_decay"}
+    if not isinstance(group, dict) or group.keys() != usual.keys() | options:
+        return False
+    numbers = group["params"]
+    return (
+        type(numbers) is list
+        and all(type(number) is int for number in numbers)
+        and numbers == list(range(n_parameters))
+        and all(
+            type(group[name]) in (int, float) and 0 <= group[name] <= _LARGEST_OPTION
+            for name in options
+        )
+        and all(
+            type(group[name]) is type(value) and group[name] == value
+            for name, value in usual.items()
+            if name not in {*options, "params"}
+        )
+    )
+
+
+def _are_momenta(state: object, shapes: list[torch.Size]) -> bool:
+    return type(state) is dict and all(
+        type(number) is int
+        and type(entry) is dict
+        and (
+            entry["momentum_buffer"] is None
+            or (
+                isinstance(entry["momentum_buffer"], Tensor)
+                and entry["momentum_buffer"].shape == shapes[number]
+            )
+        )
+        for number, entry in state.items()
+    )
 
 
 def _check_scheduler(path: str | Path, checkpoint: Checkpoint) -> None:

@@ -54,6 +54,7 @@ class Lease:
         self._pattern = re.compile(re.escape(f"{self._path.name}.lock-") + r"(\d+)")
         self._number = 0
         self._beats = 0
+        self._is_lost = False
         self._ended = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
 
@@ -93,7 +94,7 @@ class Lease:
             If somebody did.
         """
         number, _ = self._current()
-        if number > self._number or not self._file(self._number).exists():
+        if self._is_lost or number > self._number or not self._file(self._number).exists():
             raise InputError(
                 f"{self._path}: another process has taken this over while this one stood still; "
                 "it goes on there"
@@ -160,6 +161,9 @@ class Lease:
 
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT_SECONDS):
+            if not self._file(self._number).exists():
+                self._is_lost = True  # also when the one who took it over has ended since
+                return
             self._beats += 1
             # A disk that is full for a moment must not end the training.
             with _ASIDE, contextlib.suppress(OSError, InputError):
