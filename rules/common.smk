@@ -119,6 +119,18 @@ def train_settings(wildcards):
     return as_json(run_settings(wildcards).train_settings(guided))
 
 
+def train_gpus(wildcards):
+    return run_settings(wildcards).gpus
+
+
+def train_threads(wildcards):
+    return 8 * train_gpus(wildcards)
+
+
+def train_memory(wildcards):
+    return 16000 * train_gpus(wildcards)
+
+
 def resume_flags(wildcards, input):
     if "checkpoint" not in input.keys():
         return []

@@ -17,10 +17,10 @@ rule train:
         "logs/{run}/train_epoch{epoch}.benchmark.tsv"
     conda:
         "../envs/train.yaml"
-    threads: 8
+    threads: train_threads
     resources:
-        gpu=1,
-        mem_mb=16000,
+        gpu=train_gpus,
+        mem_mb=train_memory,
         runtime=720,
     params:
         settings=train_settings,
@@ -32,4 +32,4 @@ rule train:
         "stage train --settings {params.settings:q} --split {input.split:q}"
         " {params.resume:q} --stop-at-epoch $((10#{wildcards.epoch})) --output {output:q}"
         " --result-version {params.version} --log-dir runs/{wildcards.run}/log"
-        " --threads {threads} 2>&1 | tee -i {log:q}"
+        " --threads {threads} --gpus {resources.gpu} 2>&1 | tee -i {log:q}"

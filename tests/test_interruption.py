@@ -60,7 +60,7 @@ def test_a_stage_ends_with_its_snakemake(tmp_path):
     parent.wait()
     _, errors = process.communicate(timeout=20)
     assert process.returncode == 75
-    assert "the Snakemake that started this is gone" in errors
+    assert "the process that started this is gone" in errors
     assert list(tmp_path.iterdir()) == []
 
 

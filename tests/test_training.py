@@ -24,6 +24,7 @@ from gcdflow.formats import PseudoLabels
 from gcdflow.interruption import Interrupted
 from gcdflow.losses.infonce import info_nce
 from gcdflow.pseudo_targets import PseudoTargets
+from gcdflow.ranks import Ranks
 from gcdflow.settings import DigitsSettings, RunSettings, TrainSettings
 from gcdflow.training import SegmentFiles, train_segment
 
@@ -179,7 +180,9 @@ def test_rolling_checkpoint_of_other_settings_is_not_used(
     from gcdflow.training import Segment
 
     other = settings(training={"batch_size": 64, "lr": 0.05})
-    segment = Segment(other, files, stop_at_epoch=2, device=torch.device("cpu"), num_workers=0)
+    segment = Segment(
+        other, files, stop_at_epoch=2, ranks=Ranks(torch.device("cpu")), num_workers=0
+    )
     segment._restore()
     segment.epoch = 1
     segment._checkpoint({"key": segment.key}).save(rolling)

@@ -7,13 +7,14 @@ guided by the pseudo labels. A killed call goes on from its rolling checkpoint w
 Examples:
   python workflow_scripts/train.py --run digits --split runs/digits/split.npz \\
       --stop-at-epoch 50 --output ckpt_epoch050.pt
-  python workflow_scripts/train.py --run digits --split runs/digits/split.npz \\
+  python workflow_scripts/train.py --gpus 2 --run digits --split runs/digits/split.npz \\
       --resume-from-ckpt ckpt_epoch050.pt --pseudo-labels pseudo_epoch050.npz \\
       --stop-at-epoch 75 --output ckpt_epoch075.pt
 """
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 
 from gcdflow.cli import (
@@ -24,6 +25,7 @@ from gcdflow.cli import (
     stage_parser,
     whole_number,
 )
+from gcdflow.launcher import launch, launched_ranks
 from gcdflow.settings import TrainSettings
 
 
@@ -31,6 +33,8 @@ def main(arguments: argparse.Namespace) -> None:
     """Train the segment."""
     guided = arguments.pseudo_labels is not None
     settings = read_settings(arguments, TrainSettings, lambda run: run.train_settings(guided))
+    if arguments.gpus > 1 and launched_ranks() == 1:
+        sys.exit(launch(arguments.gpus))
 
     from gcdflow.training import SegmentFiles, train_segment  # imports torch: after --help
 
@@ -86,4 +90,11 @@ if __name__ == "__main__":
         help="go on only from what a call with the same number left",
     )
     add_device_arguments(parser)
+    parser.add_argument(
+        "--gpus",
+        type=whole_number(1),
+        default=1,
+        help="processes that share each step, one for each GPU (on a CPU, too, they share "
+        "--threads); under torchrun they are as many as it starts",
+    )
     run_stage(main, parser)

@@ -14,10 +14,9 @@ from typing import TypeVar
 
 from gcdflow.config import find_run, load_runs, validated
 from gcdflow.errors import InputError
-from gcdflow.interruption import Interrupted, end_on_signals, end_with_workflow
+from gcdflow.interruption import Ended, end_on_signals, end_with_workflow
 from gcdflow.settings import RunSettings, Settings, parse_range
 
-EXIT_BAD_INPUT = 2
 DEFAULT_CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 
 S = TypeVar("S", bound=Settings)
@@ -39,10 +38,10 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
         main(arguments)
     except InputError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        sys.exit(EXIT_BAD_INPUT)
-    except Interrupted as interruption:
-        print(f"{parser.prog}: {interruption}", file=sys.stderr)
-        sys.exit(interruption.status)
+        sys.exit(error.status)
+    except Ended as end:
+        print(f"{parser.prog}: {end}", file=sys.stderr)
+        sys.exit(end.status)
 
 
 def stage_parser(description: str) -> argparse.ArgumentParser:

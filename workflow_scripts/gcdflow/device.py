@@ -9,23 +9,38 @@ import torch
 from gcdflow.errors import InputError
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str, n_ranks: int = 1, rank: int = 0) -> torch.device:
     """The device of a name; ``auto`` is a GPU if there is one.
+
+    Parameters
+    ----------
+    n_ranks, rank : int
+        Number of processes of this machine that share the work, and which of them this is: each
+        has a GPU of its own.
 
     Raises
     ------
     InputError
-        If the name is no device, or the GPU is not there.
+        If the name is no device, or the GPU is not there, or there are fewer than processes.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
         raise InputError(f"--device {name}: expected auto, cpu, cuda or cuda:<number>") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"--device {name}: PyTorch finds no GPU; use --device cpu")
-    return device
+    if n_ranks == 1 or device.type == "cpu":
+        return device
+    if device.index is not None:
+        raise InputError(f"--device {name}: is one GPU, but {n_ranks} are asked for; use cuda")
+    if torch.cuda.device_count() < n_ranks:
+        raise InputError(
+            f"{n_ranks} GPUs are asked for, PyTorch finds {torch.cuda.device_count()}; set gpus to "
+            "that, which changes nothing but speed"
+        )
+    return torch.device("cuda", rank)
 
 
 def make_deterministic() -> None:

@@ -13,6 +13,8 @@ class InputError(ValueError):
     the like are written as escapes (``\\n``, ``\\x1b``), and a very long message loses its middle.
     """
 
+    status = 2  # with which the stage exits
+
     def __init__(self, message: str):
         super().__init__(one_line(message))
 

@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -22,13 +23,20 @@ log = logging.getLogger(__name__)
 EXIT_TERMINATED = 75
 EXIT_INTERRUPTED = 130  # what shells expect after Ctrl-C
 _STATUS = {signal.SIGTERM: EXIT_TERMINATED, signal.SIGINT: EXIT_INTERRUPTED}
+SIGNALS = tuple(_STATUS)
 
 WORKFLOW_PID = "GCDFLOW_WORKFLOW_PID"
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
-class Interrupted(BaseException):
-    """A signal asked this process to end. No ``Exception``: nobody handles it but the stage."""
+class Ended(BaseException):
+    """This process has to end, with a status. No ``Exception``: nobody handles it but the stage."""
+
+    status: int
+
+
+class Interrupted(Ended):
+    """A signal asked this process to end."""
 
     def __init__(self, signum: int, done: str = ""):
         self.signal_name = signal.Signals(signum).name
@@ -37,37 +45,49 @@ class Interrupted(BaseException):
 
 
 def _raise(signum: int, frame: FrameType | None) -> None:
+    for other in SIGNALS:
+        signal.signal(other, signal.SIG_IGN)  # on the way out another one would only get lost
     raise Interrupted(signum)
 
 
 def end_on_signals() -> None:
     """Let SIGTERM (a walltime warning) and SIGINT (Ctrl-C) raise :class:`Interrupted`."""
-    for signum in _STATUS:
+    for signum in SIGNALS:
         signal.signal(signum, _raise)
 
 
 class Deferred:
     """A context in which a first signal is only noted; a second one ends the process at once.
 
+    Parameters
+    ----------
+    agree : callable, optional
+        Among several processes that must end together: takes the signal that came to this one (0:
+        none), gives the one that all obey. A second signal ends nothing then: one Ctrl-C or
+        walltime warning may come twice, from its sender and passed on by the launcher, who sees to
+        the rest.
+
     Attributes
     ----------
     signum : int or None
-        The signal that came.
+        The signal that came to this process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agree: Callable[[int], int] | None = None) -> None:
         self.signum: int | None = None
+        self._agree = agree
         self._before: dict[int, object] = {}
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        if self.signum is not None:
+        if self.signum is None:
+            self.signum = signum
+        elif self._agree is None:
             raise Interrupted(signum)
-        self.signum = signum
 
     def __enter__(self) -> Self:
         # Python delivers signals to the main thread only; elsewhere there is nothing to defer.
         if threading.current_thread() is threading.main_thread():
-            self._before = {signum: signal.signal(signum, self._note) for signum in _STATUS}
+            self._before = {signum: signal.signal(signum, self._note) for signum in SIGNALS}
         return self
 
     def __exit__(
@@ -76,17 +96,24 @@ class Deferred:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        # With several processes the other copy of what ended this one may still be on its way.
+        ignored = self._agree is not None and error is not None
         for signum, handler in self._before.items():
-            signal.signal(signum, handler)
+            signal.signal(signum, signal.SIG_IGN if ignored else handler)
 
     def raise_if_requested(self, done: str = "") -> None:
         """Raise :class:`Interrupted` if a signal came; ``done`` says what was saved."""
-        if self.signum is not None:
-            raise Interrupted(self.signum, done)
+        if signum := self.requested():
+            raise Interrupted(signum, done)
+
+    def requested(self) -> int:
+        """The signal that asks for the end, 0 if there is none; all that agree must ask."""
+        signum = self.signum or 0
+        return signum if self._agree is None else self._agree(signum)
 
 
 def end_with_workflow() -> None:
-    """End this process when the Snakemake that started it is gone.
+    """End this process when the Snakemake (or launcher) that started it is gone.
 
     A stage that lives on after its Snakemake was killed would write what the next one is making.
     """
@@ -97,7 +124,7 @@ def end_with_workflow() -> None:
     def watch(began: str | None) -> None:
         while process_start(int(pid)) == began:
             stopped.wait(_SECONDS_BETWEEN_LOOKS)
-        log.warning("the Snakemake that started this is gone")
+        log.warning("the process that started this is gone")
         os.kill(os.getpid(), signal.SIGTERM)
 
     stopped = threading.Event()

@@ -26,12 +26,13 @@ _AUGMENTATION_STREAM = 2  # apart from the sampling streams 0 and 1
 
 @dataclass(frozen=True)
 class Batch:
-    """Two views of a batch of samples.
+    """Two views of a batch of samples, or of the part of it that one of several ranks embeds.
 
     Attributes
     ----------
-    positions : int64 (B,), position of each sample in the split
-    views : (2 · B, C, H, W), all first views, then all second views, as the augmentation makes them
+    positions : int64 (B,), position of each sample of the whole batch in the split
+    views : (2 · b, C, H, W), all first views, then all second, as the augmentation makes them;
+        b is B, or the number of samples in the part
     """
 
     positions: Tensor
@@ -41,17 +42,21 @@ class Batch:
 class _TrainingBatches(Dataset):
     """Maps (epoch, plan) to a batch; a pure function, so any worker may do it."""
 
-    def __init__(self, split: Split, images: Images, augmentation: Augmentation, seed: int):
+    def __init__(
+        self, split: Split, images: Images, augmentation: Augmentation, seed: int, part: slice
+    ):
         self._split = split
         self._images = images
         self._augmentation = augmentation
         self._seed = seed
+        self._part = part
 
     def __getitem__(self, item: tuple[int, BatchPlan]) -> Batch | InputError:
-        epoch, plan = item
-        positions = align("split", self._split.indices, plan.ids)
+        epoch, whole = item
+        positions = align("split", self._split.indices, whole.ids)
+        plan = BatchPlan(whole.ids[self._part], whole.occurrences[self._part])
         try:
-            images = self._images.read(positions, self._augmentation.shortest_side)
+            images = self._images.read(positions[self._part], self._augmentation.shortest_side)
             prepared = self._augmentation.prepare(images)
             views = [
                 self._augmentation.view(prepared, self._numbers(epoch, plan, view))
@@ -79,6 +84,7 @@ def training_batches(
     seed: int,
     num_workers: int,
     first_step: int = 0,
+    part: slice = slice(None),
 ) -> Iterator[tuple[int, Iterator[Batch]]]:
     """Batches of several epochs, epoch by epoch; workers run on across epoch boundaries.
 
@@ -86,6 +92,8 @@ def training_batches(
     ----------
     first_step : int
         Batches of the first epoch that are left out, because they are done.
+    part : slice
+        Samples of each batch whose views are made here.
 
     Yields
     ------
@@ -103,7 +111,7 @@ def training_batches(
         return whole[first_step:] if epoch == epochs[0] else whole
 
     loader = DataLoader(
-        _TrainingBatches(split, images, augmentation, seed),
+        _TrainingBatches(split, images, augmentation, seed, part),
         batch_size=None,
         sampler=((epoch, plan) for epoch in epochs for plan in plans(epoch)),
         num_workers=num_workers,

@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from gcdflow.errors import InputError
+
 MAX_EPOCHS = 999  # {epoch} has three digits
 MAX_RANGE = 10_000  # values of one axis of the grid
 MAX_SEED = 2**32 - 1  # NumPy's legacy generator, which draws the labelled images, takes no more
@@ -207,6 +209,14 @@ class TrainingSettings(Settings):
         False, description="equal bytes on a GPU too, where PyTorch can; slower (a CPU always does)"
     )
 
+    def check_shared_by(self, n_gpus: int) -> None:
+        """Refuse a number of GPUs that cannot have equal parts of each batch (InputError)."""
+        if self.batch_size % n_gpus:
+            raise InputError(
+                f"training.batch_size is {self.batch_size}, of which {n_gpus} GPUs cannot have "
+                f"equal parts; expected a multiple of gpus ({n_gpus})"
+            )
+
 
 class PseudoSettings(Settings):
     """The pseudo-label loss."""
@@ -357,6 +367,9 @@ class RunSettings(Settings):
         le=MAX_SEED,
         description="seed of weights, sample order and augmentations; not of the split",
     )
+    gpus: int = Field(
+        1, ge=1, description="GPUs that share each training step; changes speed, re-runs nothing"
+    )
     dataset: Dataset = BenchmarkSettings()
     augmentation: Augmentation = CropAugmentation()
     backbone: Backbone = ViTSettings()
@@ -374,6 +387,11 @@ class RunSettings(Settings):
                 f"backbone '{self.backbone.name}' takes the views of augmentation '{needed}', "
                 f"found '{self.augmentation.name}'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_share_the_batch(self) -> RunSettings:
+        self.training.check_shared_by(self.gpus)
         return self
 
     def train_settings(self, guided: bool) -> TrainSettings:

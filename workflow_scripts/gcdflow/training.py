@@ -32,20 +32,28 @@ from gcdflow.checkpoint import (
     stored_weights,
 )
 from gcdflow.datasets import open_images
-from gcdflow.device import check_mixed_precision, make_deterministic, resolve_device
+from gcdflow.device import check_mixed_precision, make_deterministic
 from gcdflow.errors import InputError
 from gcdflow.event_log import EventLog, event_file, remove_overlapping
 from gcdflow.formats import Split
 from gcdflow.interruption import Deferred
 from gcdflow.lease import Lease
-from gcdflow.loading import Batch, default_workers, evaluation_batches, training_batches
+from gcdflow.loading import (
+    N_VIEWS,
+    Batch,
+    default_workers,
+    evaluation_batches,
+    training_batches,
+)
 from gcdflow.losses.infonce import info_nce
 from gcdflow.losses.prototypical import cluster_prototypes, prototypical, update_prototypes
 from gcdflow.losses.schedule import cosine_lr, gamma
 from gcdflow.losses.supcon import sup_con
+from gcdflow.models.batch_norm import synchronise_batch_norm
 from gcdflow.processes import private_file
 from gcdflow.pseudo_targets import PseudoTargets
 from gcdflow.randomness import hash_keys
+from gcdflow.ranks import Ranks, joined
 from gcdflow.sampling import batches_per_epoch
 from gcdflow.settings import TrainSettings
 
@@ -85,19 +93,21 @@ class Segment:
         files: SegmentFiles,
         *,
         stop_at_epoch: int,
-        device: torch.device,
+        ranks: Ranks,
         num_workers: int | None,
         result_version: int = 0,
     ):
-        self.settings, self.files, self.device = settings, files, device
+        self.settings, self.files = settings, files
+        self.ranks, self.device = ranks, ranks.device
         self.stop_at_epoch = stop_at_epoch
         self.split = Split.load(files.split)
         self.split_sha256 = sha256_file(files.split)
         self.images = open_images(self.split.source, self.split.paths)
         self.augmentation = build_augmentation(settings.augmentation)
         if num_workers is None:
-            num_workers = default_workers(self.images, self.augmentation)
-        self.num_workers = num_workers
+            self.num_workers = default_workers(self.images, self.augmentation)
+        else:
+            self.num_workers = ranks.share(num_workers)
         n_train = int(self.split.train_mask.sum())
         self.n_steps = batches_per_epoch(n_train, settings.training.batch_size)
         self.labels = torch.from_numpy(self.split.labels)
@@ -125,7 +135,7 @@ class Segment:
             self.model = Model(self.settings)
         else:
             self.model = restore_model(path, checkpoint)
-        self.model.to(self.device)
+        self.model = synchronise_batch_norm(self.model.to(self.device), self.ranks)
         self.start_epoch = self.epoch = 0 if checkpoint is None else checkpoint.epoch
         self._build_optimizer(checkpoint)
         self.prototypes = None
@@ -212,7 +222,7 @@ class Segment:
     def _open_log(self, rolling: dict) -> None:
         """Open the segment's event file, cut to what the rolling checkpoint knows of."""
         self.events = None
-        if self.files.log_dir is None:
+        if self.files.log_dir is None or not self.ranks.is_first:
             return
         first = rolling.get("first_epoch", self.start_epoch + 1)
         path = event_file(self.files.log_dir, "train", first, self.stop_at_epoch)
@@ -225,34 +235,33 @@ class Segment:
 
     # -- training ---------------------------------------------------------------------------------
 
-    def run(self, lease: Lease, stop: Deferred) -> Checkpoint:
+    def run(self, lease: Lease | None, stop: Deferred) -> None:
         """Train to ``stop_at_epoch``, write the checkpoint, and clean up.
 
         Parameters
         ----------
-        lease : Lease
-            The right to write the rolling checkpoint and the output.
+        lease : Lease or None
+            The right to write the rolling checkpoint and the output; the first rank has it.
         stop : Deferred
             Knows of a signal that asks for the end.
         """
         self.lease, self.stop = lease, stop
-        checkpoint = self._finished_checkpoint()
-        if checkpoint is not None:
-            log.info("already trained to epoch %d; writing its checkpoint", checkpoint.epoch)
-            _link(self._finished_file, self.files.output)
-            return checkpoint
+        finished = self._finished_checkpoint()
+        if finished is not None:
+            log.info("already trained to epoch %d; writing its checkpoint", finished.epoch)
+            if self.ranks.is_first:
+                _link(self._finished_file, self.files.output)
+            return
         self._restore()
         try:
             self._train()
-            checkpoint = self._checkpoint()
-            self.lease.check()
-            checkpoint.save(self.files.output)
+            self._save(self.files.output)
         finally:
             if self.events is not None:
                 self.events.close()
-        self._remember_finished()
-        self.files.rolling.unlink(missing_ok=True)
-        return checkpoint
+        if self.ranks.is_first:
+            self._remember_finished()
+            self.files.rolling.unlink(missing_ok=True)
 
     def _train(self) -> None:
         """All epochs that are left."""
@@ -262,6 +271,7 @@ class Segment:
             self.augmentation,
             epochs=range(self.start_epoch + 1, self.stop_at_epoch + 1),
             first_step=self.first_step,
+            part=self.ranks.part,
             batch_size=self.settings.training.batch_size,
             seed=self.settings.seed,
             num_workers=self.num_workers,
@@ -269,6 +279,13 @@ class Segment:
             values = self._train_epoch(epoch, batches)
             self.epoch = epoch
             self._finish_epoch(values)
+
+    def _save(self, path: Path, rolling: dict | None = None) -> None:
+        """Write a checkpoint: the first rank does, and no other goes on before it is there."""
+        if self.ranks.is_first:
+            self.lease.check()
+            self._checkpoint(rolling).save(path)
+        self.ranks.wait()
 
     @property
     def _finished_file(self) -> Path:
@@ -301,7 +318,7 @@ class Segment:
             torch.manual_seed(int(hash_keys(self.settings.seed, epoch, step, _TORCH_STREAM)) >> 1)
             self._train_step(epoch, step, batch)
             n_images += len(batch.positions)
-            if self.stop.signum is not None and step + 1 < self.n_steps:
+            if self.stop.requested() and step + 1 < self.n_steps:
                 self._stop_within_epoch(epoch, step + 1)
         n_counted = max(self.n_counted, 1)  # of an epoch of bad steps there is nothing to log
         values = {name: float(total) / n_counted for name, total in self.sums.items()}
@@ -316,13 +333,15 @@ class Segment:
         may_skip = self.settings.training.skip_bad_steps > 0
         buffers = [b.clone() for b in self.model.buffers()] if may_skip else []
         losses, prototypes = self._losses(epoch, batch)
-        if not losses["L_total"].isfinite():
+        # Each rank asks for all, so that none goes another way than the others.
+        if self.ranks.largest(int(not losses["L_total"].isfinite())):
             self._skip_or_stop(epoch, step, losses)
             for buffer, before in zip(self.model.buffers(), buffers, strict=True):
                 buffer.copy_(before)  # running means that saw the bad batch
             return
         self.optimizer.zero_grad(set_to_none=True)
         losses["L_total"].backward()
+        self.ranks.sum_gradients(self.model.parameters())
         self.optimizer.step()
         self.prototypes = prototypes
         for name, loss in losses.items():
@@ -354,8 +373,7 @@ class Segment:
             "n_counted": self.n_counted,
             "sums": {name: total.cpu() for name, total in self.sums.items()},
         }
-        self.lease.check()
-        self._checkpoint(rolling).save(self.files.rolling)
+        self._save(self.files.rolling, rolling)
         self.stop.raise_if_requested(
             f" in epoch {epoch} after step {done} of {self.n_steps}; all of it is saved, and the "
             "same call goes on from there"
@@ -367,8 +385,7 @@ class Segment:
             self.events.scalars(self.epoch, values)
         rolling = self._rolling_state()
         if self.epoch < self.stop_at_epoch:
-            self.lease.check()
-            self._checkpoint(rolling).save(self.files.rolling)
+            self._save(self.files.rolling, rolling)
         parts = " ".join(f"{n} {v:.4f}" for n, v in values.items() if n.startswith("L_"))
         log.info(
             "epoch %d/%d  %s  gamma %.2f  lr %.4f  %.0f images/s",
@@ -391,7 +408,7 @@ class Segment:
         return rolling
 
     def _embed(self, images: Tensor) -> Tensor:
-        """Embeddings (B, out_dim), float32 also where the model computes in bfloat16."""
+        """Embeddings (b, out_dim), float32 also where the model computes in bfloat16."""
         mixed = self.settings.training.mixed_precision
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             return self.model(images.to(self.device, non_blocking=True))
@@ -409,7 +426,7 @@ class Segment:
     def _losses(self, epoch: int, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
         """The loss of one step and its parts (design section 5), and prototypes after the step."""
         options = self.settings.training
-        z = self._embed(batch.views)
+        z = self.ranks.gather(self._embed(batch.views), N_VIEWS)
         z1, z2 = z.chunk(2)
         labels = self.labels[batch.positions]
         labelled = labels >= 0
@@ -450,7 +467,7 @@ class Segment:
         prototypes = update_prototypes(
             self.prototypes, z.detach(), chosen_labels, momentum=options.prototype_momentum
         )
-        return loss, prototypes
+        return loss, self.ranks.from_first(prototypes)
 
     @torch.no_grad()
     def _prepare_prototypes(self) -> None:
@@ -461,21 +478,24 @@ class Segment:
             self.prototypes = self.prototypes.to(self.device)
             return
         positions = np.flatnonzero(self.pseudo.labels.numpy() >= 0)
+        n, size = len(positions), self.ranks.size
+        padded = np.resize(positions, -(-n // size) * size)  # each rank has as many
         self.model.eval()
         batches = evaluation_batches(
             self.images,
             self.augmentation,
-            positions,
-            batch_size=2 * self.settings.training.batch_size,
+            padded[self.ranks.part],
+            batch_size=N_VIEWS * self.settings.training.batch_size // size,
             num_workers=self.num_workers,
         )
         parts = []
         for images in batches:
             parts.append(self._embed(images))
             self.stop.raise_if_requested("; the same call goes on after the last whole epoch")
-        z = torch.cat(parts)
+        z = self.ranks.gather(torch.cat(parts))[:n]
         labels = self.pseudo.labels[positions].to(self.device)
-        self.prototypes = cluster_prototypes(z, labels, self.pseudo.n_clusters)
+        prototypes = cluster_prototypes(z, labels, self.pseudo.n_clusters)
+        self.prototypes = self.ranks.from_first(prototypes)
         self.model.train()
 
 
@@ -501,8 +521,11 @@ def train_segment(
     threads: int | None = None,
     num_workers: int | None = None,
     result_version: int = 0,
-) -> Checkpoint:
+) -> None:
     """Train one segment and write its checkpoint.
+
+    If a launcher started this process as one of several ranks, all of them train it together (see
+    :mod:`gcdflow.ranks`).
 
     Parameters
     ----------
@@ -511,9 +534,11 @@ def train_segment(
     device : str
         ``cpu``, ``cuda``, ``cuda:1`` … or ``auto`` (a GPU if there is one).
     threads : int or None
-        CPU threads of PyTorch; the sums of a CPU training depend on them in the last bits.
+        CPU threads of PyTorch, of all ranks together; the sums of a CPU training depend on them in
+        the last bits.
     num_workers : int or None
-        Processes that load images; None: one for each thread, none for small images in memory.
+        Processes that load images, of all ranks together; None: one for each thread, none for small
+        images in memory.
         They change nothing but speed.
     result_version : int
         What an earlier call left is gone on from only if it had the same number: whoever changes
@@ -525,8 +550,30 @@ def train_segment(
         If an input file or the combination of inputs is not valid, the loss is not finite, or
         another process trains the same segment.
     Interrupted
-        If a signal asked this process to end; what is done is saved.
+        If a signal asked this process, or another rank, to end; what is done is saved.
     """
+    with joined(device) as ranks:
+        _check(settings, files, stop_at_epoch, ranks)
+        if threads is not None or ranks.size > 1:
+            torch.set_num_threads(ranks.share(threads or torch.get_num_threads()))
+        if settings.training.deterministic or ranks.device.type == "cpu":
+            make_deterministic()
+        segment = Segment(
+            settings,
+            files,
+            stop_at_epoch=stop_at_epoch,
+            ranks=ranks,
+            num_workers=num_workers,
+            result_version=result_version,
+        )
+        lease = Lease(files.rolling) if ranks.is_first else contextlib.nullcontext()
+        with lease as held, Deferred(ranks.largest if ranks.size > 1 else None) as stop:
+            ranks.wait()  # nobody reads the rolling checkpoint before the lease is taken
+            segment.run(held, stop)
+
+
+def _check(settings: TrainSettings, files: SegmentFiles, stop_at_epoch: int, ranks: Ranks) -> None:
+    """Refuse what cannot be trained, before any file is read (InputError)."""
     if (files.pseudo_labels is None) != (settings.pseudo is None):
         raise InputError(
             "pseudo labels and the settings of their loss belong together: found "
@@ -538,20 +585,6 @@ def train_segment(
         )
     if files.pseudo_labels is not None and files.resume_from is None:
         raise InputError("pseudo labels guide a trained model: a checkpoint to resume is needed")
-    if threads is not None:
-        torch.set_num_threads(threads)
-    chosen = resolve_device(device)
+    settings.training.check_shared_by(ranks.size)
     if settings.training.mixed_precision:
-        check_mixed_precision(chosen)
-    if settings.training.deterministic or chosen.type == "cpu":
-        make_deterministic()
-    segment = Segment(
-        settings,
-        files,
-        stop_at_epoch=stop_at_epoch,
-        device=chosen,
-        num_workers=num_workers,
-        result_version=result_version,
-    )
-    with Lease(files.rolling) as lease, Deferred() as stop:
-        return segment.run(lease, stop)
+        check_mixed_precision(ranks.device)
