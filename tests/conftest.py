@@ -1,10 +1,14 @@
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from gcdflow.datasets.catalogue import split_catalogue
+from gcdflow.datasets.digits import catalogue
 from gcdflow.formats import Split
-from gcdflow.settings import TrainSettings
+from gcdflow.settings import DigitsSettings, TrainSettings
 
 
 @pytest.fixture(autouse=True)
@@ -51,3 +55,15 @@ def tiny_settings() -> TrainSettings:
             "total_epochs": 10,
         }
     )
+
+
+@pytest.fixture(scope="session")
+def split_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A split of some 250 digits; the rest is marked as test samples, which training never sees."""
+    directory = tmp_path_factory.mktemp("split")
+    whole = catalogue(DigitsSettings())
+    few = replace(whole, train_mask=whole.train_mask & (np.arange(len(whole.classes)) < 300))
+    split, truth = split_catalogue(few, DigitsSettings())
+    split.save(directory / "split.npz")
+    truth.save(directory / "truth.npz")
+    return directory / "split.npz"

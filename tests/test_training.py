@@ -16,8 +16,6 @@ import pytest
 import torch
 from gcdflow.atomic import canonical_json
 from gcdflow.checkpoint import Checkpoint, Model, stored_weights
-from gcdflow.datasets.catalogue import split_catalogue
-from gcdflow.datasets.digits import catalogue
 from gcdflow.errors import InputError
 from gcdflow.event_log import read_scalars
 from gcdflow.formats import PseudoLabels
@@ -25,7 +23,7 @@ from gcdflow.interruption import Interrupted
 from gcdflow.losses.infonce import info_nce
 from gcdflow.pseudo_targets import PseudoTargets
 from gcdflow.ranks import Ranks
-from gcdflow.settings import DigitsSettings, RunSettings, TrainSettings
+from gcdflow.settings import RunSettings, TrainSettings
 from gcdflow.training import SegmentFiles, train_segment
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
@@ -40,18 +38,6 @@ TINY = {
 
 def settings(guided: bool = False, **changes: object) -> TrainSettings:
     return RunSettings.model_validate({**TINY, **changes}).train_settings(guided)
-
-
-@pytest.fixture(scope="module")
-def split_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A split of some 250 digits; the rest is marked as test samples, which training never sees."""
-    directory = tmp_path_factory.mktemp("split")
-    whole = catalogue(DigitsSettings())
-    few = replace(whole, train_mask=whole.train_mask & (np.arange(len(whole.classes)) < 300))
-    split, truth = split_catalogue(few, DigitsSettings())
-    split.save(directory / "split.npz")
-    truth.save(directory / "truth.npz")
-    return directory / "split.npz"
 
 
 def pseudo_labels(split_path: Path, path: Path, n_clusters: int = 7, seed: int = 0) -> Path:

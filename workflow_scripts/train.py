@@ -92,9 +92,9 @@ if __name__ == "__main__":
     add_device_arguments(parser)
     parser.add_argument(
         "--gpus",
-        type=whole_number(1),
+        type=whole_number(0),  # 0 is what a Snakemake that was told of no GPU says
         default=1,
-        help="processes that share each step, one for each GPU (on a CPU, too, they share "
+        help="processes that share each step, one for each GPU (or CPU processes, which share "
         "--threads); under torchrun they are as many as it starts",
     )
     run_stage(main, parser)

@@ -1,0 +1,61 @@
+"""Several ranks as forks of the test's process, which start in no time: torch is imported."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from gcdflow.errors import InputError
+from gcdflow.interruption import Ended
+from torch.distributed import TCPStore
+
+
+def run_as_ranks(n: int, function: Callable, *arguments: object, errors: Path | None = None):
+    """Call a function in ``n`` processes that find each other as launched ranks do.
+
+    What would end a stage ends a rank, with the same status and sentence.
+
+    Parameters
+    ----------
+    errors : Path, optional
+        File that the sentences are added to.
+
+    Returns
+    -------
+    list of int
+        Exit statuses; negative for a signal.
+    """
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    context = multiprocessing.get_context("fork")
+    ranks = [
+        context.Process(target=_rank, args=(r, n, store.port, errors, function, arguments))
+        for r in range(n)
+    ]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(60)
+        rank.kill()
+    return [rank.exitcode for rank in ranks]
+
+
+def _rank(
+    rank: int, n: int, port: int, errors: Path | None, function: Callable, arguments: tuple
+) -> None:
+    torch.set_num_threads(1)  # a fork cannot use the threads of its parent
+    os.environ |= {
+        **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(n)},
+        **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)},
+        **{"TORCHELASTIC_USE_AGENT_STORE": "True", "GLOO_SOCKET_IFNAME": "lo"},
+    }
+    try:
+        function(*arguments)
+    except (InputError, Ended) as error:
+        if errors is not None:
+            with open(errors, "a", encoding="utf-8") as file:
+                file.write(f"{error}\n")
+        sys.exit(error.status)
