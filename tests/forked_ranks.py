@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torch._dynamo
 from gcdflow.errors import InputError
 from gcdflow.interruption import Ended
 from torch.distributed import TCPStore

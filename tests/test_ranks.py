@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 from dataclasses import replace
@@ -13,7 +14,7 @@ import pytest
 import torch
 from forked_ranks import run_as_ranks
 from gcdflow import training
-from gcdflow.checkpoint import Checkpoint
+from gcdflow.checkpoint import Checkpoint, Model
 from gcdflow.device import resolve_device
 from gcdflow.errors import InputError
 from gcdflow.event_log import read_scalars
@@ -24,16 +25,40 @@ from gcdflow.models.batch_norm import synchronise_batch_norm
 from gcdflow.ranks import Ranks, joined
 from gcdflow.settings import RunSettings, TrainSettings
 from gcdflow.training import Segment, SegmentFiles, train_segment
-from test_training import digest, pseudo_labels, settings
+from test_training import TINY, digest, pseudo_labels
 from torch import nn
 
 ALONE = Ranks(torch.device("cpu"))
 N_STEPS = 4  # of an epoch
 
 
+def settings(guided: bool = False, **training: object) -> TrainSettings:
+    """A training that learns: losses of collapsed embeddings would be equal whatever happened."""
+    return RunSettings.model_validate(
+        {
+            **TINY,
+            "head": {"n_layers": 1, "bottleneck_dim": 32, "out_dim": 32},
+            "training": {
+                "batch_size": 64,
+                "lr": 0.003,
+                "contrast_temperature": 0.3,
+                "sup_con_temperature": 0.2,
+                **training,
+            },
+            "pseudo": {
+                "pseudo_loss_weight": 0.3,  # of labels that are random here
+                "temperature": 0.2,
+                "points": "all",
+                "weights": "density",
+                "gamma_ramp_epochs": 0,
+            },
+        }
+    ).train_settings(guided)
+
+
 def guided_settings(loss: str) -> TrainSettings:
-    pseudo = {"loss": loss, "points": "all", "weights": "density", "gamma_ramp_epochs": 0}
-    return settings(True, pseudo=pseudo)
+    chosen = settings(True)
+    return chosen.model_copy(update={"pseudo": chosen.pseudo.model_copy(update={"loss": loss})})
 
 
 def train(files: SegmentFiles, chosen: TrainSettings, stop: int, *, signal_at: tuple = ()) -> None:
@@ -72,31 +97,41 @@ def start(split_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return {"resume_from": directory / "start.pt", "pseudo_labels": pseudo}
 
 
+@pytest.fixture
+def in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models compute in float64: only sums in another order are left, and no rectifier flips."""
+    built, forward = Model.__init__, Model.forward
+
+    def build(model: Model, chosen: TrainSettings) -> None:
+        built(model, chosen)
+        model.double()
+
+    monkeypatch.setattr(Model, "__init__", build)
+    monkeypatch.setattr(Model, "forward", lambda model, images: forward(model, images.double()))
+
+
 def assert_close(one: Path, other: Path, tolerance: float) -> None:
-    """Weights, prototypes and momentum differ by rounding, relative to their length."""
+    """Weights and prototypes differ by little, relative to their length."""
     a, b = Checkpoint.load(one), Checkpoint.load(other)
     pairs = {name: (a.weights[name], b.weights[name]) for name in a.weights}
     if a.prototypes is not None:
         pairs["prototypes"] = (a.prototypes, b.prototypes)
-    for key, state in a.optimizer["state"].items():
-        pairs[key] = (state["momentum_buffer"], b.optimizer["state"][key]["momentum_buffer"])
     for name, (x, y) in pairs.items():
-        assert (x - y).float().norm() <= tolerance * x.float().norm() + 1e-6, name
+        assert (x - y).double().norm() <= tolerance * (x.double().norm() + 1e-3), name
 
 
 @pytest.mark.parametrize(
-    ("kind", "size"), [("warm-up", 2), ("supcon", 2), ("prototypical", 2), ("prototypical", 4)]
+    ("kind", "size"),
+    [("double", 2), ("warm-up", 2), ("supcon", 2), ("prototypical", 2), ("prototypical", 4)],
 )
 def test_losses_of_each_step_are_those_of_one_process(
-    split_path: Path,
-    start: dict,
-    tmp_path: Path,
-    kind: str,
-    size: int,
+    split_path: Path, start: dict, tmp_path: Path, monkeypatch, kind: str, size: int
 ):
     stop, more, chosen = 2, {}, settings()
-    if kind != "warm-up":
+    if kind in ("supcon", "prototypical"):
         stop, more, chosen = 5, start, guided_settings(kind)
+    elif kind == "double":
+        in_double_precision(monkeypatch)
     one, several = tmp_path / "one.pt", tmp_path / "several.pt"
     train(files_of(split_path, one, **more), chosen, stop)
     assert not torch.distributed.is_initialized()
@@ -105,12 +140,14 @@ def test_losses_of_each_step_are_those_of_one_process(
 
     expected, found = (json.loads(p.with_suffix(".json").read_text()) for p in (one, several))
     assert len(expected) == 2 * N_STEPS
+    assert max(step["L_contrast"] for step in expected[2:]) < math.log(127) - 0.1  # no collapse
     parts = {"L_total", "L_contrast", "L_supcon"} | ({"L_pseudo"} if more else set())
-    for a, b in zip(expected, found, strict=True):
+    for step, (a, b) in enumerate(zip(expected, found, strict=True)):
         assert a.keys() == b.keys() == parts
-        for name in parts:
-            assert b[name] == pytest.approx(a[name], rel=1e-5), name
-    assert_close(one, several, 1e-4)
+        # In float32 rounding may open a rectifier that was closed, and is carried on.
+        tolerance = 1e-12 if kind == "double" else 1e-5 if step < N_STEPS else 1e-4
+        assert b == pytest.approx(a, rel=tolerance), step
+    assert_close(one, several, 1e-10 if kind == "double" else 1e-2)
     ours, theirs = read_scalars(tmp_path / "one-log"), read_scalars(tmp_path / "several-log")
     assert ours.keys() == theirs.keys()
     for tag in ours:
@@ -151,17 +188,16 @@ def test_the_same_ranks_leave_the_same_bytes_also_when_cut(
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (4, 2)])
 def test_another_number_of_ranks_goes_on_within_the_epoch(
     split_path: Path,
-    start: dict,
     tmp_path: Path,
+    in_double_precision: None,
     before: int,
     after: int,
 ):
-    chosen = guided_settings("supcon")
-    calm, cut = (files_of(split_path, tmp_path / name, **start) for name in ("calm.pt", "cut.pt"))
-    train(calm, chosen, 5)
+    calm, cut = (files_of(split_path, tmp_path / name) for name in ("calm.pt", "cut.pt"))
+    train(calm, settings(), 2)
 
     def trained(signal_at: tuple = ()) -> None:
-        train(cut, chosen, 5, signal_at=signal_at)
+        train(cut, settings(), 2, signal_at=signal_at)
 
     def ranks(n: int, *arguments: object) -> list[int]:
         return run_as_ranks(n, trained, *arguments)
@@ -170,7 +206,7 @@ def test_another_number_of_ranks_goes_on_within_the_epoch(
     assert Checkpoint.load(cut.rolling).rolling["step"] == 3
     assert ranks(after) == [0] * after
     assert len(json.loads(cut.output.with_suffix(".json").read_text())) == 2 * N_STEPS - 3
-    assert_close(calm.output, cut.output, 1e-4)
+    assert_close(calm.output, cut.output)
 
 
 def test_an_error_in_one_rank_ends_all_with_one_sentence(
@@ -197,7 +233,7 @@ def test_an_error_in_one_rank_ends_all_with_one_sentence(
     assert ended[0] != 0
     assert errors.read_text() == "a.jpg: not an image\n"
 
-    hot = settings(training={"batch_size": 64, "lr": 1e30})
+    hot = settings(lr=1e30)
     ended = run_as_ranks(
         *(2, train, files_of(split_path, tmp_path / "d.pt"), hot, 3), errors=errors
     )
@@ -210,10 +246,11 @@ def test_an_error_in_one_rank_ends_all_with_one_sentence(
 def test_steps_that_are_left_out_are_left_out_by_all(
     split_path: Path,
     tmp_path: Path,
+    in_double_precision: None,
     monkeypatch: pytest.MonkeyPatch,
 ):
     """One rank alone finds the loss of its third step not finite."""
-    patient = settings(training={"batch_size": 64, "skip_bad_steps": 1})
+    patient = settings(skip_bad_steps=1)
     calls: list[int] = []
 
     def loss(*arguments: object, **options: object):
@@ -225,7 +262,7 @@ def test_steps_that_are_left_out_are_left_out_by_all(
     one, two = (files_of(split_path, tmp_path / name) for name in ("one.pt", "two.pt"))
     assert run_as_ranks(2, train, two, patient, 2) == [0, 0]
     train(one, patient, 2)
-    assert_close(one.output, two.output, 1e-4)
+    assert_close(one.output, two.output)
 
 
 def test_a_batch_that_the_ranks_cannot_share_is_refused(
@@ -233,7 +270,7 @@ def test_a_batch_that_the_ranks_cannot_share_is_refused(
     tmp_path: Path,
 ):
     errors = tmp_path / "errors"
-    chosen = settings(training={"batch_size": 62})
+    chosen = settings(batch_size=62)
     files = files_of(split_path, tmp_path / "c.pt")
     assert run_as_ranks(4, train, files, chosen, 1, errors=errors) == [2] * 4
     message = "training.batch_size is 62, of which 4 GPUs cannot have equal parts"
