@@ -110,7 +110,7 @@ def in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Model, "forward", lambda model, images: forward(model, images.double()))
 
 
-def assert_close(one: Path, other: Path, tolerance: float) -> None:
+def assert_close(one: Path, other: Path, tolerance: float = 1e-10) -> None:
     """Weights and prototypes differ by little, relative to their length."""
     a, b = Checkpoint.load(one), Checkpoint.load(other)
     pairs = {name: (a.weights[name], b.weights[name]) for name in a.weights}
@@ -125,13 +125,18 @@ def assert_close(one: Path, other: Path, tolerance: float) -> None:
     [("double", 2), ("warm-up", 2), ("supcon", 2), ("prototypical", 2), ("prototypical", 4)],
 )
 def test_losses_of_each_step_are_those_of_one_process(
-    split_path: Path, start: dict, tmp_path: Path, monkeypatch, kind: str, size: int
+    split_path: Path,
+    start: dict,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    kind: str,
+    size: int,
 ):
     stop, more, chosen = 2, {}, settings()
     if kind in ("supcon", "prototypical"):
         stop, more, chosen = 5, start, guided_settings(kind)
     elif kind == "double":
-        in_double_precision(monkeypatch)
+        request.getfixturevalue("in_double_precision")
     one, several = tmp_path / "one.pt", tmp_path / "several.pt"
     train(files_of(split_path, one, **more), chosen, stop)
     assert not torch.distributed.is_initialized()

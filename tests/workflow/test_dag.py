@@ -105,6 +105,17 @@ def test_a_setting_re_runs_the_rules_it_touches(
     assert planned(finished_run, f"{RUN}/pseudo_epoch002.npz", changes=changes) == plan
 
 
+def test_more_gpus_re_run_nothing(finished_copy: Path, tmp_path: Path):
+    two = {"runs": {"digits-smoke": {"gpus": 2}}}
+    assert planned(finished_copy, f"{RUN}/report.md", changes=two) == {}
+    target = f"{RUN}/features_epoch002.npz"
+    for limit, expected in (((), "2"), (("--resources", "gpu=1"), "1")):
+        arguments = ("--dry-run", "--printshellcmds", "--cores", "32", *limit, "--", target)
+        result = snakemake(tmp_path, *arguments, changes=two)
+        output = result.stdout + result.stderr
+        assert re.findall(r"--threads (\d+) --gpus (\d+)", output) == [("16", expected)], output
+
+
 def test_only_evaluation_takes_the_truth(tmp_path: Path):
     result = snakemake(tmp_path, "--dry-run", "--printshellcmds", "--", f"{RUN}/report.md")
     commands = re.findall(
