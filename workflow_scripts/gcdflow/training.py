@@ -352,7 +352,7 @@ class Segment:
     def _skip_or_stop(self, epoch: int, step: int, losses: dict[str, Tensor]) -> None:
         """Count a step whose loss is not finite; InputError if there were too many."""
         allowed = self.settings.training.skip_bad_steps
-        parts = ", ".join(f"{name} {float(loss):g}" for name, loss in losses.items())
+        parts = ", ".join(f"{name} {loss.item():g}" for name, loss in losses.items())
         found = (
             f"epoch {epoch}, step {step + 1} of {self.n_steps}: the loss is not finite ({parts})"
         )
