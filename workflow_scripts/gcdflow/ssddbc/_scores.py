@@ -54,6 +54,20 @@ def distinct_labelings(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return canonical[first], which
 
 
+def labelings_to_score(
+    labels: np.ndarray, ks: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distinct labelings, which of them each of (l, n) is, and the k of each distinct one.
+
+    Parameters
+    ----------
+    labels : (l, n) int32. ks : (l,) int.
+    """
+    distinct, which = distinct_labelings(labels)
+    _, first = np.unique(which, return_index=True)
+    return distinct, which, np.asarray(ks)[first]
+
+
 def refine(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Common refinement of labelings (l, n): the piece of each point, one point of each piece."""
     code = np.zeros(labels.shape[1], dtype=np.uint64)
@@ -107,10 +121,6 @@ def mean_silhouettes(
 ) -> np.ndarray:
     """Mean silhouette of the unlabelled points under each labeling.
 
-    All labelings share one pass over blocks of distances, which are never kept. Sums are formed in
-    three steps: over the pieces of the common refinement of all labelings, from these over the
-    pieces of each family, from these over clusters.
-
     Parameters
     ----------
     labels : (l, n) int32, distinct labelings, consecutive from 0.
@@ -122,42 +132,78 @@ def mean_silhouettes(
     -------
     (l,) float64 : 0 for labelings with fewer than two clusters, or without an unlabelled point.
     """
-    result = np.zeros(len(labels))
-    chosen = np.flatnonzero(labels.max(axis=1) > 0)
-    queries = np.flatnonzero(y < 0)
-    if len(chosen) == 0 or len(queries) == 0:
-        return result
-    labels = labels[chosen]
+    sums = silhouette_sums(points, labels, family_of, y, workers, advance)
+    return means_of_sums(sums, labels, y)
+
+
+def sums_shape(labels: np.ndarray, y: np.ndarray) -> tuple[int, int]:
+    """Blocks of unlabelled points, and labelings that have silhouettes."""
+    return -(-int((y < 0).sum()) // QUERIES_PER_BLOCK), int((labels.max(axis=1) > 0).sum())
+
+
+def means_of_sums(sums: np.ndarray, labels: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Mean silhouettes (l,) from the sums of all blocks, as :func:`silhouette_sums` gives them."""
+    result, n_queries = np.zeros(len(labels)), int((y < 0).sum())
+    if sums.size:
+        result[labels.max(axis=1) > 0] = sums.sum(axis=0) / n_queries
+    return result
+
+
+def silhouette_sums(
+    points: Points,
+    labels: np.ndarray,
+    family_of: np.ndarray,
+    y: np.ndarray,
+    workers: Workers,
+    advance: Callable[[float, np.ndarray], None] | None = None,
+    part: slice = slice(None),
+) -> np.ndarray:
+    """Sums of silhouettes over blocks of unlabelled points; parameters as above, and:
+
+    part : the blocks to look at. Each is summed for itself, so that parts together give the bits of
+        the whole.
+
+    All labelings share one pass over blocks of distances, which are never kept. Sums are formed in
+    three steps: over the pieces of the common refinement of all labelings, from these over the
+    pieces of each family, from these over clusters.
+
+    Returns
+    -------
+    (b, c) float64 : of the b blocks in ``part``, and the c labelings of two clusters or more.
+    """
+    (n_blocks, n_chosen), chosen = sums_shape(labels, y), np.flatnonzero(labels.max(axis=1) > 0)
+    mine = range(n_blocks)[part]
+    sums, done = np.zeros((len(mine), n_chosen)), np.zeros(len(mine))
+    if sums.size == 0:
+        return sums
+    queries, n_labelings, labels = np.flatnonzero(y < 0), len(labels), labels[chosen]
     piece, first = refine(labels)
     order = np.argsort(piece, kind="stable")  # sums over pieces run through memory in order
     distances = _Distances(points, order, points.work[order], points.squares[order])
     families = _families(labels[:, first], np.asarray(family_of)[chosen], workers)
     sizes = [np.bincount(row).astype(np.float64) for row in labels]
-    # Every block holds points from the whole range, so that early means are already telling.
-    n_blocks = -(-len(queries) // QUERIES_PER_BLOCK)
-    sums, done = np.zeros((n_blocks, len(chosen))), np.zeros(n_blocks)
 
-    def block(b: int) -> None:
-        mine = queries[b::n_blocks]
-        fine = distances.sums(mine, piece[order], len(first))
+    def block(row: int) -> None:
+        # Every block holds points from the whole range, so that early means are already telling.
+        some = queries[mine[row] :: n_blocks]
+        fine = distances.sums(some, piece[order], len(first))
         for family in families:
-            middle = np.zeros((family.n_pieces, len(mine)))
+            middle = np.zeros((family.n_pieces, len(some)))
             kernels.add_rows(fine, family.piece, middle)
             for clusters, index in zip(family.clusters, family.indices, strict=True):
-                coarse = np.zeros((len(sizes[index]), len(mine)))
+                coarse = np.zeros((len(sizes[index]), len(some)))
                 kernels.add_rows(middle, clusters, coarse)
-                sums[b, index] = kernels.silhouette_sum(coarse, sizes[index], labels[index, mine])
-        done[b] = len(mine)
+                sums[row, index] = kernels.silhouette_sum(coarse, sizes[index], labels[index, some])
+        done[row] = len(some)
 
     def report() -> None:
         if advance is not None and done.any():
-            partial = np.zeros(len(result))
+            partial = np.zeros(n_labelings)
             partial[chosen] = sums[done > 0].sum(axis=0) / done.sum()
-            advance(done.sum() / len(queries), partial)
+            advance((done > 0).mean(), partial)
 
-    workers.run(block, range(n_blocks), report)
-    result[chosen] = sums.sum(axis=0) / len(queries)
-    return result
+    workers.run(block, range(len(mine)), report)
+    return sums
 
 
 @dataclass(frozen=True)

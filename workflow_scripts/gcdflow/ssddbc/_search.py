@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from gcdflow.ssddbc._density import Configuration, Group, configurations, densit
 from gcdflow.ssddbc._lists import Lists, complete_lists, neighbour_lists
 from gcdflow.ssddbc._nearest import Request, answer
 from gcdflow.ssddbc._points import Points, make_points, prepare
-from gcdflow.ssddbc._scores import cross_entropy, distinct_labelings, mean_silhouettes
+from gcdflow.ssddbc._scores import cross_entropy, labelings_to_score, mean_silhouettes
 from gcdflow.ssddbc._workers import Workers
 
 SPARE_NEIGHBOURS = 12  # beyond the largest k, so that float32 can certify the k nearest
@@ -23,7 +23,7 @@ NEW_SAMPLE_NEIGHBOURS = 48
 
 @dataclass
 class Clusterings:
-    """Every configuration's clustering, C in grid order (k first, then percentile).
+    """Clusterings of C configurations, in grid order (k first, then percentile).
 
     Attributes
     ----------
@@ -65,35 +65,89 @@ def cluster_grid(
     ks : neighbours; cut to n - 1. percentiles : of the relative density.
     advance : called with the share of this work that is done.
     """
-    n = len(points)
-    used = [min(int(k), n - 1) for k in ks]
-    everyone = np.arange(n)
-    wide = max([p for p in percentiles if p <= WIDEST_PERCENTILE], default=-1.0)
-    length = max(_list_length(max(used), 1 - max(wide, 0) / 100), max(used) + SPARE_NEIGHBOURS)
-    lists = neighbour_lists(
-        points, everyone, points, everyone, length, workers, lambda share: advance(0.5 * share)
+    return cluster_cells(
+        points,
+        y,
+        shared_lists(points, ks, percentiles, workers, lambda share: advance(0.5 * share)),
+        ks,
+        percentiles,
+        workers,
+        lambda share: advance(0.5 + 0.5 * share),
     )
-    complete_lists(lists, max(used), points, everyone, points, everyone, workers)
-    advance(0.5)
+
+
+def shared_lists(
+    points: Points,
+    ks: Sequence[int],
+    percentiles: Sequence[float],
+    workers: Workers,
+    advance: Callable[[float], None] = lambda share: None,
+) -> Lists:
+    """Neighbours of every point among all others: where all configurations begin.
+
+    They depend on the points alone, and are valid to the largest k at least; the grid only says to
+    which length they save later work. Parameters as in :func:`cluster_grid`.
+    """
+    everyone = np.arange(len(points))
+    k, wide = min(max(map(int, ks)), len(points) - 1), _widest(percentiles)
+    length = max(_list_length(k, 1 - max(wide, 0) / 100), k + SPARE_NEIGHBOURS)
+    lists = neighbour_lists(points, everyone, points, everyone, length, workers, advance)
+    complete_lists(lists, k, points, everyone, points, everyone, workers)
+    advance(1.0)
+    return lists
+
+
+def grid_cells(
+    lists: Lists, ks: Sequence[int], percentiles: Sequence[float], workers: Workers
+) -> list[Configuration]:
+    """Steps 1 and 2 for every configuration, from the lists of :func:`shared_lists`."""
+    used = [min(int(k), len(lists.ids) - 1) for k in ks]
     by_k = dict(zip(used, workers.run(lambda k: density(lists, k), used), strict=True))
-    cells = configurations([by_k[k] for k in used], percentiles, workers)
-    labels = np.empty((len(cells), n), dtype=np.int32)
+    return configurations([by_k[k] for k in used], percentiles, workers)
+
+
+def cluster_cells(
+    points: Points,
+    y: np.ndarray,
+    lists: Lists,
+    ks: Sequence[int],
+    percentiles: Sequence[float],
+    workers: Workers,
+    advance: Callable[[float], None] = lambda share: None,
+    chosen: np.ndarray | None = None,
+) -> Clusterings:
+    """Steps 3 to 7; parameters as in :func:`cluster_grid`, and:
+
+    lists : from :func:`shared_lists`.
+    chosen : (c,) places in the grid, ascending, of the configurations to cluster; None: all. What
+        becomes of one does not depend on the others.
+    """
+    cells = grid_cells(lists, ks, percentiles, workers)
+    if chosen is not None:
+        cells = [replace(cells[i], index=row) for row, i in enumerate(chosen)]
+    everyone = np.arange(len(points))
+    labels = np.empty((len(cells), len(points)), dtype=np.int32)
     n_clusters = np.empty(len(cells), dtype=np.int64)
     seconds = np.zeros(len(cells))
+    k, wide = max(cell.density.k for cell in cells), _widest([cell.percentile for cell in cells])
     parts = groups(cells, wide)
     for step, group in enumerate(parts):
         if step > 0 or wide < 0:
-            share = group.smallest / len(group.columns)
-            length = _list_length(max(used), share)
+            length = _list_length(k, group.smallest / len(group.columns))
             lists = neighbour_lists(points, everyone, points, group.columns, length, workers)
             # short for want of distinct distances, so that both steps to come would fall back
-            needed = min(max(used), len(group.columns) - 1) // 2
+            needed = min(k, len(group.columns) - 1) // 2
             complete_lists(lists, needed, points, everyone, points, group.columns, workers)
         for backbone in _cluster_group(group, lists, points, y, labels, workers):
             index = backbone.cell.index
             n_clusters[index], seconds[index] = backbone.n_clusters, backbone.seconds
-        advance(0.5 + 0.5 * (step + 1) / len(parts))
+        advance((step + 1) / len(parts))
     return Clusterings(cells, labels, n_clusters, seconds)
+
+
+def _widest(percentiles: Sequence[float]) -> float:
+    """The highest percentile that is served by the lists among all points; -1 without any."""
+    return max([p for p in percentiles if p <= WIDEST_PERCENTILE], default=-1.0)
 
 
 def _list_length(k: int, share: float) -> int:
@@ -144,10 +198,9 @@ def score_grid(
     ``advance`` is called with the share that is done, the scores by the points that are done, and
     the numbers of clusters.
     """
-    labels, which = distinct_labelings(clusterings.labels)
+    ks = np.array([cell.density.k for cell in clusterings.cells])
+    labels, which, family_of = labelings_to_score(clusterings.labels, ks)
     entropies = np.array(workers.run(lambda row: cross_entropy(row, y), labels))
-    _, first = np.unique(which, return_index=True)
-    family_of = np.array([clusterings.cells[c].density.k for c in first])
 
     def partly(share: float, silhouettes: np.ndarray) -> None:
         if advance is not None:
