@@ -16,7 +16,9 @@ from gcdflow.atomic import atomic_write
 from gcdflow.errors import InputError
 from gcdflow.evaluation import label_change_rate, match_by_indices
 from gcdflow.formats import Features, PseudoLabels
-from gcdflow.ssddbc import SSDDBCGridSearch, estimate_resources
+from gcdflow.shard_files import ShardFiles
+from gcdflow.ssddbc import Shard, ShardedGridSearch, estimate_resources
+from gcdflow.ssddbc.sharded import shares_of_grid
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +56,26 @@ class Grid:
     w_sil: float = 3.0
 
 
+@dataclass(frozen=True)
+class ShardPaths:
+    """Files of a search in shards (:mod:`gcdflow.shard_files`), all that there are.
+
+    Attributes
+    ----------
+    neighbours : Path
+    clusterings, silhouettes : of all shards, in any order
+    """
+
+    neighbours: Path
+    clusterings: Sequence[Path]
+    silhouettes: Sequence[Path]
+
+
 class _Progress:
     """Log the search's progress, at most every few seconds, with the time left."""
 
-    def __init__(self) -> None:
+    def __init__(self, what: str = "configurations") -> None:
+        self._what = what
         self._began = self._last = time.monotonic()
         self._done = 0
 
@@ -73,11 +91,16 @@ class _Progress:
                 f"; best so far k={best['k']} percentile={best['density_percentile']} "
                 f"score={best['score']:.4f} clusters={best['n_clusters']}"
             )
-        log.info("%d/%d configurations, %.0f s left%s", done, total, left, found)
+        log.info("%d/%d %s, %.0f s left%s", done, total, self._what, left, found)
 
 
 def cluster_features(
-    features: Features, grid: Grid, *, threads: int, previous: PseudoLabels | None = None
+    features: Features,
+    grid: Grid,
+    *,
+    threads: int,
+    previous: PseudoLabels | None = None,
+    shards: ShardPaths | None = None,
 ) -> tuple[PseudoLabels, dict[str, np.ndarray]]:
     """Cluster the training split of a feature cache.
 
@@ -89,6 +112,8 @@ def cluster_features(
     threads : int
     previous : PseudoLabels or None
         Pseudo labels of the refresh before, for the label change rate.
+    shards : ShardPaths or None
+        Where the search was already made, to be gathered; None: make it here. The result is equal.
 
     Returns
     -------
@@ -98,24 +123,92 @@ def cluster_features(
     Raises
     ------
     InputError
-        If there are too few samples, or ``previous`` is of other samples.
+        If there are too few samples, ``previous`` is of other samples, or shards do not fit.
     """
+    files, search = _search(features, grid, threads, "configurations")
+    if shards is None:
+        _predict_cost(files, len(grid.k) * len(grid.percentile), seconds=True)
+        search.fit(files.X, files.y)
+    else:
+        clustered = files.load_clustered(shards.clusterings)
+        scored = files.load_scored(shards.silhouettes, clustered)
+        near = files.load_neighbours(shards.neighbours)
+        search.gather(files.X, files.y, near, clustered, scored)
+    return _pseudo_labels(features, search, previous), search.results_
+
+
+def find_neighbours(features: Features, grid: Grid, path: Path, *, threads: int) -> None:
+    """Write the neighbours that all shards begin with; as :func:`cluster_features`."""
+    files, search = _search(features, grid, threads, "samples")
+    _predict_cost(files, 1)
+    neighbours = search.neighbours(files.X)
+    files.save_neighbours(path, neighbours)
+    n, m = neighbours.ids.shape
+    log.info("%s: %d neighbours of %d samples, %.1f s", path, m, n, neighbours.seconds)
+
+
+def cluster_shard(
+    features: Features, grid: Grid, shard: Shard, neighbours: Path, path: Path, *, threads: int
+) -> None:
+    """Write the clusterings of a part of the grid."""
+    files, search = _search(features, grid, threads, "configurations")
+    n = len(shares_of_grid(*search.axes(), shard.of)[shard.number - 1])
+    _predict_cost(files, n)
+    part = search.cluster_shard(files.X, files.y, files.load_neighbours(neighbours), shard)
+    files.save_clustered(path, part)
+    log.info(
+        "%s: shard %s, %d configurations of %d samples, %.1f s",
+        *(path, shard, n, len(files.X), part.seconds.sum()),
+    )
+
+
+def score_shard(
+    features: Features,
+    grid: Grid,
+    shard: Shard,
+    clusterings: Sequence[Path],
+    path: Path,
+    *,
+    threads: int,
+) -> None:
+    """Write the silhouettes of a part of the samples, under the clusterings of the whole grid."""
+    files, search = _search(features, grid, threads, "samples")
+    _predict_cost(files, len(grid.k) * len(grid.percentile))
+    clustered = files.load_clustered(clusterings)
+    part = search.score_shard(files.X, files.y, clustered, shard)
+    files.save_scored(path, part, clustered)
+    log.info(
+        "%s: shard %s, silhouettes under %d distinct clusterings, %.1f s",
+        *(path, shard, part.sums.shape[1], part.seconds),
+    )
+
+
+def _search(
+    features: Features, grid: Grid, threads: int, progress: str
+) -> tuple[ShardFiles, ShardedGridSearch]:
+    """The search that a grid stands for, and the files of its shards."""
     train = features.train_mask
     n = int(train.sum())
     if n < 2:
         raise InputError(f"found {n} training samples to cluster, expected at least 2")
-    _predict_cost(n, features.features.shape[1], grid, threads)
-    search = SSDDBCGridSearch(
+    search = ShardedGridSearch(
         k=grid.k,
         density_percentile=grid.percentile,
         w_ce=grid.w_ce,
         w_sil=grid.w_sil,
         normalize=grid.normalize,
         n_jobs=threads,
-        progress=_Progress(),
+        progress=_Progress(progress),
     )
-    search.fit(features.features[train], features.labels[train])
-    indices = features.indices[train]
+    return ShardFiles(search, features.features[train], features.labels[train]), search
+
+
+def _pseudo_labels(
+    features: Features, search: ShardedGridSearch, previous: PseudoLabels | None
+) -> PseudoLabels:
+    """The best clustering of a search that is done, with its provenance."""
+    indices = features.indices[features.train_mask]
+    n = len(indices)
     change = None
     if previous is not None:
         try:
@@ -141,12 +234,12 @@ def cluster_features(
         "n_samples": n,
         "core_ratio": float(search.core_sample_mask_.mean()),
         "label_change_rate": change,
-        "normalize": grid.normalize,
-        "w_ce": grid.w_ce,
-        "w_sil": grid.w_sil,
+        "normalize": search.normalize,
+        "w_ce": search.w_ce,
+        "w_sil": search.w_sil,
         "version": __version__,
     }
-    pseudo = PseudoLabels(
+    return PseudoLabels(
         indices=indices,
         labels=search.labels_.astype(np.int64),
         core_mask=search.core_sample_mask_,
@@ -154,12 +247,12 @@ def cluster_features(
         best_params=search.best_params_,
         metadata=metadata,
     )
-    return pseudo, search.results_
 
 
-def _predict_cost(n: int, d: int, grid: Grid, threads: int) -> None:
-    """Say what the search will take; refuse what does not fit into memory."""
-    cost = estimate_resources(n, d, len(grid.k), len(grid.percentile), threads)
+def _predict_cost(files: ShardFiles, n_configurations: int, *, seconds: bool = False) -> None:
+    """Say what clustering so much takes; refuse what does not fit into memory."""
+    (n, d), threads = files.X.shape, files.search.n_jobs
+    cost = estimate_resources(n, d, 1, n_configurations, threads)
     available = available_memory()
     needed = f"{n} samples of {d} dimensions need about {cost.memory_bytes / 2**30:.1f} GiB"
     if cost.memory_bytes > available:
@@ -167,7 +260,8 @@ def _predict_cost(n: int, d: int, grid: Grid, threads: int) -> None:
             f"{needed} of memory, but {available / 2**30:.1f} GiB are free; cluster fewer samples, "
             "fewer configurations, or on a larger machine"
         )
-    log.info("%s and %.0f s with %d threads", needed, cost.seconds, threads)
+    time_needed = f" and {cost.seconds:.0f} s" if seconds else ""
+    log.info("%s%s with %d threads", needed, time_needed, threads)
 
 
 def available_memory() -> int:

@@ -451,6 +451,12 @@ class Features:
         return cls(**a)
 
 
+def load_features(path: str | Path, labels: str | Path | None) -> Features:
+    """Read a feature cache, with the labels of a ``labels.npz`` in place of its own if given."""
+    features = Features.load(path)
+    return features if labels is None else features.relabelled(labels, Labels.load(labels))
+
+
 @dataclass(frozen=True)
 class PseudoLabels:
     """Pseudo labels of the training split (``pseudo_epoch*.npz``, design section 4).

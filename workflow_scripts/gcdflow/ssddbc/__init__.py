@@ -22,11 +22,20 @@ import importlib
 _HOMES = {
     "SSDDBC": "estimators",
     "SSDDBCGridSearch": "estimators",
+    "Shard": "sharded",
+    "ShardedGridSearch": "sharded",
     "assign_to_clusters": "estimators",
     "estimate_resources": "resources",
 }
 
-__all__ = ["SSDDBC", "SSDDBCGridSearch", "assign_to_clusters", "estimate_resources"]
+__all__ = [
+    "SSDDBC",
+    "SSDDBCGridSearch",
+    "Shard",
+    "ShardedGridSearch",
+    "assign_to_clusters",
+    "estimate_resources",
+]
 
 
 def __getattr__(name: str):

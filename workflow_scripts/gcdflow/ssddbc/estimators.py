@@ -181,11 +181,7 @@ class SSDDBCGridSearch(_CorePrediction, ClusterMixin, BaseEstimator):
     def fit(self, X, y=None):
         """Cluster and score under every configuration; parameters as in :meth:`SSDDBC.fit`."""
         begin = time.perf_counter()
-        ks = validate.grid(self.k, validate.neighbours, "k")
-        percentiles = validate.grid(
-            self.density_percentile, validate.percentile, "density_percentile"
-        )
-        weights = validate.weight(self.w_ce, "w_ce"), validate.weight(self.w_sil, "w_sil")
+        ks, percentiles, weights = self._checked_parameters()
         X = validate.training_features(X, self)
         y = validate.labels(y, len(X))
         from gcdflow.ssddbc import _search as search  # compiled code: slow to import
@@ -195,6 +191,25 @@ class SSDDBCGridSearch(_CorePrediction, ClusterMixin, BaseEstimator):
             points = search.make_points(search.prepare(X, self.normalize, workers), workers)
             found = search.cluster_grid(points, y, ks, percentiles, workers, report.clustered)
             scores = search.score_grid(points, found, y, workers, report.scored)
+        self._take_best(X, found, scores)
+        own = found.seconds / workers.n_threads
+        shared = max(0.0, time.perf_counter() - begin - own.sum())
+        self.results_["seconds"] = own + shared / len(own)
+        report.finished(self.best_index_, self.best_score_, self.n_clusters_)
+        return self
+
+    def _checked_parameters(self) -> tuple[list, list, tuple[float, float]]:
+        """Both axes of the grid, ascending, and the weights of the score."""
+        ks = validate.grid(self.k, validate.neighbours, "k")
+        percentiles = validate.grid(
+            self.density_percentile, validate.percentile, "density_percentile"
+        )
+        weights = validate.weight(self.w_ce, "w_ce"), validate.weight(self.w_sil, "w_sil")
+        return ks, percentiles, weights
+
+    def _take_best(self, X: np.ndarray, found, scores) -> None:
+        """Set all attributes but the seconds from clusterings and scores of the whole grid."""
+        ks, percentiles, weights = self._checked_parameters()
         self.results_ = {
             "k": np.repeat(ks, len(percentiles)),
             "density_percentile": np.tile(percentiles, len(ks)),
@@ -210,17 +225,13 @@ class SSDDBCGridSearch(_CorePrediction, ClusterMixin, BaseEstimator):
         best = int(np.argmax(self.results_["score"]))  # the first of equals
         self.best_index_ = best
         self.best_score_ = float(self.results_["score"][best])
-        self.best_params_ = report.parameters(best)
+        row, column = divmod(best, len(percentiles))
+        self.best_params_ = {"k": ks[row], "density_percentile": percentiles[column]}
         self.labels_ = found.labels[best].astype(np.int64)
         self.core_sample_mask_ = found.cells[best].core
         self.densities_ = found.cells[best].density.rho
         self.n_clusters_ = int(found.n_clusters[best])
         self._keep_core(X)
-        own = found.seconds / workers.n_threads
-        shared = max(0.0, time.perf_counter() - begin - own.sum())
-        self.results_["seconds"] = own + shared / len(own)
-        report.finished(self.best_index_, self.best_score_, self.n_clusters_)
-        return self
 
 
 class _Progress:
