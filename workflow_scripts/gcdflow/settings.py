@@ -17,6 +17,7 @@ from gcdflow.errors import InputError
 
 MAX_EPOCHS = 999  # {epoch} has three digits
 MAX_RANGE = 10_000  # values of one axis of the grid
+MAX_SHARDS = 10_000  # jobs
 MAX_SEED = 2**32 - 1  # NumPy's legacy generator, which draws the labelled images, takes no more
 
 
@@ -333,6 +334,10 @@ class ClusteringSettings(Settings):
     w_ce: float = Field(1.0, ge=0, description="weight of the cross-entropy in the score")
     w_sil: float = Field(3.0, ge=0, description="weight of the silhouette in the score")
 
+    def n_configurations(self) -> int:
+        """Configurations of the grid."""
+        return len(set(parse_range(self.k))) * len(set(parse_range(self.percentile)))
+
 
 Dataset = Annotated[
     BenchmarkSettings | CIFARSettings | ImageFolderSettings | PhotosSettings | DigitsSettings,
@@ -369,6 +374,12 @@ class RunSettings(Settings):
     )
     gpus: int = Field(
         1, ge=1, description="GPUs that share each training step; changes speed, re-runs nothing"
+    )
+    cluster_shards: int = Field(
+        1,
+        ge=1,
+        le=MAX_SHARDS,
+        description="jobs that split a grid search; changes no result (pseudo_final: always 1)",
     )
     dataset: Dataset = BenchmarkSettings()
     augmentation: Augmentation = CropAugmentation()
