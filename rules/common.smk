@@ -177,7 +177,8 @@ def cluster_shards(wildcards):
     if not workflow.is_main_process:
         # A job on another machine: the old pseudo labels are gone, and what it was planned with is
         # there.
-        return max(n for n in choices if all_exist(shard_files(wildcards, n)))
+        planned = (n for n in choices if all_exist(shard_files(wildcards, n)))
+        return max(planned, default=1)
     is_finished = Path(pseudo).exists() and repr(cluster_flags(wildcards)) in params
     return min(made_with if is_finished else settings.cluster_shards, n_configurations)
 

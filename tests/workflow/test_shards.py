@@ -1,13 +1,10 @@
-"""A clustering in shards: what is planned, what is equal, and what a change of the number leaves."""
+"""A clustering in shards: what is planned, what is equal, what another number re-runs."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
-from snakemake_runs import make, planned, snakemake
+from snakemake_runs import make, planned
 
 RUN = "runs/digits-smoke"
 PSEUDO, GRID = f"{RUN}/pseudo_epoch003.npz", f"{RUN}/grid_epoch003.tsv"
