@@ -30,6 +30,8 @@ _WORDS = {
     "density_percentile": "for other percentiles",
     "labelings": "of other clusterings",
 }
+_LARGEST_DISTANCE = 1e200  # sums of distances stay finite
+_LONGEST = 1e10  # seconds
 _LARGEST_BLOCK = 64  # points whose silhouettes, each within -1 and 1, are summed
 
 
@@ -192,7 +194,7 @@ def _short(value: Any) -> str:
 
 
 def _check_seconds(path: Path, seconds: np.ndarray) -> None:
-    if not (np.isfinite(seconds) & (seconds >= 0)).all():
+    if not ((seconds >= 0) & (seconds <= _LONGEST)).all():
         raise InputError(f"{path}: 'seconds' holds what is no time")
 
 
@@ -243,7 +245,8 @@ def _check_lists(path: Path, a: dict[str, np.ndarray], n: int, k: int) -> None:
     near, own = np.sort(np.where(counts, ids, -1 - np.arange(m)), axis=1), counts[:, 1:]
     ties = (dist[:, 1:] == dist[:, :-1]) & (ids[:, 1:] > ids[:, :-1])
     sorted_ = ~own | (dist[:, 1:] > dist[:, :-1]) | ties
-    good = ~counts | (np.isfinite(dist) & (dist >= 0) & (dist <= radius[:, None]))
+    within = np.minimum(radius, _LARGEST_DISTANCE)[:, None]
+    good = ~counts | ((dist >= 0) & (dist <= within))
     if not (sorted_.all() and good.all() and (near[:, 1:] > near[:, :-1]).all()):
         raise InputError(
             f"{path}: lists are not of different neighbours, nearest first, within 'radius'"
