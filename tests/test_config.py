@@ -16,6 +16,7 @@ from gcdflow.config import (
 from gcdflow.errors import InputError
 from gcdflow.settings import (
     AffineAugmentation,
+    ClusteringSettings,
     CropAugmentation,
     DigitsSettings,
     PhotosSettings,
@@ -81,6 +82,13 @@ def test_defaults_are_those_of_the_design():
     assert run.backbone.grad_from_block is None  # the last block: 11 of ViT-B's 12
 
 
+@pytest.mark.parametrize(
+    ("k", "percentile", "n"), [("3:20", "40:95:5", 216), ("5,10", "50", 2), ("5,5,6", "50,50", 2)]
+)
+def test_configurations_are_counted_once(k, percentile, n):
+    assert ClusteringSettings(k=k, percentile=percentile).n_configurations() == n
+
+
 def test_shipped_configuration():
     path = Path(__file__).parents[1] / "config" / "config.yaml"
     config = yaml.safe_load(path.read_text())
@@ -108,6 +116,9 @@ def test_shipped_configuration():
         ({"training": None}, "key 'training' is None: .* valid dictionary"),
         ({"training": {"lr": -1, "momentum": 2}}, "training.lr.*; key 'training.momentum' is 2"),
         ({"seed": -1}, "key 'seed' is -1: .* greater than or equal to 0"),
+        ({"cluster_shards": 0}, "key 'cluster_shards' is 0: .* greater than or equal to 1"),
+        ({"cluster_shards": 1.5}, "key 'cluster_shards' is 1.5: .* valid integer"),
+        ({"cluster_shards": 10**9}, "'cluster_shards' is 1000000000: .* or equal to 10000"),
         ({"seed": 2**32}, "key 'seed' is 4294967296: .* less than or equal to 4294967295"),
         ({"dataset": {"name": "cub", "seed": 2**32}}, "key 'dataset.seed' is 4294967296"),
         (

@@ -143,8 +143,10 @@ def find_neighbours(features: Features, grid: Grid, path: Path, *, threads: int)
     _predict_cost(files, 1)
     neighbours = search.neighbours(files.X)
     files.save_neighbours(path, neighbours)
-    n, m = neighbours.ids.shape
-    log.info("%s: %d neighbours of %d samples, %.1f s", path, m, n, neighbours.seconds)
+    log.info(
+        "%s: at least %d neighbours of each of %d samples, %.1f s",
+        *(path, neighbours.valid.min(), len(files.X), neighbours.seconds),
+    )
 
 
 def cluster_shard(
