@@ -79,6 +79,7 @@ def train(files: SegmentFiles, chosen: TrainSettings, stop: int, *, signal_at: t
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Segment, "_losses", recorded)
         train_segment(chosen, files, stop_at_epoch=stop, device="cpu", threads=1, num_workers=0)
+    assert files.output.exists()  # for every rank
     if os.environ.get("RANK", "0") == "0":
         files.output.with_suffix(".json").write_text(json.dumps(steps))
 
