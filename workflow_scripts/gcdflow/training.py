@@ -251,6 +251,7 @@ class Segment:
             log.info("already trained to epoch %d; writing its checkpoint", finished.epoch)
             if self.ranks.is_first:
                 _link(self._finished_file, self.files.output)
+            self.ranks.wait()
             return
         self._restore()
         try:
