@@ -127,16 +127,18 @@ def campaign(
     while True:
         tally.starts += 1
         process = start(directory, log)
-        if sum(tally.kills.values()) < most_kills and time.monotonic() < deadline:
-            kind = rng.choice(KINDS)
+        while sum(tally.kills.values()) < most_kills and time.monotonic() < deadline:
             try:
                 process.wait(timeout=rng.uniform(0.5, 9.0))
+                break
             except subprocess.TimeoutExpired:
+                kind = rng.choice(KINDS)
                 if kill(process, kind, rng):
                     tally.kills[kind] += 1
-                    if kind != "stage":
+                    if kind != "stage":  # else Snakemake sees to it, and may be hit meanwhile
                         process.wait()
                         unlock(directory)
+                        break
         if process.wait() == 0:
             break
     tally.finished += 1
