@@ -100,7 +100,7 @@ def _set(settings: dict[str, Any], path: list[str], value: object, where: str) -
 
 
 def titles(runs: Mapping[str, RunSettings], names: Iterable[str]) -> dict[str, str]:
-    """What the runs that differ in nothing but the seed have in common: a name for the table.
+    """What runs that differ in nothing but seed and GPUs have in common: a name for the table.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def titles(runs: Mapping[str, RunSettings], names: Iterable[str]) -> dict[str, s
     names = list(dict.fromkeys(names))
     groups: dict[str, list[str]] = {}
     for name in names:
-        settings = runs[name].model_copy(update={"seed": 0}).model_dump()
+        settings = runs[name].model_copy(update={"seed": 0, "gpus": 1}).model_dump()
         groups.setdefault(json.dumps(settings, sort_keys=True), []).append(name)
     short = [_SEED.sub("", members[0]) for members in groups.values()]
     return {
