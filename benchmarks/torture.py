@@ -36,10 +36,7 @@ from gcdflow.event_log import read_scalars
 ROOT = Path(__file__).resolve().parents[1]
 RUN = "digits-smoke"
 TARGETS = [f"runs/{RUN}/report.md", f"runs/{RUN}/gallery.html"]
-SETTINGS = {
-    "backbone": {"width": 8},
-    "schedule": {"warmup_epochs": 3, "refresh_interval": 2, "total_epochs": 7},
-}
+SETTINGS = {"schedule": {"warmup_epochs": 3, "refresh_interval": 2, "total_epochs": 7}}
 KINDS = ("stage", "group", "snakemake")
 _TIMED_TAGS = {"images_per_second"}  # says how long something took, which no two runs agree on
 _EPOCH = re.compile(r"epoch (\d+)/\d+  L_total")
