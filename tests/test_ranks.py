@@ -15,6 +15,7 @@ import torch
 from forked_ranks import run_as_ranks
 from gcdflow import training
 from gcdflow.checkpoint import Checkpoint, Model
+from gcdflow.config import merged
 from gcdflow.device import resolve_device
 from gcdflow.errors import InputError
 from gcdflow.event_log import read_scalars
@@ -33,27 +34,10 @@ N_STEPS = 4  # of an epoch
 
 
 def settings(guided: bool = False, **training: object) -> TrainSettings:
-    """A training that learns: losses of collapsed embeddings would be equal whatever happened."""
-    return RunSettings.model_validate(
-        {
-            **TINY,
-            "head": {"n_layers": 1, "bottleneck_dim": 32, "out_dim": 32},
-            "training": {
-                "batch_size": 64,
-                "lr": 0.003,
-                "contrast_temperature": 0.3,
-                "sup_con_temperature": 0.2,
-                **training,
-            },
-            "pseudo": {
-                "pseudo_loss_weight": 0.3,  # of labels that are random here
-                "temperature": 0.2,
-                "points": "all",
-                "weights": "density",
-                "gamma_ramp_epochs": 0,
-            },
-        }
-    ).train_settings(guided)
+    """Settings under which all parts of the loss count from the first step on."""
+    pseudo = {"temperature": 0.2, "points": "all", "weights": "density", "gamma_ramp_epochs": 0}
+    changes = {"training": training, "pseudo": pseudo}
+    return RunSettings.model_validate(merged(TINY, changes)).train_settings(guided)
 
 
 def guided_settings(loss: str) -> TrainSettings:

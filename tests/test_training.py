@@ -16,6 +16,7 @@ import pytest
 import torch
 from gcdflow.atomic import canonical_json
 from gcdflow.checkpoint import Checkpoint, Model, stored_weights
+from gcdflow.config import merged
 from gcdflow.errors import InputError
 from gcdflow.event_log import read_scalars
 from gcdflow.formats import PseudoLabels
@@ -27,17 +28,24 @@ from gcdflow.settings import RunSettings, TrainSettings
 from gcdflow.training import SegmentFiles, train_segment
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
+# It learns (a test sees to that): bytes of a collapsed training would be equal whatever happened.
 TINY = {
     "augmentation": {"name": "affine"},
     "backbone": {"name": "small_convnet", "width": 4},
-    "head": {"hidden_dim": 16, "bottleneck_dim": 8, "out_dim": 24},
+    "head": {"n_layers": 1, "bottleneck_dim": 32, "out_dim": 24},
     "schedule": {"warmup_epochs": 3, "refresh_interval": 3, "total_epochs": 9},
-    "training": {"batch_size": 64},
+    "training": {
+        "batch_size": 64,
+        "lr": 0.003,
+        "contrast_temperature": 0.3,
+        "sup_con_temperature": 0.2,
+    },
+    "pseudo": {"pseudo_loss_weight": 0.3},  # of labels that are random here
 }
 
 
 def settings(guided: bool = False, **changes: object) -> TrainSettings:
-    return RunSettings.model_validate({**TINY, **changes}).train_settings(guided)
+    return RunSettings.model_validate(merged(TINY, changes)).train_settings(guided)
 
 
 def pseudo_labels(split_path: Path, path: Path, n_clusters: int = 7, seed: int = 0) -> Path:
@@ -81,6 +89,14 @@ def test_warm_up_in_one_go_equals_segments_and_workers(split_path: Path, tmp_pat
     assert digest(whole) == digest(second)
     assert digest(whole) == digest(workers)
     assert digest(whole) != digest(first)
+
+
+def test_the_training_of_these_tests_learns(split_path: Path, tmp_path: Path):
+    train(split_path, tmp_path / "c.pt", 3, log_dir=tmp_path / "log")
+    curves = read_scalars(tmp_path / "log")
+    for tag in ("L_contrast", "L_supcon"):
+        first, *_, last = (value for _, value in curves[tag])
+        assert last < first - 0.2, tag
 
 
 @pytest.mark.parametrize("loss", ["supcon", "prototypical"])
