@@ -6,7 +6,7 @@ CORES ?= $(shell nproc)
 ENVIRONMENT := .venv/installed
 ACTIVATE := . .venv/bin/activate &&
 
-.PHONY: demo test lint unit torture fuzz config clean
+.PHONY: demo test lint unit test-slurm torture fuzz config clean
 .DELETE_ON_ERROR:
 
 demo: $(ENVIRONMENT)
@@ -20,7 +20,13 @@ lint: $(ENVIRONMENT)
 	$(ACTIVATE) snakemake --lint
 
 unit: $(ENVIRONMENT)
-	$(ACTIVATE) python -m pytest
+	$(ACTIVATE) python -m pytest --ignore tests/slurm
+
+# The Slurm profile on a real Slurm of one node, which the tests start (as root) and end. The whole
+# takes a quarter of an hour on two processors, SLURM_TESTS=tests/slurm/test_profile.py five minutes.
+SLURM_TESTS ?= tests/slurm
+test-slurm: $(ENVIRONMENT)
+	$(ACTIVATE) GCDFLOW_NEED_SLURM=1 python -m pytest -rs $(SLURM_TESTS)
 
 # What takes longer: kills at random moments, and broken files by the hundred thousand.
 torture: $(ENVIRONMENT)

@@ -14,8 +14,8 @@ rule assign:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory(reading_needs),
+        runtime=walltime(reading_needs),
     params:
         labels=labels_flags,
         version=RESULT_VERSIONS["assign"],

@@ -25,8 +25,8 @@ rule cluster:
         "../envs/cluster.yaml"
     threads: cluster_threads
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=memory(cluster_needs),
+        runtime=walltime(cluster_needs),
     params:
         grid=cluster_flags,
         previous=previous_flags,
@@ -52,8 +52,8 @@ rule neighbours:
         "../envs/cluster.yaml"
     threads: 32
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=memory(cluster_needs),
+        runtime=walltime(cluster_needs),
     params:
         grid=shared_flags,
         version=RESULT_VERSIONS["cluster"],
@@ -78,8 +78,8 @@ rule cluster_shard:
         "../envs/cluster.yaml"
     threads: 32
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=memory(cluster_needs),
+        runtime=walltime(cluster_needs),
     params:
         grid=shared_flags,
         version=RESULT_VERSIONS["cluster"],
@@ -106,8 +106,8 @@ rule score_shard:
         "../envs/cluster.yaml"
     threads: 32
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=memory(cluster_needs),
+        runtime=walltime(cluster_needs),
     params:
         grid=shared_flags,
         version=RESULT_VERSIONS["cluster"],

@@ -13,14 +13,23 @@ sys.path.insert(0, str(SCRIPTS_DIR))
 
 from gcdflow.config import RUN_NAME, find_run, resolve_default_runs, resolve_runs
 from gcdflow.errors import InputError
+from gcdflow.job_resources import (
+    array_shape,
+    cluster_request,
+    features_request,
+    reading_request,
+    train_request,
+)
 from gcdflow.listing import state_of_files, state_of_photographs
 from gcdflow.sweeps import titles
 
 # Rules call `stage <name> …`: a function of the shell and no param, so that moving the checkout
 # re-runs nothing. A stage ends when the Snakemake that it was started by (the shell's parent) is
-# gone. The first part of the prefix is Snakemake's own default, which a prefix replaces.
+# gone. A SIGTERM to the whole group (Slurm's at the walltime) is for the stage to answer: shell and
+# tee must outlive it, or it could neither save in peace nor say that it did. The first part of the
+# prefix is Snakemake's own default, which a prefix replaces.
 stage_function = (
-    "export GCDFLOW_WORKFLOW_PID=$PPID; "
+    "trap '' TERM; export GCDFLOW_WORKFLOW_PID=$PPID; "
     f'stage() {{ python {shlex.quote(str(SCRIPTS_DIR))}/"$1".py "${{@:2}}"; }}'
 )
 shell.prefix(f"set -euo pipefail; {stage_function}; ".replace("{", "{{").replace("}", "}}"))
@@ -130,10 +139,6 @@ def train_threads(wildcards):
     return 8 * train_gpus(wildcards)
 
 
-def train_memory(wildcards):
-    return 16000 * train_gpus(wildcards)
-
-
 def resume_flags(wildcards, input):
     if "checkpoint" not in input.keys():
         return []
@@ -172,7 +177,7 @@ def cluster_shards(wildcards):
     pseudo = IOFile(f"runs/{wildcards.run}/pseudo_epoch{wildcards.epoch}.npz")
     inputs = workflow.persistence.input(pseudo) or []
     params = workflow.persistence.params(pseudo) or []
-    made_with = max(1, sum("/clusterings_epoch" in path for path in inputs))
+    made_with = max(1, sum("clusterings_epoch" in path for path in inputs))
     choices = {min(n, n_configurations) for n in (settings.cluster_shards, made_with)}
     if not workflow.is_main_process:
         # A job on another machine: the old pseudo labels are gone, and what it was planned with is
@@ -304,3 +309,41 @@ def summary_runs(wildcards):
 
 def summary_state(wildcards):
     return state_of_files(map(Path, summary_metrics().values()))
+
+
+# What a job asks a cluster for. Where an input is not there yet, Snakemake asks again when it is.
+
+
+def train_needs(wildcards, input, threads, attempt):
+    first = previous_epoch(wildcards) or 0
+    epochs = checked_epoch(wildcards) - first
+    n, _ = array_shape(input.split, "indices")
+    return train_request(run_settings(wildcards), epochs, n, input.size_mb, threads, attempt)
+
+
+def features_needs(wildcards, input, threads, attempt):
+    n, _ = array_shape(input.split, "indices")
+    return features_request(run_settings(wildcards), n, input.size_mb, threads, attempt)
+
+
+def cluster_needs(wildcards, input, threads, attempt):
+    n, d = array_shape(input.features, "features")
+    return cluster_request(run_settings(wildcards).clustering, n, d, threads, attempt)
+
+
+def reading_needs(wildcards, input, threads, attempt):
+    return reading_request(input.size_mb, attempt)
+
+
+def memory(needs):
+    def mem_mb(wildcards, input, threads, attempt):
+        return needs(wildcards, input, threads, attempt).mem_mb
+
+    return mem_mb
+
+
+def walltime(needs):
+    def runtime(wildcards, input, threads, attempt):
+        return needs(wildcards, input, threads, attempt).runtime
+
+    return runtime

@@ -10,6 +10,7 @@ rule dataset:
         truth="runs/{run}/truth.npz",
     log:
         "logs/{run}/dataset.log",
+    retries: 0  # fails for what people bring, which a repetition does not change
     conda:
         "../envs/cluster.yaml"
     threads: 8

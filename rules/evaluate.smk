@@ -14,8 +14,8 @@ rule evaluate:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=memory(reading_needs),
+        runtime=walltime(reading_needs),
     params:
         version=RESULT_VERSIONS["evaluate"],
     message:

@@ -15,8 +15,8 @@ rule features:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime=120,
+        mem_mb=memory(features_needs),
+        runtime=walltime(features_needs),
     params:
         version=RESULT_VERSIONS["features"],
     message:

@@ -13,8 +13,8 @@ rule gallery:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=memory(reading_needs),
+        runtime=walltime(reading_needs),
     params:
         version=RESULT_VERSIONS["gallery"],
     message:

@@ -8,11 +8,12 @@ rule heatmap:
         "runs/{run}/grid_epoch{epoch}.png",
     log:
         "logs/{run}/heatmap_epoch{epoch}.log",
+    localrule: True  # of a second, for which no queue is worth its wait
     conda:
         "../envs/cluster.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory(reading_needs),
+        runtime=walltime(reading_needs),
     message:
         "{wildcards.run}: picture of the grid at epoch {wildcards.epoch}"
     shell:

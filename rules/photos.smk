@@ -19,6 +19,7 @@ rule labels:
         "runs/{run}/labels.npz",
     log:
         "logs/{run}/labels.log",
+    retries: 0  # fails for what people bring, which a repetition does not change
     conda:
         "../envs/cluster.yaml"
     resources:
@@ -49,8 +50,8 @@ rule cluster_final:
         "../envs/cluster.yaml"
     threads: 32
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=memory(cluster_needs),
+        runtime=walltime(cluster_needs),
     params:
         grid=cluster_flags,
         version=RESULT_VERSIONS["cluster"],

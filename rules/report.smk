@@ -8,11 +8,12 @@ rule report:
         "runs/{run}/report.md",
     log:
         "logs/{run}/report.log",
+    localrule: True  # of a second, for which no queue is worth its wait
     conda:
         "../envs/cluster.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=memory(reading_needs),
+        runtime=walltime(reading_needs),
     message:
         "{wildcards.run}: report"
     shell:

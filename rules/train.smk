@@ -20,8 +20,8 @@ rule train:
     threads: train_threads
     resources:
         gpu=train_gpus,
-        mem_mb=train_memory,
-        runtime=720,
+        mem_mb=memory(train_needs),
+        runtime=walltime(train_needs),
     params:
         settings=train_settings,
         resume=resume_flags,

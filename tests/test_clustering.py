@@ -246,7 +246,3 @@ def test_the_cost_is_said_first(caplog):
     cluster_features(blobs(), GRID, threads=1)
     assert "36 samples of" in caplog.messages[0]
     assert "GiB and" in caplog.messages[0]
-
-
-def test_available_memory_is_that_of_the_machine():
-    assert 2**20 < clustering.available_memory() < 2**50

@@ -109,3 +109,17 @@ def test_when_processes_began():
     assert process_start(child.pid) is None  # a zombie is dead
     child.wait()
     assert process_start(child.pid) is None
+
+
+def test_a_helper_outlives_one_sigterm_and_not_a_second():
+    code = (
+        "import time; from gcdflow.interruption import outlive_first_sigterm as o; o(); "
+        "print('ready', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=SCRIPTS, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"ready\n"
+    process.terminate()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(timeout=0.5)
+    process.terminate()
+    assert process.wait(timeout=20) == -signal.SIGTERM

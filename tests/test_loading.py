@@ -1,5 +1,7 @@
 """Batches: the plan's samples, the numbers that belong to them, whatever the number of workers."""
 
+import multiprocessing
+
 import numpy as np
 import pytest
 import torch
@@ -94,6 +96,22 @@ def test_all_views_of_a_sample_differ(make_split, images):
 def test_workers_change_nothing(split, images, num_workers):
     alone = batches_of(split, images, range(1, 3))
     together = batches_of(split, images, range(1, 3), num_workers=num_workers)
+    for epoch in (1, 2):
+        assert_same(alone[epoch], together[epoch])
+
+
+def test_workers_finish_after_a_sigterm_to_all_processes(split, images):
+    """Which a cluster sends at the walltime; the process that trains is the one to answer it."""
+    alone = batches_of(split, images, range(1, 3))
+    loaded = training_batches(
+        split, images, AUGMENTATION, epochs=range(1, 3), batch_size=6, seed=0, num_workers=2
+    )
+    together = {}
+    for epoch, batches in loaded:
+        together[epoch] = [next(batches)]
+        for worker in multiprocessing.active_children() if epoch == 1 else []:
+            worker.terminate()
+        together[epoch] += batches
     for epoch in (1, 2):
         assert_same(alone[epoch], together[epoch])
 

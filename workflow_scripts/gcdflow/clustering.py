@@ -16,6 +16,7 @@ from gcdflow.atomic import atomic_write
 from gcdflow.errors import InputError
 from gcdflow.evaluation import label_change_rate, match_by_indices
 from gcdflow.formats import Features, PseudoLabels
+from gcdflow.memory import available_memory
 from gcdflow.shard_files import ShardFiles
 from gcdflow.ssddbc import Shard, ShardedGridSearch, estimate_resources
 from gcdflow.ssddbc.sharded import shares_of_grid
@@ -264,20 +265,6 @@ def _predict_cost(files: ShardFiles, n_configurations: int, *, seconds: bool = F
         )
     time_needed = f" and {cost.seconds:.0f} s" if seconds else ""
     log.info("%s%s with %d threads", needed, time_needed, threads)
-
-
-def available_memory() -> int:
-    """Bytes that this process may still take: free memory, and what its cgroup leaves of it."""
-    with open("/proc/meminfo", encoding="ascii") as file:
-        entries = dict(line.split(":", 1) for line in file)
-    available = int(entries["MemAvailable"].split()[0]) * 1024
-    cgroup = Path("/sys/fs/cgroup")
-    try:
-        limit = (cgroup / "memory.max").read_text().strip()
-        used = int((cgroup / "memory.current").read_text())
-    except (OSError, ValueError):  # no limit that could be read
-        return available
-    return available if limit == "max" else min(available, int(limit) - used)
 
 
 def write_grid_table(path: Path, results: dict[str, np.ndarray]) -> None:

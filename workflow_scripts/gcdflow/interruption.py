@@ -56,6 +56,19 @@ def end_on_signals() -> None:
         signal.signal(signum, _raise)
 
 
+def outlive_first_sigterm(worker: int = 0) -> None:
+    """Let this process ignore one SIGTERM: what a process that works for a stage does first.
+
+    A cluster sends it to all processes of a job. The stage answers it, and still needs the others
+    to finish its step. The signature is that of a ``worker_init_fn`` of PyTorch's ``DataLoader``.
+    """
+
+    def ignore_once(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signum, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, ignore_once)
+
+
 class Deferred:
     """A context in which a first signal is only noted; a second one ends the process at once.
 

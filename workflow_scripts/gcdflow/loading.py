@@ -15,6 +15,7 @@ from gcdflow.augmentation import Augmentation
 from gcdflow.datasets.images import Images
 from gcdflow.errors import InputError
 from gcdflow.formats import Split, align
+from gcdflow.interruption import outlive_first_sigterm
 from gcdflow.randomness import uniforms
 from gcdflow.sampling import BatchPlan, batches_per_epoch, plan_epoch
 
@@ -115,6 +116,7 @@ def training_batches(
         batch_size=None,
         sampler=((epoch, plan) for epoch in epochs for plan in plans(epoch)),
         num_workers=num_workers,
+        worker_init_fn=outlive_first_sigterm,
         generator=torch.Generator().manual_seed(0),  # else it would draw from the global one
     )
     batches = _raising(loader)
