@@ -20,7 +20,7 @@ lint: $(ENVIRONMENT)
 	$(ACTIVATE) snakemake --lint
 
 unit: $(ENVIRONMENT)
-	$(ACTIVATE) python -m pytest --ignore tests/slurm
+	$(ACTIVATE) python -m pytest --numprocesses 2 --dist loadfile --ignore tests/slurm
 
 # The Slurm profile on a real Slurm of one node, which the tests start (as root) and end. The whole
 # takes a quarter of an hour on two processors, SLURM_TESTS=tests/slurm/test_profile.py five minutes.
