@@ -71,7 +71,7 @@ GresTypes=gpu
 SlurmdParameters=config_overrides
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mb} Gres=gpu:{gpus} State=UNKNOWN
 PartitionName=DEFAULT Nodes={host} MaxTime=INFINITE State=UP DefMemPerCPU=100
-PartitionName=cpu Default=YES
+PartitionName=cpu Default=YES MaxCPUsPerNode={cpu_partition}
 PartitionName=gpu
 """
 
@@ -101,7 +101,7 @@ class OneNode:
     folder : Path
         All of its state. A Slurm that still runs there, or died there, is replaced.
     cpus, memory_mb : int
-        What the node pretends to have.
+        What the node pretends to have. One processor for each GPU is not of the partition `cpu`.
     confined : bool
         Hold jobs to their processors and memory by cgroups; ``cpus`` must then be real.
     """
@@ -192,6 +192,8 @@ class OneNode:
             proctrack="proctrack/cgroup" if self._confined else "proctrack/pgid",
             task="task/cgroup,task/affinity" if self._confined else "task/none",
             cpus=self._cpus,
+            # As if these were two nodes: no clustering keeps a training from its GPU.
+            cpu_partition=max(1, self._cpus - len(GPUS)),
             memory_mb=self._memory_mb,
             gpus=len(GPUS),
         )

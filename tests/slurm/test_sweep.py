@@ -28,10 +28,10 @@ CHANGES = {
 
 def test_nine_runs_keep_both_partitions_at_work(tmp_path: Path):
     records = tmp_path / "jobcomp.log"
-    with OneNode(tmp_path / "node", cpus=4, memory_mb=500_000) as node:
+    with OneNode(tmp_path / "node", cpus=5, memory_mb=500_000) as node:
         process = start(tmp_path / "runs", ["all"], CHANGES, node)
         try:
-            status = process.wait(timeout=1500)
+            status = process.wait(timeout=2400)
         finally:
             process.send_signal(signal.SIGINT)
         shutil.copy(node.folder / "jobcomp.log", records)
@@ -51,5 +51,5 @@ def test_nine_runs_keep_both_partitions_at_work(tmp_path: Path):
         [job for job in jobs if job.partition == "gpu"], TIMELINE["seconds"](jobs)
     )
     assert on_gpu.max() == 2
-    assert shares["all"] > 0.5, shares
+    assert shares["all"] > 0.4, shares
     TIMELINE["draw"](jobs, ["gpu", "cpu"], tmp_path / "timeline.png")
