@@ -51,5 +51,5 @@ def test_nine_runs_keep_both_partitions_at_work(tmp_path: Path):
         [job for job in jobs if job.partition == "gpu"], TIMELINE["seconds"](jobs)
     )
     assert on_gpu.max() == 2
-    assert shares["all"] > 0.4, shares
+    assert shares["all"] > 0.2, shares  # the last third are galleries, which need no GPU
     TIMELINE["draw"](jobs, ["gpu", "cpu"], tmp_path / "timeline.png")
