@@ -108,7 +108,7 @@ def test_workers_finish_after_a_sigterm_to_all_processes(split, images):
     )
     together = {}
     for epoch, batches in loaded:
-        together[epoch] = [next(batches)]
+        together[epoch] = [next(batches), next(batches)]  # one of each worker: both are there
         for worker in multiprocessing.active_children() if epoch == 1 else []:
             worker.terminate()
         together[epoch] += batches
