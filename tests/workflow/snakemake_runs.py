@@ -14,10 +14,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def snakemake(
-    directory: Path, *arguments: str, changes: dict | None = None
+    directory: Path, *arguments: str, changes: dict | None = None, project: Path = ROOT
 ) -> subprocess.CompletedProcess:
-    """Run Snakemake with the shipped configuration, and changes to it; never raises."""
-    files = [str(ROOT / "config" / "config.yaml")]
+    """Run Snakemake with a project's configuration, and changes to it; never raises."""
+    files = [str(project / "config" / "config.yaml")]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as changed:
         if changes is not None:
             json.dump(changes, changed)
@@ -25,7 +25,7 @@ def snakemake(
             files.append(changed.name)
         return subprocess.run(
             [
-                *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+                *(sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile")),
                 *("--directory", str(directory), "--configfile", *files),
                 *arguments,
             ],
@@ -49,9 +49,11 @@ def make(directory: Path, *targets: str, changes: dict | None = None) -> str:
     return output
 
 
-def planned(directory: Path, *targets: str, changes: dict | None = None) -> dict[str, int]:
+def planned(
+    directory: Path, *targets: str, changes: dict | None = None, project: Path = ROOT
+) -> dict[str, int]:
     """Number of jobs of each rule that Snakemake would run."""
-    result = snakemake(directory, "--dry-run", "--", *targets, changes=changes)
+    result = snakemake(directory, "--dry-run", "--", *targets, changes=changes, project=project)
     output = result.stdout + result.stderr
     assert result.returncode == 0, output
     if "Nothing to be done" in output:

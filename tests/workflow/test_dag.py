@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from pathlib import Path
 
 import pytest
-from snakemake_runs import make, planned, snakemake
+from snakemake_runs import ROOT, make, planned, snakemake
 
 RUN = "runs/digits-smoke"
 
@@ -114,6 +115,32 @@ def test_more_gpus_re_run_nothing(finished_copy: Path, tmp_path: Path):
         result = snakemake(tmp_path, *arguments, changes=two)
         output = result.stdout + result.stderr
         assert re.findall(r"--threads (\d+) --gpus (\d+)", output) == [("16", expected)], output
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A copy of the workflow, to be changed at will."""
+    project = tmp_path / "project"
+    for name in ("config", "envs", "profiles", "rules", "workflow_scripts"):
+        shutil.copytree(ROOT / name, project / name)
+    shutil.copy(ROOT / "Snakefile", project)
+    return project
+
+
+def test_other_code_in_another_place_re_runs_nothing(finished_run: Path, project: Path):
+    assert planned(finished_run, f"{RUN}/report.md", project=project) == {}
+    rules = list((project / "rules").glob("*.smk"))
+    for path in rules:
+        path.write_text(path.read_text().replace('"stage ', '"echo changed; stage '))
+    assert sum("echo changed" in path.read_text() for path in rules) >= 6
+    assert planned(finished_run, f"{RUN}/report.md", project=project) == {}
+
+
+def test_another_result_version_re_runs_the_rule(finished_run: Path, project: Path):
+    common = project / "rules" / "common.smk"
+    common.write_text(re.sub(r'("cluster"): \d+', r"\1: 99", common.read_text(), count=1))
+    plan = planned(finished_run, f"{RUN}/pseudo_epoch003.npz", project=project)
+    assert plan == {"cluster": 2, "train": 1, "features": 1}
 
 
 def test_only_evaluation_takes_the_truth(tmp_path: Path):
