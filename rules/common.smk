@@ -204,18 +204,20 @@ def clusterings_of_shards(wildcards):
     return shard_files(wildcards, int(wildcards.shards))["clusterings"]
 
 
+def grid_flags(settings, score):
+    flags = ["--k", settings.k, "--percentile", settings.percentile, *score]
+    return flags if settings.normalize else [*flags, "--no-normalize"]
+
+
 def shared_flags(wildcards):
     """Flags of all steps of a clustering."""
-    settings = run_settings(wildcards).clustering
-    flags = ["--k", settings.k, "--percentile", settings.percentile]
-    return flags if settings.normalize else [*flags, "--no-normalize"]
+    return grid_flags(run_settings(wildcards).clustering, [])
 
 
 def cluster_flags(wildcards):
     settings = run_settings(wildcards).clustering
-    flags = ["--k", settings.k, "--percentile", settings.percentile]
-    flags += ["--w-ce", str(settings.w_ce), "--w-sil", str(settings.w_sil)]
-    return flags if settings.normalize else [*flags, "--no-normalize"]
+    weights = ["--w-ce", str(settings.w_ce), "--w-sil", str(settings.w_sil)]
+    return grid_flags(settings, weights)
 
 
 def previous_flags(wildcards, input):

@@ -41,6 +41,14 @@ def train_here(split_path: Path, folder: Path) -> None:
     train_segment(settings(), where, stop_at_epoch=EPOCHS, device="cpu", threads=1)
 
 
+def start_and_stop(split_path: Path, folder: Path) -> subprocess.Popen:
+    """The same, stopped (it stands still) once it has saved an epoch."""
+    process = start(split_path, folder)
+    wait_for(files(split_path, folder).rolling.exists)
+    process.send_signal(signal.SIGSTOP)
+    return process
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 120
     while not condition():
@@ -77,10 +85,7 @@ def test_the_second_refuses_where_the_first_takes_long(
     split_path, tmp_path, undisturbed, monkeypatch
 ):
     monkeypatch.setattr(lease_module, "PATIENCE_SECONDS", 0.2)
-    first = start(split_path, tmp_path)
-    rolling = files(split_path, tmp_path).rolling
-    wait_for(rolling.exists)
-    first.send_signal(signal.SIGSTOP)
+    first = start_and_stop(split_path, tmp_path)
     expected = rf"ckpt\.pt: is being written by process {first.pid} on .*; wait until it ends"
     with pytest.raises(InputError, match=expected):
         train_here(split_path, tmp_path)
@@ -94,10 +99,8 @@ def test_a_first_on_another_host_that_stood_still_gives_up(
 ):
     """A requeued job: its host was taken for dead, and comes back."""
     monkeypatch.setattr(lease_module, "DEAD_AFTER_SECONDS", 0.2)
-    first = start(split_path, tmp_path)
+    first = start_and_stop(split_path, tmp_path)
     rolling = files(split_path, tmp_path).rolling
-    wait_for(rolling.exists)
-    first.send_signal(signal.SIGSTOP)
     lock = rolling.with_name(f"{rolling.name}.lock-1")
     owner = json.loads(lock.read_text())
     lock.write_text(json.dumps({**owner, "machine": "elsewhere"}))

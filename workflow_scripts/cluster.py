@@ -23,43 +23,35 @@ The same search in two shards, which can run side by side on two machines, and e
 
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 
-from gcdflow.cli import add_clustering_arguments, available_threads, run_stage, stage_parser
+from gcdflow.cli import add_clustering_arguments, clustering_inputs, run_stage, stage_parser
 from gcdflow.errors import InputError
 from gcdflow.settings import ClusteringSettings
-
-DEFAULTS = ClusteringSettings()
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Cluster, write, report."""
     from gcdflow.clustering import (
-        Grid,
         ShardPaths,
         cluster_features,
         pseudo_label_scalars,
         write_grid_table,
     )
     from gcdflow.event_log import event_file, write_scalars
-    from gcdflow.formats import PseudoLabels, load_features
+    from gcdflow.formats import PseudoLabels
 
     made = (arguments.neighbours, arguments.clusterings, arguments.silhouettes)
     if any(made) and not all(made):
         raise InputError("--neighbours, --clusterings and --silhouettes go together")
-    features = load_features(arguments.features, arguments.labels)
+    features, grid, threads = clustering_inputs(arguments)
+    grid = replace(grid, w_ce=arguments.w_ce, w_sil=arguments.w_sil)
     previous = PseudoLabels.load(arguments.previous) if arguments.previous else None
-    grid = Grid(
-        arguments.k,
-        arguments.percentile,
-        normalize=not arguments.no_normalize,
-        w_ce=arguments.w_ce,
-        w_sil=arguments.w_sil,
-    )
     pseudo, results = cluster_features(
         features,
         grid,
-        threads=arguments.threads or available_threads(),
+        threads=threads,
         previous=previous,
         shards=ShardPaths(*made) if all(made) else None,
     )
@@ -88,15 +80,15 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = stage_parser(__doc__)
+    parser, defaults = stage_parser(__doc__), ClusteringSettings()
     add_clustering_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="pseudo labels to write (.npz)")
     parser.add_argument("--grid-table", type=Path, help="table of all configurations to write")
     parser.add_argument(
-        "--w-ce", type=float, default=DEFAULTS.w_ce, help="weight of cross-entropy in the score"
+        "--w-ce", type=float, default=defaults.w_ce, help="weight of cross-entropy in the score"
     )
     parser.add_argument(
-        "--w-sil", type=float, default=DEFAULTS.w_sil, help="weight of the silhouette in the score"
+        "--w-sil", type=float, default=defaults.w_sil, help="weight of the silhouette in the score"
     )
     parser.add_argument(
         "--previous", type=Path, help="pseudo labels of the refresh before (label change rate)"

@@ -10,17 +10,14 @@ Example:
 import argparse
 from pathlib import Path
 
-from gcdflow.cli import add_clustering_arguments, available_threads, run_stage, stage_parser
+from gcdflow.cli import add_clustering_arguments, clustering_inputs, run_stage, stage_parser
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Find and write them."""
-    from gcdflow.clustering import Grid, find_neighbours
-    from gcdflow.formats import load_features
+    from gcdflow.clustering import find_neighbours
 
-    features = load_features(arguments.features, arguments.labels)
-    grid = Grid(arguments.k, arguments.percentile, normalize=not arguments.no_normalize)
-    threads = arguments.threads or available_threads()
+    features, grid, threads = clustering_inputs(arguments)
     find_neighbours(features, grid, arguments.output, threads=threads)
 
 

@@ -10,12 +10,16 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gcdflow.config import find_run, load_runs, validated
 from gcdflow.errors import InputError
 from gcdflow.interruption import Ended, end_on_signals, end_with_workflow
 from gcdflow.settings import ClusteringSettings, RunSettings, Settings, parse_range
+
+if TYPE_CHECKING:
+    from gcdflow.clustering import Grid
+    from gcdflow.formats import Features
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 
@@ -80,8 +84,8 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_clustering_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what all steps of a clustering take: features, labels and the grid."""
+def add_clustering_arguments(parser: argparse.ArgumentParser, *, shard: bool = False) -> None:
+    """Add what all steps of a clustering take: features, labels and the grid (and its shard)."""
     defaults = ClusteringSettings()
     parser.add_argument(
         "--features", type=Path, required=True, help="features to cluster (.npz, .npy)"
@@ -105,6 +109,23 @@ def add_clustering_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=whole_number(1), help="CPU threads (default: all available)"
     )
+    if shard:
+        parser.add_argument(
+            "--shard",
+            type=shard_of_shards,
+            required=True,
+            help="which shard of how many, such as 2/4",
+        )
+
+
+def clustering_inputs(arguments: argparse.Namespace) -> tuple[Features, Grid, int]:
+    """The features, grid and threads that :func:`add_clustering_arguments` asked for."""
+    from gcdflow.clustering import Grid
+    from gcdflow.formats import load_features
+
+    features = load_features(arguments.features, arguments.labels)
+    grid = Grid(arguments.k, arguments.percentile, normalize=not arguments.no_normalize)
+    return features, grid, arguments.threads or available_threads()
 
 
 def read_settings(

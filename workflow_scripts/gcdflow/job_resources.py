@@ -15,7 +15,7 @@ from pathlib import Path
 
 from numpy.lib.format import read_array_header_1_0, read_magic
 
-from gcdflow.settings import ClusteringSettings, RunSettings, parse_range
+from gcdflow.settings import ClusteringSettings, RunSettings
 from gcdflow.ssddbc import estimate_resources
 
 _MB = 1e6
@@ -106,8 +106,7 @@ def cluster_request(
     The prediction of time is right within a factor of two or so (docs/ssddbc.md), and Numba may
     have to compile: hence three times as much.
     """
-    grid = len(parse_range(settings.k)), len(parse_range(settings.percentile))
-    cost = estimate_resources(n, d, *grid, n_jobs=threads)
+    cost = estimate_resources(n, d, 1, settings.n_configurations(), n_jobs=threads)
     memory = _PYTHON_MB + 1.2 * cost.memory_bytes / _MB
     minutes = _START_MINUTES + 3 * cost.seconds / 60
     return _rounded(_grown(memory, attempt), _grown(minutes, attempt))

@@ -14,11 +14,11 @@ from gcdflow.errors import InputError
 # does not read them: a sentence that says so is better than photographs that are silently left out.
 RAW_SUFFIXES = frozenset({".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"})
 APPLE_SUFFIXES = frozenset({".heic", ".heif"})
-JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".jpe", ".jp2"})
-OTHER_SUFFIXES = frozenset(
+_JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".jpe", ".jp2"})
+_OTHER_SUFFIXES = frozenset(
     {".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".avif", ".ppm", ".pgm"}
 )
-PHOTO_SUFFIXES = RAW_SUFFIXES | APPLE_SUFFIXES | JPEG_SUFFIXES | OTHER_SUFFIXES
+PHOTO_SUFFIXES = RAW_SUFFIXES | APPLE_SUFFIXES | _JPEG_SUFFIXES | _OTHER_SUFFIXES
 # Network storage keeps its own thumbnails of every photograph beside them.
 _FOLDERS_OF_MACHINES = {"@eaDir"}
 

@@ -41,31 +41,23 @@ def cross_entropy(labels: np.ndarray, y: np.ndarray) -> float:
     return float(np.mean(-np.log(share + 1e-10)))
 
 
-def distinct_labelings(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The labelings that differ, and which of them each row of ``labels`` (l, n) int32 is.
+def distinct_labelings(
+    labels: np.ndarray, ks: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The labelings that differ, which of them each of (l, n) is, and the k of each that differs.
 
     Labelings are compared up to a permutation of the clusters, as the scores are.
+
+    Parameters
+    ----------
+    labels : (l, n) int32. ks : (l,) int.
     """
     canonical = np.empty_like(labels)
     kernels.rename_by_appearance(labels, canonical)
     seen: dict[bytes, int] = {}
     which = np.array([seen.setdefault(row.tobytes(), len(seen)) for row in canonical])
     _, first = np.unique(which, return_index=True)
-    return canonical[first], which
-
-
-def labelings_to_score(
-    labels: np.ndarray, ks: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Distinct labelings, which of them each of (l, n) is, and the k of each distinct one.
-
-    Parameters
-    ----------
-    labels : (l, n) int32. ks : (l,) int.
-    """
-    distinct, which = distinct_labelings(labels)
-    _, first = np.unique(which, return_index=True)
-    return distinct, which, np.asarray(ks)[first]
+    return canonical[first], which, np.asarray(ks)[first]
 
 
 def refine(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -111,38 +103,16 @@ def _families(labels: np.ndarray, family_of: np.ndarray, workers: Workers) -> li
     return workers.run(collect, np.unique(family_of))
 
 
-def mean_silhouettes(
-    points: Points,
-    labels: np.ndarray,
-    family_of: np.ndarray,
-    y: np.ndarray,
-    workers: Workers,
-    advance: Callable[[float, np.ndarray], None] | None = None,
-) -> np.ndarray:
-    """Mean silhouette of the unlabelled points under each labeling.
-
-    Parameters
-    ----------
-    labels : (l, n) int32, distinct labelings, consecutive from 0.
-    family_of : (l,) int, labelings of the same family resemble each other.
-    y : (n,) int32, -1 = unlabelled.
-    advance : called with the share of the points that is done, and the (l,) means over these.
-
-    Returns
-    -------
-    (l,) float64 : 0 for labelings with fewer than two clusters, or without an unlabelled point.
-    """
-    sums = silhouette_sums(points, labels, family_of, y, workers, advance)
-    return means_of_sums(sums, labels, y)
-
-
 def sums_shape(labels: np.ndarray, y: np.ndarray) -> tuple[int, int]:
     """Blocks of unlabelled points, and labelings that have silhouettes."""
     return -(-int((y < 0).sum()) // QUERIES_PER_BLOCK), int((labels.max(axis=1) > 0).sum())
 
 
 def means_of_sums(sums: np.ndarray, labels: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Mean silhouettes (l,) from the sums of all blocks, as :func:`silhouette_sums` gives them."""
+    """Mean silhouettes (l,) float64 of the unlabelled points, from :func:`silhouette_sums`.
+
+    0 for labelings with fewer than two clusters, or without an unlabelled point.
+    """
     result, n_queries = np.zeros(len(labels)), int((y < 0).sum())
     if sums.size:
         result[labels.max(axis=1) > 0] = sums.sum(axis=0) / n_queries
@@ -158,14 +128,20 @@ def silhouette_sums(
     advance: Callable[[float, np.ndarray], None] | None = None,
     part: slice = slice(None),
 ) -> np.ndarray:
-    """Sums of silhouettes over blocks of unlabelled points; parameters as above, and:
-
-    part : the blocks to look at. Each is summed for itself, so that parts together give the bits of
-        the whole.
+    """Sums of silhouettes over blocks of unlabelled points, under each labeling.
 
     All labelings share one pass over blocks of distances, which are never kept. Sums are formed in
     three steps: over the pieces of the common refinement of all labelings, from these over the
     pieces of each family, from these over clusters.
+
+    Parameters
+    ----------
+    labels : (l, n) int32, distinct labelings, consecutive from 0.
+    family_of : (l,) int, labelings of the same family resemble each other.
+    y : (n,) int32, -1 = unlabelled.
+    advance : called with the share of the points that is done, and the (l,) means over these.
+    part : the blocks to look at. Each is summed for itself, so that parts together give the bits of
+        the whole.
 
     Returns
     -------

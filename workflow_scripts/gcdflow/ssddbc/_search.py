@@ -12,7 +12,12 @@ from gcdflow.ssddbc._density import Configuration, Group, configurations, densit
 from gcdflow.ssddbc._lists import Lists, complete_lists, neighbour_lists
 from gcdflow.ssddbc._nearest import Request, answer
 from gcdflow.ssddbc._points import Points, make_points, prepare
-from gcdflow.ssddbc._scores import cross_entropy, labelings_to_score, mean_silhouettes
+from gcdflow.ssddbc._scores import (
+    cross_entropy,
+    distinct_labelings,
+    means_of_sums,
+    silhouette_sums,
+)
 from gcdflow.ssddbc._workers import Workers
 
 SPARE_NEIGHBOURS = 12  # beyond the largest k, so that float32 can certify the k nearest
@@ -199,7 +204,7 @@ def score_grid(
     the numbers of clusters.
     """
     ks = np.array([cell.density.k for cell in clusterings.cells])
-    labels, which, family_of = labelings_to_score(clusterings.labels, ks)
+    labels, which, family_of = distinct_labelings(clusterings.labels, ks)
     entropies = np.array(workers.run(lambda row: cross_entropy(row, y), labels))
 
     def partly(share: float, silhouettes: np.ndarray) -> None:
@@ -207,7 +212,8 @@ def score_grid(
             scores = Scores(entropies[which], silhouettes[which])
             advance(share, scores, clusterings.n_clusters)
 
-    silhouettes = mean_silhouettes(points, labels, family_of, y, workers, partly)
+    sums = silhouette_sums(points, labels, family_of, y, workers, partly)
+    silhouettes = means_of_sums(sums, labels, y)
     return Scores(entropies[which], silhouettes[which])
 
 

@@ -198,7 +198,7 @@ class ShardedGridSearch(SSDDBCGridSearch):
         from gcdflow.ssddbc import _scores as scores
         from gcdflow.ssddbc import _search as search
 
-        distinct, _, family_of = scores.labelings_to_score(labels, self._used_ks(len(X)))
+        distinct, _, family_of = scores.distinct_labelings(labels, self._used_ks(len(X)))
         report = self._report(int((y < 0).sum()))
         with search.Workers(self.n_jobs) as workers:
             points = search.make_points(search.prepare(X, self.normalize, workers), workers)
@@ -225,7 +225,7 @@ class ShardedGridSearch(SSDDBCGridSearch):
         from gcdflow.ssddbc import _scores as scores
         from gcdflow.ssddbc import _search as search
 
-        distinct, which, _ = scores.labelings_to_score(labels, self._used_ks(len(X)))
+        distinct, which, _ = scores.distinct_labelings(labels, self._used_ks(len(X)))
         sums = np.empty(scores.sums_shape(distinct, y))
         for part in scored:
             sums[part.shard.number - 1 :: part.shard.of] = part.sums
@@ -246,7 +246,8 @@ class ShardedGridSearch(SSDDBCGridSearch):
         from gcdflow.ssddbc import _scores as scores
 
         labels, _ = self.whole_grid(clustered)
-        return scores.sums_shape(scores.distinct_labelings(labels)[0], validate.labels(y, len(y)))
+        distinct, _, _ = scores.distinct_labelings(labels, self._used_ks(len(y)))
+        return scores.sums_shape(distinct, validate.labels(y, len(y)))
 
     def axes(self) -> tuple[list[int], list[float]]:
         """The k and the percentiles of the grid, ascending."""
