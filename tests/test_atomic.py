@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from gcdflow import atomic, processes
 from gcdflow.atomic import (
+    atomic_link,
     atomic_write,
     canonical_json,
     sha256_file,
@@ -285,3 +286,17 @@ def test_sha256(tmp_path):
 def test_sha256_of_a_missing_file(tmp_path):
     with pytest.raises(InputError, match=r"absent: cannot be read \(No such file or directory\)"):
         sha256_file(tmp_path / "absent")
+
+
+def test_a_second_name_takes_the_place_of_another_file_and_of_itself(tmp_path):
+    existing, path = tmp_path / "existing", tmp_path / "second"
+    existing.write_text("content")
+    path.write_text("other")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    orphan = tmp_path / f".second.{processes.machine()}.{dead.pid}.tmp"
+    orphan.touch()
+    for _ in range(2):  # a rename of a file to itself does nothing: its old name would stay
+        atomic_link(existing, path)
+        assert path.samefile(existing)
+        assert sorted(os.listdir(tmp_path)) == ["existing", "second"]

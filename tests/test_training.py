@@ -390,7 +390,10 @@ def test_a_finished_segment_whose_output_was_deleted_is_not_trained_again(
     (tmp_path / "c.pt").unlink()
     calls = failing_at(monkeypatch, set())
     assert digest(train(split_path, tmp_path / "c.pt", 2)) == expected
+    # Killed before Snakemake saw its end: the output is still there.
+    assert digest(train(split_path, tmp_path / "c.pt", 2)) == expected
     assert calls == []
+    assert list(tmp_path.rglob("*.tmp")) == []
     (tmp_path / "c.pt").unlink()
     again = {"stop_at_epoch": 2, "device": "cpu", "threads": 1, "num_workers": 0}
     files = SegmentFiles(split_path, tmp_path / "c.pt", tmp_path / ".rolling" / "c.pt")

@@ -118,6 +118,24 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     fsync_directory(path.parent)
 
 
+def atomic_link(existing: Path, path: Path) -> None:
+    """Give a file a second name (a hard link), in place of what may have that name.
+
+    Raises
+    ------
+    OSError
+        If the file system has no hard links, or nothing can be written there.
+    """
+    remove_orphans(path, "tmp")
+    # Renaming one name of a file to another of the same file does nothing, and leaves both.
+    if path.exists() and path.samefile(existing):
+        return
+    temporary = private_file(path, "tmp")
+    os.link(existing, temporary)
+    os.replace(temporary, path)
+    fsync_directory(path.parent)
+
+
 def _buffered(raw: _Counting, mode: str) -> IO:
     buffered = io.BufferedWriter(raw, 1 << 20)
     return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding="utf-8", newline="")

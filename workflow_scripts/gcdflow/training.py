@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gcdflow.atomic import canonical_json, sha256_file, sha256_text
+from gcdflow.atomic import atomic_link, canonical_json, sha256_file, sha256_text
 from gcdflow.augmentation import build_augmentation
 from gcdflow.checkpoint import (
     Checkpoint,
@@ -50,7 +49,6 @@ from gcdflow.losses.prototypical import cluster_prototypes, prototypical, update
 from gcdflow.losses.schedule import cosine_lr, gamma
 from gcdflow.losses.supcon import sup_con
 from gcdflow.models.batch_norm import synchronise_batch_norm
-from gcdflow.processes import private_file
 from gcdflow.pseudo_targets import PseudoTargets
 from gcdflow.randomness import hash_keys
 from gcdflow.ranks import Ranks, joined
@@ -250,7 +248,7 @@ class Segment:
         if finished is not None:
             log.info("already trained to epoch %d; writing its checkpoint", finished.epoch)
             if self.ranks.is_first:
-                _link(self._finished_file, self.files.output)
+                atomic_link(self._finished_file, self.files.output)
             self.ranks.wait()
             return
         self._restore()
@@ -305,7 +303,7 @@ class Segment:
     def _remember_finished(self) -> None:
         """Keep a second name of the output, and forget that of the segment before."""
         with contextlib.suppress(OSError):  # a file system without hard links
-            _link(self.files.output, self._finished_file)
+            atomic_link(self.files.output, self._finished_file)
         for path in self.files.rolling.parent.glob("*.done"):
             if path != self._finished_file:
                 path.unlink(missing_ok=True)
@@ -498,13 +496,6 @@ class Segment:
         prototypes = cluster_prototypes(z, labels, self.pseudo.n_clusters)
         self.prototypes = self.ranks.from_first(prototypes)
         self.model.train()
-
-
-def _link(existing: Path, path: Path) -> None:
-    """Give a file a second name, atomically in place of another file."""
-    aside = private_file(path, "tmp")
-    os.link(existing, aside)
-    os.replace(aside, path)
 
 
 def _both_views(z1: Tensor, z2: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
