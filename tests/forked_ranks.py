@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,17 +31,28 @@ def run_as_ranks(n: int, function: Callable, *arguments: object, errors: Path | 
     list of int
         Exit statuses; negative for a signal.
     """
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
     context = multiprocessing.get_context("fork")
     ranks = [
-        context.Process(target=_rank, args=(r, n, store.port, errors, function, arguments))
+        context.Process(target=_rank, args=(r, n, port, errors, function, arguments))
         for r in range(n)
     ]
     for rank in ranks:
         rank.start()
+    # Not before: what the store's thread has locked while it serves the first ranks would stay
+    # locked for ever in one that is forked then.
+    store = TCPStore(
+        *("127.0.0.1", port),
+        is_master=True,
+        wait_for_workers=False,
+        master_listen_fd=listener.detach(),
+    )
     for rank in ranks:
         rank.join(60)
         rank.kill()
+        rank.join()
+    del store  # the ranks needed it until here
     return [rank.exitcode for rank in ranks]
 
 
