@@ -14,6 +14,7 @@ from gcdflow.config import (
     validated,
 )
 from gcdflow.errors import InputError
+from gcdflow.ranges import parse_range
 from gcdflow.settings import (
     AffineAugmentation,
     ClusteringSettings,
@@ -26,7 +27,6 @@ from gcdflow.settings import (
     SmallConvNetSettings,
     TrainSettings,
     ViTSettings,
-    parse_range,
 )
 from hypothesis import given
 from hypothesis import strategies as st

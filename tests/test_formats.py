@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from gcdflow.arrays import read_npz
 from gcdflow.errors import InputError
-from gcdflow.formats import Features, Labels, PseudoLabels, Split, Truth, align, read_npz
+from gcdflow.formats import Features, Labels, PseudoLabels, Split, Truth, align
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -15,7 +15,8 @@ from forked_ranks import run_as_ranks
 from gcdflow.atomic import canonical_json
 from gcdflow.checkpoint import Checkpoint
 from gcdflow.interruption import WORKFLOW_PID
-from gcdflow.training import SegmentFiles, train_segment
+from gcdflow.segment_files import SegmentFiles
+from gcdflow.training import train_segment
 from test_ranks import settings
 from test_training import digest
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from forked_ranks import run_as_ranks
-from gcdflow import training
 from gcdflow.checkpoint import Checkpoint, Model
 from gcdflow.config import merged
 from gcdflow.device import resolve_device
@@ -24,8 +23,9 @@ from gcdflow.losses.infonce import info_nce
 from gcdflow.losses.supcon import sup_con
 from gcdflow.models.batch_norm import synchronise_batch_norm
 from gcdflow.ranks import Ranks, joined
+from gcdflow.segment_files import SegmentFiles
 from gcdflow.settings import RunSettings, TrainSettings
-from gcdflow.training import Segment, SegmentFiles, train_segment
+from gcdflow.training import Segment, train_segment
 from test_training import TINY, digest, pseudo_labels
 from torch import nn
 
@@ -248,7 +248,7 @@ def test_steps_that_are_left_out_are_left_out_by_all(
         bad = len(calls) == 3 and os.environ.get("RANK", "1") == "1"
         return info_nce(*arguments, **options) * (float("nan") if bad else 1)
 
-    monkeypatch.setattr(training, "info_nce", loss)
+    monkeypatch.setattr("gcdflow.objective.info_nce", loss)
     one, two = (files_of(split_path, tmp_path / name) for name in ("one.pt", "two.pt"))
     assert run_as_ranks(2, train, two, patient, 2) == [0, 0]
     train(one, patient, 2)

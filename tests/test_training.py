@@ -24,8 +24,9 @@ from gcdflow.interruption import Interrupted
 from gcdflow.losses.infonce import info_nce
 from gcdflow.pseudo_targets import PseudoTargets
 from gcdflow.ranks import Ranks
+from gcdflow.segment_files import SegmentFiles
 from gcdflow.settings import RunSettings, TrainSettings
-from gcdflow.training import SegmentFiles, train_segment
+from gcdflow.training import train_segment
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
 # It learns (a test sees to that): bytes of a collapsed training would be equal whatever happened.
@@ -288,7 +289,7 @@ def failing_at(monkeypatch, wanted: set[int], value: float = float("nan")) -> li
         found = info_nce(*arguments, **options)
         return found * value if calls[-1] in wanted else found
 
-    monkeypatch.setattr("gcdflow.training.info_nce", loss)
+    monkeypatch.setattr("gcdflow.objective.info_nce", loss)
     return calls
 
 
@@ -366,7 +367,7 @@ def test_a_signal_saves_within_the_epoch_and_nothing_is_done_twice(
             os.kill(os.getpid(), signum)
         return info_nce(*arguments, **chosen)
 
-    monkeypatch.setattr("gcdflow.training.info_nce", loss_with_signals)
+    monkeypatch.setattr("gcdflow.objective.info_nce", loss_with_signals)
     messages = []
     for _ in range(3):
         with pytest.raises(Interrupted) as info:

@@ -15,7 +15,8 @@ from gcdflow import lease as lease_module
 from gcdflow.atomic import canonical_json
 from gcdflow.errors import InputError
 from gcdflow.event_log import read_scalars
-from gcdflow.training import SegmentFiles, train_segment
+from gcdflow.segment_files import SegmentFiles
+from gcdflow.training import train_segment
 from test_training import settings
 
 SCRIPT = Path(__file__).parents[1] / "workflow_scripts" / "train.py"

@@ -36,7 +36,8 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.gpus > 1 and launched_ranks() == 1:
         sys.exit(launch(arguments.gpus))
 
-    from gcdflow.training import SegmentFiles, train_segment  # imports torch: after --help
+    from gcdflow.segment_files import SegmentFiles  # these import torch: after --help
+    from gcdflow.training import train_segment
 
     output = arguments.output
     rolling = arguments.rolling or output.parent / ".rolling" / output.name

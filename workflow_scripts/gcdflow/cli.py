@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, TypeVar
 from gcdflow.config import find_run, load_runs, validated
 from gcdflow.errors import InputError
 from gcdflow.interruption import Ended, end_on_signals, end_with_workflow
-from gcdflow.settings import ClusteringSettings, RunSettings, Settings, parse_range
+from gcdflow.ranges import parse_range
+from gcdflow.settings import ClusteringSettings, RunSettings, Settings
 
 if TYPE_CHECKING:
     from gcdflow.clustering import Grid
@@ -172,7 +173,7 @@ def shard_of_shards(text: str) -> tuple[int, int]:
 
 
 def integer_range(text: str) -> list[int]:
-    """:func:`~gcdflow.settings.parse_range` for a command line."""
+    """:func:`~gcdflow.ranges.parse_range` for a command line."""
     try:
         return parse_range(text)
     except ValueError as error:

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from gcdflow.arrays import read_npz
 from gcdflow.atomic import canonical_json, write_npz
 from gcdflow.errors import InputError
-from gcdflow.formats import read_npz
 from gcdflow.json_text import parse_json_object
 from gcdflow.ssddbc import Shard, ShardedGridSearch
 from gcdflow.ssddbc.sharded import ClusteredShard, Neighbours, ScoredShard, shares_of_grid

@@ -3,8 +3,7 @@
 A segment may be killed at any moment. After each epoch, and after the present step when a signal
 asks it to end, it leaves a rolling checkpoint, from which the same call goes on; since all
 randomness is stateless (see :mod:`gcdflow.randomness`), the result does not depend on where it was
-cut. A finished segment leaves a second name (hard link) of its checkpoint beside the rolling one:
-Snakemake deletes the output of a job whose end it did not live to see, and asks for it again.
+cut.
 """
 
 from __future__ import annotations
@@ -13,14 +12,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gcdflow.atomic import atomic_link, canonical_json, sha256_file, sha256_text
+from gcdflow.atomic import canonical_json, sha256_file, sha256_text
 from gcdflow.augmentation import build_augmentation
 from gcdflow.checkpoint import (
     Checkpoint,
@@ -44,42 +42,20 @@ from gcdflow.loading import (
     evaluation_batches,
     training_batches,
 )
-from gcdflow.losses.infonce import info_nce
-from gcdflow.losses.prototypical import cluster_prototypes, prototypical, update_prototypes
-from gcdflow.losses.schedule import cosine_lr, gamma
-from gcdflow.losses.supcon import sup_con
+from gcdflow.losses.prototypical import cluster_prototypes
+from gcdflow.losses.schedule import cosine_lr
 from gcdflow.models.batch_norm import synchronise_batch_norm
+from gcdflow.objective import Objective
 from gcdflow.pseudo_targets import PseudoTargets
 from gcdflow.randomness import hash_keys
 from gcdflow.ranks import Ranks, joined
 from gcdflow.sampling import batches_per_epoch
+from gcdflow.segment_files import SegmentFiles
 from gcdflow.settings import TrainSettings
 
 log = logging.getLogger(__name__)
 
 _TORCH_STREAM = 3  # apart from the streams of sampling and augmentation
-
-
-@dataclass(frozen=True)
-class SegmentFiles:
-    """Files of one segment.
-
-    Attributes
-    ----------
-    split : path of ``split.npz``
-    output : path of the checkpoint to write
-    rolling : path of the rolling checkpoint; deleted when the segment is done
-    log_dir : directory of TensorBoard event files, or None
-    resume_from : path of the checkpoint to go on from, or None to begin
-    pseudo_labels : path of ``pseudo_epoch*.npz``, or None in the warm-up
-    """
-
-    split: Path
-    output: Path
-    rolling: Path
-    log_dir: Path | None = None
-    resume_from: Path | None = None
-    pseudo_labels: Path | None = None
 
 
 class Segment:
@@ -108,7 +84,6 @@ class Segment:
             self.num_workers = ranks.share(num_workers)
         n_train = int(self.split.train_mask.sum())
         self.n_steps = batches_per_epoch(n_train, settings.training.batch_size)
-        self.labels = torch.from_numpy(self.split.labels)
         self.pseudo_sha256 = (
             None if files.pseudo_labels is None else sha256_file(files.pseudo_labels)
         )
@@ -116,6 +91,7 @@ class Segment:
         self.pseudo = None
         if files.pseudo_labels is not None:
             self.pseudo = PseudoTargets.select(files.pseudo_labels, self.split, settings)
+        self.objective = Objective(settings, torch.from_numpy(self.split.labels), self.pseudo)
         resume_sha256 = None if files.resume_from is None else sha256_file(files.resume_from)
         inputs = [resume_sha256, self.pseudo_sha256, self.frozen_sha256]
         inputs += [stop_at_epoch, result_version]
@@ -125,9 +101,12 @@ class Segment:
     # -- state ------------------------------------------------------------------------------------
 
     def _restore(self) -> None:
-        path, checkpoint = self.files.rolling, self._rolling_checkpoint()
+        path, checkpoint = self.files.rolling, self.files.rolling_checkpoint(self.key)
         if checkpoint is None:
-            path, checkpoint = self.files.resume_from, self._starting_checkpoint()
+            path = self.files.resume_from
+            checkpoint = self.files.starting_checkpoint(
+                self.settings, self.split_sha256, self.stop_at_epoch
+            )
         if checkpoint is None:
             torch.manual_seed(self.settings.seed)
             self.model = Model(self.settings)
@@ -145,37 +124,6 @@ class Segment:
         self.sums = {k: v.to(self.device) for k, v in rolling.get("sums", {}).items()}
         self.n_skipped = rolling.get("n_skipped", 0)
         self._open_log(rolling)
-
-    def _starting_checkpoint(self) -> Checkpoint | None:
-        path = self.files.resume_from
-        if path is None:
-            return None
-        checkpoint = Checkpoint.load(path)
-        checkpoint.check_continues(path, self.settings, self.split_sha256)
-        if checkpoint.epoch >= self.stop_at_epoch:
-            raise InputError(
-                f"{path}: is of epoch {checkpoint.epoch}; there is nothing to train up to epoch "
-                f"{self.stop_at_epoch}"
-            )
-        return checkpoint
-
-    def _rolling_checkpoint(self) -> Checkpoint | None:
-        """The rolling checkpoint of this very segment, if there is one; others are refused."""
-        path = self.files.rolling
-        if not path.exists():
-            return None
-        try:
-            checkpoint = Checkpoint.load(path)
-        except InputError as error:
-            log.warning("ignoring the rolling checkpoint: %s", error)
-            return None
-        if checkpoint.rolling.get("key") != self.key:
-            log.warning("ignoring %s: it was left by a segment with other settings or inputs", path)
-            return None
-        step = checkpoint.rolling.get("step", 0)
-        within = f" and step {step} of the next" if step else ""
-        log.info("going on after epoch %d%s from %s", checkpoint.epoch, within, path)
-        return checkpoint
 
     def _build_optimizer(self, checkpoint: Checkpoint | None) -> None:
         options = self.settings.training
@@ -244,11 +192,11 @@ class Segment:
             Knows of a signal that asks for the end.
         """
         self.lease, self.stop = lease, stop
-        finished = self._finished_checkpoint()
+        finished = self.files.finished_checkpoint(self.key)
         if finished is not None:
             log.info("already trained to epoch %d; writing its checkpoint", finished.epoch)
             if self.ranks.is_first:
-                atomic_link(self._finished_file, self.files.output)
+                self.files.restore_finished(self.key)
             self.ranks.wait()
             return
         self._restore()
@@ -259,8 +207,7 @@ class Segment:
             if self.events is not None:
                 self.events.close()
         if self.ranks.is_first:
-            self._remember_finished()
-            self.files.rolling.unlink(missing_ok=True)
+            self.files.remember_finished(self.key)
 
     def _train(self) -> None:
         """All epochs that are left."""
@@ -286,28 +233,6 @@ class Segment:
             self._checkpoint(rolling).save(path)
         self.ranks.wait()
 
-    @property
-    def _finished_file(self) -> Path:
-        return self.files.rolling.with_name(f"{self.files.rolling.name}.{self.key[:16]}.done")
-
-    def _finished_checkpoint(self) -> Checkpoint | None:
-        """The result of this very segment, if an earlier call got as far."""
-        if not self._finished_file.exists():
-            return None
-        try:
-            return Checkpoint.load(self._finished_file)
-        except InputError as error:
-            log.warning("ignoring a finished checkpoint: %s", error)
-            return None
-
-    def _remember_finished(self) -> None:
-        """Keep a second name of the output, and forget that of the segment before."""
-        with contextlib.suppress(OSError):  # a file system without hard links
-            atomic_link(self.files.output, self._finished_file)
-        for path in self.files.rolling.parent.glob("*.done"):
-            if path != self._finished_file:
-                path.unlink(missing_ok=True)
-
     def _train_epoch(self, epoch: int, batches: Iterable[Batch]) -> dict[str, float]:
         """One epoch; the mean of each part of the loss, and what else is monitored."""
         self.model.train()
@@ -322,7 +247,7 @@ class Segment:
         n_counted = max(self.n_counted, 1)  # of an epoch of bad steps there is nothing to log
         values = {name: float(total) / n_counted for name, total in self.sums.items()}
         self.first_step, self.n_counted, self.sums = 0, 0, {}
-        values["gamma"] = self._gamma(epoch)
+        values["gamma"] = self.objective.gamma(epoch)
         values["learning_rate"] = self.scheduler.get_last_lr()[0]
         values["images_per_second"] = n_images / (time.monotonic() - began)
         self.scheduler.step()
@@ -412,61 +337,13 @@ class Segment:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             return self.model(images.to(self.device, non_blocking=True))
 
-    def _gamma(self, epoch: int) -> float:
-        if self.pseudo is None or not self.pseudo.can_guide:
-            return 0.0
-        return gamma(
-            epoch,
-            warmup_epochs=self.settings.warmup_epochs,
-            total_epochs=self.settings.total_epochs,
-            gamma_ramp_epochs=self.settings.pseudo.gamma_ramp_epochs,
-        )
-
     def _losses(self, epoch: int, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
-        """The loss of one step and its parts (design section 5), and prototypes after the step."""
-        options = self.settings.training
+        """The loss of one step and its parts, and the prototypes after the step."""
         z = self.ranks.gather(self._embed(batch.views), N_VIEWS)
-        z1, z2 = z.chunk(2)
-        labels = self.labels[batch.positions]
-        labelled = labels >= 0
-        chosen = torch.ones_like(labelled) if options.contrast_samples == "all" else ~labelled
-        chosen = chosen.to(self.device)
-        losses = {
-            "L_contrast": info_nce(
-                z1[chosen], z2[chosen], temperature=options.contrast_temperature
-            ),
-            "L_supcon": sup_con(
-                *_both_views(z1, z2, labels, labelled), temperature=options.sup_con_temperature
-            ),
-        }
-        w = options.sup_con_weight
-        total = (1 - w) * losses["L_contrast"] + w * losses["L_supcon"]
-        strength, prototypes = self._gamma(epoch), self.prototypes
-        if self.pseudo is not None:
-            strength *= self.settings.pseudo.pseudo_loss_weight
-        if strength > 0:
-            losses["L_pseudo"], prototypes = self._pseudo_loss(z1, z2, batch.positions)
-            total = total + strength * losses["L_pseudo"]
-        return {"L_total": total, **losses}, prototypes
-
-    def _pseudo_loss(
-        self, z1: Tensor, z2: Tensor, positions: Tensor
-    ) -> tuple[Tensor, Tensor | None]:
-        options = self.settings.pseudo
-        labels = self.pseudo.labels[positions]
-        counts = labels >= 0
-        z, chosen_labels = _both_views(z1, z2, labels, counts)
-        weights = self.pseudo.weights[positions][counts].to(self.device).repeat(2)
-        if options.loss == "supcon":
-            loss = sup_con(z, chosen_labels, temperature=options.temperature, weights=weights)
-            return loss, None
-        loss = prototypical(
-            z, chosen_labels, self.prototypes, temperature=options.temperature, weights=weights
+        losses, prototypes = self.objective.losses(
+            epoch, *z.chunk(N_VIEWS), batch.positions, self.prototypes
         )
-        prototypes = update_prototypes(
-            self.prototypes, z.detach(), chosen_labels, momentum=options.prototype_momentum
-        )
-        return loss, self.ranks.from_first(prototypes)
+        return losses, None if prototypes is None else self.ranks.from_first(prototypes)
 
     @torch.no_grad()
     def _prepare_prototypes(self) -> None:
@@ -496,12 +373,6 @@ class Segment:
         prototypes = cluster_prototypes(z, labels, self.pseudo.n_clusters)
         self.prototypes = self.ranks.from_first(prototypes)
         self.model.train()
-
-
-def _both_views(z1: Tensor, z2: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Embeddings and labels of the chosen samples, first views then second views."""
-    mask = chosen.to(z1.device)
-    return torch.cat([z1[mask], z2[mask]]), labels[chosen].to(z1.device).repeat(2)
 
 
 def train_segment(
