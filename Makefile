@@ -19,14 +19,16 @@ lint: $(ENVIRONMENT)
 	$(ACTIVATE) ruff check . && ruff format --check . && snakefmt --check Snakefile rules
 	$(ACTIVATE) snakemake --lint
 
+# What takes longest comes first, so that neither of two processes is left with it. The Slurm profile
+# is tested where there is a Slurm to start (as root); nine runs on it are for test-slurm alone.
 unit: $(ENVIRONMENT)
-	$(ACTIVATE) python -m pytest --numprocesses 2 --dist loadfile --ignore tests/slurm
+	$(ACTIVATE) python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -rs \
+	  tests/slurm tests/workflow tests --ignore tests/slurm/test_sweep.py
 
-# The Slurm profile on a real Slurm of one node, which the tests start (as root) and end. The whole
-# takes a quarter of an hour on two processors, SLURM_TESTS=tests/slurm/test_profile.py five minutes.
-SLURM_TESTS ?= tests/slurm
+# The Slurm profile on a real Slurm of one node, which the tests start (as root) and end: ten minutes
+# on two processors, most of them for nine runs, whose timeline is drawn.
 test-slurm: $(ENVIRONMENT)
-	$(ACTIVATE) GCDFLOW_NEED_SLURM=1 python -m pytest -rs $(SLURM_TESTS)
+	$(ACTIVATE) GCDFLOW_NEED_SLURM=1 python -m pytest -rs tests/slurm
 
 # What takes longer: kills at random moments, and broken files by the hundred thousand.
 torture: $(ENVIRONMENT)
