@@ -19,11 +19,11 @@ lint: $(ENVIRONMENT)
 	$(ACTIVATE) ruff check . && ruff format --check . && snakefmt --check Snakefile rules
 	$(ACTIVATE) snakemake --lint
 
-# What takes longest comes first, so that neither of two processes is left with it. The Slurm profile
-# is tested where there is a Slurm to start (as root); nine runs on it are for test-slurm alone.
+# The Slurm profile is tested where there is a Slurm to start (as root); nine runs on it are for
+# test-slurm alone.
 unit: $(ENVIRONMENT)
 	$(ACTIVATE) python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -rs \
-	  tests/slurm tests/workflow tests --ignore tests/slurm/test_sweep.py
+	  --ignore tests/slurm/test_sweep.py
 
 # The Slurm profile on a real Slurm of one node, which the tests start (as root) and end: ten minutes
 # on two processors, most of them for nine runs, whose timeline is drawn.

@@ -10,6 +10,13 @@ from gcdflow.datasets.digits import catalogue
 from gcdflow.formats import Split
 from gcdflow.settings import DigitsSettings, TrainSettings
 
+_LONG = ("slurm", "workflow")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that none of several processes is left with it."""
+    items.sort(key=lambda item: item.path.parent.name not in _LONG)
+
 
 @pytest.fixture(autouse=True)
 def _signal_handlers() -> Iterator[None]:
