@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcdflow.datasets.catalogue import Catalogue, old_class_ids, published_split
+from gcdflow.datasets.catalogue import Catalogue, old_class_ids, published_split, read_lines
 from gcdflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,14 +57,8 @@ def catalogue(settings: BenchmarkSettings) -> Catalogue:
 
 def _read_variants(path: Path) -> dict[str, str]:
     """Variant of each image from lines of ``<image> <variant>``, in their order."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: cannot be read (not UTF-8 text)") from None
     variants: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         image, _, variant = line.partition(" ")
         if not image or not variant.strip():
             raise InputError(f"{path}, line {number}: expected '<image> <variant>', found '{line}'")

@@ -45,6 +45,22 @@ class Catalogue:
     labelled_mask: np.ndarray | None = None
 
 
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file in UTF-8.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or something else.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: cannot be read (not UTF-8 text)") from None
+
+
 def published_split(name: str) -> dict[str, Any]:
     """An entry of the field's class splits (``ssb_splits.json``), such as ``cub``."""
     return json.loads(_SSB_SPLITS.read_text(encoding="utf-8"))[name]

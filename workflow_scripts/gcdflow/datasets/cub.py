@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcdflow.datasets.catalogue import Catalogue, old_class_ids, published_split
+from gcdflow.datasets.catalogue import Catalogue, old_class_ids, published_split, read_lines
 from gcdflow.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,14 +69,8 @@ def catalogue(settings: BenchmarkSettings) -> Catalogue:
 
 def _read_table(path: Path) -> dict[int, str]:
     """Lines of ``<id> <value>`` as a dictionary."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: cannot be read (not UTF-8 text)") from None
     table: dict[int, str] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         identifier, _, value = line.partition(" ")
         if not re.fullmatch(r"[0-9]{1,9}", identifier) or not value.strip():
             raise InputError(f"{path}, line {number}: expected '<id> <value>', found '{line}'")
