@@ -93,8 +93,9 @@ class SegmentFiles:
             return None
 
     def restore_finished(self, key: str) -> None:
-        """Give that result the name of the output again."""
+        """Give that result the name of the output again, and forget what else is left."""
         atomic_link(self._finished(key), self.output)
+        self.remember_finished(key)
 
     def remember_finished(self, key: str) -> None:
         """Keep a second name of the output, and forget the segment before and the way here."""
