@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 import torch._dynamo
 from gcdflow.errors import InputError
 from gcdflow.interruption import Ended
-from torch.distributed import TCPStore
+from gcdflow.launcher import listen, serve
 
 
 def run_as_ranks(n: int, function: Callable, *arguments: object, errors: Path | None = None):
@@ -31,8 +30,7 @@ def run_as_ranks(n: int, function: Callable, *arguments: object, errors: Path | 
     list of int
         Exit statuses; negative for a signal.
     """
-    listener = socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
+    listener, port = listen()
     context = multiprocessing.get_context("fork")
     ranks = [
         context.Process(target=_rank, args=(r, n, port, errors, function, arguments))
@@ -42,12 +40,7 @@ def run_as_ranks(n: int, function: Callable, *arguments: object, errors: Path | 
         rank.start()
     # Not before: what the store's thread has locked while it serves the first ranks would stay
     # locked for ever in one that is forked then.
-    store = TCPStore(
-        *("127.0.0.1", port),
-        is_master=True,
-        wait_for_workers=False,
-        master_listen_fd=listener.detach(),
-    )
+    store = serve(listener, port)
     for rank in ranks:
         rank.join(60)
         rank.kill()

@@ -15,8 +15,12 @@ import subprocess
 import sys
 import time
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from gcdflow.interruption import SIGNALS, WORKFLOW_PID, Interrupted
+
+if TYPE_CHECKING:
+    from torch.distributed import TCPStore
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +53,8 @@ def launch(n_ranks: int) -> int:
     Interrupted
         If a second signal came.
     """
-    from torch.distributed import TCPStore  # so late, because it takes seconds to import
-
-    # Bound here and to this machine alone: the store believes whoever connects.
-    listener = socket.create_server(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
-    store = TCPStore(
-        *("127.0.0.1", port),
-        is_master=True,
-        wait_for_workers=False,
-        master_listen_fd=listener.detach(),
-    )
+    listener, port = listen()
+    store = serve(listener, port)
     signals: list[int] = []
 
     def note(signum: int, frame: FrameType | None) -> None:
@@ -78,6 +73,27 @@ def launch(n_ranks: int) -> int:
     finally:
         _kill(ranks)
         del store  # the ranks needed it until here
+
+
+def listen() -> tuple[socket.socket, int]:
+    """A socket for the store that ranks meet at, and its port.
+
+    It is bound here and to this machine alone: the store believes whoever connects.
+    """
+    listener = socket.create_server(("127.0.0.1", 0))
+    return listener, listener.getsockname()[1]
+
+
+def serve(listener: socket.socket, port: int) -> TCPStore:
+    """The store itself, which lives as long as what is returned; takes the socket over."""
+    from torch.distributed import TCPStore  # so late, because it takes seconds to import
+
+    return TCPStore(
+        *("127.0.0.1", port),
+        is_master=True,
+        wait_for_workers=False,
+        master_listen_fd=listener.detach(),
+    )
 
 
 def _start(rank: int, n_ranks: int, port: int) -> subprocess.Popen:

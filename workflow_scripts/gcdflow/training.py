@@ -343,7 +343,9 @@ class Segment:
         losses, prototypes = self.objective.losses(
             epoch, *z.chunk(N_VIEWS), batch.positions, self.prototypes
         )
-        return losses, None if prototypes is None else self.ranks.from_first(prototypes)
+        if prototypes is not self.prototypes:  # they moved
+            prototypes = self.ranks.from_first(prototypes)
+        return losses, prototypes
 
     @torch.no_grad()
     def _prepare_prototypes(self) -> None:
