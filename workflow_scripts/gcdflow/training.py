@@ -88,10 +88,10 @@ class Segment:
             None if files.pseudo_labels is None else sha256_file(files.pseudo_labels)
         )
         self.frozen_sha256 = frozen_sha256(settings)
-        self.pseudo = None
+        pseudo = None
         if files.pseudo_labels is not None:
-            self.pseudo = PseudoTargets.select(files.pseudo_labels, self.split, settings)
-        self.objective = Objective(settings, torch.from_numpy(self.split.labels), self.pseudo)
+            pseudo = PseudoTargets.select(files.pseudo_labels, self.split, settings)
+        self.objective = Objective(settings, torch.from_numpy(self.split.labels), pseudo)
         resume_sha256 = None if files.resume_from is None else sha256_file(files.resume_from)
         inputs = [resume_sha256, self.pseudo_sha256, self.frozen_sha256]
         inputs += [stop_at_epoch, result_version]
@@ -350,12 +350,13 @@ class Segment:
     @torch.no_grad()
     def _prepare_prototypes(self) -> None:
         """Prototypes of the prototypical loss: cluster means under the present model, once."""
-        if self.pseudo is None or self.settings.pseudo.loss != "prototypical":
+        pseudo = self.objective.pseudo
+        if pseudo is None or self.settings.pseudo.loss != "prototypical":
             return
         if self.prototypes is not None:
             self.prototypes = self.prototypes.to(self.device)
             return
-        positions = np.flatnonzero(self.pseudo.labels.numpy() >= 0)
+        positions = np.flatnonzero(pseudo.labels.numpy() >= 0)
         n, size = len(positions), self.ranks.size
         padded = np.resize(positions, -(-n // size) * size)  # each rank has as many
         self.model.eval()
@@ -371,8 +372,8 @@ class Segment:
             parts.append(self._embed(images))
             self.stop.raise_if_requested("; the same call goes on after the last whole epoch")
         z = self.ranks.gather(torch.cat(parts))[:n]
-        labels = self.pseudo.labels[positions].to(self.device)
-        prototypes = cluster_prototypes(z, labels, self.pseudo.n_clusters)
+        labels = pseudo.labels[positions].to(self.device)
+        prototypes = cluster_prototypes(z, labels, pseudo.n_clusters)
         self.prototypes = self.ranks.from_first(prototypes)
         self.model.train()
 
