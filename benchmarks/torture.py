@@ -2,10 +2,10 @@
 """Kill a small workflow at random moments, again and again, and see that nothing is lost.
 
 Each campaign makes a run of the digits once undisturbed, and once while SIGKILL hits, at random
-moments, a process of a stage, the whole process group, or Snakemake alone; after each kill the
-documented command goes on. At the end every target must have the bytes of the undisturbed run,
-TensorBoard each step once, no temporary file may be left, and no epoch may have been trained twice
-from its beginning to its end.
+moments, a process of a stage, one that loads images for it, the whole process group, or Snakemake
+alone; after each kill the documented command goes on. At the end every target must have the bytes
+of the undisturbed run, TensorBoard each step once, no temporary file may be left, and no epoch may
+have been trained twice from its beginning to its end.
 
     python benchmarks/torture.py --kills 200 --seed 0      # make torture
     python benchmarks/torture.py --minutes 30
@@ -37,7 +37,9 @@ ROOT = Path(__file__).resolve().parents[1]
 RUN = "digits-smoke"
 TARGETS = [f"runs/{RUN}/report.md", f"runs/{RUN}/gallery.html"]
 SETTINGS = {"schedule": {"warmup_epochs": 3, "refresh_interval": 2, "total_epochs": 7}}
-KINDS = ("stage", "group", "snakemake")
+KINDS = ("stage", "loader", "group", "snakemake")
+# Only these are left to Snakemake and to the stage: the others end Snakemake, too.
+_SEEN_TO = ("stage", "loader")
 _TIMED_TAGS = {"images_per_second"}  # says how long something took, which no two runs agree on
 _EPOCH = re.compile(r"epoch (\d+)/\d+  L_total")
 
@@ -63,6 +65,7 @@ def command(directory: Path, *arguments: str) -> list[str]:
         *("--directory", str(directory), "--configfile", *configuration),
         # One thread a stage: with more, the last bits of sums depend on how many are free.
         *("--cores", "2", "--set-threads", "train=1", "features=1", "cluster=1", "evaluate=1"),
+        *("--set-resources", "train:num_workers=2", "features:num_workers=2"),
         *("--retries", "0"),  # this repeats itself, and counts
         *arguments,
     ]
@@ -95,11 +98,11 @@ def kill(process: subprocess.Popen, kind: str, rng: random.Random) -> bool:
     """SIGKILL one or more processes; False if there was none to kill."""
     try:
         parent = psutil.Process(process.pid)
-        stages = [p for p in parent.children(recursive=True) if _is_stage(p)]
-        if kind == "stage":
-            if not stages:
+        if kind in _SEEN_TO:
+            wanted = [p for p in parent.children(recursive=True) if _kind(p) == kind]
+            if not wanted:
                 return False
-            rng.choice(stages).kill()
+            rng.choice(wanted).kill()
         elif kind == "group":
             os.killpg(process.pid, signal.SIGKILL)
         else:
@@ -109,11 +112,14 @@ def kill(process: subprocess.Popen, kind: str, rng: random.Random) -> bool:
     return True
 
 
-def _is_stage(process: psutil.Process) -> bool:
+def _kind(process: psutil.Process) -> str:
+    """``stage``, ``loader`` (a process that loads images for one), or nothing of interest."""
     try:
-        return any("workflow_scripts/" in part for part in process.cmdline()[:2])
+        if not any("workflow_scripts/" in part for part in process.cmdline()[:2]):
+            return ""
+        return "loader" if process.name() == "pt_data_worker" else "stage"
     except psutil.Error:
-        return False
+        return ""
 
 
 def campaign(
@@ -133,7 +139,7 @@ def campaign(
                 kind = rng.choice(KINDS)
                 if kill(process, kind, rng):
                     tally.kills[kind] += 1
-                    if kind != "stage":  # else Snakemake sees to it, and may be hit meanwhile
+                    if kind not in _SEEN_TO:  # else Snakemake sees to it, and may be hit meanwhile
                         process.wait()
                         unlock(directory)
                         break

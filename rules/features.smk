@@ -15,6 +15,7 @@ rule features:
     threads: 8
     resources:
         gpu=1,
+        num_workers="auto",
         mem_mb=memory(features_needs),
         runtime=walltime(features_needs),
     params:
@@ -23,4 +24,4 @@ rule features:
         "{wildcards.run}: features at epoch {wildcards.epoch}"
     shell:
         "stage features --checkpoint {input.checkpoint:q} --split {input.split:q}"
-        " --output {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
+        " --output {output:q} --threads {threads} --num-workers {resources.num_workers} 2>&1 | tee -i {log:q}"

@@ -20,6 +20,7 @@ rule train:
     threads: train_threads
     resources:
         gpu=train_gpus,
+        num_workers="auto",
         mem_mb=memory(train_needs),
         runtime=walltime(train_needs),
     params:
@@ -32,4 +33,4 @@ rule train:
         "stage train --settings {params.settings:q} --split {input.split:q}"
         " {params.resume:q} --stop-at-epoch $((10#{wildcards.epoch})) --output {output:q}"
         " --result-version {params.version} --log-dir runs/{wildcards.run}/log"
-        " --threads {threads} --gpus {resources.gpu} 2>&1 | tee -i {log:q}"
+        " --threads {threads} --gpus {resources.gpu} --num-workers {resources.num_workers} 2>&1 | tee -i {log:q}"

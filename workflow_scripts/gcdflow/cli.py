@@ -8,13 +8,14 @@ import logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from gcdflow.config import find_run, load_runs, validated
-from gcdflow.errors import InputError
-from gcdflow.interruption import Ended, end_on_signals, end_with_workflow
+from gcdflow.errors import InputError, StageError, machine_error, one_line
+from gcdflow.interruption import Ended, end_on_signals, end_with_workflow, kill_helpers
 from gcdflow.ranges import parse_range
 from gcdflow.settings import ClusteringSettings, RunSettings, Settings
 
@@ -24,14 +25,17 @@ if TYPE_CHECKING:
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 
+EXIT_UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
+
 S = TypeVar("S", bound=Settings)
 
 
 def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
-    """Parse the command line, run ``main``, and turn an :class:`InputError` into one sentence.
+    """Parse the command line, run ``main``, and turn a :class:`StageError` into one sentence.
 
     Progress and results go to standard error through :mod:`logging`, one line each. A signal that
-    asks the process to end gives a status of its own (see :mod:`gcdflow.interruption`).
+    asks the process to end gives a status of its own (see :mod:`gcdflow.interruption`). However
+    ``main`` ends, this process ends, and no process that works for it is left.
     """
     end_on_signals()
     end_with_workflow()
@@ -41,12 +45,32 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
     )
     try:
         main(arguments)
-    except InputError as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        sys.exit(error.status)
     except Ended as end:
         print(f"{parser.prog}: {end}", file=sys.stderr)
         sys.exit(end.status)
+    except Exception as error:
+        known = error if isinstance(error, StageError) else machine_error(error)
+        if known is None:
+            _end_unexpectedly(parser.prog, error)
+        print(f"{parser.prog}: error: {known}", file=sys.stderr)
+        sys.exit(known.status)
+    finally:
+        kill_helpers()
+
+
+def _end_unexpectedly(prog: str, error: Exception) -> NoReturn:
+    """Show the traceback of a bug, and end at once.
+
+    The frames of the traceback hold loaders, communicators and GPUs. At exit Python would wait for
+    what they keep alive, some of it for ever.
+    """
+    traceback.print_exception(error)
+    kind = type(error).__name__
+    print(f"{prog}: error: {kind}: {one_line(str(error))} (unexpected)", file=sys.stderr)
+    kill_helpers()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(EXIT_UNEXPECTED)
 
 
 def stage_parser(description: str) -> argparse.ArgumentParser:
@@ -80,8 +104,9 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--num-workers",
-        type=whole_number(0),
-        help="image-loading processes (default: one a thread, none for small images in memory)",
+        type=lambda text: None if text == "auto" else whole_number(0)(text),
+        help="image-loading processes (auto, the default: one a thread, none for small images in "
+        "memory)",
     )
 
 

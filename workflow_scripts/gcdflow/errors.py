@@ -1,22 +1,65 @@
-"""The one kind of error that a person can mend, and nothing else."""
+"""Errors that end a stage with one sentence."""
+
+from __future__ import annotations
 
 _LONGEST = 2000  # characters of a message; what a broken file holds may be millions
 
 
-class InputError(ValueError):
-    """Bad input: one sentence that names the file or key, what was found, what was expected.
-
-    The stages print it without a traceback and exit with status 2 (see :mod:`gcdflow.cli`).
+class StageError(Exception):
+    """What ends a stage with one sentence and no traceback (see :mod:`gcdflow.cli`).
 
     Messages quote what files hold and what they are called, and libraries' messages with it. So
     that none of it can break the one line, or steer a terminal, line breaks, control characters and
     the like are written as escapes (``\\n``, ``\\x1b``), and a very long message loses its middle.
     """
 
-    status = 2  # with which the stage exits
+    status: int  # with which the stage exits
 
     def __init__(self, message: str):
         super().__init__(one_line(message))
+
+
+class InputError(StageError, ValueError):
+    """Bad input: one sentence that names the file or key, what was found, what was expected."""
+
+    status = 2
+
+
+class MachineError(StageError, RuntimeError):
+    """The machine failed, not the input: memory ran out, a process was killed. Try again."""
+
+    status = 71  # EX_OSERR of sysexits.h
+
+
+def machine_error(error: BaseException) -> MachineError | None:
+    """What an exception of a library says about the machine; None if it is another kind of error.
+
+    PyTorch has no class for most of these, so its words decide. A data-loading process that is gone
+    makes the main thread raise at any line, because its ``SIGCHLD`` handler does.
+    """
+    if isinstance(error, MachineError):
+        return error
+    text = str(error).strip()
+    if "DataLoader worker" in text and ("killed by signal" in text or "exited unexpect" in text):
+        return MachineError(
+            f"a data-loading process is gone ({text.splitlines()[0]}): the out-of-memory killer "
+            "may have ended it, or /dev/shm is full; fewer --num-workers need less memory"
+        )
+    if "DataLoader timed out" in text:
+        return MachineError(
+            f"no batch came from the data-loading processes ({text.splitlines()[0]}); are the "
+            "images on a disk that does not answer?"
+        )
+    if "shared memory" in text or "</torch_" in text:
+        return MachineError(
+            f"shared memory is full ({text.splitlines()[0]}); docker run --shm-size=8g gives more, "
+            "and --num-workers 0 needs none"
+        )
+    out_of_memory = ("out of memory", "can't allocate memory", "Cannot allocate memory")
+    if isinstance(error, MemoryError) or any(words in text for words in out_of_memory):
+        words = text.splitlines()[0] if text else "MemoryError"
+        return MachineError(f"memory ran out ({words}); what had been saved is kept")
+    return None
 
 
 def one_line(text: str) -> str:

@@ -7,6 +7,7 @@ ends at once, and the temporary file that it was writing goes with it.
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
 import signal
 import threading
@@ -67,6 +68,19 @@ def outlive_first_sigterm(worker: int = 0) -> None:
         signal.signal(signum, signal.SIG_DFL)
 
     signal.signal(signal.SIGTERM, ignore_once)
+
+
+def kill_helpers() -> None:
+    """End the processes that work for this one, at once.
+
+    At exit Python sends each of them a SIGTERM and waits for ever; see
+    :func:`outlive_first_sigterm`. PyTorch's handler of ``SIGCHLD`` would raise at their end.
+    """
+    helpers = multiprocessing.active_children()
+    if helpers and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for helper in helpers:
+        helper.kill()
 
 
 class Deferred:

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+import logging
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from pathlib import Path
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from gcdflow.augmentation import Augmentation
 from gcdflow.datasets.images import Images
-from gcdflow.errors import InputError
+from gcdflow.errors import StageError, machine_error
 from gcdflow.formats import Split, align
 from gcdflow.interruption import outlive_first_sigterm
 from gcdflow.randomness import uniforms
 from gcdflow.sampling import BatchPlan, batches_per_epoch, plan_epoch
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 N_VIEWS = 2
+# A batch takes seconds; what takes so long will not come.
+TIMEOUT_SECONDS = 600
+_PREFETCHED = 2  # batches that each worker makes ahead
+_SHARED_MEMORY = Path("/dev/shm")
 _AUGMENTATION_STREAM = 2  # apart from the sampling streams 0 and 1
 
 
@@ -52,20 +62,17 @@ class _TrainingBatches(Dataset):
         self._seed = seed
         self._part = part
 
-    def __getitem__(self, item: tuple[int, BatchPlan]) -> Batch | InputError:
+    def __getitem__(self, item: tuple[int, BatchPlan]) -> tuple[Tensor, Tensor]:
         epoch, whole = item
         positions = align("split", self._split.indices, whole.ids)
         plan = BatchPlan(whole.ids[self._part], whole.occurrences[self._part])
-        try:
-            images = self._images.read(positions[self._part], self._augmentation.shortest_side)
-            prepared = self._augmentation.prepare(images)
-            views = [
-                self._augmentation.view(prepared, self._numbers(epoch, plan, view))
-                for view in range(N_VIEWS)
-            ]
-        except InputError as error:
-            return error
-        return Batch(torch.from_numpy(positions), torch.cat(views))
+        images = self._images.read(positions[self._part], self._augmentation.shortest_side)
+        prepared = self._augmentation.prepare(images)
+        views = [
+            self._augmentation.view(prepared, self._numbers(epoch, plan, view))
+            for view in range(N_VIEWS)
+        ]
+        return torch.from_numpy(positions), torch.cat(views)
 
     def _numbers(self, epoch: int, plan: BatchPlan, view: int) -> np.ndarray:
         """Uniform numbers of one view of each sample of the batch, float64 (B, n_draws)."""
@@ -111,33 +118,31 @@ def training_batches(
         whole = plan_epoch(labelled, unlabelled, batch_size=batch_size, seed=seed, epoch=epoch)
         return whole[first_step:] if epoch == epochs[0] else whole
 
-    loader = DataLoader(
+    batches = _loaded(
         _TrainingBatches(split, images, augmentation, seed, part),
-        batch_size=None,
-        sampler=((epoch, plan) for epoch in epochs for plan in plans(epoch)),
-        num_workers=num_workers,
-        worker_init_fn=outlive_first_sigterm,
-        generator=torch.Generator().manual_seed(0),  # else it would draw from the global one
+        ((epoch, plan) for epoch in epochs for plan in plans(epoch)),
+        num_workers,
+        lambda: (
+            N_VIEWS * batch_size * _bytes_of_a_view(images, augmentation, train.nonzero()[0][:1])
+        ),
     )
-    batches = _raising(loader)
     n_batches = batches_per_epoch(int(train.sum()), batch_size)
-    for epoch in epochs:
-        left = n_batches - first_step if epoch == epochs[0] else n_batches
-        yield epoch, (next(batches) for _ in range(left))
-
-
-def _raising(items: Iterable[T | InputError]) -> Iterator[T]:
-    """Raise the errors among the items; a worker that raised them would add its traceback."""
-    for item in items:
-        if isinstance(item, InputError):
-            raise item
-        yield item
+    with contextlib.closing(batches):
+        for epoch in epochs:
+            left = n_batches - first_step if epoch == epochs[0] else n_batches
+            yield epoch, (Batch(*next(batches)) for _ in range(left))
 
 
 def default_workers(images: Images, augmentation: Augmentation) -> int:
     """Image-loading processes where nobody chose: one a thread, none where they would only cost."""
     wanted = images.needs_workers or augmentation.needs_workers
     return torch.get_num_threads() if wanted else 0
+
+
+def _bytes_of_a_view(images: Images, augmentation: Augmentation, position: np.ndarray) -> int:
+    """Bytes of a view of one image; views with and without randomness are of one size."""
+    prepared = augmentation.prepare(images.read(position, augmentation.shortest_side))
+    return augmentation.evaluation_view(prepared).nbytes
 
 
 class _EvaluationBatches(Dataset):
@@ -147,12 +152,9 @@ class _EvaluationBatches(Dataset):
         self._images = images
         self._augmentation = augmentation
 
-    def __getitem__(self, positions: np.ndarray) -> Tensor | InputError:
-        try:
-            images = self._images.read(positions, self._augmentation.shortest_side)
-            return self._augmentation.evaluation_view(self._augmentation.prepare(images))
-        except InputError as error:
-            return error
+    def __getitem__(self, positions: np.ndarray) -> tuple[Tensor]:
+        images = self._images.read(positions, self._augmentation.shortest_side)
+        return (self._augmentation.evaluation_view(self._augmentation.prepare(images)),)
 
 
 def evaluation_batches(
@@ -164,13 +166,120 @@ def evaluation_batches(
     num_workers: int,
 ) -> Iterator[Tensor]:
     """Images of the given positions in order, (≤ batch_size, C, H, W) at a time."""
+    if len(positions) == 0:
+        return
     chunks = [positions[i : i + batch_size] for i in range(0, len(positions), batch_size)]
-    return _raising(
-        DataLoader(
-            _EvaluationBatches(images, augmentation),
-            batch_size=None,
-            sampler=chunks,
-            num_workers=num_workers,
-            generator=torch.Generator().manual_seed(0),
-        )
+    batches = _loaded(
+        _EvaluationBatches(images, augmentation),
+        chunks,
+        num_workers,
+        lambda: batch_size * _bytes_of_a_view(images, augmentation, positions[:1]),
     )
+    with contextlib.closing(batches):
+        for (batch,) in batches:
+            yield batch
+
+
+# -- worker processes -----------------------------------------------------------------------------
+
+Tensors: TypeAlias = tuple[Tensor, ...]
+
+
+class _InWorker(Dataset):
+    """What a worker process makes of a dataset's items, on their way to the main process.
+
+    An error that ends the stage is returned: raised here, it would arrive with a traceback. Memory
+    to share is taken here, where that can fail, and not in PyTorch's background thread, which would
+    drop the batch without a word.
+    """
+
+    def __init__(self, dataset: Dataset, shares_memory: bool):
+        self._dataset = dataset
+        self._shares_memory = shares_memory
+
+    def __getitem__(self, item: object) -> Tensors | tuple[np.ndarray, ...] | StageError:
+        try:
+            tensors = self._dataset[item]
+            if get_worker_info() is None:
+                return tensors
+            if self._shares_memory:
+                return tuple(tensor.share_memory_() for tensor in tensors)
+            return tuple(tensor.numpy() for tensor in tensors)
+        except StageError as error:
+            return error
+        except (MemoryError, OSError, RuntimeError) as error:
+            if (known := machine_error(error)) is None:
+                raise
+            return known
+
+
+def _loaded(
+    dataset: Dataset, items: Iterable[object], num_workers: int, n_bytes: Callable[[], int]
+) -> Iterator[Tensors]:
+    """What a dataset makes of the items, in their order.
+
+    Parameters
+    ----------
+    num_workers : int
+        Processes that make it; 0: this one.
+    n_bytes : callable
+        Gives the bytes of one result, at most; called where there are workers.
+
+    Raises
+    ------
+    StageError
+        Also if a worker is gone, or nothing comes for ``TIMEOUT_SECONDS``.
+    """
+    loader = DataLoader(
+        _InWorker(dataset, num_workers > 0 and _fits_shared_memory(num_workers, n_bytes())),
+        batch_size=None,
+        collate_fn=_as_it_is,  # PyTorch's own would make tensors of arrays, in the worker
+        sampler=items,
+        num_workers=num_workers,
+        prefetch_factor=_PREFETCHED if num_workers > 0 else None,
+        timeout=TIMEOUT_SECONDS if num_workers > 0 else 0,
+        worker_init_fn=outlive_first_sigterm,
+        generator=torch.Generator().manual_seed(0),  # else it would draw from the global one
+    )
+    results = _or_machine_error(loader)
+    with contextlib.closing(results):
+        for result in results:
+            if isinstance(result, StageError):
+                raise result
+            yield tuple(map(torch.as_tensor, result))
+
+
+def _as_it_is(result: T) -> T:
+    return result
+
+
+def _or_machine_error(loader: DataLoader) -> Iterator[object]:
+    """The loader's results; its own words for a failed machine become an error of one sentence."""
+    known = None
+    try:
+        yield from loader
+    except (RuntimeError, OSError) as error:
+        if (known := machine_error(error)) is None:
+            raise
+    if known is not None:  # raised here, it does not keep the frames of the loader alive
+        raise known
+
+
+def _fits_shared_memory(num_workers: int, n_bytes: int) -> bool:
+    """Whether shared memory has room for all batches on their way; else they go through pipes.
+
+    Where it is full, the kernel kills whoever writes to it. Containers often have 64 MB.
+    """
+    try:
+        free = shutil.disk_usage(_SHARED_MEMORY).free
+    except OSError:
+        free = 0
+    needed = (_PREFETCHED * num_workers + 2) * n_bytes
+    if needed <= free // 2:  # others may use it, too
+        return True
+    log.warning(
+        "%s has %.0f MB free and the batches of %d data-loading processes take %.0f MB, so they "
+        "are sent through pipes, which is slower (docker run --shm-size=8g gives more)",
+        *(_SHARED_MEMORY, free / 1e6, num_workers, needed / 1e6),
+    )
+    return False

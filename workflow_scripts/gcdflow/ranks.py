@@ -24,6 +24,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from gcdflow.device import resolve_device
+from gcdflow.errors import machine_error
 from gcdflow.interruption import SIGNALS, Ended
 from gcdflow.launcher import EXIT_PEER_LOST, launched_ranks
 
@@ -171,6 +172,8 @@ def _peers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if machine_error(error) is not None:  # of this rank, at a line where it waited
+            raise
         reason = str(error).splitlines()[0]
         raise PeerLost(f"the connection to another rank is lost ({reason})") from error
 
