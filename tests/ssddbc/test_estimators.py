@@ -305,6 +305,27 @@ def test_import_needs_neither_torch_nor_compiled_code():
     subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": path})
 
 
+def test_threads_need_no_shared_memory():
+    """joblib counts one processor where no semaphore can be made, as with a read-only /dev/shm."""
+    program = """
+import _multiprocessing, errno, os, warnings
+class SemLock(_multiprocessing.SemLock):
+    def __new__(cls, *arguments, **named):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+_multiprocessing.SemLock = SemLock
+warnings.simplefilter("ignore")
+import joblib
+assert joblib.effective_n_jobs(2) == 1
+from gcdflow.ssddbc._workers import Workers
+from joblib.externals.loky import cpu_count
+assert Workers(2).n_threads == 2
+assert Workers(-1).n_threads == cpu_count() > 0
+assert Workers(-1000).n_threads == Workers(None).n_threads == 1
+"""
+    path = ":".join(entry for entry in sys.path if entry)
+    subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": path})
+
+
 def test_resources_grow_with_the_work():
     small = estimate_resources(2500, 768, 18, 12, 2)
     large = estimate_resources(50_000, 768, 18, 12, 2)
