@@ -246,3 +246,15 @@ def test_the_cost_is_said_first(caplog):
     cluster_features(blobs(), GRID, threads=1)
     assert "36 samples of" in caplog.messages[0]
     assert "GiB and" in caplog.messages[0]
+
+
+def test_the_number_of_labels_is_said(caplog):
+    """A file whose labels are called otherwise is clustered without them, but not in silence."""
+    caplog.set_level(logging.INFO)
+    features = blobs()
+    labelled = int((features.labels[features.train_mask] >= 0).sum())
+    assert labelled > 0
+    for labels, n in ((features.labels, labelled), (np.full_like(features.labels, -1), 0)):
+        caplog.clear()
+        cluster_features(replace(features, labels=labels), GRID, threads=1)
+        assert f"36 samples of 6 dimensions, {n} of them labelled, need" in caplog.messages[0]

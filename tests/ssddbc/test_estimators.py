@@ -15,10 +15,8 @@ from gcdflow.ssddbc import (
     estimate_resources,
     estimators,
 )
-from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
-from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_info
 
 from ssddbc import reference
@@ -31,18 +29,6 @@ def groups(n=240, d=8, seed=0):
     X = 5 * rng.normal(size=(4, d))[classes] + rng.normal(size=(n, d))
     y = np.where((classes < 2) & (rng.random(n) < 0.5), classes, -1)
     return X.astype(np.float32), y, classes
-
-
-@parametrize_with_checks(
-    [SSDDBC(k=4), SSDDBCGridSearch(k=[3, 5], density_percentile=[50, 70])],
-    expected_failed_checks=lambda estimator: (
-        {"check_parameters_default_constructible": "the default grid is a range"}
-        if isinstance(estimator, SSDDBCGridSearch)
-        else {}
-    ),
-)
-def test_scikit_learn_conventions(estimator, check):
-    check(estimator)
 
 
 def test_attributes_of_the_clustering():
@@ -209,6 +195,12 @@ BAD = np.array([[0.0, 1.0], [np.nan, 1.0], [np.inf, 0.0]])
         (lambda: _search(k=[]), r"k is empty, expected at least one value"),
         (lambda: _search(k=[3, 0]), r"a value of k is 0, expected a whole number"),
         (lambda: _search(k="3:20"), r"k is '3:20', expected a sequence of numbers"),
+        (lambda: _search(k=b"abc"), r"k is b'abc', expected a sequence of numbers"),
+        (lambda: _search(k=iter([3, 4])), r"k is <list_iterator .*>, expected a sequence"),
+        (lambda: _search(normalize="no"), r"normalize is 'no', expected True or False"),
+        (lambda: _fit(normalize=None), r"normalize is None, expected True or False"),
+        (lambda: _fit(normalize=2), r"normalize is 2, expected True or False"),
+        (lambda: _search(progress=True), r"progress is True, expected a function or None"),
         (lambda: _search(density_percentile=[-1]), r"a value of density_percentile is -1"),
         (lambda: _search(w_sil=np.nan), r"w_sil is nan, expected a finite number"),
         (
@@ -294,13 +286,6 @@ def test_example_in_the_documentation():
     assert doctest.testmod(estimators).failed == 0
 
 
-def test_clone_keeps_parameters():
-    search = clone(SSDDBCGridSearch(k=[4], w_sil=1.5, n_jobs=2))
-    assert (search.k, search.w_sil, search.n_jobs) == ([4], 1.5, 2)
-    assert SSDDBCGridSearch().k == range(3, 21)
-    assert SSDDBCGridSearch().density_percentile == range(40, 100, 5)
-
-
 def test_quality_on_digits():
     """A floor, so that a mistake that tests of parts miss does not go by."""
     X, classes = load_digits(return_X_y=True)
@@ -316,6 +301,27 @@ def test_import_needs_neither_torch_nor_compiled_code():
         "import sys; from gcdflow.ssddbc import SSDDBC, SSDDBCGridSearch, assign_to_clusters;"
         "assert not {'torch', 'numba'} & set(sys.modules), 'heavy import'"
     )
+    path = ":".join(entry for entry in sys.path if entry)
+    subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": path})
+
+
+def test_threads_need_no_shared_memory():
+    """joblib counts one processor where no semaphore can be made, as with a read-only /dev/shm."""
+    program = """
+import _multiprocessing, errno, os, warnings
+class SemLock(_multiprocessing.SemLock):
+    def __new__(cls, *arguments, **named):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+_multiprocessing.SemLock = SemLock
+warnings.simplefilter("ignore")
+import joblib
+assert joblib.effective_n_jobs(2) == 1
+from gcdflow.ssddbc._workers import Workers
+from joblib.externals.loky import cpu_count
+assert Workers(2).n_threads == 2
+assert Workers(-1).n_threads == cpu_count() > 0
+assert Workers(-1000).n_threads == Workers(None).n_threads == 1
+"""
     path = ":".join(entry for entry in sys.path if entry)
     subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": path})
 

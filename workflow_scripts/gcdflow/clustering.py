@@ -257,7 +257,11 @@ def _predict_cost(files: ShardFiles, n_configurations: int, *, seconds: bool = F
     (n, d), threads = files.X.shape, files.search.n_jobs
     cost = estimate_resources(n, d, 1, n_configurations, threads)
     available = available_memory()
-    needed = f"{n} samples of {d} dimensions need about {cost.memory_bytes / 2**30:.1f} GiB"
+    labelled = int((files.y >= 0).sum())  # said, so that labels under another name are missed
+    needed = (
+        f"{n} samples of {d} dimensions, {labelled} of them labelled, need about"
+        f" {cost.memory_bytes / 2**30:.1f} GiB"
+    )
     if cost.memory_bytes > available:
         raise InputError(
             f"{needed} of memory, but {available / 2**30:.1f} GiB are free; cluster fewer samples, "

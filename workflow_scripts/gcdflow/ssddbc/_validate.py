@@ -3,40 +3,56 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-from sklearn.utils.validation import validate_data
+from scipy.sparse import issparse
+from sklearn.utils.validation import check_array, validate_data
 
 from gcdflow.errors import InputError
 
 LARGEST = 1e150  # squares of larger values are no longer finite
 
 
-def features(X, *, name: str = "X", estimator=None, reset: bool = True) -> np.ndarray:
-    """A finite (n, d) float16, float32 or float64 array.
+def array(values, name: str) -> np.ndarray:
+    """As NumPy has it, unless something would be lost on the way."""
+    _refuse_hidden(values, name)
+    try:
+        found = np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise InputError(f"{name} is no array: {_first_line(error)}") from None
+    if found.dtype == object and found.ndim == 0:
+        raise InputError(f"{name} is of type {type(values).__name__}, expected an array or a list")
+    return found
 
-    With an estimator, its ``n_features_in_`` is set, or compared where ``reset`` is false.
-    """
-    if estimator is not None:
-        X = validate_data(
-            estimator,
+
+def features(X, *, name: str = "X") -> np.ndarray:
+    """A finite (n, d) float16, float32 or float64 array of what scikit-learn takes for one."""
+    _refuse_hidden(X, name)
+    expected = "expected real numbers (float16 to float64)"
+    try:
+        X = check_array(
             X,
-            reset=reset,
-            dtype=[np.float64, np.float32, np.float16],
+            dtype=None,
+            ensure_2d=False,
+            allow_nd=True,
             ensure_all_finite=False,
             ensure_min_samples=0,
         )
-    X = np.asarray(X)
-    if X.dtype.kind not in "fiub":
-        raise InputError(f"{name} has dtype {X.dtype}, expected real numbers (float16 to float64)")
-    if X.ndim != 2 or X.shape[1] < 1:
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: {_first_line(error)}; {expected}") from None
+    if X.dtype.kind not in "fiubO":
+        raise InputError(f"{name} has dtype {X.dtype}, {expected}")
+    if X.ndim != 2:
         raise InputError(
-            f"{name} has shape {X.shape}, expected (n_samples, n_features); reshape a single"
-            " feature to (-1, 1)"
+            f"{name} has shape {X.shape}, expected (n_samples, n_features). Reshape your data to"
+            " (-1, 1) if it is a single feature, to (1, -1) if it is a single sample"
         )
     if X.dtype not in (np.float16, np.float32, np.float64):
-        X = X.astype(np.float64)
+        try:
+            X = X.astype(np.float64)
+        except ValueError as error:  # words; what is no number at all is a TypeError, as usual
+            raise InputError(f"{name}: {_first_line(error)}; {expected}") from None
     good = np.isfinite(X).all(axis=1)
     if not good.all():
         row = int(np.argmin(good))
@@ -52,29 +68,44 @@ def features(X, *, name: str = "X", estimator=None, reset: bool = True) -> np.nd
     return X
 
 
-def training_features(X, estimator) -> np.ndarray:
-    """Features of at least two samples."""
-    X = features(X, estimator=estimator)
-    if len(X) < 2:
+def training_samples(X, y, estimator) -> tuple[np.ndarray, np.ndarray]:
+    """Features of at least two samples, and their class numbers as :func:`labels` gives them.
+
+    The estimator learns number and names of the features when everything is found good, so that
+    an earlier fit survives what is refused.
+    """
+    checked = features(X)
+    if len(checked) < 2:
         raise InputError(
-            f"X has {len(X)} sample(s), expected at least 2: a density needs a neighbour"
+            f"X has {len(checked)} sample(s), expected at least 2: a density needs a neighbour"
             " (minimum of 2 is required)"
         )
-    return X
+    classes = labels(y, len(checked))
+    validate_data(estimator, X, skip_check_array=True)
+    return checked, classes
+
+
+def new_samples(X, estimator) -> np.ndarray:
+    """Features with the number and names of those that the estimator was fitted to."""
+    checked = features(X)
+    validate_data(estimator, X, reset=False, skip_check_array=True)
+    return checked
 
 
 def labels(y, n: int) -> np.ndarray:
-    """Consecutive class numbers (n,) int32, -1 = unlabelled, from any integers >= -1."""
+    """Consecutive class numbers (n,) int32, -1 = unlabelled, from any whole numbers >= -1."""
     if y is None:
         return np.full(n, -1, dtype=np.int32)
-    y = np.asarray(y)
+    y = array(y, "y")
     if y.shape != (n,):
         raise InputError(f"y has shape {y.shape}, expected ({n},): one label per row of X")
-    whole = y.dtype.kind in "iu" or (y.dtype.kind == "f" and (y == np.floor(y)).all())
-    if not whole:
+    whole = _whole(y)
+    if not whole.all():
+        first = int(np.argmin(whole))
         raise InputError(
-            f"y has dtype {y.dtype} (Unknown label type), expected integers; encode classes as"
-            " 0, 1, … and unlabelled samples as -1"
+            f"y has dtype {y.dtype} (Unknown label type) and contains {y.tolist()[first]!r} in"
+            f" {int((~whole).sum())} of {n} places (first: sample {first}), expected integers;"
+            " encode classes as 0, 1, … and unlabelled samples as -1"
         )
     if n and y.min() < -1:
         raise InputError(
@@ -82,6 +113,33 @@ def labels(y, n: int) -> np.ndarray:
         )
     classes, numbers_ = np.unique(y, return_inverse=True)
     return (numbers_ - (classes[0] == -1)).astype(np.int32)
+
+
+def _whole(y: np.ndarray) -> np.ndarray:
+    """Which values are whole numbers, (n,) bool."""
+    if y.dtype.kind == "f":
+        return np.isfinite(y) & (y == np.floor(y))
+    if y.dtype.kind == "O":  # of pandas, for instance
+        found = [isinstance(v, numbers.Real) and not isinstance(v, bool) and v == v // 1 for v in y]
+        return np.array(found, dtype=bool)
+    return np.full(y.shape, y.dtype.kind in "iu")
+
+
+def _refuse_hidden(values, name: str) -> None:
+    """NumPy makes an object of a sparse matrix, and takes masked values for good ones."""
+    if issparse(values):
+        raise InputError(
+            f"{name} is sparse, expected a dense array; convert it with its method toarray()"
+        )
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise InputError(
+            f"{name} has {np.ma.count_masked(values)} masked values, expected none; fill them first"
+            " with its method filled(…)"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0].rstrip(".:")
 
 
 def neighbours(k, *, name: str = "k") -> int:
@@ -100,9 +158,12 @@ def percentile(p, *, name: str = "density_percentile") -> float:
 
 def grid(values, check, name: str) -> list:
     """The distinct values of one axis of the grid, ascending."""
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
     if isinstance(values, numbers.Number):
         values = [values]
-    if isinstance(values, str) or not isinstance(values, Iterable):
+    # An iterator would be empty at the second fit, and no clone could have it.
+    if isinstance(values, str | bytes | Iterator) or not isinstance(values, Iterable):
         raise InputError(
             f"{name} is {values!r}, expected a sequence of numbers such as range(3, 21)"
         )
@@ -117,3 +178,17 @@ def weight(value, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, numbers.Real) or not np.isfinite(value):
         raise InputError(f"{name} is {value!r}, expected a finite number")
     return float(value)
+
+
+def switch(value, name: str) -> bool:
+    """True or False; a word such as "no" would count as true."""
+    if not isinstance(value, bool | np.bool_ | numbers.Integral) or value not in (0, 1):
+        raise InputError(f"{name} is {value!r}, expected True or False")
+    return bool(value)
+
+
+def function(value, name: str):
+    """Something to call, or None."""
+    if value is not None and not callable(value):
+        raise InputError(f"{name} is {value!r}, expected a function or None")
+    return value

@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
-import joblib
+from joblib.externals.loky import cpu_count
 from threadpoolctl import threadpool_limits
 
 from gcdflow.errors import InputError
@@ -33,7 +33,9 @@ class Workers:
             raise InputError(
                 f"n_jobs is {n_jobs!r}, expected a number of threads, None for one or -1 for all"
             )
-        self.n_threads = max(1, joblib.effective_n_jobs(int(n_jobs)))
+        # joblib.effective_n_jobs is 1 where processes cannot share semaphores (no /dev/shm, or one
+        # that is read-only); threads do not need them.
+        self.n_threads = int(n_jobs) if n_jobs > 0 else max(1, cpu_count() + 1 + int(n_jobs))
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Workers:

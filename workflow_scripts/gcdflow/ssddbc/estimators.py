@@ -12,16 +12,40 @@ from sklearn.utils.validation import check_is_fitted
 from gcdflow.errors import InputError
 from gcdflow.ssddbc import _validate as validate
 
+# Tuples, because scikit-learn's checks refuse a range as a default.
+DEFAULT_K, DEFAULT_PERCENTILES = tuple(range(3, 21)), tuple(range(40, 100, 5))
 PROGRESS_SECONDS = 0.5
 CLUSTERING_SHARE = 0.6  # of the work; the rest is scoring
 
 
-class _CorePrediction:
-    """``predict`` of a fitted clustering: step 6, for samples that were not there."""
+class _Clusterer(ClusterMixin, BaseEstimator):
+    """What both estimators can do besides ``fit``.
+
+    ``predict`` is step 6, for samples that were not there.
+    """
 
     def _keep_core(self, X: np.ndarray) -> None:
         self._core_X = X[self.core_sample_mask_]
         self._core_labels = self.labels_[self.core_sample_mask_]
+        self._core_normalized = bool(self.normalize)  # whatever becomes of the parameter
+
+    def fit_predict(self, X, y=None):
+        """Cluster the samples and return ``labels_``; parameters and errors as in ``fit``.
+
+        Own code, because scikit-learn's method drops ``y``. A
+        :class:`~sklearn.pipeline.Pipeline` that ends in this estimator calls it, too.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        y : array-like of shape (n,) of whole numbers, or None
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+            The cluster of every sample, labelled or not.
+        """
+        return self.fit(X, y).labels_
 
     def predict(self, X):
         """Cluster of each sample: smallest mean distance to its 3 nearest core members.
@@ -29,7 +53,7 @@ class _CorePrediction:
         Parameters
         ----------
         X : array-like of shape (m, d)
-            Features, treated as those of ``fit`` were (normalised if ``normalize``).
+            Features, treated as those of ``fit`` were (normalised if ``normalize`` was true).
 
         Returns
         -------
@@ -37,11 +61,11 @@ class _CorePrediction:
             Labels in ``labels_``'s numbering; ties go to the lower one.
         """
         check_is_fitted(self)
-        X = validate.features(X, estimator=self, reset=False)
-        return _assign(X, self._core_X, self._core_labels, self.normalize, self.n_jobs)[0]
+        X = validate.new_samples(X, self)
+        return _assign(X, self._core_X, self._core_labels, self._core_normalized, self.n_jobs)[0]
 
 
-class SSDDBC(_CorePrediction, ClusterMixin, BaseEstimator):
+class SSDDBC(_Clusterer):
     """Semi-supervised density-based clustering.
 
     Core points are those that are dense in relation to their neighbours. They are linked to their
@@ -93,7 +117,7 @@ class SSDDBC(_CorePrediction, ClusterMixin, BaseEstimator):
         ----------
         X : array-like of shape (n, d)
             Features, float16 to float64; n is at least 2.
-        y : array-like of shape (n,) of int, or None
+        y : array-like of shape (n,) of whole numbers, or None
             Classes from 0, -1 = unlabelled (scikit-learn's convention); None = no labels.
 
         Raises
@@ -103,12 +127,12 @@ class SSDDBC(_CorePrediction, ClusterMixin, BaseEstimator):
         """
         k = validate.neighbours(self.k)
         percentile = validate.percentile(self.density_percentile)
-        X = validate.training_features(X, self)
-        y = validate.labels(y, len(X))
+        normalize = validate.switch(self.normalize, "normalize")
+        X, y = validate.training_samples(X, y, self)
         from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
         with search.Workers(self.n_jobs) as workers:
-            points = search.make_points(search.prepare(X, self.normalize, workers), workers)
+            points = search.make_points(search.prepare(X, normalize, workers), workers)
             found = search.cluster_grid(points, y, [k], [percentile], workers)
         cell = found.cells[0]
         self.labels_ = found.labels[0].astype(np.int64)
@@ -122,7 +146,7 @@ class SSDDBC(_CorePrediction, ClusterMixin, BaseEstimator):
         return self
 
 
-class SSDDBCGridSearch(_CorePrediction, ClusterMixin, BaseEstimator):
+class SSDDBCGridSearch(_Clusterer):
     """SSDDBC under every combination of k and percentile; the best score wins.
 
     The score is ``-w_ce · CE + w_sil · Sil``: CE is the cross-entropy of the labelled samples'
@@ -132,8 +156,8 @@ class SSDDBCGridSearch(_CorePrediction, ClusterMixin, BaseEstimator):
 
     Parameters
     ----------
-    k : iterable of int, default=range(3, 21)
-    density_percentile : iterable of float, default=range(40, 100, 5)
+    k : sequence of int, default=3, 4, …, 20
+    density_percentile : sequence of float, default=40, 45, …, 95
     w_ce, w_sil : float, default=1 and 3
         Weights of the parts of the score.
     normalize : bool, default=True
@@ -161,8 +185,8 @@ class SSDDBCGridSearch(_CorePrediction, ClusterMixin, BaseEstimator):
 
     def __init__(
         self,
-        k=range(3, 21),
-        density_percentile=range(40, 100, 5),
+        k=DEFAULT_K,
+        density_percentile=DEFAULT_PERCENTILES,
         *,
         w_ce=1.0,
         w_sil=3.0,
@@ -182,8 +206,7 @@ class SSDDBCGridSearch(_CorePrediction, ClusterMixin, BaseEstimator):
         """Cluster and score under every configuration; parameters as in :meth:`SSDDBC.fit`."""
         begin = time.perf_counter()
         ks, percentiles, weights = self._checked_parameters()
-        X = validate.training_features(X, self)
-        y = validate.labels(y, len(X))
+        X, y = validate.training_samples(X, y, self)
         from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
         report = _Progress(self.progress, ks, percentiles, weights)
@@ -205,6 +228,8 @@ class SSDDBCGridSearch(_CorePrediction, ClusterMixin, BaseEstimator):
             self.density_percentile, validate.percentile, "density_percentile"
         )
         weights = validate.weight(self.w_ce, "w_ce"), validate.weight(self.w_sil, "w_sil")
+        validate.switch(self.normalize, "normalize")
+        validate.function(self.progress, "progress")
         return ks, percentiles, weights
 
     def _take_best(self, X: np.ndarray, found, scores) -> None:
@@ -300,13 +325,9 @@ def assign_to_clusters(X, core_X, core_labels, *, n_jobs=None):
         That mean distance.
     """
     X, core_X = validate.features(X), validate.features(core_X, name="core_X")
-    core_labels = np.asarray(core_labels)
+    core_labels = validate.array(core_labels, "core_labels")
     if len(core_X) == 0:
         raise InputError("core_X has no rows, expected at least one core member")
-    if X.shape[1] != core_X.shape[1]:
-        raise InputError(
-            f"X has {X.shape[1]} features and core_X has {core_X.shape[1]}, expected equal numbers"
-        )
     if core_labels.shape != (len(core_X),) or core_labels.dtype.kind not in "iu":
         raise InputError(
             f"core_labels has shape {core_labels.shape} and dtype {core_labels.dtype}, expected"
@@ -322,6 +343,10 @@ def assign_to_clusters(X, core_X, core_labels, *, n_jobs=None):
 
 def _assign(X, core_X, core_labels, normalize, n_jobs):
     """Checked input of :func:`assign_to_clusters`, normalised on demand."""
+    if X.shape[1] != core_X.shape[1]:
+        raise InputError(
+            f"X has {X.shape[1]} features and core_X has {core_X.shape[1]}, expected equal numbers"
+        )
     from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
     clusters, numbers = np.unique(core_labels, return_inverse=True)

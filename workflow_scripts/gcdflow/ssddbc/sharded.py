@@ -148,7 +148,7 @@ class ShardedGridSearch(SSDDBCGridSearch):
         """What all configurations share; parameters as in :meth:`fit`."""
         begin = time.perf_counter()
         ks, percentiles = self.axes()
-        X = validate.training_features(X, self)
+        X, _ = validate.training_samples(X, None, self)
         from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
         report = self._report(len(X))
@@ -169,8 +169,7 @@ class ShardedGridSearch(SSDDBCGridSearch):
         begin = time.perf_counter()
         ks, percentiles = self.axes()
         chosen = shares_of_grid(ks, percentiles, shard.of)[shard.number - 1]
-        X = validate.training_features(X, self)
-        y = validate.labels(y, len(X))
+        X, y = validate.training_samples(X, y, self)
         from gcdflow.ssddbc import _search as search
 
         with search.Workers(self.n_jobs) as workers:
@@ -192,8 +191,7 @@ class ShardedGridSearch(SSDDBCGridSearch):
         clustered : all shards of the grid, of which there may be another number than of these.
         """
         begin = time.perf_counter()
-        X = validate.training_features(X, self)
-        y = validate.labels(y, len(X))
+        X, y = validate.training_samples(X, y, self)
         labels, _ = self.whole_grid(clustered)
         from gcdflow.ssddbc import _scores as scores
         from gcdflow.ssddbc import _search as search
@@ -219,8 +217,7 @@ class ShardedGridSearch(SSDDBCGridSearch):
         """What :meth:`fit` does, from the results of all shards."""
         begin = time.perf_counter()
         ks, percentiles = self.axes()
-        X = validate.training_features(X, self)
-        y = validate.labels(y, len(X))
+        X, y = validate.training_samples(X, y, self)
         labels, seconds = self.whole_grid(clustered)
         from gcdflow.ssddbc import _scores as scores
         from gcdflow.ssddbc import _search as search
