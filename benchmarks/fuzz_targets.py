@@ -31,8 +31,6 @@ from gcdflow.heatmap import read_grid_table
 from gcdflow.models.vit import load_weights
 from gcdflow.report import read_metrics, row
 from gcdflow.settings import BenchmarkSettings, RunSettings, TrainSettings
-from gcdflow.shard_files import ShardFiles
-from gcdflow.ssddbc import Shard, ShardedGridSearch
 from PIL import Image
 from scipy.io import savemat
 
@@ -140,70 +138,6 @@ def _formats(folder: Path) -> dict[str, Target]:
         "x.npy", npy, Features.load, check_format, (mutate, mutate_npy), 1
     )
     return targets
-
-
-def _shards(folder: Path) -> dict[str, Target]:
-    """The files between the steps of a sharded search, mutated one at a time."""
-    rng = np.random.default_rng(0)
-    files = ShardFiles(
-        ShardedGridSearch(k=[3, 5], density_percentile=[40, 80], n_jobs=1),
-        (np.eye(3)[np.arange(70) % 3] + rng.normal(0, 0.1, (70, 3))).astype(np.float32),
-        np.where(np.arange(70) < 3, np.arange(70) % 3, -1),
-    )
-    search, shards = files.search, [Shard(1, 2), Shard(2, 2)]
-    near = search.neighbours(files.X)
-    parts = [search.cluster_shard(files.X, files.y, near, shard) for shard in shards]
-    scores = [search.score_shard(files.X, files.y, parts, shard) for shard in shards]
-    contents = {}
-    for name, save in {
-        "neighbours": lambda path: files.save_neighbours(path, near),
-        "clusterings": lambda path: files.save_clustered(path, parts[0]),
-        "silhouettes": lambda path: files.save_scored(path, scores[0], parts),
-    }.items():
-        save(folder / "seed")
-        contents[name] = [(folder / "seed").read_bytes()]
-    others = {name: folder / f"npz {name}" / "second.npz" for name in contents}
-    for path in others.values():
-        path.parent.mkdir(parents=True, exist_ok=True)
-    files.save_clustered(others["clusterings"], parts[1])
-    files.save_scored(others["silhouettes"], scores[1], parts)
-
-    def gather(path: Path, **replaced: Any) -> None:
-        """Whatever was read can be followed by compiled code."""
-        made = {"neighbours": near, "clusterings": parts, "silhouettes": scores} | replaced
-        if "clusterings" in replaced:
-            found = [search.score_shard(files.X, files.y, made["clusterings"], s) for s in shards]
-            made["silhouettes"] = found
-        search.gather(files.X, files.y, *made.values())
-        assert np.isfinite(search.best_score_)
-        assert (np.unique(search.labels_) == np.arange(search.n_clusters_)).all()
-        if "neighbours" in replaced:
-            search.cluster_shard(files.X, files.y, replaced["neighbours"], shards[1])
-
-    kinds = (mutate, mutate_npz, mutate_npz)
-    return {
-        "npz neighbours": Target(
-            "x.npz",
-            contents["neighbours"],
-            files.load_neighbours,
-            lambda path, value: gather(path, neighbours=value),
-            kinds,
-        ),
-        "npz clusterings": Target(
-            "x.npz",
-            contents["clusterings"],
-            lambda path: files.load_clustered([path, others["clusterings"]]),
-            lambda path, value: gather(path, clusterings=value),
-            kinds,
-        ),
-        "npz silhouettes": Target(
-            "x.npz",
-            contents["silhouettes"],
-            lambda path: files.load_scored([path, others["silhouettes"]], parts),
-            lambda path, value: gather(path, silhouettes=value),
-            kinds,
-        ),
-    }
 
 
 def check_format(path: Path, value: Any) -> None:
@@ -593,7 +527,6 @@ def all_targets(folder: Path) -> dict[str, Target]:
     """All readers by name; each has a folder of that name in ``folder``."""
     targets = {
         **_formats(folder),
-        **_shards(folder),
         "pt checkpoint": _checkpoints(folder),
         **_weights(),
         **_tables(folder),

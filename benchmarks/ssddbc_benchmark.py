@@ -5,15 +5,12 @@
     python benchmarks/ssddbc_benchmark.py neighbours --n 50000 --classes 100 --repeat 1
     python benchmarks/ssddbc_benchmark.py growth --n 5000
     python benchmarks/ssddbc_benchmark.py threads --n 6000 --classes 200
-    python benchmarks/ssddbc_benchmark.py shards --n 10000 --classes 100 --shards 4
 
 ``reference``: the literal implementation of the tests, in parallel over configurations with joblib;
 a few configurations are timed and extrapolated to the whole grid. ``neighbours``: scikit-learn's
 brute-force ``kneighbors`` with 20 neighbours, once. ``growth``: n against 2n. ``threads``: one
-thread against two. ``shards``: the search in one process against its steps in shards, one after the
-other with all threads and with their files, and the longest path of steps that N machines of this
-kind would take (start-up of processes left out). Seconds of the processors are printed beside the
-wall's: on a machine with other work they are the steadier measure.
+thread against two. Seconds of the processors are printed beside the wall's: on a machine with other
+work they are the steadier measure.
 """
 
 from __future__ import annotations
@@ -23,7 +20,6 @@ import os
 import platform
 import resource
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -169,51 +165,6 @@ def compare_threads(args: argparse.Namespace) -> None:
     print(f"1 thread / 2 threads: {one[0] / two[0]:.2f} (wall), goal ≥ 1.7")
 
 
-def compare_shards(args: argparse.Namespace) -> None:
-    """The search in one process against its steps."""
-    from gcdflow.shard_files import ShardFiles
-    from gcdflow.ssddbc import Shard, ShardedGridSearch
-
-    X, y = make_features(args.n, args.d, args.classes)
-    warm(args.jobs)
-    clock = Clock(args.repeat, warm_up=False)
-    search = ShardedGridSearch(n_jobs=args.jobs)
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        near, files = folder / "neighbours.npz", ShardFiles(search, X, y)
-        shards = [Shard(i + 1, args.shards) for i in range(args.shards)]
-        parts = [folder / f"clusterings{shard.number}.npz" for shard in shards]
-        scores = [folder / f"silhouettes{shard.number}.npz" for shard in shards]
-
-        def cluster(shard: Shard) -> None:
-            part = search.cluster_shard(X, y, files.load_neighbours(near), shard)
-            files.save_clustered(parts[shard.number - 1], part)
-
-        def score(shard: Shard) -> None:
-            clustered = files.load_clustered(parts)
-            part = search.score_shard(X, y, clustered, shard)
-            files.save_scored(scores[shard.number - 1], part, clustered)
-
-        def gather() -> None:
-            clustered = files.load_clustered(parts)
-            scored = files.load_scored(scores, clustered)
-            search.gather(X, y, files.load_neighbours(near), clustered, scored)
-
-        whole = clock("in one process", grid_search(X, y, args.jobs))
-        first = clock("neighbours", lambda: files.save_neighbours(near, search.neighbours(X)))
-        clustered = [clock(f"cluster_shard {s}", lambda s=s: cluster(s)) for s in shards]
-        scored = [clock(f"score_shard {s}", lambda s=s: score(s)) for s in shards]
-        last = clock("gather", gather)
-        sizes = [
-            sum(path.stat().st_size for path in paths) / 2**20 for paths in ([near], parts, scores)
-        ]
-    total = np.sum([first, *clustered, *scored, last], axis=0)
-    path = np.sum([first, np.max(clustered, axis=0), np.max(scored, axis=0), last], axis=0)
-    print("MiB: neighbours {:.1f}, clusterings {:.1f}, silhouettes {:.1f}".format(*sizes))
-    _ratio("all steps / one process", "≤ 1.5", total, whole)
-    _ratio(f"one process / longest path with {args.shards} machines", "≥ 1.5", whole, path)
-
-
 def main() -> None:
     """Parse the command line and run one comparison."""
     parser = argparse.ArgumentParser(
@@ -224,7 +175,6 @@ def main() -> None:
         "neighbours": compare_neighbours,
         "growth": compare_growth,
         "threads": compare_threads,
-        "shards": compare_shards,
     }
     parser.add_argument("comparison", choices=comparisons)
     parser.add_argument("--n", type=int, default=2500, help="samples (default: 2500)")
@@ -235,7 +185,6 @@ def main() -> None:
     parser.add_argument(
         "--literal-cells", type=int, default=8, help="configurations timed (default: 8)"
     )
-    parser.add_argument("--shards", type=int, default=4, help="shards (default: 4)")
     parser.add_argument("--goal", type=int, default=150, help="ratio that is aimed at")
     args = parser.parse_args()
     print(

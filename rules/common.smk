@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake.io import IOFile
 
 SCRIPTS_DIR = Path(workflow.basedir) / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS_DIR))
@@ -58,8 +57,6 @@ except InputError as error:
 wildcard_constraints:
     run=RUN_NAME.pattern,
     epoch=r"\d{3}",
-    shard=r"[1-9]\d*",
-    shards=r"[2-9]|[1-9]\d+",
 
 
 def run_settings(wildcards):
@@ -151,88 +148,23 @@ def features_inputs(wildcards):
     return inputs
 
 
-def shard_files(wildcards, shards):
-    """What a search in shards is gathered from; nothing where one job does all."""
-    if shards == 1:
-        return {}
-    parts = [f"_{shard}of{shards}.npz" for shard in range(1, shards + 1)]
-    return {
-        "neighbours": f"runs/{wildcards.run}/neighbours_epoch{wildcards.epoch}.npz",
-        **{
-            kind: [f"runs/{wildcards.run}/{kind}_epoch{wildcards.epoch}{part}" for part in parts]
-            for kind in ("clusterings", "silhouettes")
-        },
-    }
-
-
-def cluster_shards(wildcards):
-    """Into how many shards the search for some pseudo labels is split.
-
-    The number changes no result. To Snakemake it is another set of inputs, which would make finished
-    pseudo labels anew and train all that follows; so these keep the number that they were made with,
-    as long as they are there and of the present grid.
-    """
-    settings = run_settings(wildcards)
-    n_configurations = settings.clustering.n_configurations()
-    pseudo = IOFile(f"runs/{wildcards.run}/pseudo_epoch{wildcards.epoch}.npz")
-    inputs = workflow.persistence.input(pseudo) or []
-    params = workflow.persistence.params(pseudo) or []
-    made_with = max(1, sum("clusterings_epoch" in path for path in inputs))
-    choices = {min(n, n_configurations) for n in (settings.cluster_shards, made_with)}
-    if not workflow.is_main_process:
-        # A job on another machine: the old pseudo labels are gone, and what it was planned with is
-        # there.
-        planned = (n for n in choices if all_exist(shard_files(wildcards, n)))
-        return max(planned, default=1)
-    is_finished = Path(pseudo).exists() and repr(cluster_flags(wildcards)) in params
-    return min(made_with if is_finished else settings.cluster_shards, n_configurations)
-
-
-def all_exist(files):
-    return all(Path(path).exists() for path in files.get("silhouettes", []))
-
-
 def cluster_inputs(wildcards):
     epoch, previous = checked_epoch(wildcards), previous_epoch(wildcards)
     inputs = {"features": run_file(wildcards, "features_epoch{}.npz", epoch)}
     if previous is not None:
         inputs["previous"] = run_file(wildcards, "pseudo_epoch{}.npz", previous)
-    return {**inputs, **shard_files(wildcards, cluster_shards(wildcards))}
-
-
-def clusterings_of_shards(wildcards):
-    return shard_files(wildcards, int(wildcards.shards))["clusterings"]
-
-
-def grid_flags(settings, score):
-    flags = ["--k", settings.k, "--percentile", settings.percentile, *score]
-    return flags if settings.normalize else [*flags, "--no-normalize"]
-
-
-def shared_flags(wildcards):
-    """Flags of all steps of a clustering."""
-    return grid_flags(run_settings(wildcards).clustering, [])
+    return inputs
 
 
 def cluster_flags(wildcards):
     settings = run_settings(wildcards).clustering
-    weights = ["--w-ce", str(settings.w_ce), "--w-sil", str(settings.w_sil)]
-    return grid_flags(settings, weights)
+    flags = ["--k", settings.k, "--percentile", settings.percentile]
+    flags += ["--w-ce", str(settings.w_ce), "--w-sil", str(settings.w_sil)]
+    return flags if settings.normalize else [*flags, "--no-normalize"]
 
 
 def previous_flags(wildcards, input):
-    """What was made before: the last pseudo labels, and the shards of this search."""
-    flags = []
-    for name in ("previous", "neighbours", "clusterings", "silhouettes"):
-        if name in input.keys():
-            paths = input[name]
-            flags += [f"--{name}", *([paths] if isinstance(paths, str) else paths)]
-    return flags
-
-
-def cluster_threads(wildcards, input):
-    """Little is left to do where shards have done the search."""
-    return 4 if "neighbours" in input.keys() else 32
+    return ["--previous", input.previous] if "previous" in input.keys() else []
 
 
 def labels_inputs(wildcards):

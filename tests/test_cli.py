@@ -19,7 +19,6 @@ from gcdflow.cli import (
     integer_range,
     read_settings,
     run_stage,
-    shard_of_shards,
     stage_parser,
     whole_number,
 )
@@ -29,7 +28,6 @@ from gcdflow.settings import BenchmarkSettings, Dataset, DigitsSettings, RunSett
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
 STAGES = ["dataset", "train", "features", "cluster", "evaluate", "report", "heatmap"]
-STAGES += ["neighbours", "cluster_shard", "score_shard"]
 # Runs a script as `python script …` would, then prints which heavy modules that imported.
 PROBE = """
 import runpy, sys
@@ -82,8 +80,6 @@ def test_help_is_quick_and_complete(tmp_path, name):
         ("cluster", "--threads", "0"),
         ("cluster", "--k", "9:3"),
         ("evaluate", "--threads", "many"),
-        ("cluster_shard", "--shard", "5/4"),
-        ("score_shard", "--shard", "0/4"),
     ],
 )
 def test_flags_are_checked_before_anything_is_read(tmp_path, name, flag, value):
@@ -150,10 +146,6 @@ def test_cluster_evaluate_and_report_without_torch(clustered):
     assert metrics["inductive"]["all"] > 0.5
     assert re.search(r"m\.json: transductive all \d+\.\d old .*inductive", result.stderr)
     assert len(list((clustered / "log").iterdir())) == 2
-
-    result = stage("cluster", *paths, *grid, "--neighbours", "n.npz", cwd=clustered)
-    assert "--neighbours, --clusterings and --silhouettes go together" in sentence(result)
-    assert PseudoLabels.load(clustered / "p.npz").metadata == pseudo.metadata
 
     result = stage("report", "--run", "x", "--output", "r.md", "m.json", cwd=clustered)
     assert result.returncode == 0, result.stderr
@@ -311,14 +303,3 @@ def test_integer_range():
 
 def test_available_threads():
     assert available_threads() >= 1
-
-
-@pytest.mark.parametrize(("text", "shard"), [("1/1", (1, 1)), ("2/4", (2, 4)), ("12/12", (12, 12))])
-def test_shards(text, shard):
-    assert shard_of_shards(text) == shard
-
-
-@pytest.mark.parametrize("text", ["", "2", "0/4", "5/4", "1/0", "-1/4", "a/b", "1/4/2", "1.5/4"])
-def test_what_is_no_shard(text):
-    with pytest.raises(argparse.ArgumentTypeError, match="is not a shard such as 2/4, from 1/4 to"):
-        shard_of_shards(text)

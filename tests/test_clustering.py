@@ -11,18 +11,13 @@ from gcdflow import __version__, clustering
 from gcdflow.clustering import (
     GRID_COLUMNS,
     Grid,
-    ShardPaths,
     cluster_features,
-    cluster_shard,
-    find_neighbours,
     pseudo_label_scalars,
-    score_shard,
     write_grid_table,
 )
 from gcdflow.errors import InputError
 from gcdflow.evaluation import label_change_rate
 from gcdflow.formats import Features, PseudoLabels
-from gcdflow.ssddbc import Shard
 from ssddbc.reference import fit_configuration, normalise
 
 GRID = Grid(k=[3, 5], percentile=[40, 70])
@@ -137,35 +132,6 @@ def test_threads_change_no_byte(tmp_path, clustered):
     clustered[0].save(tmp_path / "1.npz")
     other.save(tmp_path / "2.npz")
     assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "2.npz").read_bytes()
-
-
-@pytest.mark.parametrize("n_shards", [1, 3])
-def test_shards_change_no_byte(tmp_path, clustered, caplog, n_shards):
-    caplog.set_level(logging.INFO)
-    features, shards = blobs(), [Shard(i + 1, n_shards) for i in range(n_shards)]
-    near = tmp_path / "n.npz"
-    parts = [tmp_path / f"c{shard.number}.npz" for shard in shards]
-    scores = [tmp_path / f"s{shard.number}.npz" for shard in shards]
-    find_neighbours(features, GRID, near, threads=1)
-    for shard, path in zip(shards, parts, strict=True):
-        cluster_shard(features, GRID, shard, near, path, threads=1)
-    for shard, path in zip(shards, scores, strict=True):
-        score_shard(features, GRID, shard, parts, path, threads=1)
-    paths = ShardPaths(near, parts, scores)
-    gathered, results = cluster_features(
-        features, GRID, threads=1, previous=clustered[0], shards=paths
-    )
-    whole, expected = cluster_features(features, GRID, threads=1, previous=clustered[0])
-    gathered.save(tmp_path / "1.npz")
-    whole.save(tmp_path / "2.npz")
-    assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "2.npz").read_bytes()
-    for column in set(GRID_COLUMNS) - {"seconds"}:
-        np.testing.assert_array_equal(results[column], expected[column])
-    assert (
-        f"c1.npz: shard 1/{n_shards}, {4 // n_shards} configurations of 36 samples" in caplog.text
-    )
-    assert f"s1.npz: shard 1/{n_shards}, silhouettes under " in caplog.text
-    assert "n.npz: at least 35 neighbours of each of 36 samples" in caplog.text
 
 
 def test_change_against_the_previous_refresh(clustered):

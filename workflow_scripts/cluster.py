@@ -8,53 +8,44 @@ best_params and metadata.
 
 Example:
   python workflow_scripts/cluster.py --features F.npz --output P.npz --grid-table G.tsv
-
-The same search in two shards, which can run side by side on two machines, and equal in every byte
-(each command takes the same features, labels and grid; see docs/ssddbc.md):
-  cd workflow_scripts
-  python neighbours.py --features F.npz --output N.npz
-  python cluster_shard.py --features F.npz --neighbours N.npz --shard 1/2 --output C1.npz
-  python cluster_shard.py --features F.npz --neighbours N.npz --shard 2/2 --output C2.npz
-  python score_shard.py --features F.npz --clusterings C1.npz C2.npz --shard 1/2 --output S1.npz
-  python score_shard.py --features F.npz --clusterings C1.npz C2.npz --shard 2/2 --output S2.npz
-  python cluster.py --features F.npz --neighbours N.npz --clusterings C1.npz C2.npz
-      --silhouettes S1.npz S2.npz --output P.npz --grid-table G.tsv
 """
 
 import argparse
 import logging
-from dataclasses import replace
 from pathlib import Path
 
-from gcdflow.cli import add_clustering_arguments, clustering_inputs, run_stage, stage_parser
-from gcdflow.errors import InputError
+from gcdflow.cli import (
+    available_threads,
+    integer_range,
+    run_stage,
+    stage_parser,
+    whole_number,
+)
 from gcdflow.settings import ClusteringSettings
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Cluster, write, report."""
     from gcdflow.clustering import (
-        ShardPaths,
+        Grid,
         cluster_features,
         pseudo_label_scalars,
         write_grid_table,
     )
     from gcdflow.event_log import event_file, write_scalars
-    from gcdflow.formats import PseudoLabels
+    from gcdflow.formats import PseudoLabels, load_features
 
-    made = (arguments.neighbours, arguments.clusterings, arguments.silhouettes)
-    if any(made) and not all(made):
-        raise InputError("--neighbours, --clusterings and --silhouettes go together")
-    features, grid, threads = clustering_inputs(arguments)
-    grid = replace(grid, w_ce=arguments.w_ce, w_sil=arguments.w_sil)
-    previous = PseudoLabels.load(arguments.previous) if arguments.previous else None
-    pseudo, results = cluster_features(
-        features,
-        grid,
-        threads=threads,
-        previous=previous,
-        shards=ShardPaths(*made) if all(made) else None,
+    grid = Grid(
+        k=arguments.k,
+        percentile=arguments.percentile,
+        normalize=not arguments.no_normalize,
+        w_ce=arguments.w_ce,
+        w_sil=arguments.w_sil,
     )
+    features = load_features(arguments.features, arguments.labels)
+    threads = arguments.threads or available_threads()
+    previous = PseudoLabels.load(arguments.previous) if arguments.previous else None
+    pseudo, results = cluster_features(features, grid, threads=threads, previous=previous)
     if arguments.grid_table is not None:
         write_grid_table(arguments.grid_table, results)
     if arguments.log_dir is not None:
@@ -81,7 +72,28 @@ def main(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser, defaults = stage_parser(__doc__), ClusteringSettings()
-    add_clustering_arguments(parser)
+    parser.add_argument(
+        "--features", type=Path, required=True, help="features to cluster (.npz, .npy)"
+    )
+    parser.add_argument(
+        "--labels", type=Path, help="labels.npz that replaces the labels of the features"
+    )
+    parser.add_argument(
+        "--k",
+        type=integer_range,
+        default=defaults.k,
+        help="numbers of neighbours: first:last[:step], ends included, or a comma list",
+    )
+    parser.add_argument(
+        "--percentile",
+        type=integer_range,
+        default=defaults.percentile,
+        help="density percentiles: the same",
+    )
+    parser.add_argument("--no-normalize", action="store_true", help="take the features as they are")
+    parser.add_argument(
+        "--threads", type=whole_number(1), help="CPU threads (default: all available)"
+    )
     parser.add_argument("--output", type=Path, required=True, help="pseudo labels to write (.npz)")
     parser.add_argument("--grid-table", type=Path, help="table of all configurations to write")
     parser.add_argument(
@@ -94,11 +106,4 @@ if __name__ == "__main__":
         "--previous", type=Path, help="pseudo labels of the refresh before (label change rate)"
     )
     parser.add_argument("--log-dir", type=Path, help="directory of TensorBoard event files")
-    parser.add_argument("--neighbours", type=Path, help="gather a search in shards: its neighbours")
-    parser.add_argument(
-        "--clusterings", type=Path, nargs="+", help="... what all its cluster_shard.py wrote"
-    )
-    parser.add_argument(
-        "--silhouettes", type=Path, nargs="+", help="... what all its score_shard.py wrote"
-    )
     run_stage(main, parser)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import sklearn
 from gcdflow.errors import InputError
-from gcdflow.ssddbc import SSDDBC, ShardedGridSearch, SSDDBCGridSearch
+from gcdflow.ssddbc import SSDDBC, SSDDBCGridSearch
 from sklearn.base import clone, is_clusterer
 from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import GridSearchCV
@@ -23,7 +23,6 @@ GRID = {"k": [5, 10], "density_percentile": [50, 70], "normalize": False}
     [
         SSDDBC(k=4),
         SSDDBCGridSearch(),
-        ShardedGridSearch(k=[3, 5], density_percentile=[50, 70]),
     ]
 )
 def test_scikit_learn_conventions(estimator, check):
@@ -34,7 +33,6 @@ def test_scikit_learn_conventions(estimator, check):
     params=[
         SSDDBC(k=5, density_percentile=50, normalize=False),
         SSDDBCGridSearch(**GRID),
-        ShardedGridSearch(**GRID),
     ],
     ids=lambda estimator: type(estimator).__name__,
 )

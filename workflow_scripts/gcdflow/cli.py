@@ -11,17 +11,13 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from gcdflow.config import find_run, load_runs, validated
 from gcdflow.errors import InputError, StageError, machine_error, one_line
 from gcdflow.interruption import Ended, end_on_signals, end_with_workflow, kill_helpers
 from gcdflow.ranges import parse_range
-from gcdflow.settings import ClusteringSettings, RunSettings, Settings
-
-if TYPE_CHECKING:
-    from gcdflow.clustering import Grid
-    from gcdflow.formats import Features
+from gcdflow.settings import RunSettings, Settings
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 
@@ -110,50 +106,6 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_clustering_arguments(parser: argparse.ArgumentParser, *, shard: bool = False) -> None:
-    """Add what all steps of a clustering take: features, labels and the grid (and its shard)."""
-    defaults = ClusteringSettings()
-    parser.add_argument(
-        "--features", type=Path, required=True, help="features to cluster (.npz, .npy)"
-    )
-    parser.add_argument(
-        "--labels", type=Path, help="labels.npz that replaces the labels of the features"
-    )
-    parser.add_argument(
-        "--k",
-        type=integer_range,
-        default=defaults.k,
-        help="numbers of neighbours: first:last[:step], ends included, or a comma list",
-    )
-    parser.add_argument(
-        "--percentile",
-        type=integer_range,
-        default=defaults.percentile,
-        help="density percentiles: the same",
-    )
-    parser.add_argument("--no-normalize", action="store_true", help="take the features as they are")
-    parser.add_argument(
-        "--threads", type=whole_number(1), help="CPU threads (default: all available)"
-    )
-    if shard:
-        parser.add_argument(
-            "--shard",
-            type=shard_of_shards,
-            required=True,
-            help="which shard of how many, such as 2/4",
-        )
-
-
-def clustering_inputs(arguments: argparse.Namespace) -> tuple[Features, Grid, int]:
-    """The features, grid and threads that :func:`add_clustering_arguments` asked for."""
-    from gcdflow.clustering import Grid
-    from gcdflow.formats import load_features
-
-    features = load_features(arguments.features, arguments.labels)
-    grid = Grid(arguments.k, arguments.percentile, normalize=not arguments.no_normalize)
-    return features, grid, arguments.threads or available_threads()
-
-
 def read_settings(
     arguments: argparse.Namespace, model: type[S], part: Callable[[RunSettings], S]
 ) -> S:
@@ -187,14 +139,6 @@ def whole_number(lowest: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
-
-
-def shard_of_shards(text: str) -> tuple[int, int]:
-    """Parser of a shard's number and the number of shards, ``2/4``, for a command line."""
-    match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a shard such as 2/4, from 1/4 to 4/4")
-    return int(match[1]), int(match[2])
 
 
 def integer_range(text: str) -> list[int]:

@@ -17,9 +17,7 @@ from gcdflow.errors import InputError
 from gcdflow.evaluation import label_change_rate, match_by_indices
 from gcdflow.formats import Features, PseudoLabels
 from gcdflow.memory import available_memory
-from gcdflow.shard_files import ShardFiles
-from gcdflow.ssddbc import Shard, ShardedGridSearch, estimate_resources
-from gcdflow.ssddbc.sharded import shares_of_grid
+from gcdflow.ssddbc import SSDDBCGridSearch, estimate_resources
 
 log = logging.getLogger(__name__)
 
@@ -57,26 +55,10 @@ class Grid:
     w_sil: float = 3.0
 
 
-@dataclass(frozen=True)
-class ShardPaths:
-    """Files of a search in shards (:mod:`gcdflow.shard_files`), all that there are.
-
-    Attributes
-    ----------
-    neighbours : Path
-    clusterings, silhouettes : of all shards, in any order
-    """
-
-    neighbours: Path
-    clusterings: Sequence[Path]
-    silhouettes: Sequence[Path]
-
-
 class _Progress:
     """Log the search's progress, at most every few seconds, with the time left."""
 
-    def __init__(self, what: str = "configurations") -> None:
-        self._what = what
+    def __init__(self) -> None:
         self._began = self._last = time.monotonic()
         self._done = 0
 
@@ -92,7 +74,7 @@ class _Progress:
                 f"; best so far k={best['k']} percentile={best['density_percentile']} "
                 f"score={best['score']:.4f} clusters={best['n_clusters']}"
             )
-        log.info("%d/%d %s, %.0f s left%s", done, total, self._what, left, found)
+        log.info("%d/%d configurations, %.0f s left%s", done, total, left, found)
 
 
 def cluster_features(
@@ -101,7 +83,6 @@ def cluster_features(
     *,
     threads: int,
     previous: PseudoLabels | None = None,
-    shards: ShardPaths | None = None,
 ) -> tuple[PseudoLabels, dict[str, np.ndarray]]:
     """Cluster the training split of a feature cache.
 
@@ -113,8 +94,6 @@ def cluster_features(
     threads : int
     previous : PseudoLabels or None
         Pseudo labels of the refresh before, for the label change rate.
-    shards : ShardPaths or None
-        Where the search was already made, to be gathered; None: make it here. The result is equal.
 
     Returns
     -------
@@ -124,90 +103,28 @@ def cluster_features(
     Raises
     ------
     InputError
-        If there are too few samples, ``previous`` is of other samples, or shards do not fit.
+        If there are too few samples, or ``previous`` is of other samples.
     """
-    files, search = _search(features, grid, threads, "configurations")
-    if shards is None:
-        _predict_cost(files, len(grid.k) * len(grid.percentile), seconds=True)
-        search.fit(files.X, files.y)
-    else:
-        clustered = files.load_clustered(shards.clusterings)
-        scored = files.load_scored(shards.silhouettes, clustered)
-        near = files.load_neighbours(shards.neighbours)
-        search.gather(files.X, files.y, near, clustered, scored)
-    return _pseudo_labels(features, search, previous), search.results_
-
-
-def find_neighbours(features: Features, grid: Grid, path: Path, *, threads: int) -> None:
-    """Write the neighbours that all shards begin with; as :func:`cluster_features`."""
-    files, search = _search(features, grid, threads, "samples")
-    _predict_cost(files, 1)
-    neighbours = search.neighbours(files.X)
-    files.save_neighbours(path, neighbours)
-    log.info(
-        "%s: at least %d neighbours of each of %d samples, %.1f s",
-        *(path, neighbours.valid.min(), len(files.X), neighbours.seconds),
-    )
-
-
-def cluster_shard(
-    features: Features, grid: Grid, shard: Shard, neighbours: Path, path: Path, *, threads: int
-) -> None:
-    """Write the clusterings of a part of the grid."""
-    files, search = _search(features, grid, threads, "configurations")
-    n = len(shares_of_grid(*search.axes(), shard.of)[shard.number - 1])
-    _predict_cost(files, n)
-    part = search.cluster_shard(files.X, files.y, files.load_neighbours(neighbours), shard)
-    files.save_clustered(path, part)
-    log.info(
-        "%s: shard %s, %d configurations of %d samples, %.1f s",
-        *(path, shard, n, len(files.X), part.seconds.sum()),
-    )
-
-
-def score_shard(
-    features: Features,
-    grid: Grid,
-    shard: Shard,
-    clusterings: Sequence[Path],
-    path: Path,
-    *,
-    threads: int,
-) -> None:
-    """Write the silhouettes of a part of the samples, under the clusterings of the whole grid."""
-    files, search = _search(features, grid, threads, "samples")
-    _predict_cost(files, len(grid.k) * len(grid.percentile))
-    clustered = files.load_clustered(clusterings)
-    part = search.score_shard(files.X, files.y, clustered, shard)
-    files.save_scored(path, part, clustered)
-    log.info(
-        "%s: shard %s, silhouettes under %d distinct clusterings, %.1f s",
-        *(path, shard, part.sums.shape[1], part.seconds),
-    )
-
-
-def _search(
-    features: Features, grid: Grid, threads: int, progress: str
-) -> tuple[ShardFiles, ShardedGridSearch]:
-    """The search that a grid stands for, and the files of its shards."""
     train = features.train_mask
-    n = int(train.sum())
-    if n < 2:
-        raise InputError(f"found {n} training samples to cluster, expected at least 2")
-    search = ShardedGridSearch(
+    X, y = features.features[train], features.labels[train]
+    if len(X) < 2:
+        raise InputError(f"found {len(X)} training samples to cluster, expected at least 2")
+    search = SSDDBCGridSearch(
         k=grid.k,
         density_percentile=grid.percentile,
         w_ce=grid.w_ce,
         w_sil=grid.w_sil,
         normalize=grid.normalize,
         n_jobs=threads,
-        progress=_Progress(progress),
+        progress=_Progress(),
     )
-    return ShardFiles(search, features.features[train], features.labels[train]), search
+    _predict_cost(X, y, len(grid.k) * len(grid.percentile), threads)
+    search.fit(X, y)
+    return _pseudo_labels(features, search, previous), search.results_
 
 
 def _pseudo_labels(
-    features: Features, search: ShardedGridSearch, previous: PseudoLabels | None
+    features: Features, search: SSDDBCGridSearch, previous: PseudoLabels | None
 ) -> PseudoLabels:
     """The best clustering of a search that is done, with its provenance."""
     indices = features.indices[features.train_mask]
@@ -252,12 +169,12 @@ def _pseudo_labels(
     )
 
 
-def _predict_cost(files: ShardFiles, n_configurations: int, *, seconds: bool = False) -> None:
-    """Say what clustering so much takes; refuse what does not fit into memory."""
-    (n, d), threads = files.X.shape, files.search.n_jobs
+def _predict_cost(X: np.ndarray, y: np.ndarray, n_configurations: int, threads: int) -> None:
+    """Say what the search takes; refuse what does not fit into memory."""
+    n, d = X.shape
     cost = estimate_resources(n, d, 1, n_configurations, threads)
     available = available_memory()
-    labelled = int((files.y >= 0).sum())  # said, so that labels under another name are missed
+    labelled = int((y >= 0).sum())  # said, so that labels under another name are missed
     needed = (
         f"{n} samples of {d} dimensions, {labelled} of them labelled, need about"
         f" {cost.memory_bytes / 2**30:.1f} GiB"
@@ -267,8 +184,7 @@ def _predict_cost(files: ShardFiles, n_configurations: int, *, seconds: bool = F
             f"{needed} of memory, but {available / 2**30:.1f} GiB are free; cluster fewer samples, "
             "fewer configurations, or on a larger machine"
         )
-    time_needed = f" and {cost.seconds:.0f} s" if seconds else ""
-    log.info("%s%s with %d threads", needed, time_needed, threads)
+    log.info("%s and %.0f s with %d threads", needed, cost.seconds, threads)
 
 
 def write_grid_table(path: Path, results: dict[str, np.ndarray]) -> None:

@@ -17,7 +17,6 @@ from gcdflow.errors import InputError
 from gcdflow.ranges import parse_range, range_within
 
 MAX_EPOCHS = 999  # {epoch} has three digits
-MAX_SHARDS = 10_000  # jobs
 MAX_SEED = 2**32 - 1  # NumPy's legacy generator, which draws the labelled images, takes no more
 
 
@@ -325,12 +324,6 @@ class RunSettings(Settings):
     )
     gpus: int = Field(
         1, ge=1, description="GPUs that share each training step; changes speed, re-runs nothing"
-    )
-    cluster_shards: int = Field(
-        1,
-        ge=1,
-        le=MAX_SHARDS,
-        description="jobs that split a grid search; changes no result (pseudo_final: always 1)",
     )
     dataset: Dataset = BenchmarkSettings()
     augmentation: Augmentation = CropAugmentation()

@@ -22,8 +22,6 @@ import importlib
 _HOMES = {
     "SSDDBC": "estimators",
     "SSDDBCGridSearch": "estimators",
-    "Shard": "sharded",
-    "ShardedGridSearch": "sharded",
     "assign_to_clusters": "estimators",
     "estimate_resources": "resources",
 }
@@ -31,8 +29,6 @@ _HOMES = {
 __all__ = [
     "SSDDBC",
     "SSDDBCGridSearch",
-    "Shard",
-    "ShardedGridSearch",
     "assign_to_clusters",
     "estimate_resources",
 ]

@@ -103,32 +103,15 @@ def _families(labels: np.ndarray, family_of: np.ndarray, workers: Workers) -> li
     return workers.run(collect, np.unique(family_of))
 
 
-def sums_shape(labels: np.ndarray, y: np.ndarray) -> tuple[int, int]:
-    """Blocks of unlabelled points, and labelings that have silhouettes."""
-    return -(-int((y < 0).sum()) // QUERIES_PER_BLOCK), int((labels.max(axis=1) > 0).sum())
-
-
-def means_of_sums(sums: np.ndarray, labels: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Mean silhouettes (l,) float64 of the unlabelled points, from :func:`silhouette_sums`.
-
-    0 for labelings with fewer than two clusters, or without an unlabelled point.
-    """
-    result, n_queries = np.zeros(len(labels)), int((y < 0).sum())
-    if sums.size:
-        result[labels.max(axis=1) > 0] = sums.sum(axis=0) / n_queries
-    return result
-
-
-def silhouette_sums(
+def mean_silhouettes(
     points: Points,
     labels: np.ndarray,
     family_of: np.ndarray,
     y: np.ndarray,
     workers: Workers,
     advance: Callable[[float, np.ndarray], None] | None = None,
-    part: slice = slice(None),
 ) -> np.ndarray:
-    """Sums of silhouettes over blocks of unlabelled points, under each labeling.
+    """Mean silhouettes of the unlabelled points, under each labeling.
 
     All labelings share one pass over blocks of distances, which are never kept. Sums are formed in
     three steps: over the pieces of the common refinement of all labelings, from these over the
@@ -140,19 +123,17 @@ def silhouette_sums(
     family_of : (l,) int, labelings of the same family resemble each other.
     y : (n,) int32, -1 = unlabelled.
     advance : called with the share of the points that is done, and the (l,) means over these.
-    part : the blocks to look at. Each is summed for itself, so that parts together give the bits of
-        the whole.
 
     Returns
     -------
-    (b, c) float64 : of the b blocks in ``part``, and the c labelings of two clusters or more.
+    (l,) float64 : 0 for labelings with fewer than two clusters, or without an unlabelled point.
     """
-    (n_blocks, n_chosen), chosen = sums_shape(labels, y), np.flatnonzero(labels.max(axis=1) > 0)
-    mine = range(n_blocks)[part]
-    sums, done = np.zeros((len(mine), n_chosen)), np.zeros(len(mine))
+    queries, chosen = np.flatnonzero(y < 0), np.flatnonzero(labels.max(axis=1) > 0)
+    result, n_blocks = np.zeros(len(labels)), -(-len(queries) // QUERIES_PER_BLOCK)
+    sums, done = np.zeros((n_blocks, len(chosen))), np.zeros(n_blocks)
     if sums.size == 0:
-        return sums
-    queries, n_labelings, labels = np.flatnonzero(y < 0), len(labels), labels[chosen]
+        return result
+    labels = labels[chosen]
     piece, first = refine(labels)
     order = np.argsort(piece, kind="stable")  # sums over pieces run through memory in order
     distances = _Distances(points, order, points.work[order], points.squares[order])
@@ -161,7 +142,7 @@ def silhouette_sums(
 
     def block(row: int) -> None:
         # Every block holds points from the whole range, so that early means are already telling.
-        some = queries[mine[row] :: n_blocks]
+        some = queries[row::n_blocks]
         fine = distances.sums(some, piece[order], len(first))
         for family in families:
             middle = np.zeros((family.n_pieces, len(some)))
@@ -174,12 +155,12 @@ def silhouette_sums(
 
     def report() -> None:
         if advance is not None and done.any():
-            partial = np.zeros(n_labelings)
-            partial[chosen] = sums[done > 0].sum(axis=0) / done.sum()
-            advance((done > 0).mean(), partial)
+            result[chosen] = sums[done > 0].sum(axis=0) / done.sum()
+            advance((done > 0).mean(), result)
 
-    workers.run(block, range(len(mine)), report)
-    return sums
+    workers.run(block, range(n_blocks), report)
+    result[chosen] = sums.sum(axis=0) / len(queries)
+    return result
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,12 +12,7 @@ from gcdflow.ssddbc._density import Configuration, Group, configurations, densit
 from gcdflow.ssddbc._lists import Lists, complete_lists, neighbour_lists
 from gcdflow.ssddbc._nearest import Request, answer
 from gcdflow.ssddbc._points import Points, make_points, prepare
-from gcdflow.ssddbc._scores import (
-    cross_entropy,
-    distinct_labelings,
-    means_of_sums,
-    silhouette_sums,
-)
+from gcdflow.ssddbc._scores import cross_entropy, distinct_labelings, mean_silhouettes
 from gcdflow.ssddbc._workers import Workers
 
 SPARE_NEIGHBOURS = 12  # beyond the largest k, so that float32 can certify the k nearest
@@ -70,18 +65,29 @@ def cluster_grid(
     ks : neighbours; cut to n - 1. percentiles : of the relative density.
     advance : called with the share of this work that is done.
     """
-    return cluster_cells(
-        points,
-        y,
-        shared_lists(points, ks, percentiles, workers, lambda share: advance(0.5 * share)),
-        ks,
-        percentiles,
-        workers,
-        lambda share: advance(0.5 + 0.5 * share),
-    )
+    everyone = np.arange(len(points))
+    lists = _shared_lists(points, ks, percentiles, workers, lambda share: advance(0.5 * share))
+    cells = _grid_cells(lists, ks, percentiles, workers)
+    labels = np.empty((len(cells), len(points)), dtype=np.int32)
+    n_clusters = np.empty(len(cells), dtype=np.int64)
+    seconds = np.zeros(len(cells))
+    k, wide = max(cell.density.k for cell in cells), _widest(percentiles)
+    parts = groups(cells, wide)
+    for step, group in enumerate(parts):
+        if step > 0 or wide < 0:
+            length = _list_length(k, group.smallest / len(group.columns))
+            lists = neighbour_lists(points, everyone, points, group.columns, length, workers)
+            # short for want of distinct distances, so that both steps to come would fall back
+            needed = min(k, len(group.columns) - 1) // 2
+            complete_lists(lists, needed, points, everyone, points, group.columns, workers)
+        for backbone in _cluster_group(group, lists, points, y, labels, workers):
+            index = backbone.cell.index
+            n_clusters[index], seconds[index] = backbone.n_clusters, backbone.seconds
+        advance(0.5 + 0.5 * (step + 1) / len(parts))
+    return Clusterings(cells, labels, n_clusters, seconds)
 
 
-def shared_lists(
+def _shared_lists(
     points: Points,
     ks: Sequence[int],
     percentiles: Sequence[float],
@@ -102,52 +108,13 @@ def shared_lists(
     return lists
 
 
-def grid_cells(
+def _grid_cells(
     lists: Lists, ks: Sequence[int], percentiles: Sequence[float], workers: Workers
 ) -> list[Configuration]:
-    """Steps 1 and 2 for every configuration, from the lists of :func:`shared_lists`."""
+    """Steps 1 and 2 for every configuration, from the lists of :func:`_shared_lists`."""
     used = [min(int(k), len(lists.ids) - 1) for k in ks]
     by_k = dict(zip(used, workers.run(lambda k: density(lists, k), used), strict=True))
     return configurations([by_k[k] for k in used], percentiles, workers)
-
-
-def cluster_cells(
-    points: Points,
-    y: np.ndarray,
-    lists: Lists,
-    ks: Sequence[int],
-    percentiles: Sequence[float],
-    workers: Workers,
-    advance: Callable[[float], None] = lambda share: None,
-    chosen: np.ndarray | None = None,
-) -> Clusterings:
-    """Steps 3 to 7; parameters as in :func:`cluster_grid`, and:
-
-    lists : from :func:`shared_lists`.
-    chosen : (c,) places in the grid, ascending, of the configurations to cluster; None: all. What
-        becomes of one does not depend on the others.
-    """
-    cells = grid_cells(lists, ks, percentiles, workers)
-    if chosen is not None:
-        cells = [replace(cells[i], index=row) for row, i in enumerate(chosen)]
-    everyone = np.arange(len(points))
-    labels = np.empty((len(cells), len(points)), dtype=np.int32)
-    n_clusters = np.empty(len(cells), dtype=np.int64)
-    seconds = np.zeros(len(cells))
-    k, wide = max(cell.density.k for cell in cells), _widest([cell.percentile for cell in cells])
-    parts = groups(cells, wide)
-    for step, group in enumerate(parts):
-        if step > 0 or wide < 0:
-            length = _list_length(k, group.smallest / len(group.columns))
-            lists = neighbour_lists(points, everyone, points, group.columns, length, workers)
-            # short for want of distinct distances, so that both steps to come would fall back
-            needed = min(k, len(group.columns) - 1) // 2
-            complete_lists(lists, needed, points, everyone, points, group.columns, workers)
-        for backbone in _cluster_group(group, lists, points, y, labels, workers):
-            index = backbone.cell.index
-            n_clusters[index], seconds[index] = backbone.n_clusters, backbone.seconds
-        advance((step + 1) / len(parts))
-    return Clusterings(cells, labels, n_clusters, seconds)
 
 
 def _widest(percentiles: Sequence[float]) -> float:
@@ -212,8 +179,7 @@ def score_grid(
             scores = Scores(entropies[which], silhouettes[which])
             advance(share, scores, clusterings.n_clusters)
 
-    sums = silhouette_sums(points, labels, family_of, y, workers, partly)
-    silhouettes = means_of_sums(sums, labels, y)
+    silhouettes = mean_silhouettes(points, labels, family_of, y, workers, partly)
     return Scores(entropies[which], silhouettes[which])
 
 
