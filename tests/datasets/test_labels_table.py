@@ -31,7 +31,7 @@ def test_nothing_is_no_class(read, caplog):
     ]
     (message,) = caplog.messages
     assert message.split("labels.csv: ")[1] == (
-        "9 cells say that there is nothing and count as blank (5 × 'NA', 1 × 'none', 1 × '?', "
+        "cells that say nothing count as blank: 9 (5 × 'NA', 1 × 'none', 1 × '?', "
         "1 × '#REF!', 1 × 'NULL'); list what is a class here in dataset.real_classes"
     )
 
@@ -48,7 +48,7 @@ def test_many_marks_are_counted_and_ten_named(read, caplog):
     marks = ["NA", "nan", "None", "null", "-", "?", "n/a", "#N/A", ".", "--", "nil", "NaT"]
     with caplog.at_level(logging.INFO):
         read("path,label\n" + "".join(f"{i}.jpg,{mark}\n" for i, mark in enumerate(marks)))
-    assert "12 cells say" in caplog.text
+    assert "count as blank: 12 (1 × " in caplog.text
     assert " and 2 others); list" in caplog.text
 
 
@@ -57,7 +57,7 @@ def test_classes_that_are_really_called_so(read, caplog):
     with caplog.at_level(logging.INFO):
         rows = read(text, ("None", "na "))
     assert [(row.label, row.truth) for row in rows] == [("None", ""), ("NA", ""), ("", "None")]
-    assert "1 cells say that there is nothing and count as blank (1 × '?')" in caplog.text
+    assert "cells that say nothing count as blank: 1 (1 × '?'); list" in caplog.text
     with pytest.raises(InputError, match=r"line 3: the class 'NONE' is 'None' in another line"):
         read("path,label\na.jpg,None\nb.jpg,NONE\n", ("None",))
 
@@ -92,6 +92,13 @@ def test_names_are_compared_as_they_look(read):
 def test_blanks_around_a_path_are_kept_aside(read):
     (row,) = read("path,label\n a/b .jpg ,x\n")
     assert (row.path, row.written) == ("a/b .jpg", " a/b .jpg ")
+
+
+def test_blanks_before_quotation_marks(read):
+    rows = read('"path", "label"\n"a.jpg", "crow, black"\n"b.jpg",robin\n')
+    assert [row.label for row in rows] == ["crow, black", "robin"]
+    (row,) = read('label;path\nrobin;  " a.jpg"\n')
+    assert row.written == " a.jpg"
 
 
 def test_quoted_line_breaks(read):

@@ -241,9 +241,7 @@ def test_labels_that_say_nothing(settings, caplog):
         found = catalogue(settings)
     assert found.class_names == ["robin"]
     assert found.labelled_mask.sum() == 1
-    assert "2 cells say that there is nothing and count as blank (1 × 'None', 1 × 'NA')" in (
-        caplog.text
-    )
+    assert "cells that say nothing count as blank: 2 (1 × 'None', 1 × 'NA'); list" in caplog.text
     assert "real_classes" not in found.source
     with_none = settings.model_copy(update={"real_classes": ["none"]})
     found = catalogue(with_none)

@@ -127,10 +127,9 @@ def _numbered(
     numbers: Mapping[str, Mapping[int, int]],
 ) -> list[int]:
     """The class of each number, in the only way to read them all."""
-    by_name = {
-        number: [i for i, name in enumerate(names) if _yaml_number(name) == number]
-        for number in given
-    }
+    by_name: dict[int, list[int]] = {number: [] for number in given}
+    for i, name in enumerate(names if given else ()):
+        by_name.get(_yaml_number(name), []).append(i)
     several = next((n for n, positions in by_name.items() if len(positions) > 1), None)
     if several is not None:
         meant = [f"'{names[i]}'" for i in by_name[several]]

@@ -105,7 +105,7 @@ def _rows(table: Path, text: str, real_classes: Collection[str]) -> list[Row]:
         log.info(
             "%s",
             one_line(
-                f"{table}: {marks.total()} cells say that there is nothing and count as blank "
+                f"{table}: cells that say nothing count as blank: {marks.total()} "
                 f"({named}{more}); list what is a class here in dataset.real_classes"
             ),
         )
@@ -125,7 +125,14 @@ def _lines(table: Path, text: str) -> list[_Line]:
             f"{table}: the first line separates its columns neither by ',' nor by ';' or tabs "
             f"(found: {header}); {_EXPECTED}"
         )
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    # Blanks before a cell may belong to its text, but not where quotation marks follow them.
+    has_blanks_before_quotes = re.search(rf'{delimiter} +"', text) is not None
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        skipinitialspace=has_blanks_before_quotes,
+        strict=True,
+    )
     try:
         lines = [(reader.line_num + bool(said), cells) for cells in reader]
     except csv.Error as error:
