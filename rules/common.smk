@@ -10,7 +10,13 @@ from snakemake.exceptions import WorkflowError
 SCRIPTS_DIR = Path(workflow.basedir) / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS_DIR))
 
-from gcdflow.config import RUN_NAME, find_run, resolve_default_runs, resolve_runs
+from gcdflow.config import (
+    RUN_NAME,
+    check_class_numbers,
+    find_run,
+    resolve_default_runs,
+    resolve_runs,
+)
 from gcdflow.errors import InputError
 from gcdflow.job_resources import (
     array_shape,
@@ -41,13 +47,15 @@ RESULT_VERSIONS = {
     "features": 1,
     "cluster": 1,
     "evaluate": 1,
-    "labels": 1,
+    "labels": 2,
     "assign": 2,
     "gallery": 1,
     "summary": 1,
 }
 
 try:
+    for configuration in workflow.configfiles:
+        check_class_numbers(configuration)
     RUNS = resolve_runs(config)
     DEFAULT_RUNS = resolve_default_runs(config, RUNS)
 except InputError as error:

@@ -1,11 +1,13 @@
 """The configuration: every key is known and bounded, inheritance is what it says."""
 
+import datetime
 import itertools
 from pathlib import Path
 
 import pytest
 import yaml
 from gcdflow.config import (
+    check_class_numbers,
     find_run,
     load_runs,
     merged,
@@ -125,6 +127,26 @@ def test_shipped_configuration():
         (
             {"dataset": {"name": "cub", "old_classes": [0, 1.5]}},
             "key 'dataset.old_classes.1' is 1.5: .*integer; .*string",
+        ),
+        (
+            {"dataset": {"name": "cub", "old_classes": ["robin", False]}},
+            r"'dataset.old_classes.1' is False: .*string \(YAML takes no, .*: put text into quot",
+        ),
+        (
+            {"dataset": {"name": "cub", "old_classes": [None]}},
+            r"'dataset.old_classes.0' is None: .*string \(YAML takes no, on, null",
+        ),
+        (
+            {"dataset": {"name": "cub", "old_classes": [datetime.date(2024, 1, 1)]}},
+            r"'dataset.old_classes.0' is datetime.date\(2024.*string \(YAML takes .*2024-01-01",
+        ),
+        (
+            {"dataset": {"name": "image_folder", "classes": ["a", 8]}},
+            r"'dataset.classes.1' is 8: .*string \(YAML takes .* 010, .*: put text into quotation",
+        ),
+        (
+            {"dataset": {"name": "photos", "real_classes": [None]}},
+            r"'dataset.real_classes.0' is None: .*string \(YAML takes .*null",
         ),
         (
             {"dataset": {"name": "cifar10", "superclass": "trees"}},
@@ -375,6 +397,36 @@ def test_bad_file(tmp_path, content, message):
     with pytest.raises(InputError, match=rf"c\.yaml: {message}") as info:
         load_runs(path)
     assert "\n" not in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "number"), [("010", 8), ("0_1_0", 8), ("1:30", 90), ("-012", -10)]
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "runs:\n  a: {dataset: {name: cub, old_classes: [3,\n     NUMBER]}}",
+        "runs: {}\nsweeps:\n  s: {over: {dataset.old_classes: {x: [NUMBER]}}}",
+        "x: &list\n  - NUMBER\nruns: {a: {dataset: {old_classes: *list}}}",
+    ],
+)
+def test_numbers_of_classes_that_yaml_reads_as_others(tmp_path, text, written, number):
+    path = tmp_path / "c.yaml"
+    path.write_text(text.replace("NUMBER", written))
+    expected = rf"c\.yaml, line [23]: old_classes: YAML takes {written} for the number {number}; "
+    with pytest.raises(InputError, match=expected + ".* in quotation marks"):
+        check_class_numbers(path)
+    path.write_text(text.replace("NUMBER", f"'{written}'"))
+    check_class_numbers(path)
+
+
+def test_loading_checks_the_numbers_of_classes_and_no_others(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("runs: {a: {seed: 010, dataset: {name: cub, old_classes: [00, 7, 1_0, 0x1F]}}}")
+    assert load_runs(path)["a"].dataset.old_classes == [0, 7, 10, 31]
+    path.write_text("runs: {a: {dataset: {name: cub, old_classes: [017]}}}")
+    with pytest.raises(InputError, match=r"^\S*c\.yaml, line 1: old_classes: YAML takes 017 for"):
+        load_runs(path)
 
 
 def test_missing_file(tmp_path):

@@ -81,6 +81,8 @@ def test_default_runs_may_name_sweeps_and_have_each_run_once():
         ({7: [1]}, "sweeps.s.over.7: expected the name of a setting"),
         ({"seed": [[1, 2]]}, r"over.seed: \[1, 2\] makes no part of a run's name; give the values"),
         ({"training.deterministic": [True]}, "True makes no part of a run's name"),
+        ({"seed": {False: 1}}, "over.seed: YAML takes the name of a value for False; put it into"),
+        ({"seed": {None: 1}}, "over.seed: YAML takes the name of a value for None; put it into qu"),
         ({"seed": [1, 1]}, "two of its runs would be called 's-seed1'; give the values names"),
         ({"seed": [0], "seed.x": [0]}, "another key of the sweep has set 'seed' as a whole"),
         ({"seed.x": [0], "seed": [0]}, "over.seed: another key of the sweep sets this too"),

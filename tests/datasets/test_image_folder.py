@@ -1,6 +1,8 @@
 """Trees of images in miniature: any tree, Herbarium 19, ImageNet-100."""
 
 import json
+import logging
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +134,34 @@ def test_chosen_classes(root):
     assert found.paths[-1] == "val/bee/v.png"
 
 
+@pytest.mark.parametrize("name", ["NA", "none", "null", "nan", "-", "unknown"])
+def test_a_folder_is_a_class_whatever_it_is_called(root, name):
+    """A cell of a table may say that there is nothing; a folder of images is something."""
+    write_images(root / "images" / "train" / name, "1.png")
+    found = image_folder.catalogue(settings(root, old_classes=[name, "bee"]))
+    assert found.class_names == sorted(["Cat", "ant", "bee", name])
+    assert [found.class_names[c] for c in found.old_classes] == [name, "bee"]
+
+
+def test_numbers_that_are_ids_and_folders(root):
+    for name in ("1", "2", "10"):
+        write_images(root / "images" / "train" / name, "1.png")
+    found = image_folder.catalogue(settings(root, old_classes=["1", "2"]))
+    assert [found.class_names[c] for c in found.old_classes] == ["1", "2"]
+    expected = r"dataset\.old_classes: 1 may be the name of '1' or the id of '10'; write the name"
+    with pytest.raises(InputError, match=expected):
+        image_folder.catalogue(settings(root, old_classes=[1, 2]))
+    assert image_folder.catalogue(settings(root, old_classes=[10])).old_classes == [1]
+    assert image_folder.catalogue(settings(root, old_classes=[0, 3])).old_classes == [0, 3]
+
+
+def test_names_of_folders_are_compared_as_they_look(root):
+    write_images(root / "images" / "train" / unicodedata.normalize("NFD", "Käfer"), "1.png")
+    write_images(root / "images" / "train" / " wasp", "1.png")
+    wanted = settings(root, classes=["Käfer", "wasp", "bee"], old_classes=["Käfer", "wasp"])
+    assert image_folder.catalogue(wanted).old_classes == [1, 0]
+
+
 def test_other_folders_and_no_test_split(root):
     (root / "images").rename(root / "animals")
     (root / "animals" / "train").rename(root / "animals" / "all")
@@ -153,7 +183,9 @@ def test_old_classes_are_required(root):
             ["bee", "elk"],
             r"dataset\.classes: 'elk' is no folder in .*/train \(found 3: Cat, ant, be",
         ),
+        (["Bee"], r"dataset\.classes: 'Bee' is no folder in .*; did you mean 'bee'\?"),
         (["bee", "bee"], r"dataset\.classes lists a class twice"),
+        (["bee", " bee"], r"dataset\.classes lists a class twice"),
         ([], r"dataset\.classes is empty"),
     ],
 )
@@ -238,6 +270,18 @@ def test_a_part_of_herbarium(tmp_path):
     assert image_folder.catalogue(wanted).old_classes == [2]
 
 
+def test_herbarium_by_number(tmp_path):
+    """Its folders are called by numbers, whose order as texts is not that of the numbers."""
+    names = [str(i) for i in range(12)]
+    for split in ("small-train", "small-validation"):
+        write_classes(tmp_path / "herbarium_19" / split, names, "1.png")
+    expected = r"dataset\.old_classes: 2 may be the name of '2' or the id of '10'; write the name"
+    with pytest.raises(InputError, match=expected):
+        image_folder.catalogue(benchmark(tmp_path, "herbarium19", old_classes=[0, 1, 2]))
+    found = image_folder.catalogue(benchmark(tmp_path, "herbarium19", old_classes=[0, 1]))
+    assert [found.class_names[c] for c in found.old_classes] == ["0", "1"]
+
+
 def wordnet(n: int) -> list[str]:
     return [f"n{1440764 + 37 * i:08d}" for i in range(n)]
 
@@ -257,13 +301,24 @@ def test_imagenet_with_all_classes(tmp_path):
     assert image_folder.catalogue(by_hand).old_classes == [7]
 
 
-def test_imagenet_with_its_100_classes(tmp_path):
+def test_imagenet_with_other_100_classes(tmp_path, caplog):
     names = wordnet(100)
     write_classes(tmp_path / "imagenet" / "train", names, "1.png")
     write_classes(tmp_path / "imagenet" / "val", names, "2.png")
     found = image_folder.catalogue(benchmark(tmp_path, "imagenet100"))
     assert found.class_names == names
     assert [found.class_names[c] for c in found.old_classes] == names[:50]
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "100 of 100 classes are not those of the published list" in record.getMessage()
+
+
+def test_imagenet_with_the_published_100_classes(tmp_path, caplog):
+    names = published_split("imagenet_100")["class_names"]
+    write_classes(tmp_path / "imagenet" / "train", names, "1.png")
+    write_classes(tmp_path / "imagenet" / "val", names, "2.png")
+    assert image_folder.catalogue(benchmark(tmp_path, "imagenet100")).class_names == names
+    assert not caplog.records
 
 
 def test_imagenet_with_another_number_of_classes(tmp_path):

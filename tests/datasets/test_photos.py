@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gcdflow import gallery
+from gcdflow.assignments import Assignments
 from gcdflow.datasets import open_images
 from gcdflow.datasets.catalogue import split_catalogue
-from gcdflow.datasets.photos import Row, catalogue, present_labels, read_labels
+from gcdflow.datasets.labels_table import Row, read_labels
+from gcdflow.datasets.photos import catalogue, present_labels
 from gcdflow.errors import InputError
 from gcdflow.listing import state_of_photographs
 from gcdflow.settings import PhotosSettings
@@ -230,6 +233,50 @@ def test_images_that_are_listed_but_absent_or_broken(settings):
     split, _ = split_catalogue(catalogue(settings), settings)
     with pytest.raises(InputError, match=r"phone\.heic: .* export it as JPEG"):
         open_images(split.source, split.paths).check(1)
+
+
+def test_labels_that_say_nothing(settings, caplog):
+    write(settings, '"path","label"\n"a.jpg","robin"\n"c.JPG","None"\n"f.jpg",NA\n')
+    with caplog.at_level(logging.INFO):
+        found = catalogue(settings)
+    assert found.class_names == ["robin"]
+    assert found.labelled_mask.sum() == 1
+    assert "cells that say nothing count as blank: 2 (1 × 'None', 1 × 'NA'); list" in caplog.text
+    assert "real_classes" not in found.source
+    with_none = settings.model_copy(update={"real_classes": ["none"]})
+    found = catalogue(with_none)
+    assert found.class_names == ["None", "robin"]
+    assert found.labelled_mask.sum() == 2
+    # What was said when training began stands for corrections too.
+    split = split_of(with_none)
+    write(settings, "path,label\na.jpg,robin\nc.JPG,None\nf.jpg,None\nb.png,NA\n")
+    labels, words = present_labels(table_of(settings), split, "mine")
+    assert labels.class_names.tolist() == ["None", "robin"]
+    assert words == "1 added, 0 changed, 0 removed since training began"
+
+
+@pytest.mark.parametrize("real_classes", ["None", [1], {"None": 1}])
+def test_a_split_with_strange_real_classes(settings, real_classes):
+    split = split_of(settings)
+    split.source["real_classes"] = real_classes
+    with pytest.raises(InputError, match=r"split\.npz: 'source' has no list of names as real_clas"):
+        present_labels(table_of(settings), split, "mine")
+
+
+@pytest.mark.parametrize("path", [" best of/a.png", "a, b.jpg ", '"c".jpg', "d\n.jpg", "e\\f.jpg"])
+def test_lines_of_the_gallery_label_any_path(settings, path):
+    folder = Path(settings.root) / "photos"
+    (folder / path).parent.mkdir(exist_ok=True)
+    shutil.copy(folder / "a.jpg", folder / path)
+    one, no = np.ones(1), np.zeros(1, bool)
+    table = Assignments([path], ["crow, NA"], one, ~no, [""], [""], ~no, np.zeros(1, np.int64))
+    row = gallery.Row("crow, NA", False, np.array([0]), np.array([0]), np.array([], int))
+    lines = gallery._table_lines(table, row, True)
+    write(settings, f"path,label\nc.JPG,robin\n{lines}")
+    found = catalogue(settings)
+    assert found.class_names == ["crow, NA", "robin"]
+    assert found.paths[1] == path
+    assert found.labelled_mask[1]
 
 
 def split_of(settings):

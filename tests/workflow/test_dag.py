@@ -188,3 +188,13 @@ def test_cub_plans_without_images_and_says_where_they_belong(tmp_path: Path):
     assert sentence in result.stdout + result.stderr
     assert sentence in (tmp_path / "logs/cub/dataset.log").read_text()
     assert not (tmp_path / "runs/cub/split.npz").exists()
+
+
+def test_numbers_of_classes_that_yaml_reads_as_others(tmp_path: Path):
+    """Snakemake reads the file itself; what 010 was there cannot be seen in what it hands over."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("runs: {mine: {inherit: digits, dataset: {old_classes: [1, 010]}}}")
+    result = snakemake(tmp_path, "--dry-run", "--configfile", str(mine))
+    assert result.returncode != 0
+    expected = "mine.yaml, line 1: old_classes: YAML takes 010 for the number 8; write a class's"
+    assert expected in result.stdout + result.stderr

@@ -35,6 +35,8 @@ _BRACKETS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 _KIND_NAMES = {name for section in RunSettings.model_fields for name in kinds(section)}
 
+_NOT_TEXT = "YAML takes no, on, null, 010, 1:30 and 2024-01-01 for something else than text"
+
 S = TypeVar("S", bound=Settings)
 
 
@@ -77,6 +79,8 @@ def _phrase(problem: ErrorDetails) -> str:
     message = problem["msg"][0].lower() + problem["msg"][1:]
     if problem["type"] == "float_type" and _is_number(value):
         message += " (YAML takes it for text: write the digits out, or 1.0e-3 for 1e-3)"
+    if problem["type"] == "string_type" and not isinstance(value, list | dict):
+        message += f" ({_NOT_TEXT}: put text into quotation marks)"
     return f"key '{key}' is {_shown(value)}: {message}" if key else f"{_shown(value)}: {message}"
 
 
@@ -236,6 +240,9 @@ def load_runs(path: str | Path) -> dict[str, RunSettings]:
         if Path(path).stat().st_size > _LARGEST_FILE:
             raise ValueError(f"larger than {_LARGEST_FILE} bytes")
         config = _safe_yaml(Path(path).read_text(encoding="utf-8"))
+        check_class_numbers(path)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except RecursionError:
@@ -277,6 +284,49 @@ def _written_out(node: yaml.Node, known: dict[int, int]) -> int:
     elif known[id(node)] == 0:
         raise ValueError("an alias stands within what it stands for")
     return known[id(node)]
+
+
+def check_class_numbers(path: str | Path) -> None:
+    """Refuse numbers among old classes that are others to YAML than to the person who wrote them.
+
+    ``010`` is 8, ``1:30`` is 90: once the file is read, nobody can tell.
+
+    Raises
+    ------
+    InputError
+        Naming the line and both readings.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    loader = yaml.SafeLoader(text)
+    try:
+        nodes = [(loader.get_single_node(), False)]
+        seen = set()
+        while nodes:
+            node, is_of_classes = nodes.pop()
+            if node is None or (id(node), is_of_classes) in seen:
+                continue
+            seen.add((id(node), is_of_classes))
+            if isinstance(node, yaml.MappingNode):
+                nodes += [
+                    (value, is_of_classes or str(key.value).endswith("old_classes"))
+                    for key, value in node.value
+                ]
+            elif isinstance(node, yaml.SequenceNode):
+                nodes += [(item, is_of_classes) for item in node.value]
+            elif is_of_classes and node.tag == "tag:yaml.org,2002:int":
+                _check_number(path, node, loader.construct_object(node))
+    finally:
+        loader.dispose()
+
+
+def _check_number(path: str | Path, node: yaml.ScalarNode, number: int) -> None:
+    digits = node.value.replace("_", "")
+    if ":" in digits or (re.fullmatch(r"[-+]?\d+", digits) and int(digits) != number):
+        raise InputError(
+            f"{path}, line {node.start_mark.line + 1}: old_classes: YAML takes {node.value} for "
+            f"the number {number}; write a class's name in quotation marks ('{node.value}'), an "
+            "id without zeros before it"
+        )
 
 
 def find_run(runs: Mapping[str, RunSettings], name: str) -> RunSettings:

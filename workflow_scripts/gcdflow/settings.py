@@ -37,7 +37,7 @@ class LabelDrawSettings(DatasetSettings):
     """A dataset with known classes, of which most labels are hidden."""
 
     old_classes: list[int | str] | None = Field(
-        None, description="ids or names of the old (known) classes; null: the field's list"
+        None, description="names or ids (from 0) of the old classes; null: the field's list"
     )
     prop_train_labels: float = Field(
         0.5, gt=0, le=1, description="share of the old classes' training images that is labelled"
@@ -98,6 +98,9 @@ class PhotosSettings(DatasetSettings):
     folder: str = Field("photos", description="folder of the photographs in root")
     labels: str = Field(
         "labels.csv", description="CSV file with the columns path and label, in that folder"
+    )
+    real_classes: list[str] = Field(
+        [], description="classes really called NA, none, ? or the like, which else mean: no label"
     )
 
 

@@ -67,6 +67,12 @@ def _axis(key: object, values: object, where: str) -> list[tuple[str, Any]]:
     if not isinstance(key, str):
         raise InputError(f"{where}: expected the name of a setting, such as dataset.superclass")
     if isinstance(values, Mapping):
+        strange = [name for name in values if name is None or isinstance(name, bool)]
+        if strange:
+            raise InputError(
+                f"{where}: YAML takes the name of a value for {strange[0]}; put it into quotation "
+                "marks"
+            )
         named = [(str(name), value) for name, value in values.items()]
     elif isinstance(values, list):
         named = [(_part(key, value, where), value) for value in values]

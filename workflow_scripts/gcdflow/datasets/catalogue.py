@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gcdflow.errors import InputError
+from gcdflow.datasets.class_names import chosen_classes
+from gcdflow.errors import InputError, one_line
 from gcdflow.formats import UNLABELLED, Split, Truth, leaves_folder
 
 if TYPE_CHECKING:
     from gcdflow.settings import LabelDrawSettings
 
 UNKNOWN = -1  # class of a sample whose truth nobody knows
-_SSB_SPLITS = Path(__file__).parent / "data" / "ssb_splits.json"
+_DATA = Path(__file__).parent / "data"
+_SSB_SPLITS = _DATA / "ssb_splits.json"
+_CLASS_NAMES = _DATA / "published_class_names.json"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,12 +70,20 @@ def read_lines(path: Path) -> list[str]:
 
 
 def published_split(name: str) -> dict[str, Any]:
-    """An entry of the field's class splits (``ssb_splits.json``), such as ``cub``."""
-    return json.loads(_SSB_SPLITS.read_text(encoding="utf-8"))[name]
+    """An entry of the field's class splits (``ssb_splits.json``), such as ``cub``.
+
+    With ``class_names``, the names of the classes that its ids count.
+    """
+    names = json.loads(_CLASS_NAMES.read_text(encoding="utf-8"))[name]
+    entry = json.loads(_SSB_SPLITS.read_text(encoding="utf-8"))[name]
+    return {**entry, "class_names": names}
 
 
 def old_class_ids(
-    chosen: list[int | str] | None, class_names: list[str], published: dict[str, Any] | None
+    chosen: list[int | str] | None,
+    class_names: list[str],
+    published: dict[str, Any] | None,
+    numbers: Mapping[str, Mapping[int, int]] | None = None,
 ) -> list[int]:
     """Ids of the old classes from what the settings say.
 
@@ -76,36 +92,54 @@ def old_class_ids(
     chosen : list of int and str, or None
         ``dataset.old_classes``: ids, names, or None for the published list.
     published : dict or None
-        The field's list: ``known_classes`` (ids) among ``num_classes``; None if there is none.
+        The field's list: ``known_classes`` (ids) among ``num_classes``, and ``class_names`` that
+        the classes must have for its figures to compare, if they are known; None if there is none.
+    numbers : mapping, optional
+        Other numbers of classes (see :func:`~gcdflow.datasets.class_names.chosen_classes`).
 
     Raises
     ------
     InputError
-        If there is no list at all, a name or an id does not exist, one is listed twice, or the
-        published list is of another number of classes.
+        If there is no list at all, a name or an id does not exist or may be that of two classes,
+        one is listed twice, or the published list is of another number of classes.
     """
-    if chosen is None:
-        if published is None:
-            raise InputError("dataset.old_classes is missing: list the names of the old classes")
-        # The published ids are ranks: one class more or less would shift them without notice.
-        if len(class_names) != published["num_classes"]:
-            raise InputError(
-                f"dataset.root: found {len(class_names)} classes there, expected the "
-                f"{published['num_classes']} of the published list of old classes; for others list "
-                "names in dataset.old_classes"
-            )
-        return published["known_classes"]
-    ids = {name: i for i, name in enumerate(class_names)}
-    unknown = [c for c in chosen if (c not in ids if isinstance(c, str) else not 0 <= c < len(ids))]
-    if unknown:
+    if chosen is not None:
+        return chosen_classes("dataset.old_classes", chosen, class_names, numbers)
+    if published is None:
+        raise InputError("dataset.old_classes is missing: list the names of the old classes")
+    # The published ids are ranks: one class more or less would shift them without notice.
+    if len(class_names) != published["num_classes"]:
         raise InputError(
-            f"dataset.old_classes: {unknown[0]!r} is no class here (found {len(ids)}, ids 0…"
-            f"{len(ids) - 1}: {', '.join(class_names[:3])} …)"
+            f"dataset.root: found {len(class_names)} classes there, expected the "
+            f"{published['num_classes']} of the published list of old classes; for others list "
+            "names in dataset.old_classes"
         )
-    found = [ids[c] if isinstance(c, str) else c for c in chosen]
-    if len(set(found)) != len(found):
-        raise InputError("dataset.old_classes lists a class twice")
-    return found
+    _warn_of_other_classes(class_names, published.get("class_names", class_names))
+    return published["known_classes"]
+
+
+def _warn_of_other_classes(names: list[str], published: list[str]) -> None:
+    """As many classes as in the published list need not be those, nor in their order."""
+    differ = [i for i, pair in enumerate(zip(names, published, strict=True)) if _differ(*pair)]
+    if differ:
+        first = differ[0]
+        log.warning(
+            "warning: %s",
+            one_line(
+                f"dataset.root: {len(differ)} of {len(names)} classes are not those of the "
+                f"published list (first: class {first} is '{names[first]}', published: "
+                f"'{published[first]}'): figures do not compare with published ones; to choose old "
+                "classes among these, list names in dataset.old_classes"
+            ),
+        )
+
+
+def _differ(name: str, other: str) -> bool:
+    """Two names are not one in another spelling, with or without the number before a dot."""
+    one, two = (
+        re.sub(r"[\W_]", "", re.sub(r"^\d+\.", "", text).casefold()) for text in (name, other)
+    )
+    return one != two
 
 
 def draw_labelled(candidates: np.ndarray, proportion: float, seed: int) -> np.ndarray:

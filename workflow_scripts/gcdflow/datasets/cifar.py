@@ -51,7 +51,8 @@ def catalogue(settings: CIFARSettings) -> Catalogue:
         split: np.concatenate([read_labels(folder / file, layout) for file in files])
         for split, files in layout.files.items()
     }
-    known = published_split(settings.name)["known_classes"]
+    published = published_split(settings.name)
+    known = published["known_classes"]
     chosen = list(range(layout.n_classes))
     if settings.superclass is not None:
         _check_class_names(folder / layout.meta, names)
@@ -70,7 +71,12 @@ def catalogue(settings: CIFARSettings) -> Catalogue:
             {
                 "known_classes": [i for i, c in enumerate(chosen) if c in known],
                 "num_classes": len(chosen),
+                "class_names": [published["class_names"][c] for c in chosen],
             },
+            # Within a superclass ids count its classes: a number may be meant as that of CIFAR-100.
+            {"number in CIFAR-100": {c: i for i, c in enumerate(chosen)}}
+            if settings.superclass is not None
+            else None,
         ),
         source={"dataset": settings.name, "root": str(folder)},
         paths=[paths[i] for i in taken],

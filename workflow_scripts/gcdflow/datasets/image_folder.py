@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcdflow.datasets.catalogue import Catalogue, old_class_ids, published_split
+from gcdflow.datasets.class_names import did_you_mean, position_of
 from gcdflow.errors import InputError
 from gcdflow.listing import files_below
 
@@ -112,16 +113,17 @@ def _chosen(
 def _listed(classes: list[str] | None, found: list[str], path: Path) -> list[str]:
     if classes is None:
         return found
-    if not classes or len(set(classes)) != len(classes):
+    positions = [position_of(name, found) for name in classes]
+    if None in positions:
+        missing = classes[positions.index(None)]
+        raise InputError(
+            f"dataset.classes: '{missing}' is no folder in {path} (found {len(found)}: "
+            f"{', '.join(found[:3])} …){did_you_mean(missing, found)}"
+        )
+    if not classes or len(set(positions)) != len(positions):
         what = "lists a class twice" if classes else "is empty"
         raise InputError(f"dataset.classes {what}")
-    missing = [name for name in classes if name not in set(found)]
-    if missing:
-        raise InputError(
-            f"dataset.classes: '{missing[0]}' is no folder in {path} (found {len(found)}: "
-            f"{', '.join(found[:3])} …)"
-        )
-    return sorted(classes)
+    return [found[i] for i in sorted(positions)]
 
 
 # -- what is on the disk ---------------------------------------------------------------------------

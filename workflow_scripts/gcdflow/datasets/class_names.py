@@ -1,0 +1,185 @@
+"""What people call classes: names that look alike, numbers that may be ids, marks for "nothing"."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+import yaml
+
+from gcdflow.errors import InputError
+
+# Spaces of any width and tabs; line breaks in a name are an error.
+_SPACES = re.compile(r"[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
+# What comes along when a text is copied from a page or a window; joiners, which letters need, stay.
+_INVISIBLE = re.compile(r"[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
+
+# Around a mark for "nothing", or alone: quotation marks, brackets, dashes, dots, question marks.
+_AROUND = " '\"`´‘’‚‛“”„«»‹›()[]{}<>#._~/\\-‐‑‒–—―−…?¿？"
+_NOTHING = {
+    # R, pandas and NumPy, Python, SQL, MATLAB, Julia
+    *("na", "na_character", "na_integer", "na_real", "nan", "nat", "pd.na", "np.nan"),
+    *("1.#ind", "1.#qnan", "none", "null", "nil", "undefined", "missing"),
+    # people
+    *("unlabelled", "unlabeled", "not labelled", "not labeled", "no label", "no data"),
+    *("not available", "not applicable", "unknown", "tbd"),
+}
+# -1 is what unlabelled samples have in arrays (scikit-learn's convention); \N is MySQL's NULL.
+_NOTHING_AS_IT_STANDS = {"-1", "-1.0", "\\n"}
+_ABBREVIATED = re.compile(r"(n ?[./\\] ?[abcdv]|k ?[./\\] ?a|s ?[./\\] ?d)( .*)?")
+# Errors of spreadsheets, in any language: #REF!, #NAME?, #N/A, #N/D, #NV, Err:502.
+_ERROR_OF_SPREADSHEET = re.compile(
+    r"#.*[!?]|#\w{1,3}/\w{1,3}( .*)?|#(nv|yok|hiányzik|není_k_dispozici|getting_data)"
+    r"|(err|error|erreur|errore|fehler) ?: ?\d+"
+)
+
+
+def tidied(name: str) -> str:
+    """A name as it looks: in composed characters, with single spaces, nothing that is invisible."""
+    return _SPACES.sub(" ", _INVISIBLE.sub("", unicodedata.normalize("NFC", name))).strip()
+
+
+def says_nothing(name: str) -> bool:
+    """A tidied name is blank or what programs and people write where there is none.
+
+    Such as ``NA``, ``<NA>``, ``nan``, ``None``, ``N/A``, ``NULL``, ``#REF!``, ``-``, ``?`` and
+    ``-1``, in capital or small letters.
+    """
+    text = name.casefold()
+    core = text.strip(_AROUND)
+    return (
+        not core
+        or core in _NOTHING
+        or text in _NOTHING_AS_IT_STANDS
+        or _ABBREVIATED.fullmatch(core) is not None
+        or _ERROR_OF_SPREADSHEET.fullmatch(text) is not None
+    )
+
+
+def position_of(name: str, names: Sequence[str]) -> int | None:
+    """Which of the names is meant: the same one, or the only one that looks the same."""
+    if name in names:
+        return names.index(name)
+    look = tidied(name)
+    alike = [i for i, other in enumerate(names) if tidied(other) == look]
+    return alike[0] if len(alike) == 1 else None
+
+
+def did_you_mean(name: str, names: Sequence[str]) -> str:
+    """The end of a sentence that a name is none of these: the one like it, if there is one."""
+    folded = {tidied(other).casefold(): other for other in names}
+    close = difflib.get_close_matches(tidied(name).casefold(), folded, n=1, cutoff=0.8)
+    return f"; did you mean '{folded[close[0]]}'?" if close else ""
+
+
+def chosen_classes(
+    key: str,
+    chosen: Sequence[int | str],
+    names: Sequence[str],
+    numbers: Mapping[str, Mapping[int, int]] | None = None,
+) -> list[int]:
+    """Positions of the classes that a setting lists.
+
+    A text is a name. A number may be an id (the position), or a name that lost its quotation marks,
+    as YAML reads it (``010`` is 8). All numbers of a list must be one or the other: what can be
+    read in one way only is read so, what can be read in two ways is refused.
+
+    Parameters
+    ----------
+    key : str
+        The setting, for messages.
+    names : sequence of str, shape (n,)
+    numbers : mapping, optional
+        Other numbers that classes go by: what these are called, to the position of each number.
+
+    Raises
+    ------
+    InputError
+        If a name or number is of no class or of more than one, or a class is listed twice.
+    """
+    given = [entry for entry in chosen if not isinstance(entry, str)]
+    of_number = dict(zip(given, _numbered(key, given, names, numbers or {}), strict=True))
+    found = [
+        _named(key, entry, names) if isinstance(entry, str) else of_number[entry]
+        for entry in chosen
+    ]
+    if len(set(found)) != len(found):
+        raise InputError(f"{key} lists a class twice")
+    return found
+
+
+def _named(key: str, name: str, names: Sequence[str]) -> int:
+    position = position_of(name, names)
+    if position is None:
+        hint = did_you_mean(name, names)
+        if re.fullmatch(r"\d{1,9}", name) and int(name) < len(names):
+            hint = "; an id is a number without quotation marks"
+        raise InputError(f"{key}: {name!r} is no class here {_found(names)}{hint}")
+    return position
+
+
+def _numbered(
+    key: str,
+    given: list[int],
+    names: Sequence[str],
+    numbers: Mapping[str, Mapping[int, int]],
+) -> list[int]:
+    """The class of each number, in the only way to read them all."""
+    by_name: dict[int, list[int]] = {number: [] for number in given}
+    for i, name in enumerate(names if given else ()):
+        by_name.get(_yaml_number(name), []).append(i)
+    several = next((n for n, positions in by_name.items() if len(positions) > 1), None)
+    if several is not None:
+        meant = [f"'{names[i]}'" for i in by_name[several]]
+        raise InputError(
+            f"{key}: {several} may be the class {' or '.join(meant)}; write the name that is meant "
+            "in quotation marks"
+        )
+    ways = {
+        "name": {number: positions[0] for number, positions in by_name.items() if positions},
+        "id": {i: i for i in range(len(names))},
+        **numbers,
+    }
+    for number in given:
+        if not any(number in way for way in ways.values()):
+            raise InputError(f"{key}: {number!r} is no class here {_found(names)}")
+    whole = {what: way for what, way in ways.items() if all(n in way for n in given)}
+    for number in given:
+        meant = {what: way[number] for what, way in (whole or ways).items() if number in way}
+        if len(set(meant.values())) > 1:
+            raise InputError(
+                f"{key}: {number} may be the {_readings(meant, names)}; write the name that is "
+                "meant in quotation marks"
+            )
+    if not whole:
+        one, other = given[0], next(n for n in given if _ways(n, ways) != _ways(given[0], ways))
+        raise InputError(
+            f"{key}: {one} is the {_ways(one, ways)} of a class, {other} the {_ways(other, ways)}; "
+            "write the names in quotation marks"
+        )
+    return [next(iter(whole.values()))[number] for number in given]
+
+
+def _readings(meant: Mapping[str, int], names: Sequence[str]) -> str:
+    return " or the ".join(f"{what} of '{names[i]}'" for what, i in meant.items())
+
+
+def _ways(number: int, ways: Mapping[str, Mapping[int, int]]) -> str:
+    return " or ".join(what for what, way in ways.items() if number in way)
+
+
+def _found(names: Sequence[str]) -> str:
+    return f"(found {len(names)}, ids 0…{len(names) - 1}: {', '.join(names[:3])} …)"
+
+
+def _yaml_number(name: str) -> int | None:
+    """The whole number that YAML makes of a name without quotation marks, if it does."""
+    tag = yaml.resolver.Resolver().resolve(yaml.ScalarNode, name, (True, False))
+    if tag != "tag:yaml.org,2002:int":
+        return None
+    try:
+        return yaml.constructor.SafeConstructor().construct_yaml_int(yaml.ScalarNode(tag, name))
+    except ValueError:  # such as 0b_
+        return None
