@@ -152,9 +152,33 @@ def test_links_are_followed_and_other_files_counted(settings, caplog):
         found = catalogue(settings)
     assert sorted(found.paths) == sorted([*PATHS, "album/linked.JPG"])
     (message,) = caplog.messages
-    start, kinds = message.split(" files: ")
-    assert start == f"{photos}: left out 3"
-    assert set(kinds.split(", ")) == {"1 × .mov", "1 × .txt", "1 × no suffix"}
+    start, kinds = message.split(": left out ")
+    assert start == str(photos)
+    folders = ["@eaDir/", ".thumbnails/", ".hidden/", ".cache/", "again/ (a link back)"]
+    expected = {f"1 × {kind}" for kind in (*folders, ".mov", ".txt", "no suffix")}
+    assert set(kinds.split(", ")) == expected
+
+
+def test_what_machines_keep_is_not_sorted(settings, caplog):
+    photos = Path(settings.root) / "photos"
+    machines = ["$RECYCLE.BIN/S-1-5-21/$R1.jpg", "#recycle/old.jpg", "@Recycle/old.jpg"]
+    machines += ["more/@eaDir/d.webp/SYNOPHOTO_THUMB_M.jpg", "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg"]
+    machines += ["Lightroom Catalog Previews.lrdata/0/a.jpg", ".Trash-1000/files/a.jpg", "._a.jpg"]
+    ours = ["recycled/a.jpg", "Trash/a.jpg", "Originals/a.jpg", "eaDir/a.jpg", "thumbnails/a.jpg"]
+    before = state_of_photographs(photos, table_of(settings))
+    for name in machines:
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photos / "a.jpg", photos / name)
+    assert state_of_photographs(photos, table_of(settings)) == before
+    for name in ours:
+        (photos / name).parent.mkdir()
+        shutil.copy(photos / "a.jpg", photos / name)
+    with caplog.at_level(logging.INFO):
+        assert set(catalogue(settings).paths) == {*PATHS, *ours}
+    (message,) = caplog.messages
+    assert "2 × @eaDir/" in message
+    assert "1 × ._*.jpg" in message
+    assert "1 × #recycle/" in message
 
 
 @pytest.mark.parametrize("name", ["x.jfif", "x.JPE", "x.dng", "x.CR3", "x.nef", "x.heic"])

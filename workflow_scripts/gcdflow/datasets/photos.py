@@ -16,7 +16,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ import numpy as np
 from gcdflow.datasets.catalogue import UNKNOWN, Catalogue
 from gcdflow.errors import InputError, one_line
 from gcdflow.formats import UNLABELLED, Labels, Split, leaves_folder
-from gcdflow.listing import files_below, photographs, suffix
+from gcdflow.listing import files_below, photographs, report_left_out, suffix
 
 if TYPE_CHECKING:
     from gcdflow.settings import PhotosSettings
@@ -66,11 +66,12 @@ def catalogue(settings: PhotosSettings) -> Catalogue:
     _check_folder(folder)
     table = folder / settings.labels
     rows = read_labels(table)
-    files = files_below(folder)
+    files, left_out = files_below(folder)
     listed = _placed(rows, table, folder, files)
     unlisted = sorted(set(photographs(files)) - {row.path for row in listed})
     rows = [*listed, *(Row(path, "") for path in unlisted)]
-    _report_left_out(folder, set(files) - {row.path for row in rows}, table)
+    others = [path for path in set(files) - {row.path for row in rows} if folder / path != table]
+    report_left_out(folder, left_out + Counter(suffix(path) or "no suffix" for path in others))
     _check_any_label(table, rows)
     old = sorted({row.label for row in rows if row.label})
     new = sorted({row.truth for row in rows if row.truth} - set(old))
@@ -274,15 +275,6 @@ def _spelt_as_there(
     return None
 
 
-def _report_left_out(folder: Path, others: Iterable[str], table: Path) -> None:
-    """Log how many files are no photographs by their names, so that nobody misses some."""
-    kinds = Counter(suffix(path) or "no suffix" for path in others if folder / path != table)
-    if kinds:
-        named = ", ".join(f"{n} × {kind}" for kind, n in kinds.most_common(10))
-        more = f" and {len(kinds) - 10} other kinds" if len(kinds) > 10 else ""
-        log.info("%s", one_line(f"{folder}: left out {kinds.total()} files: {named}{more}"))
-
-
 def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
     """The labels that the CSV file holds now, for the samples of an earlier split.
 
@@ -312,7 +304,7 @@ def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
     _check_folder(folder)
     # The target first: what follows --forcerun are names of rules, and all of them are forced.
     anew = f"snakemake --cores all runs/{run}/gallery.html --forcerun dataset"
-    rows, files = read_labels(table), files_below(folder)
+    rows, files = read_labels(table), files_below(folder).files
     known, there = split.paths.tolist(), set(files)
     gone = [path for path in known if path not in there and not os.path.isfile(folder / path)]
     if gone:
