@@ -16,7 +16,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcdflow.datasets.catalogue import UNKNOWN, Catalogue
+from gcdflow.datasets.images import unreadable_images
 from gcdflow.errors import InputError, one_line
 from gcdflow.formats import UNLABELLED, Labels, Split, leaves_folder
 from gcdflow.listing import files_below, photographs, report_left_out, suffix
@@ -72,6 +73,52 @@ def catalogue(settings: PhotosSettings) -> Catalogue:
     rows = [*listed, *(Row(path, "") for path in unlisted)]
     others = [path for path in set(files) - {row.path for row in rows} if folder / path != table]
     report_left_out(folder, left_out + Counter(suffix(path) or "no suffix" for path in others))
+    return _catalogue_of(rows, folder, table)
+
+
+def without(settings: PhotosSettings, found: Catalogue, unreadable: Mapping[str, str]) -> Catalogue:
+    """The catalogue without photographs that cannot be read; its source lists them.
+
+    Parameters
+    ----------
+    unreadable : mapping from str to str
+        Path of each such photograph, and why it cannot be read.
+
+    Raises
+    ------
+    InputError
+        If they are more than half of all, or nothing is left that is labelled or unlabelled.
+    """
+    folder = Path(settings.root) / settings.folder
+    table, n = folder / settings.labels, len(found.paths)
+    said = unreadable_images(unreadable, n)
+    if 2 * len(unreadable) > n:
+        raise InputError(f"{folder}: {said}; that is too many to leave out, put good copies there")
+    rows = []
+    for i, path in enumerate(found.paths):
+        name = "" if found.classes[i] == UNKNOWN else found.class_names[found.classes[i]]
+        label = name if found.labelled_mask[i] else ""
+        split = "train" if found.train_mask[i] else "test"
+        rows.append(Row(path, label, split, name))
+    try:
+        kept = [row for row in rows if row.path not in unreadable]
+        left = _catalogue_of(kept, folder, table, unreadable)
+    except InputError as error:
+        raise InputError(f"{error} ({said})") from None
+    lost = {row.label for row in rows if row.label} - {row.label for row in kept}
+    log.warning(
+        "warning: %s",
+        one_line(
+            f"{folder}: {len(unreadable)} of {n} photographs cannot be read and are left out"
+            + (f"; no label is left of {', '.join(sorted(lost))}" if lost else "")
+        ),
+    )
+    return left
+
+
+def _catalogue_of(
+    rows: list[Row], folder: Path, table: Path, left_out: Mapping[str, str] | None = None
+) -> Catalogue:
     _check_any_label(table, rows)
     old = sorted({row.label for row in rows if row.label})
     new = sorted({row.truth for row in rows if row.truth} - set(old))
@@ -85,7 +132,10 @@ def catalogue(settings: PhotosSettings) -> Catalogue:
         train_mask=np.array([row.split == "train" for row in rows]),
         class_names=[*old, *new],
         old_classes=list(range(len(old))),
-        source={"dataset": "photos", "root": str(folder)},
+        source={
+            **{"dataset": "photos", "root": str(folder)},
+            **({"left_out": dict(left_out)} if left_out else {}),
+        },
         paths=[row.path for row in rows],
         labelled_mask=np.array([row.label != "" for row in rows]),
     )
@@ -316,14 +366,16 @@ def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
     rows = _placed(rows, table, folder, [*files, *known])
     others = {row.path for row in rows} - position.keys()
     nowhere = sorted(
-        path for path in others - there if leaves_folder(path) or not os.path.isfile(folder / path)
+        path
+        for path in others - there - split.left_out.keys()
+        if leaves_folder(path) or not os.path.isfile(folder / path)
     )
     if nowhere:
         raise InputError(
             f"{table}: {len(nowhere)} listed paths are not among the photographs of {folder} "
             f"(first: {nowhere[0]}); correct them, or take the lines out"
         )
-    new = sorted(others | set(photographs(files)) - position.keys())
+    new = sorted((others | set(photographs(files))) - position.keys() - split.left_out.keys())
     if new:
         log.warning(
             "warning: %s",
