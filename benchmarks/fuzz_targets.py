@@ -484,7 +484,7 @@ def _images(folder: Path) -> Target:
             assert min(array.shape) > 0
         assert augmentation is not None
 
-    # An image may have 200 million pixels, and takes up to 13 bytes for each on its way to RGB.
+    # An image may have 200 million pixels, and takes up to 20 bytes for each on its way to RGB.
     # libtiff prints what is wrong with a TIFF file, and Pillow raises it.
     return Target(
         *("x.jpg", contents, read, check, (mutate, mutate_png), 3), memory=2**32, quiet=("",)

@@ -245,6 +245,20 @@ def test_a_negative(tmp_path):
     np.testing.assert_array_equal(decode_image(path), 255 - stretched(values))
 
 
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("kind", ["RGB", "RGBA"])
+def test_colours_that_lie_one_after_the_other(tmp_path, kind, order, bits):
+    values = narrow(kind, bits)
+    data = np.ascontiguousarray(values.transpose(2, 0, 1)).astype(f"{order}u2").tobytes()
+    step, n = values[..., 0].size * 2, values.shape[2]
+    starts, lengths = ("I", [8 + step * i for i in range(n)]), ("I", [step] * n)
+    tags = {284: ("H", [2]), 273: starts, 279: lengths}
+    image = decode_image(write_tiff(tmp_path / "x.tif", values, order=order, data=data, tags=tags))
+    expected = values[..., :3] >> 8 if bits == 16 else stretched(values)
+    np.testing.assert_array_equal(image, expected)
+
+
 def test_turned_by_exif(tmp_path):
     values = narrow("RGB")
     path = write_tiff(tmp_path / "x.tif", values, tags={274: ("H", [6])})

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from gcdflow.datasets.png_files import significant_bits
 
@@ -41,7 +41,7 @@ _JPEG2000_HEAD, _JPEG2000_START, _JPEG2000_BITS_AT = 2**20, b"\xff\x4f\xff\x51",
 # Raw modes of colours in 16 bits of which Pillow keeps the upper 8. Told that their bytes come in
 # the other order, it keeps the lower ones.
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-_WIDE = ("RGB;16", "RGBA;16", "RGBX;16")
+_WIDE = {f"{channels};16" for channels in ("RGB", "RGBA", "RGBX", "LA", *"RGBA")}
 
 
 class _Declared(NamedTuple):
@@ -97,19 +97,21 @@ def _colours(image: Image.Image, source: Source) -> tuple[np.ndarray, bool] | No
     All colours have one black and one white. Alpha of as few bits goes from 0 to its largest
     value, which is opaque.
     """
-    raw_mode = _wide_raw_mode(image)
-    if raw_mode is None:
+    tiles = _wide_tiles(image)
+    if tiles is None:
         return None
     declared = _declared(image, source)
+    if image.format == "TIFF":
+        image.tile = tiles
     largest = max(high for _, high in image.getextrema()[:3])  # of the upper halves
     if 256 * largest >= _FEW:
         return None
-    if raw_mode == "LA;16B":  # for which there is no other order, but as many bytes in this
-        both = _decoded_as("RGBA", image, source)
+    if _raw_mode(tiles[0]) == "LA;16B":  # for which there is no other order, but as many bytes in
+        both = _decoded(_with_raw_modes(tiles, lambda _: "RGBA"), image, source)
         upper, lower = both[..., [0, 0, 0, 2]], both[..., [1, 1, 1, 3]]
     else:
-        other = raw_mode[:-1] + _OTHER_ORDER[raw_mode[-1]]
-        upper, lower = (_decoded_as(mode, image, source) for mode in (raw_mode, other))
+        swapped = _with_raw_modes(tiles, lambda mode: mode[:-1] + _OTHER_ORDER[mode[-1]])
+        upper, lower = (_decoded(order, image, source) for order in (tiles, swapped))
 
     def values(rows: slice, channels: slice) -> np.ndarray:
         part = upper[rows, :, channels].astype(np.uint16) << 8
@@ -128,37 +130,43 @@ def _colours(image: Image.Image, source: Source) -> tuple[np.ndarray, bool] | No
     return pixels, is_guessed
 
 
-def _wide_raw_mode(image: Image.Image) -> str | None:
-    """How colours in 16 bits lie in the file, if Pillow can give both halves of them."""
-    raw_modes = {_raw_mode(tile.args) for tile in image.tile}
-    raw_mode = raw_modes.pop() if len(raw_modes) == 1 else ""
-    if image.format == "PPM":
-        is_wide = raw_mode == "RGB" and image.tile[0].codec_name == "ppm"
-        return "RGB;16B" if is_wide and _ppm_white(image) == _ALL else None
-    return raw_mode if raw_mode == "LA;16B" or raw_mode[:-1] in _WIDE else None
+def _wide_tiles(image: Image.Image) -> list | None:
+    """How to decode colours in 16 bits, if Pillow can give both halves of them."""
+    tiles = image.tile
+    if not tiles:
+        return None
+    if image.format == "PPM" and (image.mode, tiles[0].codec_name) == ("RGB", "ppm"):
+        if _ppm_white(image) < _ALL:
+            return None
+        # Its own decoder would keep 8 bits.
+        tiles = [tile._replace(codec_name="raw", args=("RGB;16B", 0, 1)) for tile in tiles]
+    elif image.format == "TIFF" and {*_numbers(image, _BITS_PER_SAMPLE)} == {16}:
+        # Pillow takes colours that lie one after the other for 8 bits each.
+        order = "L" if image.tag_v2.prefix == b"II" else "B"
+        tiles = _with_raw_modes(tiles, lambda mode: f"{mode};16{order}" if len(mode) == 1 else mode)
+    return tiles if all(_raw_mode(tile)[:-1] in _WIDE for tile in tiles) else None
 
 
-def _first_argument(tile) -> str:
-    """The raw mode of a tile, if its decoder takes one."""
+def _raw_mode(tile: ImageFile._Tile) -> str:
+    """How samples lie in the file, if a decoder is told."""
     return str(*tile.args[:1]) if isinstance(tile.args, tuple) else str(tile.args)
 
 
-def _raw_mode(arguments: object) -> str:
-    """The raw mode among the arguments of a decoder, if it takes one."""
-    return str(*arguments[:1]) if isinstance(arguments, tuple) else str(arguments)
+def _with_raw_modes(tiles: list, change: Callable[[str], str]) -> list:
+    """The tiles with other raw modes, where they have some."""
+    changed = []
+    for tile in tiles:
+        mode = change(_raw_mode(tile))
+        changed.append(
+            tile._replace(args=(mode, *tile.args[1:]) if isinstance(tile.args, tuple) else mode)
+        )
+    return changed
 
 
-def _decoded_as(raw_mode: str, like: Image.Image, source: Source) -> np.ndarray:
-    """Pixels of an image as if its samples lay in the file as a raw mode says, upright."""
-
-    def changed(tile):
-        if like.format == "PPM":  # whose own decoder would keep 8 bits
-            return tile._replace(codec_name="raw", args=(raw_mode, 0, 1))
-        is_text = isinstance(tile.args, str)
-        return tile._replace(args=raw_mode if is_text else (raw_mode, *tile.args[1:]))
-
+def _decoded(tiles: list, like: Image.Image, source: Source) -> np.ndarray:
+    """Pixels of the same file, decoded in another way, upright."""
     with Image.open(source, formats=[like.format]) as image:
-        image.tile = [changed(tile) for tile in image.tile]
+        image.tile = tiles
         return np.asarray(ImageOps.exif_transpose(image))
 
 
@@ -250,7 +258,8 @@ def _stretched(values: np.ndarray) -> np.ndarray:
     """Numbers from 0 (the smallest, and NaN) to 255 (the largest), rounded; all 0 if all equal."""
     low, high = np.inf, -np.inf
     for rows in _blocks(values):
-        finite = values[rows][np.isfinite(values[rows])]
+        block = values[rows]
+        finite = block[np.isfinite(block)]
         if finite.size:
             low, high = min(low, float(finite.min())), max(high, float(finite.max()))
     if low > high:

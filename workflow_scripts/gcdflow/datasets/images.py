@@ -35,7 +35,7 @@ _DRAFT_MARGIN = 2
 # by Ghostscript). These are what photographs and datasets come in.
 _FORMATS = ("JPEG", "PNG", "MPO", "TIFF", "WEBP", "GIF", "BMP", "AVIF", "JPEG2000", "PPM")
 # Enough for any camera (phones have 200 million; Pillow's own limit is 180). On its way to RGB a
-# pixel takes up to 13 bytes: more would let a file of a kilobyte fill the memory.
+# pixel takes up to 20 bytes: more would let a file of a kilobyte fill the memory.
 _MOST_PIXELS = 201_000_000
 Image.MAX_IMAGE_PIXELS = None
 # Pillow warns of what it mends in a damaged image; what is past mending is an error.
@@ -302,7 +302,11 @@ def _read(source: Source, shortest_side: int | None) -> _Decoded:
         if deep is None:
             return _Decoded(_rgb(ImageOps.exif_transpose(image)))
     pixels, is_guessed = deep
-    return _Decoded(_rgb(Image.fromarray(pixels)), is_guessed)
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, None], 3, axis=2)
+    elif pixels.shape[2] == 4:
+        pixels = _rgb(Image.fromarray(pixels))
+    return _Decoded(pixels, is_guessed)
 
 
 # What the system may say of any file: it is no reason to leave an image out.

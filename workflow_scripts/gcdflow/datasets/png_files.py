@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MOST_CHANNELS = 4
 # All that a picture needs to be drawn and to stand upright.
 _KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"sBIT", b"eXIf", b"IDAT", b"IEND"})
 
@@ -16,7 +17,7 @@ def significant_bits(file: BinaryIO) -> int | None:
     """Bits of a sample that mean something (``sBIT``, the most of all channels); None if unsaid."""
     for name, length in _chunks(file):
         if name == b"sBIT":
-            return max(file.read(length), default=None)
+            return max(file.read(min(length, _MOST_CHANNELS)), default=None)
         if name == b"IDAT":
             break
     return None
@@ -28,13 +29,14 @@ def without_metadata(file: BinaryIO) -> io.BytesIO | None:
     Pillow reads them all, and refuses a picture for a text of more than a mebibyte or a damaged
     profile. Nothing else is mended: pixels that are damaged stay so.
     """
-    copy, is_other = io.BytesIO(), False
+    copy, is_other, size = io.BytesIO(), False, file.seek(0, io.SEEK_END)
     copy.write(_SIGNATURE)
     for name, length in _chunks(file):
         if name not in _KEPT:
             is_other = True
             continue
-        content = file.read(length + 4)  # with the checksum
+        # With the checksum; and no more than there is, whatever the file declares.
+        content = file.read(min(length + 4, size - file.tell()))
         copy.write(struct.pack(">I", length) + name + content)
         if len(content) < length + 4:
             break
