@@ -7,6 +7,8 @@ import io
 import json
 import pickle
 import random
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -278,6 +280,7 @@ def _tables(folder: Path) -> dict[str, Target]:
         suggested=["crow", ""],
         train_mask=np.array([True, False]),
         clusters=np.array([0, 1]),
+        left_out={"c.jpg": "torn"},
     )
     grid = [["k", "density_percentile", "score", "n_clusters", "seconds"]]
     grid += [[str(k), str(p), f"{k / p:.4f}", str(k + 1), "0.5"] for k in (3, 5) for p in (40, 60)]
@@ -340,10 +343,12 @@ def check_photos(path: Path, rows: list) -> None:
 
 def check_assignments(path: Path, value: Assignments) -> None:
     assert all(0 <= c <= 1 for c in value.confidences)
-    assert len({len(getattr(value, field.name)) for field in fields(value)}) == 1
+    columns = [field.name for field in fields(value) if field.name != "left_out"]
+    assert len({len(getattr(value, name)) for name in columns}) == 1
     value.summary()
     value.save(path.with_name("again.csv"))
-    assert Assignments.load(path.with_name("again.csv")).paths == value.paths
+    again = Assignments.load(path.with_name("again.csv"))
+    assert (again.paths, again.left_out) == (value.paths, value.left_out)
 
 
 def check_grid(path: Path, grid: dict[str, np.ndarray]) -> None:
@@ -366,10 +371,22 @@ def check_runs(path: Path, runs: dict[str, RunSettings]) -> None:
 # -- datasets --------------------------------------------------------------------------------------
 
 
+def _wide_png(pixels: np.ndarray) -> bytes:
+    """Colours of 12 bits in a PNG of 16, which Pillow does not write."""
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + (row.astype(">u2") * 16).tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"sBIT", b"\x0c" * 3), (b"IDAT", zlib.compress(rows)))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in (*chunks, (b"IEND", b""))
+    )
+
+
 def _images(folder: Path) -> Target:
     pixels = np.random.default_rng(0).integers(0, 256, (24, 20, 3), dtype=np.uint8)
     image, contents = Image.fromarray(pixels), []
-    exif = Image.Exif()
+    twelve_bits, exif = Image.fromarray(pixels[:, :, 0].astype(np.uint16) * 16), Image.Exif()
     exif[0x0112] = 6
     for kind, made, options in (
         ("png", image, {}),
@@ -382,10 +399,12 @@ def _images(folder: Path) -> Target:
         ("tiff", image, {"compression": "tiff_lzw"}),
         ("tiff", Image.fromarray(pixels[:, :, 0].astype(np.float32)), {}),
         *((kind, image, {}) for kind in ("gif", "webp", "bmp", "ppm", "jpeg2000")),
+        *((kind, twelve_bits, {}) for kind in ("png", "tiff", "ppm", "jpeg2000")),
     ):
         target = io.BytesIO()
         made.save(target, kind, **options)
         contents.append(target.getvalue())
+    contents += [_wide_png(pixels), b"P6 20 24 65535\n" + (pixels.astype(">u2") * 16).tobytes()]
 
     def read(path: Path) -> list[np.ndarray]:
         return [decode_image(path), decode_image(path, 4)]
@@ -399,7 +418,7 @@ def _images(folder: Path) -> Target:
             assert min(array.shape) > 0
         assert augmentation is not None
 
-    # An image may have 200 million pixels, and takes up to 13 bytes for each on its way to RGB.
+    # An image may have 200 million pixels, and takes up to 20 bytes for each on its way to RGB.
     # libtiff prints what is wrong with a TIFF file, and Pillow raises it.
     return Target(
         *("x.jpg", contents, read, check, (mutate, mutate_png), 3), memory=2**32, quiet=("",)

@@ -19,7 +19,7 @@ from gcdflow.formats import Features, Labels, PseudoLabels, Split
 N, N_TRAIN = 90, 70
 SHA = {"checkpoint_sha256": "1f", "fingerprint": "2e"}
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
-HEADER = "path,category,confidence,doubtful,core_point,label,suggested,split,cluster"
+HEADER = "path,category,confidence,doubtful,core_point,label,suggested,split,cluster,problem"
 
 
 @pytest.fixture
@@ -236,6 +236,7 @@ def test_table_as_written_and_read(tmp_path: Path, parts: dict):
     found = replace(found, paths=paths, confidences=np.round(found.confidences, 3))
     found.save(tmp_path / "a.csv")
     read = Assignments.load(tmp_path / "a.csv")
+    assert read.left_out == {}
     for name, value in vars(found).items():
         np.testing.assert_array_equal(getattr(read, name), value)
     content = (tmp_path / "a.csv").read_bytes()
@@ -249,17 +250,38 @@ def test_table_as_written_and_read(tmp_path: Path, parts: dict):
     assert 0 < sum(doubtful) < N
 
 
+def test_images_that_were_left_out_are_rows_without_a_category(tmp_path: Path, parts: dict):
+    left_out = {"gone.jpg": "no such image", "torn,\n.jpg": 'not a readable image ("x", y)'}
+    source = parts["split"].source | {"left_out": left_out}
+    found = assigned(tmp_path, {**parts, "split": replace(parts["split"], source=source)})
+    assert found.left_out == left_out
+    assert found.summary().endswith(" % doubtful; 2 left out")
+    found.save(tmp_path / "a.csv")
+    read = Assignments.load(tmp_path / "a.csv")
+    assert read.left_out == left_out
+    assert read.paths == found.paths
+    with open(tmp_path / "a.csv", encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == N + 2
+    assert {row["problem"] for row in rows[:N]} == {""}
+    assert [row["path"] for row in rows[N:]] == list(left_out)
+    assert [row["problem"] for row in rows[N:]] == list(left_out.values())
+    assert {row["category"] for row in rows[N:]} == {""}
+    assert {row["cluster"] for row in rows[N:]} == {"-1"}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         (None, "cannot be read"),
         ("path,label\na.jpg,owl\n", "not a table of assignments; expected a CSV file with the col"),
         (
-            f"{HEADER}\na,b,2,true,true,,,train,0\n",
+            f"{HEADER}\na,b,2,true,true,,,train,0,\n",
             "row 1 has the confidence '2'",
         ),
-        (f"{HEADER}\na,b,1,true,true,b,b,train,0\n", "row 1 has the suggested 'b'"),
-        (f"{HEADER}\na,b,1,maybe,true,b,,train,0\n", "row 1 has the doubtful 'maybe'"),
+        (f"{HEADER}\na,b,1,true,true,b,b,train,0,\n", "row 1 has the suggested 'b'"),
+        (f"{HEADER}\na,b,1,maybe,true,b,,train,0,\n", "row 1 has the doubtful 'maybe'"),
+        (f"{HEADER}\na,b,1,false,true,b,,train,0,torn\n", "row 1 has a problem, but is in a cat"),
         (f"{HEADER}\na,b\n", "not a table"),
         (b"\xff\xfe", "not a table"),
     ],

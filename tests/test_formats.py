@@ -98,6 +98,17 @@ def test_paths_of_images_survive(tmp_path, make_split):
     assert_same(Split.load(tmp_path / "s.npz"), split)
 
 
+def test_images_that_were_left_out_survive(tmp_path, make_split):
+    assert make_split().left_out == {}
+    source = {"dataset": "photos", "root": "x", "left_out": {"ö.jpg": "torn"}}
+    make_split(source=source).save(tmp_path / "s.npz")
+    assert Split.load(tmp_path / "s.npz").left_out == {"ö.jpg": "torn"}
+    for left_out in (["ö.jpg"], {"ö.jpg": 1}, {"ö.jpg": ""}, {"": "torn"}, None, "ö.jpg"):
+        make_split(source=source | {"left_out": left_out}).save(tmp_path / "s.npz")
+        with pytest.raises(InputError, match=r"s\.npz: 'source' has left_out .*, expected paths w"):
+            Split.load(tmp_path / "s.npz")
+
+
 def test_integers_of_any_kind_become_int64(tmp_path):
     path = tmp_path / "x.npz"
     for dtype in (np.int8, np.uint16, ">i4"):

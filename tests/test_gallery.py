@@ -258,6 +258,15 @@ def test_own_photographs_come_with_a_word_on_corrections(run, monkeypatch):
     assert "CSV file of labels" in page.text
 
 
+def test_images_that_were_left_out_are_listed(run):
+    table = assignments(["owl", "new-1"], [0.9, 0.8], labels=["owl", ""])
+    assert "eft out" not in run(table).text
+    page = run(replace(table, left_out={f"{EVIL}.jpg": "no such image", "b.jpg": "torn"}))
+    assert f"{EVIL}.jpg: no such image\nb.jpg: torn\n" in page.text
+    assert "2 images that could not be read" in " ".join(page.text.split())
+    assert {"href": "#left-out"} in page.all("a")
+
+
 def test_all_images_are_there_as_lines_for_the_table(run, monkeypatch):
     table = assignments(["owl"] * 9 + ["new-1"] * 3, [0.5] * 12, ["owl", *[""] * 11])
     table = replace(table, paths=["a, b.png", *table.paths[1:]])

@@ -316,6 +316,28 @@ def test_an_image_of_ten_thousand_million_pixels(tmp_path):
             decode_image(tmp_path / "x.png", side)
 
 
+@pytest.mark.usefixtures("frugal")
+@pytest.mark.parametrize("name", [b"PLTE", b"sBIT", b"zTXt"])
+def test_a_chunk_of_gibibytes_in_a_small_png(tmp_path, name):
+    Image.new("I;16", (8, 8)).save(tmp_path / "x.png")
+    content = (tmp_path / "x.png").read_bytes()
+    (tmp_path / "x.png").write_bytes(content[:33] + b"\x7f\xff\xff\0" + name + content[33:])
+    with pytest.raises(InputError, match=r"x\.png: not a readable image \((?!MemoryError)"):
+        decode_image(tmp_path / "x.png")
+
+
+@pytest.mark.usefixtures("frugal")
+def test_a_text_that_grows_in_a_good_png(tmp_path):
+    packer = zlib.compressobj()
+    packed = b"".join(packer.compress(bytes(MIB)) for _ in range(2**9)) + packer.flush()
+    text = b"zTXt" + b"bomb\0\0" + packed
+    text = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.png")
+    content = (tmp_path / "x.png").read_bytes()
+    (tmp_path / "x.png").write_bytes(content[:33] + text + content[33:])
+    assert decode_image(tmp_path / "x.png").shape == (8, 8, 3)
+
+
 def test_postscript_is_no_image(tmp_path):
     """Pillow would start Ghostscript for it, whatever the name of the file."""
     Image.new("RGB", (8, 8)).save(tmp_path / "x.eps")

@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Scan a dataset, hide the truth: write split.npz (for all stages) and truth.npz (evaluation).
 
-Every image is decoded once, so that one that is missing or broken is found here.
+Every image is decoded once, so that one that is missing or broken is found here. Of somebody's own
+photographs, broken ones are left out and listed; in any other dataset they are an error.
 
 Example:
   python workflow_scripts/dataset.py --run digits --split split.npz --truth truth.npz
@@ -27,12 +28,19 @@ from gcdflow.settings import Dataset
 def main(arguments: argparse.Namespace) -> None:
     """Write both files."""
     settings = read_settings(arguments, Dataset, lambda run: run.dataset)
-    split, truth = split_catalogue(dataset_module(settings.name).catalogue(settings), settings)
-    open_images(split.source, split.paths).check(arguments.threads or available_threads())
+    module = dataset_module(settings.name)
+    found = module.catalogue(settings)
+    split, truth = split_catalogue(found, settings)
+    threads = arguments.threads or available_threads()
+    images = open_images(split.source, split.paths)
+    if not hasattr(module, "without"):
+        images.check(threads)
+    elif unreadable := images.unreadable(threads):
+        split, truth = split_catalogue(module.without(settings, found, unreadable), settings)
     truth.save(arguments.truth)
     split.save(arguments.split)
     logging.info(
-        "%s: %s: %d samples, %d for training (%d labelled), %d classes (%d old)",
+        "%s: %s: %d samples, %d for training (%d labelled), %d classes (%d old)%s",
         arguments.split,
         settings.name,
         len(split.indices),
@@ -40,6 +48,7 @@ def main(arguments: argparse.Namespace) -> None:
         split.labelled_mask.sum(),
         len(truth.class_names),
         len(split.old_class_names),
+        f"; {len(split.left_out)} left out" if split.left_out else "",
     )
 
 

@@ -100,6 +100,54 @@ def test_hidden_folders_are_no_classes(root):
     assert image_folder.catalogue(settings(root)).paths == before.paths
 
 
+def test_folders_of_machines_are_no_classes(root, caplog):
+    before = image_folder.catalogue(settings(root))
+    machines = ["@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "__MACOSX"]
+    machines += ["lost+found", "@Recycle", ".Trashes", "Catalog Previews.lrdata"]
+    train, val = root / "images" / "train", root / "images" / "val"
+    for name in machines:
+        write_images(train / name, "bee/1.png")
+        (train / "bee" / "wild" / name).mkdir()
+        write_images(train / "bee" / "wild" / name, "1.png")
+    (val / "@eaDir").mkdir()  # empty, and not in the training split
+    write_images(train / "ant", "._a.png")
+    with caplog.at_level("INFO"):
+        assert image_folder.catalogue(settings(root)).paths == before.paths
+    (message,) = caplog.messages
+    assert message.startswith(f"{root / 'images'}: left out 3 × @eaDir/, 2 × #recycle/, 2 × ")
+    assert "1 × ._*.png" in message
+    classes = ["recycle", "@eaDir birds", "trash", "RecycleBin", "lrdata", "MACOSX", "recycler"]
+    for name in classes:
+        write_images(train / name, "1.png")
+    assert set(image_folder.catalogue(settings(root)).class_names) == {
+        "ant",
+        "bee",
+        "Cat",
+        *classes,
+    }
+
+
+def test_a_split_of_folders_of_machines_alone(root):
+    write_images(root / "images" / "flat", "@eaDir/1.png", "1.png")
+    with pytest.raises(InputError, match=r"images/flat: has no folders, expected one with images"):
+        image_folder.catalogue(settings(root, test="flat"))
+    write_images(root / "images" / "flat", "ant/@eaDir/1.png")
+    with pytest.raises(InputError, match=r"images/flat/ant: a class without images"):
+        image_folder.catalogue(settings(root, test="flat"))
+
+
+def test_links_that_lead_nowhere_or_back_are_no_classes(root, caplog):
+    train = root / "images" / "train"
+    (train / "all").symlink_to(train)
+    (train / "higher").symlink_to(root)
+    (train / "itself").symlink_to("itself")
+    (train / "gone").symlink_to("nothing")
+    with caplog.at_level("INFO"):
+        assert image_folder.catalogue(settings(root)).class_names == ["Cat", "ant", "bee"]
+    (message,) = caplog.messages
+    assert message.endswith("left out 1 × all/ (a link back), 1 × higher/ (a link back)")
+
+
 def test_links_in_a_circle_end(root):
     folder = root / "images" / "train"
     (folder / "ant" / "itself").symlink_to(folder / "ant")

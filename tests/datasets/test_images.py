@@ -1,5 +1,6 @@
 """Decoding: any file becomes what a person sees in a viewer, or one sentence that says why not."""
 
+import errno
 import logging
 import os
 import struct
@@ -13,7 +14,7 @@ import pytest
 from gcdflow.datasets import images as images_module
 from gcdflow.datasets.images import ArrayImages, FileImages, decode_image
 from gcdflow.errors import InputError
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -90,7 +91,7 @@ def test_check(tmp_path, saved, monkeypatch, caplog, threads):
         FileImages(tmp_path, paths).check(threads)
 
 
-def test_check_finds_all_that_is_unreadable(tmp_path, saved):
+def test_check_finds_all_that_is_unreadable(tmp_path, saved, caplog):
     paths = [f"{i}.jpg" for i in range(14)]
     for path in paths[:12]:
         (tmp_path / path).write_bytes(b"hello")
@@ -101,6 +102,12 @@ def test_check_finds_all_that_is_unreadable(tmp_path, saved):
     ) as e:
         FileImages(tmp_path, paths).check(2)
     assert "10.jpg" not in str(e.value)
+    assert [m.split(": ")[1] for m in caplog.messages if m.startswith("warning")] == [
+        f"{tmp_path}/{path}" for path in paths[:12]
+    ]
+    (tmp_path / "link.jpg").symlink_to("gone.jpg")
+    with pytest.raises(InputError, match=r"1 of 1 images cannot be read: link\.jpg: no such image"):
+        FileImages(tmp_path, ["link.jpg"]).check(1)
 
 
 @pytest.mark.parametrize("name", ["x.heic", "x.HEIF", "x.dng", "x.nef", "x.CR3"])
@@ -268,6 +275,65 @@ def test_files_that_are_no_images(tmp_path, content):
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match=rf"{tmp_path}: not a readable image"):
         decode_image(tmp_path)
+
+
+def texts(zip: bool) -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    for i in range(66):
+        info.add_text(f"text {i}", "x" * 1_050_000, zip=zip)
+    return info
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"icc_profile": bytes(3_000_000)},
+        {"pnginfo": texts(True)},
+        {"pnginfo": texts(False)},  # more than Pillow takes of all together
+    ],
+)
+def test_good_pictures_with_more_metadata_than_pillow_takes(saved, options):
+    pixels, exif = noise(20, 30), Image.Exif()
+    exif[0x0112] = 6
+    path = saved("x.png", pixels, exif=exif, **options)
+    with pytest.raises(ValueError, match="MAX_TEXT"), Image.open(path) as image:
+        image.load()
+    np.testing.assert_array_equal(decode_image(path), np.rot90(pixels, -1))
+    path.write_bytes(path.read_bytes()[:-200])  # of its pixels
+    with pytest.raises(InputError, match=r"x\.png: not a readable image"):
+        decode_image(path)
+
+
+def test_damaged_metadata_of_a_good_picture(saved):
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Comment", "hello")
+    path = saved("x.png", noise(20, 30), pnginfo=info)
+    path.write_bytes(path.read_bytes().replace(b"hello", b"hallo"))
+    np.testing.assert_array_equal(decode_image(path), noise(20, 30))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"IDAT") + 50] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.png: not a readable image"):
+        decode_image(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.jpg")
+    with pytest.raises(InputError, match=r"x\.jpg: not a readable image \(no file, but a folder"):
+        decode_image(tmp_path / "x.jpg")
+
+
+def test_what_the_machine_lacks_is_no_fault_of_the_image(tmp_path, saved, monkeypatch):
+    path = saved("x.png", noise(8, 8))
+
+    def busy(*args, **options):
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    monkeypatch.setattr(Image, "open", busy)
+    images = FileImages(tmp_path, ["x.png"])
+    for read in (lambda: images.unreadable(1), lambda: images.read([0])):
+        with pytest.raises(InputError, match=r"x\.png: cannot be read now \(Too many open files\)"):
+            read()
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.jpg"])

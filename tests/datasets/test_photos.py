@@ -1,6 +1,7 @@
 """A folder of photographs with a CSV file of labels, and everything that can be wrong with it."""
 
 import logging
+import re
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,9 @@ from gcdflow.assignments import Assignments
 from gcdflow.datasets import open_images
 from gcdflow.datasets.catalogue import split_catalogue
 from gcdflow.datasets.labels_table import Row, read_labels
-from gcdflow.datasets.photos import catalogue, present_labels
+from gcdflow.datasets.photos import catalogue, present_labels, without
 from gcdflow.errors import InputError
+from gcdflow.formats import Split, Truth
 from gcdflow.listing import state_of_photographs
 from gcdflow.settings import PhotosSettings
 from PIL import Image
@@ -155,9 +157,35 @@ def test_links_are_followed_and_other_files_counted(settings, caplog):
         found = catalogue(settings)
     assert sorted(found.paths) == sorted([*PATHS, "album/linked.JPG"])
     (message,) = caplog.messages
-    start, kinds = message.split(" files: ")
-    assert start == f"{photos}: left out 3"
-    assert set(kinds.split(", ")) == {"1 × .mov", "1 × .txt", "1 × no suffix"}
+    start, kinds = message.split(": left out ")
+    assert start == str(photos)
+    folders = ["@eaDir/", ".thumbnails/", ".hidden/", ".cache/", "again/ (a link back)"]
+    expected = {f"1 × {kind}" for kind in (*folders, ".mov", ".txt", "no suffix")}
+    assert set(kinds.split(", ")) == expected
+
+
+def test_what_machines_keep_is_not_sorted(settings, caplog):
+    photos = Path(settings.root) / "photos"
+    machines = ["$RECYCLE.BIN/S-1-5-21/$R1.jpg", "#recycle/old.jpg", "@Recycle/old.jpg"]
+    machines += ["more/@eaDir/d.webp/SYNOPHOTO_THUMB_M.jpg", "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg"]
+    machines += ["Lightroom Catalog Previews.lrdata/0/a.jpg", ".Trash-1000/files/a.jpg", "._a.jpg"]
+    ours = ["recycled/a.jpg", "Trash/a.jpg", "Originals/a.jpg", "eaDir/a.jpg", "thumbnails/a.jpg"]
+    before = state_of_photographs(photos, table_of(settings))
+    for name in machines:
+        (photos / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photos / "a.jpg", photos / name)
+    assert state_of_photographs(photos, table_of(settings)) == before
+    for name in ours:
+        (photos / name).parent.mkdir()
+        shutil.copy(photos / "a.jpg", photos / name)
+    with caplog.at_level(logging.INFO):
+        assert set(catalogue(settings).paths) == {*PATHS, *ours}
+    (message,) = caplog.messages
+    write(settings, TABLE + "#recycle/old.jpg,robin,,\n")  # said to be one of ours
+    assert set(catalogue(settings).paths) == {*PATHS, *ours, "#recycle/old.jpg"}
+    assert "2 × @eaDir/" in message
+    assert "1 × ._*.jpg" in message
+    assert "1 × #recycle/" in message
 
 
 @pytest.mark.parametrize("name", ["x.jfif", "x.JPE", "x.dng", "x.CR3", "x.nef", "x.heic"])
@@ -231,8 +259,95 @@ def test_images_that_are_listed_but_absent_or_broken(settings):
     with open(f"{settings.root}/photos/phone.heic", "wb") as file:
         file.write(b"\0\0\0\x18ftypheic")
     split, _ = split_catalogue(catalogue(settings), settings)
-    with pytest.raises(InputError, match=r"phone\.heic: .* export it as JPEG"):
-        open_images(split.source, split.paths).check(1)
+    unreadable = open_images(split.source, split.paths).unreadable(1)
+    assert list(unreadable) == ["phone.heic"]
+    assert unreadable["phone.heic"].endswith("export it as JPEG)")
+
+
+def make_splits(settings, tmp_path) -> tuple[int, str]:
+    arguments = ["--settings", settings.model_dump_json()]
+    arguments += ["--split", tmp_path / "split.npz", "--truth", tmp_path / "truth.npz"]
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / "dataset.py", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def damage(settings, *paths: str) -> None:
+    for path in paths:
+        (Path(settings.root) / "photos" / path).write_bytes(b"no picture")
+
+
+def test_photographs_that_cannot_be_read_are_left_out(settings, tmp_path):
+    damage(settings, "more/d.webp", "f.jpg")
+    (Path(settings.root) / "photos" / "link.jpg").symlink_to("gone.jpg")
+    code, said = make_splits(settings, tmp_path)
+    assert code == 0, said
+    reason = "not a readable image (cannot identify image file)"
+    photos = f"{settings.root}/photos"
+    assert f"warning: {photos}/more/d.webp: {reason}\n" in said
+    assert f"warning: {photos}/f.jpg: {reason}\n" in said
+    expected = "3 of 7 photographs cannot be read and are left out; no label is left of crow\n"
+    assert f"warning: {photos}: {expected}" in said
+    assert said.endswith(
+        "photos: 4 samples, 3 for training (1 labelled), 2 classes (1 old); 3 left out\n"
+    )
+    split, truth = Split.load(tmp_path / "split.npz"), Truth.load(tmp_path / "truth.npz")
+    assert split.paths.tolist() == ["c.JPG", "a.jpg", "b.png", "more/e.jpg"]
+    assert split.labels.tolist() == [0, -1, -1, -1]
+    assert truth.class_names.tolist() == ["robin", "wren"]
+    assert truth.labels.tolist() == [0, 1, 0, -1]
+    left_out = {"more/d.webp": reason, "f.jpg": reason, "link.jpg": "no such image"}
+    assert split.left_out == left_out
+    assert list(split.left_out) == sorted(left_out)
+
+
+def test_photographs_that_were_left_out_did_not_come_since(settings, caplog):
+    damage(settings, "more/d.webp", "f.jpg")
+    found = catalogue(settings)
+    unreadable = dict.fromkeys(["more/d.webp", "f.jpg"], "torn")
+    split, _ = split_catalogue(without(settings, found, unreadable), settings)
+    caplog.clear()
+    _, words = present_labels(table_of(settings), split, "mine")
+    assert caplog.messages == []
+    assert words == "0 added, 0 changed, 0 removed since training began"
+    (Path(settings.root) / "photos" / "more" / "d.webp").unlink()  # though it stands in the table
+    present_labels(table_of(settings), split, "mine")
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (PATHS, r"photos: 6 of 6 images cannot be read: c\.JPG: not .* too many to leave out"),
+        (PATHS[:4], r"photos: 4 of 6 images cannot be read: .* too many to leave out, put good"),
+        (["c.JPG", "more/d.webp"], r"no image has a label; .* \(2 of 6 images cannot be read: c\."),
+    ],
+)
+def test_too_few_photographs_are_left(settings, tmp_path, paths, message):
+    damage(settings, *paths)
+    code, said = make_splits(settings, tmp_path)
+    assert code == 2
+    assert re.search(message, said.splitlines()[-1])
+    assert not (tmp_path / "split.npz").exists()
+
+
+def test_nothing_to_sort_is_left(settings, tmp_path):
+    write(settings, "path,label\n" + "".join(f"{path},x\n" for path in PATHS[1:]))
+    damage(settings, "a.jpg")
+    code, said = make_splits(settings, tmp_path)
+    assert code == 2
+    assert "every image has a label already; there is nothing to sort (1 of 6 images" in said
+
+
+def test_a_photograph_that_breaks_later_is_an_error(settings):
+    split = split_of(settings)
+    damage(settings, "f.jpg")
+    images = open_images(split.source, split.paths)
+    with pytest.raises(InputError, match=r"photos/f\.jpg: not a readable image"):
+        images.read(range(len(images)))
 
 
 def test_labels_that_say_nothing(settings, caplog):

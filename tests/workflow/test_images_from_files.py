@@ -126,11 +126,16 @@ def test_photographs_are_sorted_and_a_correction_does_not_train_anew(tmp_path: P
             picture(rng, label, (50, 40)).save(tmp_path / "data" / "mine" / path)
             if label < 2 and i < 6:
                 labels[path] = name
+    (tmp_path / "data" / "mine" / "torn.jpg").write_bytes(b"\xff\xd8\xff")
     write_table(tmp_path, labels)
     write_weights(tmp_path / "vit.pth")
     make(tmp_path, GALLERY, changes={"runs": PHOTOS})
     first = assignments(tmp_path)
-    assert len(first) == 48
+    assert len(first) == 49
+    torn = first["torn.jpg"]
+    assert torn["category"] == ""
+    assert torn["problem"].startswith("not a readable image")
+    assert f"torn.jpg: {torn['problem']}" in (tmp_path / GALLERY).read_text()
     assert all(first[path]["category"] == name for path, name in labels.items())
     assert (tmp_path / GALLERY).stat().st_size > 10_000
     assert planned(tmp_path, GALLERY, changes={"runs": PHOTOS}) == {}

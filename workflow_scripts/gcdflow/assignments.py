@@ -6,7 +6,7 @@ import csv
 import itertools
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from gcdflow.formats import UNLABELLED, Features, Labels, PseudoLabels, Split, a
 
 COLUMNS = (
     *("path", "category", "confidence", "doubtful", "core_point", "label", "suggested"),
-    *("split", "cluster"),
+    *("split", "cluster", "problem"),
 )
 _DECIMALS = 3  # of confidences: what is decided by them is decided by what the table shows
 _SHARE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
@@ -45,6 +45,7 @@ class Assignments:
     suggested : list of n str, category of a labelled sample's cluster, if that is another
     train_mask : bool (n,)
     clusters : int64 (n,)
+    left_out : dict of str to str, path of each image that is in no category, and why
     """
 
     paths: list[str]
@@ -55,6 +56,7 @@ class Assignments:
     suggested: list[str]
     train_mask: np.ndarray
     clusters: np.ndarray
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def doubtful(self) -> np.ndarray:
@@ -96,9 +98,11 @@ class Assignments:
                     self.suggested,
                     ("train" if train else "test" for train in self.train_mask),
                     self.clusters.tolist(),
+                    [""] * len(self.paths),
                     strict=True,
                 )
             )
+            writer.writerows(_row_left_out(path, why) for path, why in self.left_out.items())
 
     @classmethod
     def load(cls, path: str | Path) -> Assignments:
@@ -116,6 +120,8 @@ class Assignments:
                 raise ValueError("the first line names other columns")
             for number, row in enumerate(rows, start=1):
                 _check_row(row, number)
+            left_out = {row[0]: row[-1] for row in rows if row[-1]}
+            rows = [row for row in rows if not row[-1]]
             column = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True)) if rows else {}
             return cls(
                 paths=list(column.get("path", ())),
@@ -126,6 +132,7 @@ class Assignments:
                 suggested=list(column.get("suggested", ())),
                 train_mask=np.array([text == "train" for text in column.get("split", ())], bool),
                 clusters=np.array([int(text) for text in column.get("cluster", ())], np.int64),
+                left_out=left_out,
             )
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from None
@@ -139,10 +146,17 @@ class Assignments:
         """One line: images, categories old and new, share of doubtful ones."""
         found, old = set(self.categories), self.old_categories
         share = self.doubtful.mean() if len(self.doubtful) else 0.0
+        left_out = f"; {len(self.left_out)} left out" if self.left_out else ""
         return (
             f"{len(self.paths)} images in {len(found)} categories, {len(found & old)} old and "
-            f"{len(found - old)} new; {100 * share:.0f} % doubtful"
+            f"{len(found - old)} new; {100 * share:.0f} % doubtful{left_out}"
         )
+
+
+def _row_left_out(path: str, problem: str) -> list[str]:
+    """The row of an image that is in no category; columns of numbers and of truths stay such."""
+    cells = {"path": path, "doubtful": "false", "core_point": "false", "cluster": "-1"}
+    return [{**cells, "problem": problem}.get(name, "") for name in COLUMNS]
 
 
 def _check_row(row: list[str], number: int) -> None:
@@ -150,6 +164,10 @@ def _check_row(row: list[str], number: int) -> None:
     if len(row) != len(COLUMNS):
         raise ValueError(f"row {number} has {len(row)} cells")
     cell = dict(zip(COLUMNS, row, strict=True))
+    if cell["problem"] and row != _row_left_out(cell["path"], cell["problem"]):
+        raise ValueError(f"row {number} has a problem, but is in a category")
+    if cell["problem"]:
+        return
     found = {
         "path": bool(cell["path"]),
         "category": bool(cell["category"]),
@@ -160,6 +178,7 @@ def _check_row(row: list[str], number: int) -> None:
         "suggested": cell["suggested"] != cell["category"],
         "split": cell["split"] in ("train", "test"),
         "cluster": _NUMBER.fullmatch(cell["cluster"]),
+        "problem": True,
     }
     wrong = [name for name in COLUMNS if not found[name]]
     if wrong:
@@ -230,6 +249,7 @@ def assign(
         suggested=["" if a == b else names[b] for a, b in zip(own, found, strict=True)],
         train_mask=train,
         clusters=clusters,
+        left_out=split.left_out,
     )
 
 

@@ -90,6 +90,11 @@ class Split:
     paths: np.ndarray
     old_class_names: np.ndarray
 
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Path of each image that could not be read and is no sample, and why."""
+        return self.source.get("left_out", {})
+
     def save(self, path: str | Path) -> None:
         """Write ``split.npz`` atomically."""
         arrays = {**vars(self), "source": np.array(canonical_json(self.source))}
@@ -126,6 +131,13 @@ class Split:
         for key in ("dataset", "root"):
             if not isinstance(a["source"].get(key, ""), str):
                 raise InputError(f"{path}: 'source' has {key} {a['source'][key]!r}, expected text")
+        left_out = a["source"].get("left_out", {})
+        if not isinstance(left_out, dict) or not all(
+            image and reason and isinstance(reason, str) for image, reason in left_out.items()
+        ):
+            raise InputError(
+                f"{path}: 'source' has left_out {left_out!r}, expected paths with reasons"
+            )
         return cls(**a)
 
 

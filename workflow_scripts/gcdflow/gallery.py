@@ -253,7 +253,9 @@ def _render(
             ("new", n_new),
             ("labelled", f"{int(is_labelled.sum()):,}"),
             ("doubtful", f"{int(doubtful.sum()):,}"),
+            *([("left out", f"{len(assignments.left_out):,}")] if assignments.left_out else []),
         ],
+        left_out=assignments.left_out,
         categories=[
             {
                 "name": row.name,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
-from gcdflow.errors import InputError
+from gcdflow.errors import InputError, one_line
+
+log = logging.getLogger(__name__)
 
 # Formats of cameras, phones and scanners. Those of Apple and the raw ones are here although Pillow
 # does not read them: a sentence that says so is better than photographs that are silently left out.
@@ -19,12 +23,48 @@ _OTHER_SUFFIXES = frozenset(
     {".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".avif", ".ppm", ".pgm"}
 )
 PHOTO_SUFFIXES = RAW_SUFFIXES | APPLE_SUFFIXES | _JPEG_SUFFIXES | _OTHER_SUFFIXES
-# Network storage keeps its own thumbnails of every photograph beside them.
-_FOLDERS_OF_MACHINES = {"@eaDir"}
+_NAMED = 10  # kinds of things left out that a line names
+# Folders that systems and programs leave beside and among pictures: thumbnails, deleted pictures,
+# old versions, their own notes. Only names that nobody gives a class or an album: `Trash`,
+# `Originals` and `thumbnails` are somebody's. In small letters; a name may have others. What begins
+# with a dot (.Trash-1000, .AppleDouble, .picasaoriginals, .git) is left out without being listed.
+_FOLDERS_OF_MACHINES = frozenset(
+    {
+        *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin"),  # Synology
+        *("@recycle", "@recently-snapshot", "@__thumb"),  # QNAP
+        *(
+            "~snapshot",
+            "lost+found",
+            "files_trashbin",
+            "files_versions",
+        ),  # NetApp, Linux, Nextcloud
+        *("$recycle.bin", "system volume information", "found.000"),  # Windows
+        *("__macosx", "network trash folder", "temporary items"),  # macOS
+        *("captureone", "[originals]", "__pycache__"),  # Capture One, ACDSee, Python
+    }
+)
+_OLD_RECYCLE_BINS = {"RECYCLER", "RECYCLED"}  # of old Windows; in small letters they are words
+# Libraries of programs are folders too, with previews and several versions of each picture.
+_LIBRARIES = (".lrdata", ".lrcat-data", ".lrlibrary", ".photoslibrary", ".photolibrary")
+_LIBRARIES += (".migratedphotolibrary", ".aplibrary", ".cocatalog")
 
 
-def files_below(folder: Path) -> list[str]:
-    """Paths of all files below a folder, relative to it, with ``/``; folder by folder, sorted.
+class Listing(NamedTuple):
+    """Files below a folder, and what was left out.
+
+    Attributes
+    ----------
+    files : list of str, paths relative to the folder, with ``/``; folder by folder, sorted
+    left_out : Counter of str, how often each kind of thing was left out, for
+        :func:`report_left_out`
+    """
+
+    files: list[str]
+    left_out: Counter[str]
+
+
+def files_below(folder: Path) -> Listing:
+    """All files below a folder that are somebody's.
 
     Links to folders are followed, but not back into a folder that is being listed. Files and
     folders that are hidden (begin with a dot), or made by a machine, are left out.
@@ -35,21 +75,54 @@ def files_below(folder: Path) -> list[str]:
         If a folder cannot be read.
     """
     found: list[tuple[str, list[str]]] = []
+    left_out: Counter[str] = Counter()
     above = {str(folder): {_identity(folder)}}  # of each folder to come: itself and what it is in
     for parent, folders, files in os.walk(folder, onerror=_fail, followlinks=True):
         here, kept = above.pop(parent), []
         for name in folders:
             path = os.path.join(parent, name)
-            if not _is_hidden(name) and (identity := _identity(path)) not in here:
+            if is_of_machines(name):
+                left_out[f"{name}/"] += 1
+            elif (identity := _identity(path)) in here:
+                left_out[f"{name}/ (a link back)"] += 1
+            else:
                 above[path] = here | {identity}
                 kept.append(name)
         folders[:] = kept
-        found.append((parent, sorted(name for name in files if not _is_hidden(name))))
+        found.append((parent, sorted(name for name in files if not name.startswith("."))))
+        left_out.update(filter(None, map(_hidden_photograph, files)))
     prefixes = (
         ("" if parent == str(folder) else f"{os.path.relpath(parent, folder)}/", files)
         for parent, files in sorted(found)
     )
-    return [prefix + name for prefix, files in prefixes for name in files]
+    return Listing([prefix + name for prefix, files in prefixes for name in files], left_out)
+
+
+def is_of_machines(name: str) -> bool:
+    """A folder of this name is hidden, or holds what systems and programs keep for themselves."""
+    small = name.lower()
+    return (
+        name.startswith(".")
+        or small in _FOLDERS_OF_MACHINES
+        or name in _OLD_RECYCLE_BINS
+        or small.endswith(_LIBRARIES)
+    )
+
+
+def _hidden_photograph(name: str) -> str | None:
+    """The kind of a hidden file that is a photograph by its name; None for any other file."""
+    if not name.startswith(".") or suffix(name) not in PHOTO_SUFFIXES:
+        return None
+    return f"{'._' if name.startswith('._') else '.'}*{suffix(name)}"
+
+
+def report_left_out(folder: Path, left_out: Counter[str]) -> None:
+    """Log in one line what was left out of a folder, so that nobody misses some of it."""
+    if left_out:
+        kinds = left_out.most_common(_NAMED)
+        named = ", ".join(f"{n} × {kind}" for kind, n in kinds)
+        more = f" and {len(left_out) - _NAMED} other kinds" if len(left_out) > _NAMED else ""
+        log.info("%s", one_line(f"{folder}: left out {named}{more}"))
 
 
 def photographs(files: list[str]) -> list[str]:
@@ -68,7 +141,7 @@ def state_of_photographs(folder: Path, table: Path) -> str:
     It never fails: what is missing is for the stage to say, which this text makes run.
     """
     try:
-        names = "\0".join(photographs(files_below(folder)))
+        names = "\0".join(photographs(files_below(folder).files))
         listing = hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
     except InputError:
         listing = "missing"
@@ -85,10 +158,6 @@ def state_of_files(paths: Iterable[Path]) -> str:
             return "missing"
 
     return " ".join(map(digest, paths))
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name in _FOLDERS_OF_MACHINES
 
 
 def _identity(folder: str | Path) -> tuple[int, int]:

@@ -9,6 +9,10 @@ module has another way to open them::
 
     open_images(source: dict, paths: ndarray) -> Images
 
+An image that cannot be read is an error, unless the module says what remains without some::
+
+    without(settings: DatasetSettings, found: Catalogue, unreadable: dict) -> Catalogue
+
 ``catalogue`` runs once, in the dataset rule, and sees the truth; images are opened in training and
 feature extraction, which see only ``split.npz``.
 """

@@ -7,6 +7,7 @@ torchvision's ``ImageFolder``, which the field's class ids and label draw count 
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ import numpy as np
 from gcdflow.datasets.catalogue import Catalogue, old_class_ids, published_split
 from gcdflow.datasets.class_names import did_you_mean, position_of
 from gcdflow.errors import InputError
-from gcdflow.listing import files_below
+from gcdflow.listing import files_below, is_of_machines, report_left_out
 
 if TYPE_CHECKING:
     from gcdflow.settings import BenchmarkSettings, ImageFolderSettings
@@ -57,18 +58,21 @@ def catalogue(settings: BenchmarkSettings | ImageFolderSettings) -> Catalogue:
             f"dataset.root: no folder {folder} for dataset '{settings.name}'; put the images "
             "there, or set dataset.root or dataset.folder to where they are"
         )
-    found = _class_folders(folder / tree.train)
+    left_out: Counter[str] = Counter()
+    found = _class_folders(folder / tree.train, left_out)
     names, published = _chosen(settings, found, folder / tree.train)
-    train = _samples(folder, tree.train, names)
+    train = _samples(folder, tree.train, names, left_out)
     test = []
     if tree.test is not None:
-        there = _class_folders(folder / tree.test)
+        there = _class_folders(folder / tree.test, left_out)
         extra = sorted(set(there) - set(found))
         if extra and names == found:
             raise InputError(
                 f"{folder / tree.test}: class '{extra[0]}' is not in {folder / tree.train}"
             )
-        test = _samples(folder, tree.test, [name for name in names if name in set(there)])
+        names_there = [name for name in names if name in set(there)]
+        test = _samples(folder, tree.test, names_there, left_out)
+    report_left_out(folder, left_out)
     rank = {name: i for i, name in enumerate(names)}
     samples = train + test
     return Catalogue(
@@ -129,39 +133,43 @@ def _listed(classes: list[str] | None, found: list[str], path: Path) -> list[str
 # -- what is on the disk ---------------------------------------------------------------------------
 
 
-def _class_folders(split: Path) -> list[str]:
-    """Names of the folders in the folder of a split, sorted; hidden ones are left out."""
+def _class_folders(split: Path, left_out: Counter[str]) -> list[str]:
+    """Names of the folders in the folder of a split, sorted; others than classes are counted."""
     try:
         with os.scandir(split) as entries:
-            names = sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+            folders = sorted(entry.name for entry in entries if os.path.isdir(entry))
     except OSError as error:
         raise InputError(
             f"{split}: cannot be read ({error.strerror}); expected a folder with one folder of "
             "images for each class"
         ) from None
+    names = []
+    for name in folders:
+        if is_of_machines(name):
+            left_out[f"{name}/"] += 1
+        elif split.resolve().is_relative_to((split / name).resolve()):
+            left_out[f"{name}/ (a link back)"] += 1
+        else:
+            names.append(name)
     if not names:
         raise InputError(f"{split}: has no folders, expected one with images for each class")
     return names
 
 
-def _samples(folder: Path, split: str, names: list[str]) -> list[tuple[str, str]]:
+def _samples(
+    folder: Path, split: str, names: list[str], left_out: Counter[str]
+) -> list[tuple[str, str]]:
     """Path (relative to the folder) and class of each image of some classes of a split."""
     samples = []
     for name in names:
-        paths = _image_paths(folder, folder / split / name)
+        listing = files_below(folder / split / name)
+        left_out.update(listing.left_out)
+        paths = [path for path in listing.files if path.lower().endswith(SUFFIXES)]
         if not paths:
             raise InputError(
                 f"{folder / split / name}: a class without images (expected files that end in "
                 f"{', '.join(SUFFIXES)})"
             )
-        samples += [(path, name) for path in paths]
+        relative = os.path.relpath(folder / split / name, folder)
+        samples += [(f"{relative}/{path}", name) for path in paths]
     return samples
-
-
-def _image_paths(folder: Path, class_folder: Path) -> list[str]:
-    relative = os.path.relpath(class_folder, folder)
-    return [
-        f"{relative}/{path}"
-        for path in files_below(class_folder)
-        if path.lower().endswith(SUFFIXES)
-    ]

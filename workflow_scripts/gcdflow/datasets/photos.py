@@ -9,18 +9,19 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gcdflow.datasets.catalogue import UNKNOWN, Catalogue
+from gcdflow.datasets.images import unreadable_images
 from gcdflow.datasets.labels_table import Row, read_labels
 from gcdflow.datasets.listed_paths import placed
 from gcdflow.errors import InputError, one_line
 from gcdflow.formats import UNLABELLED, Labels, Split, leaves_folder
-from gcdflow.listing import files_below, photographs, suffix
+from gcdflow.listing import files_below, photographs, report_left_out, suffix
 
 if TYPE_CHECKING:
     from gcdflow.settings import PhotosSettings
@@ -42,11 +43,60 @@ def catalogue(settings: PhotosSettings) -> Catalogue:
     _check_folder(folder)
     table = folder / settings.labels
     rows = read_labels(table, settings.real_classes)
-    files = files_below(folder)
+    files, left_out = files_below(folder)
     listed = placed(rows, table, folder, files)
     unlisted = sorted(set(photographs(files)) - {row.path for row in listed})
     rows = [*listed, *(Row(path, "") for path in unlisted)]
-    _report_left_out(folder, set(files) - {row.path for row in rows}, table)
+    others = [path for path in set(files) - {row.path for row in rows} if folder / path != table]
+    report_left_out(folder, left_out + Counter(suffix(path) or "no suffix" for path in others))
+    return _catalogue_of(rows, settings)
+
+
+def without(settings: PhotosSettings, found: Catalogue, unreadable: Mapping[str, str]) -> Catalogue:
+    """The catalogue without photographs that cannot be read; its source lists them.
+
+    Parameters
+    ----------
+    unreadable : mapping from str to str
+        Path of each such photograph, and why it cannot be read.
+
+    Raises
+    ------
+    InputError
+        If they are more than half of all, or nothing is left that is labelled or unlabelled.
+    """
+    folder = Path(settings.root) / settings.folder
+    n = len(found.paths)
+    said = unreadable_images(unreadable, n)
+    if 2 * len(unreadable) > n:
+        raise InputError(f"{folder}: {said}; that is too many to leave out, put good copies there")
+    rows = []
+    for i, path in enumerate(found.paths):
+        name = "" if found.classes[i] == UNKNOWN else found.class_names[found.classes[i]]
+        label = name if found.labelled_mask[i] else ""
+        split = "train" if found.train_mask[i] else "test"
+        rows.append(Row(path, label, split, name))
+    try:
+        kept = [row for row in rows if row.path not in unreadable]
+        left = _catalogue_of(kept, settings, unreadable)
+    except InputError as error:
+        raise InputError(f"{error} ({said})") from None
+    lost = {row.label for row in rows if row.label} - {row.label for row in kept}
+    log.warning(
+        "warning: %s",
+        one_line(
+            f"{folder}: {len(unreadable)} of {n} photographs cannot be read and are left out"
+            + (f"; no label is left of {', '.join(sorted(lost))}" if lost else "")
+        ),
+    )
+    return left
+
+
+def _catalogue_of(
+    rows: list[Row], settings: PhotosSettings, left_out: Mapping[str, str] | None = None
+) -> Catalogue:
+    folder = Path(settings.root) / settings.folder
+    table = folder / settings.labels
     _check_any_label(table, rows)
     old = sorted({row.label for row in rows if row.label})
     new = sorted({row.truth for row in rows if row.truth} - set(old))
@@ -60,7 +110,11 @@ def catalogue(settings: PhotosSettings) -> Catalogue:
         train_mask=np.array([row.split == "train" for row in rows]),
         class_names=[*old, *new],
         old_classes=list(range(len(old))),
-        source={"dataset": "photos", "root": str(folder), **_real_classes(settings)},
+        source={
+            **{"dataset": "photos", "root": str(folder)},
+            **_real_classes(settings),
+            **({"left_out": dict(left_out)} if left_out else {}),
+        },
         paths=[row.path for row in rows],
         labelled_mask=np.array([row.label != "" for row in rows]),
     )
@@ -82,15 +136,6 @@ def _check_folder(folder: Path) -> None:
 def _check_any_label(table: Path, rows: list[Row]) -> None:
     if not any(row.label for row in rows):
         raise InputError(f"{table}: no image has a label; write the class of some of each old kind")
-
-
-def _report_left_out(folder: Path, others: Iterable[str], table: Path) -> None:
-    """Log how many files are no photographs by their names, so that nobody misses some."""
-    kinds = Counter(suffix(path) or "no suffix" for path in others if folder / path != table)
-    if kinds:
-        named = ", ".join(f"{n} × {kind}" for kind, n in kinds.most_common(10))
-        more = f" and {len(kinds) - 10} other kinds" if len(kinds) > 10 else ""
-        log.info("%s", one_line(f"{folder}: left out {kinds.total()} files: {named}{more}"))
 
 
 def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
@@ -125,7 +170,7 @@ def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
     real_classes = split.source.get("real_classes", [])
     if not isinstance(real_classes, list) or not all(isinstance(c, str) for c in real_classes):
         raise InputError("split.npz: 'source' has no list of names as real_classes; make it again")
-    rows, files = read_labels(table, real_classes), files_below(folder)
+    rows, files = read_labels(table, real_classes), files_below(folder).files
     known, there = split.paths.tolist(), set(files)
     gone = [path for path in known if path not in there and not os.path.isfile(folder / path)]
     if gone:
@@ -137,14 +182,16 @@ def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
     rows = placed(rows, table, folder, [*files, *known])
     others = {row.path for row in rows} - position.keys()
     nowhere = sorted(
-        path for path in others - there if leaves_folder(path) or not os.path.isfile(folder / path)
+        path
+        for path in others - there - split.left_out.keys()
+        if leaves_folder(path) or not os.path.isfile(folder / path)
     )
     if nowhere:
         raise InputError(
             f"{table}: {len(nowhere)} listed paths are not among the photographs of {folder} "
             f"(first: {nowhere[0]}); correct them, or take the lines out"
         )
-    new = sorted(others | set(photographs(files)) - position.keys())
+    new = sorted((others | set(photographs(files))) - position.keys() - split.left_out.keys())
     if new:
         log.warning(
             "warning: %s",
