@@ -34,9 +34,12 @@ rule cluster:
     message:
         "{wildcards.run}: cluster the features of epoch {wildcards.epoch}"
     shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
         "stage cluster --features {input.features:q} --output {output.pseudo:q}"
         " --grid-table {output.grid:q} {params.grid:q} {params.previous:q}"
-        " --log-dir runs/{wildcards.run}/log --threads {threads} 2>&1 | tee -i {log:q}"
+        ' --log-dir "$(dirname {output.pseudo:q})/log"'
+        " --threads {threads} 2>&1 | tee -i {log:q}"
 
 
 rule neighbours:
@@ -60,6 +63,7 @@ rule neighbours:
     message:
         "{wildcards.run}: neighbours in the features of epoch {wildcards.epoch}"
     shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "stage neighbours --features {input.features:q} --output {output:q} {params.grid:q}"
         " --threads {threads} 2>&1 | tee -i {log:q}"
 
@@ -87,6 +91,7 @@ rule cluster_shard:
         "{wildcards.run}: cluster the features of epoch {wildcards.epoch}, shard"
         " {wildcards.shard} of {wildcards.shards}"
     shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "stage cluster_shard --features {input.features:q} --neighbours {input.neighbours:q}"
         " --shard {wildcards.shard}/{wildcards.shards} --output {output:q} {params.grid:q}"
         " --threads {threads} 2>&1 | tee -i {log:q}"
@@ -115,6 +120,7 @@ rule score_shard:
         "{wildcards.run}: silhouettes at epoch {wildcards.epoch}, shard {wildcards.shard} of"
         " {wildcards.shards}"
     shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "stage score_shard --features {input.features:q} --clusterings {input.clusterings:q}"
         " --shard {wildcards.shard}/{wildcards.shards} --output {output:q} {params.grid:q}"
         " --threads {threads} 2>&1 | tee -i {log:q}"

@@ -22,5 +22,7 @@ rule features:
     message:
         "{wildcards.run}: features at epoch {wildcards.epoch}"
     shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
         "stage features --checkpoint {input.checkpoint:q} --split {input.split:q}"
         " --output {output:q} --threads {threads} 2>&1 | tee -i {log:q}"

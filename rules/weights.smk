@@ -14,4 +14,5 @@ rule weights:
     message:
         "fetch the pretrained weights of {wildcards.model}"
     shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "stage weights --model {wildcards.model:q} --output {output:q} 2>&1 | tee -i {log:q}"

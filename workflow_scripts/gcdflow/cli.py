@@ -16,6 +16,7 @@ from gcdflow.config import find_run, load_runs, validated
 from gcdflow.errors import InputError
 from gcdflow.interruption import Ended, end_on_signals, end_with_workflow
 from gcdflow.ranges import parse_range
+from gcdflow.records import recorded
 from gcdflow.settings import ClusteringSettings, RunSettings, Settings
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
     try:
-        main(arguments)
+        with recorded():
+            main(arguments)
     except InputError as error:
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         sys.exit(error.status)
