@@ -29,6 +29,7 @@ from gcdflow.job_resources import (
 )
 from gcdflow.listing import state_of_files, state_of_photographs
 from gcdflow.records import mend_times
+from gcdflow.settings import fetched_weights
 from gcdflow.sweeps import titles
 
 if Path(gcdflow.__file__).resolve().parent != SCRIPTS_DIR / "gcdflow":
@@ -136,7 +137,7 @@ def model_inputs(wildcards):
             raise WorkflowError(
                 f"runs.{wildcards.run}: backbone.weights: no file at {weights}; put it there"
             )
-        inputs["weights"] = weights
+        inputs["weights"] = local(weights)  # where the stages look: below no prefix, in no storage
     return inputs
 
 
