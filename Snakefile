@@ -13,34 +13,53 @@ checkpoint epochs):
     runs/{run}/assignments.csv                 assign      category of every image, and how sure it is
     runs/{run}/gallery.html                    gallery     the categories as a page of thumbnails
     results/summary.tsv, summary.md            summary     tables of all default runs
-    weights/{model}.safetensors                weights     pretrained weights, used by all runs
+    weights/hub/{model}.safetensors            weights     pretrained weights, used by all runs, where
+                                               nobody has put a file weights/{model}.safetensors
+    runs/{run}/.made/                          records of what files were made of, all stages
     runs/{run}/log/                            TensorBoard, all stages
 """
 
+import os
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 min_version("9.0")
 
+# The folder of this very file, also where a link leads to it or another workflow imports it.
+if not isinstance(workflow.included_stack[-1], os.PathLike):
+    raise WorkflowError(
+        "gcdflow runs the stages of a checkout; clone its repository, and give the path of the "
+        "Snakefile in it as `snakefile:`"
+    )
+CHECKOUT = Path(workflow.included_stack[-1]).resolve().parent
 
-configfile: "config/config.yaml"
-
-
-include: "rules/common.smk"
-include: "rules/dataset.smk"
-include: "rules/weights.smk"
-include: "rules/train.smk"
-include: "rules/features.smk"
-include: "rules/cluster.smk"
-include: "rules/photos.smk"
-include: "rules/heatmap.smk"
-include: "rules/evaluate.smk"
-include: "rules/report.smk"
-include: "rules/assign.smk"
-include: "rules/gallery.smk"
-include: "rules/summary.smk"
+# The configuration of the folder to work in. Where it has none, the one that is shipped.
+CONFIG = "config/config.yaml"
 
 
+configfile: CONFIG if Path(CONFIG).exists() or workflow.overwrite_configfiles else CHECKOUT / CONFIG
+
+
+include: CHECKOUT / "rules/common.smk"
+
+
+# The first rule, which makes it the default target; a workflow that imports this has its own.
 rule all:
-    default_target: True
     input:
         expand("runs/{run}/{file}", run=DEFAULT_RUNS, file=["report.md", "gallery.html"]),
+
+
+include: CHECKOUT / "rules/dataset.smk"
+include: CHECKOUT / "rules/weights.smk"
+include: CHECKOUT / "rules/train.smk"
+include: CHECKOUT / "rules/features.smk"
+include: CHECKOUT / "rules/cluster.smk"
+include: CHECKOUT / "rules/photos.smk"
+include: CHECKOUT / "rules/heatmap.smk"
+include: CHECKOUT / "rules/evaluate.smk"
+include: CHECKOUT / "rules/report.smk"
+include: CHECKOUT / "rules/assign.smk"
+include: CHECKOUT / "rules/gallery.smk"
+include: CHECKOUT / "rules/summary.smk"

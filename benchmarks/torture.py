@@ -155,7 +155,8 @@ def contents(folder: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if path.is_dir() or name.startswith("log/") or name.endswith(".done"):
+        # Records hold digests of what tells of time, such as the grid table.
+        if path.is_dir() or name.startswith(("log/", ".made/")) or name.endswith(".done"):
             continue
         content = path.read_bytes()
         if path.suffix == ".tsv":  # the last column are seconds

@@ -22,6 +22,8 @@ rule assign:
     message:
         "{wildcards.run}: categories of all images"
     shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
         "stage assign --split {input.split:q} --features {input.features:q}"
         " --pseudo-labels {input.pseudo_labels:q} {params.labels:q} --output {output:q} --threads {threads}"
         " 2>&1 | tee -i {log:q}"

@@ -26,6 +26,9 @@ rule cluster:
     message:
         "{wildcards.run}: cluster the features of epoch {wildcards.epoch}"
     shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
         "stage cluster --features {input.features:q} --output {output.pseudo:q}"
         " --grid-table {output.grid:q} {params.grid:q} {params.previous:q}"
-        " --log-dir runs/{wildcards.run}/log --threads {threads} 2>&1 | tee -i {log:q}"
+        ' --log-dir "$(dirname {output.pseudo:q})/log"'
+        " --threads {threads} 2>&1 | tee -i {log:q}"

@@ -1,15 +1,22 @@
 """Shared by all rules: the validated configuration and the epochs of a run."""
 
 import json
-import shlex
+import os
 import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
-SCRIPTS_DIR = Path(workflow.basedir) / "workflow_scripts"
+# The stages lie beside the rules, also where another workflow imports these as a module. The rules'
+# commands find them by a variable of the environment: neither a param nor the text of a rule, so
+# that moving the checkout re-runs nothing, and no prefix of all commands, which would be one for the
+# rules of the importing workflow too.
+SCRIPTS_DIR = CHECKOUT / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS_DIR))
+os.environ.update(GCDFLOW_SCRIPTS=str(SCRIPTS_DIR))
 
+import gcdflow
 from gcdflow.config import (
     RUN_NAME,
     check_class_numbers,
@@ -26,18 +33,21 @@ from gcdflow.job_resources import (
     train_request,
 )
 from gcdflow.listing import state_of_files, state_of_photographs
+from gcdflow.records import mend_times
+from gcdflow.settings import fetched_weights
 from gcdflow.sweeps import titles
 
-# Rules call `stage <name> …`: a function of the shell and no param, so that moving the checkout
-# re-runs nothing. A stage ends when the Snakemake that it was started by (the shell's parent) is
-# gone. A SIGTERM to the whole group (Slurm's at the walltime) is for the stage to answer: shell and
-# tee must outlive it, or it could neither save in peace nor say that it did. The first part of the
-# prefix is Snakemake's own default, which a prefix replaces.
-stage_function = (
-    "trap '' TERM; export GCDFLOW_WORKFLOW_PID=$PPID; "
-    f'stage() {{ python {shlex.quote(str(SCRIPTS_DIR))}/"$1".py "${{@:2}}"; }}'
-)
-shell.prefix(f"set -euo pipefail; {stage_function}; ".replace("{", "{{").replace("}", "}}"))
+if Path(gcdflow.__file__).resolve().parent != SCRIPTS_DIR / "gcdflow":
+    raise WorkflowError(
+        f"the gcdflow of {Path(gcdflow.__file__).parents[2]} is in use already, so that of {CHECKOUT} "
+        "cannot be; import one checkout only, under several names if need be"
+    )
+if "{" in str(CHECKOUT) or "}" in str(CHECKOUT):
+    raise WorkflowError(f"{CHECKOUT}: Snakemake takes braces in a path for wildcards; rename it")
+
+# An importing workflow may put all files of a module below a folder of its own (`prefix:`). Snakemake
+# does so with inputs, outputs and logs; paths that come about otherwise go through this.
+placed = workflow.modifier.path_modifier.replace_prefix
 
 # A change of code re-runs nothing by itself. Whoever changes what a stage computes from the same
 # input raises its number here; that stage, and all that follows from it, then runs again.
@@ -60,6 +70,20 @@ try:
     DEFAULT_RUNS = resolve_default_runs(config, RUNS)
 except InputError as error:
     raise WorkflowError(str(error))
+
+
+def mend_runs():
+    """Set times right that a copy did not keep, before Snakemake looks at them."""
+    for run in RUNS:
+        if mended := mend_times(Path(placed(f"runs/{run}"))):
+            logger.info(
+                f"run '{run}': {len(mended)} files are older than what they were made of, which has "
+                f"not changed; their times are set right ({mended[0]} …)"
+            )
+
+
+if workflow.is_main_process:
+    mend_runs()
 
 
 wildcard_constraints:
@@ -118,7 +142,7 @@ def model_inputs(wildcards):
             raise WorkflowError(
                 f"runs.{wildcards.run}: backbone.weights: no file at {weights}; put it there"
             )
-        inputs["weights"] = weights
+        inputs["weights"] = local(weights)  # where the stages look: below no prefix, in no storage
     return inputs
 
 
@@ -239,7 +263,7 @@ def labels_flags(wildcards, input):
 def summary_metrics():
     """Metrics of the last epoch of each default run: name of the run to path."""
     last = {run: RUNS[run].schedule.checkpoint_epochs()[-1] for run in DEFAULT_RUNS}
-    return {run: f"runs/{run}/metrics_epoch{epoch:03d}.json" for run, epoch in last.items()}
+    return {run: placed(f"runs/{run}/metrics_epoch{epoch:03d}.json") for run, epoch in last.items()}
 
 
 def summary_runs(wildcards):

@@ -23,5 +23,6 @@ rule dataset:
     message:
         "{wildcards.run}: scan the dataset"
     shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "stage dataset --settings {params.settings:q}"
         " --split {output.split:q} --truth {output.truth:q} --threads {threads} 2>&1 | tee -i {log:q}"

@@ -21,6 +21,9 @@ rule evaluate:
     message:
         "{wildcards.run}: evaluate epoch {wildcards.epoch}"
     shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
         "stage evaluate --features {input.features:q}"
         " --pseudo-labels {input.pseudo_labels:q} --truth {input.truth:q} --output {output:q}"
-        " --log-dir runs/{wildcards.run}/log --threads {threads} 2>&1 | tee -i {log:q}"
+        ' --log-dir "$(dirname {output:q})/log"'
+        " --threads {threads} 2>&1 | tee -i {log:q}"

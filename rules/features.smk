@@ -23,5 +23,8 @@ rule features:
     message:
         "{wildcards.run}: features at epoch {wildcards.epoch}"
     shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
         "stage features --checkpoint {input.checkpoint:q} --split {input.split:q}"
-        " --output {output:q} --threads {threads} --num-workers {resources.num_workers} 2>&1 | tee -i {log:q}"
+        " --output {output:q} --threads {threads} --num-workers {resources.num_workers}"
+        " 2>&1 | tee -i {log:q}"

@@ -20,5 +20,7 @@ rule gallery:
     message:
         "{wildcards.run}: gallery"
     shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
         "stage gallery --split {input.split:q} --assignments {input.assignments:q}"
         " --run {wildcards.run} --output {output:q} --threads {threads} 2>&1 | tee -i {log:q}"

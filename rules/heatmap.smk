@@ -17,5 +17,7 @@ rule heatmap:
     message:
         "{wildcards.run}: picture of the grid at epoch {wildcards.epoch}"
     shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
         "stage heatmap --grid-table {input:q} --output {output:q}"
         " --title '{wildcards.run}, epoch {wildcards.epoch}' 2>&1 | tee -i {log:q}"

@@ -32,6 +32,8 @@ rule labels:
     message:
         "{wildcards.run}: read the labels"
     shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
         "stage labels --table {params.table:q} --split {input.split:q} --run {wildcards.run}"
         " --output {output:q} 2>&1 | tee -i {log:q}"
 
@@ -58,6 +60,8 @@ rule cluster_final:
     message:
         "{wildcards.run}: cluster the last features with the present labels"
     shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
         "stage cluster --features {input.features:q} --labels {input.labels:q}"
         " --output {output.pseudo:q} --grid-table {output.grid:q} {params.grid:q}"
         " --threads {threads} 2>&1 | tee -i {log:q}"

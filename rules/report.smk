@@ -17,4 +17,7 @@ rule report:
     message:
         "{wildcards.run}: report"
     shell:
-        "stage report --run {wildcards.run} --output {output:q} {input:q}" " 2>&1 | tee -i {log:q}"
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
+        "stage report --run {wildcards.run} --output {output:q} {input:q}"
+        " 2>&1 | tee -i {log:q}"

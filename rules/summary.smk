@@ -25,5 +25,6 @@ rule summary:
     message:
         "tables of the default runs"
     shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "stage summary --tsv {output.tsv:q} --markdown {output.markdown:q} {params.runs:q}"
         " 2>&1 | tee -i {log:q}"

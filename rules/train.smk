@@ -30,7 +30,10 @@ rule train:
     message:
         "{wildcards.run}: train to epoch {wildcards.epoch}"
     shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
         "stage train --settings {params.settings:q} --split {input.split:q}"
         " {params.resume:q} --stop-at-epoch $((10#{wildcards.epoch})) --output {output:q}"
-        " --result-version {params.version} --log-dir runs/{wildcards.run}/log"
-        " --threads {threads} --gpus {resources.gpu} --num-workers {resources.num_workers} 2>&1 | tee -i {log:q}"
+        ' --log-dir "$(dirname {output:q})/log" --result-version {params.version}'
+        " --threads {threads} --gpus {resources.gpu} --num-workers {resources.num_workers}"
+        " 2>&1 | tee -i {log:q}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import yaml
 from gcdflow.config import load_runs
 from gcdflow.config_reference import with_defaults
 from gcdflow.settings import RunSettings
+from snakemake.cli import get_argument_parser
 
 ROOT = Path(__file__).parents[1]
 PINNED = dict(
@@ -55,3 +57,70 @@ def test_shipped_runs_are_valid():
     assert {"digits", "digits-smoke", "cub"} <= runs.keys()
     assert runs["digits"].schedule.checkpoint_epochs() == [50, 75, 100, 125]
     assert len(runs["cub"].schedule.checkpoint_epochs()) == 31
+
+
+WRITTEN = [
+    *(ROOT / name for name in ("README.md", "Makefile", "Snakefile")),
+    *(ROOT / "docs").glob("*.md"),
+    *(path for name in ("config", "profiles", "envs") for path in (ROOT / name).rglob("*.yaml")),
+    *(ROOT / "rules").glob("*.smk"),
+    *(path for name in ("workflow_scripts", "benchmarks") for path in (ROOT / name).rglob("*.py")),
+]
+# A command line up to its end, a comment or the end of what is quoted; it may be continued.
+COMMAND = re.compile(r"(?<![.\w])snakemake ((?:\\\n[ #]*|[^`#\n\\])*)")
+TARGET = re.compile(r"…|all|(runs|results|weights)/.*|.*\.(md|html|csv|npz|pt|tsv)")
+
+
+OPTIONS = get_argument_parser()._option_string_actions
+
+
+def option_values(command: str) -> dict[str, list[str]]:
+    """What Snakemake takes for values of options that have any number of them; targets: ""."""
+    found: dict[str, list[str]] = {"": []}
+    option, is_single_value = "", False
+    for word in command.split():
+        if word.startswith("-"):
+            nargs = OPTIONS[word].nargs if word in OPTIONS else 0
+            option = word if nargs in ("+", "*") else ""
+            found.setdefault(option, [])
+            is_single_value = nargs in (None, "?")
+        elif is_single_value:
+            is_single_value = False
+        else:
+            found[option].append(word)
+    return found
+
+
+def commands() -> list[tuple[str, str]]:
+    """All command lines of Snakemake that are written down, with the file that holds them."""
+    return [
+        (str(path.relative_to(ROOT)), re.sub(r"\\\n[ #]*", " ", match[1]))
+        for path in WRITTEN
+        for match in COMMAND.finditer(path.read_text())
+    ]
+
+
+def test_no_option_takes_a_target_for_its_value():
+    found = commands()
+    assert len(found) > 20
+    for path, command in found:
+        for option, values in option_values(command).items():
+            if option:
+                assert [v for v in values if TARGET.fullmatch(v)] == [], f"{path}: {command}"
+
+
+def test_commands_with_a_configuration_name_their_targets_before_it():
+    found = [(path, c) for path, c in commands() if "--configfile" in c]
+    assert {path for path, _ in found} == {"README.md", "config/digits_study.yaml"}
+    for path, command in found:
+        before = option_values(command.split("--configfile")[0])[""]
+        assert any(map(TARGET.fullmatch, before)), f"{path}: {command}"
+
+
+def test_a_target_that_an_option_would_take_is_seen():
+    values = option_values("--cores 2 --configfile a.yaml b.yaml runs/a/report.md -n")
+    assert values["--configfile"] == ["a.yaml", "b.yaml", "runs/a/report.md"]
+    assert option_values("runs/a/report.md --configfile a.yaml")[""] == ["runs/a/report.md"]
+    assert option_values("--configfile a.yaml -- all")[""] == ["all"]
+    assert option_values("--sdm conda all")["--sdm"] == ["conda", "all"]
+    assert option_values("--cores 2 all -n results/x.md")[""] == ["all", "results/x.md"]

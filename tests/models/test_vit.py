@@ -280,7 +280,8 @@ def test_without_network_one_sentence_says_which_file_to_put_where(tmp_path, mon
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
     expected = (
         r"model\.safetensors of timm/vit_base_patch16_224\.dino cannot be downloaded .*; put that "
-        r"file at w/x\.safetensors, or name the official file \(https://dl\.fbai.*_pretrain\.pth\)"
+        r"file at weights/dino_vitb16\.safetensors, or name the official file "
+        r"\(https://dl\.fbai.*_pretrain\.pth\)"
     )
     with pytest.raises(InputError, match=expected):
         download_weights("dino_vitb16", module.Path("w/x.safetensors"))

@@ -16,8 +16,9 @@ ROOT = Path(__file__).parents[2]
 def snakemake(
     directory: Path, *arguments: str, changes: dict | None = None, project: Path = ROOT
 ) -> subprocess.CompletedProcess:
-    """Run Snakemake with a project's configuration, and changes to it; never raises."""
-    files = [str(project / "config" / "config.yaml")]
+    """Run Snakemake with a project's configuration, if it has one, and changes; never raises."""
+    configuration = project / "config" / "config.yaml"
+    files = [str(configuration)] if configuration.exists() else []
     with tempfile.NamedTemporaryFile("w", suffix=".json") as changed:
         if changes is not None:
             json.dump(changes, changed)
@@ -26,7 +27,8 @@ def snakemake(
         return subprocess.run(
             [
                 *(sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile")),
-                *("--directory", str(directory), "--configfile", *files),
+                *("--directory", str(directory)),
+                *(["--configfile", *files] if files else []),
                 *arguments,
             ],
             capture_output=True,
@@ -41,9 +43,11 @@ def snakemake(
         )
 
 
-def make(directory: Path, *targets: str, changes: dict | None = None) -> str:
+def make(
+    directory: Path, *targets: str, changes: dict | None = None, options: tuple[str, ...] = ()
+) -> str:
     """Make targets with two cores; the combined output. Fails if Snakemake does."""
-    result = snakemake(directory, "--cores", "2", "--", *targets, changes=changes)
+    result = snakemake(directory, "--cores", "2", *options, "--", *targets, changes=changes)
     output = result.stdout + result.stderr
     assert result.returncode == 0, output
     return output

@@ -91,10 +91,11 @@ def commands(finished_run: Path) -> dict[str, list[str]]:
         changes={"default_runs": ["digits-smoke"]},
     )
     found = re.findall(
-        r"^Shell command: stage (\w+) (.*?) 2>&1", result.stdout + result.stderr, re.MULTILINE
+        r"^Shell command: .*; stage (\w+) (.*?) 2>&1", result.stdout + result.stderr, re.MULTILINE
     )
-    # The shell reads the three digits of an epoch as a decimal number.
-    plain = [(stage, re.sub(r"\$\(\(10#0*(\d+)\)\)", r"\1", flags)) for stage, flags in found]
+    # What the shell makes of the three digits of an epoch, and of the folder of an output.
+    found = [(stage, re.sub(r"\$\(\(10#0*(\d+)\)\)", r"\1", flags)) for stage, flags in found]
+    plain = [(s, re.sub(r"\$\(dirname (\S+)/[^/]+\)", r"\1", flags)) for s, flags in found]
     assert {stage for stage, _ in plain} == set(STAGES)
     return {stage: shlex.split(flags) for stage, flags in sorted(plain)}
 

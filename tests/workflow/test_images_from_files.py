@@ -95,11 +95,11 @@ def test_missing_weights_are_named_before_anything_runs(cub: Path):
 
 
 def test_pretrained_weights_without_network_say_which_file_to_put_where(tmp_path: Path):
-    result = snakemake(tmp_path, "--cores", "1", "--", "weights/dino_vitb16.safetensors")
+    result = snakemake(tmp_path, "--cores", "1", "--", "weights/hub/dino_vitb16.safetensors")
     assert result.returncode != 0
     output = result.stdout + result.stderr
     assert "put that file at weights/dino_vitb16.safetensors, or name the official file" in output
-    assert not (tmp_path / "weights/dino_vitb16.safetensors").exists()
+    assert not (tmp_path / "weights/hub/dino_vitb16.safetensors").exists()
 
 
 PHOTOS = {"photos": {"dataset": {"name": "photos", "folder": "mine"}, **SMALL}}

@@ -17,6 +17,7 @@ from gcdflow.config import find_run, load_runs, validated
 from gcdflow.errors import InputError, StageError, machine_error, one_line
 from gcdflow.interruption import Ended, end_on_signals, end_with_workflow, kill_helpers
 from gcdflow.ranges import parse_range
+from gcdflow.records import recorded
 from gcdflow.settings import RunSettings, Settings
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
@@ -40,7 +41,8 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
     try:
-        main(arguments)
+        with recorded():
+            main(arguments)
     except Ended as end:
         print(f"{parser.prog}: {end}", file=sys.stderr)
         sys.exit(end.status)

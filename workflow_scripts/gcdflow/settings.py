@@ -7,6 +7,7 @@ its key ``name`` chooses from.
 
 from __future__ import annotations
 
+import os
 import types
 import typing
 from typing import Annotated, Literal
@@ -153,6 +154,16 @@ class SmallConvNetSettings(Settings):
     width: int = Field(32, ge=1, description="channels of the first stage; later ones have more")
 
 
+def brought_weights(model: str) -> str:
+    """Where somebody may put the pretrained weights of a model; what is there is used as it is."""
+    return f"weights/{model}.safetensors"
+
+
+def fetched_weights(model: str) -> str:
+    """Where pretrained weights from the hub have their place."""
+    return f"weights/hub/{model}.safetensors"
+
+
 class ViTSettings(Settings):
     """A vision transformer of timm, by name."""
 
@@ -169,11 +180,12 @@ class ViTSettings(Settings):
 
     @property
     def weights_file(self) -> str | None:
-        """File of the weights; those that come from the hub have their place in ``weights/``."""
+        """File of the weights: of pretrained ones those that were brought, else those fetched."""
         if self.weights == "random":
             return None
         if self.weights == "pretrained":
-            return f"weights/{self.model}.safetensors"
+            brought = brought_weights(self.model)
+            return brought if os.path.lexists(brought) else fetched_weights(self.model)
         return self.weights
 
 

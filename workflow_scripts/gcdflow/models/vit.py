@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from gcdflow.errors import InputError
-from gcdflow.settings import ViTSettings
+from gcdflow.settings import ViTSettings, brought_weights
 from gcdflow.torch_files import check_tensor, load_torch_file
 
 # The names that the field uses for the models that it uses.
@@ -231,8 +231,8 @@ def download_weights(model: str, path: Path) -> None:
         official = f", or name the official file ({source.url})" if source.url else ", or another"
         raise InputError(
             f"backbone.weights: {filename} of {repository} cannot be downloaded from "
-            f"huggingface.co ({type(error).__name__}); put that file at {path}{official} in "
-            "backbone.weights"
+            f"huggingface.co ({type(error).__name__}); put that file at {brought_weights(model)}"
+            f"{official} in backbone.weights"
         ) from None
     with open(cached, "rb") as content, atomic_write(path) as file:
         while chunk := content.read(1 << 24):
