@@ -11,17 +11,22 @@ from snakemake.io import IOFile
 SCRIPTS_DIR = Path(workflow.basedir) / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS_DIR))
 
-from gcdflow.config import RUN_NAME, find_run, resolve_default_runs, resolve_runs
-from gcdflow.errors import InputError
-from gcdflow.job_resources import (
-    array_shape,
-    cluster_request,
-    features_request,
-    reading_request,
-    train_request,
-)
-from gcdflow.listing import state_of_files, state_of_photographs
-from gcdflow.sweeps import titles
+from gcdflow.surroundings import SHELL, foreign_interpreter
+
+try:
+    from gcdflow.config import RUN_NAME, find_run, resolve_default_runs, resolve_runs
+    from gcdflow.errors import InputError
+    from gcdflow.job_resources import (
+        array_shape,
+        cluster_request,
+        features_request,
+        reading_request,
+        train_request,
+    )
+    from gcdflow.listing import state_of_files, state_of_photographs
+    from gcdflow.sweeps import titles
+except ImportError as error:
+    raise WorkflowError(foreign_interpreter(error) or str(error))
 
 # Rules call `stage <name> …`: a function of the shell and no param, so that moving the checkout
 # re-runs nothing. A stage ends when the Snakemake that it was started by (the shell's parent) is
@@ -29,7 +34,7 @@ from gcdflow.sweeps import titles
 # tee must outlive it, or it could neither save in peace nor say that it did. The first part of the
 # prefix is Snakemake's own default, which a prefix replaces.
 stage_function = (
-    "trap '' TERM; export GCDFLOW_WORKFLOW_PID=$PPID; "
+    f"{SHELL}trap '' TERM; export GCDFLOW_WORKFLOW_PID=$PPID; "
     f'stage() {{ python {shlex.quote(str(SCRIPTS_DIR))}/"$1".py "${{@:2}}"; }}'
 )
 shell.prefix(f"set -euo pipefail; {stage_function}; ".replace("{", "{{").replace("}", "}}"))

@@ -23,7 +23,6 @@ The same search in two shards, which can run side by side on two machines, and e
 
 import argparse
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 from gcdflow.cli import add_clustering_arguments, clustering_inputs, run_stage, stage_parser
@@ -33,6 +32,8 @@ from gcdflow.settings import ClusteringSettings
 
 def main(arguments: argparse.Namespace) -> None:
     """Cluster, write, report."""
+    from dataclasses import replace  # which no Python before 3.7 has, that should say what it is
+
     from gcdflow.clustering import (
         ShardPaths,
         cluster_features,
