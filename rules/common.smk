@@ -14,28 +14,33 @@ from snakemake.logging import logger
 # rules of the importing workflow too.
 SCRIPTS_DIR = CHECKOUT / "workflow_scripts"
 sys.path.insert(0, str(SCRIPTS_DIR))
-os.environ.update(GCDFLOW_SCRIPTS=str(SCRIPTS_DIR))
+os.environ.update(GCDFLOW_SCRIPTS=str(SCRIPTS_DIR), GCDFLOW_PYTHON=str(Path(sys.executable).parent))
 
-import gcdflow
-from gcdflow.config import (
-    RUN_NAME,
-    check_class_numbers,
-    find_run,
-    resolve_default_runs,
-    resolve_runs,
-)
-from gcdflow.errors import InputError
-from gcdflow.job_resources import (
-    array_shape,
-    cluster_request,
-    features_request,
-    reading_request,
-    train_request,
-)
-from gcdflow.listing import state_of_files, state_of_photographs
-from gcdflow.records import mend_times
-from gcdflow.settings import fetched_weights
-from gcdflow.sweeps import titles
+from gcdflow.surroundings import foreign_interpreter
+
+try:
+    import gcdflow
+    from gcdflow.config import (
+        RUN_NAME,
+        check_class_numbers,
+        find_run,
+        resolve_default_runs,
+        resolve_runs,
+    )
+    from gcdflow.errors import InputError
+    from gcdflow.job_resources import (
+        array_shape,
+        cluster_request,
+        features_request,
+        reading_request,
+        train_request,
+    )
+    from gcdflow.listing import state_of_files, state_of_photographs
+    from gcdflow.records import mend_times
+    from gcdflow.settings import fetched_weights
+    from gcdflow.sweeps import titles
+except ImportError as error:
+    raise WorkflowError(foreign_interpreter(error) or str(error))
 
 if Path(gcdflow.__file__).resolve().parent != SCRIPTS_DIR / "gcdflow":
     raise WorkflowError(

@@ -287,6 +287,58 @@ def test_settings_of_a_run_or_as_json(tmp_path):
             read(*wrong)
 
 
+def test_paths_may_begin_at_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    parser = stage_parser("text")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("metrics", type=Path, nargs="*")
+    parsed = parser.parse_args(["--output=~/x.npz", "~/a.json", "b/~/c", "~nobody-here/d", "~"])
+    assert parsed.output == Path("/home/me/x.npz")
+    assert list(map(str, parsed.metrics)) == [
+        "/home/me/a.json",
+        "b/~/c",
+        "~nobody-here/d",
+        "/home/me",
+    ]
+
+
+SHOW = """
+import sys
+from gcdflow.cli import run_stage, show, stage_parser
+def main(arguments):
+    show("a table")
+    print("the end", file=sys.stderr)
+run_stage(main, stage_parser(None))
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "said"),
+    [
+        ("| true", 0, "the end"),
+        (">&-", 0, "the end"),
+        (
+            "> /dev/full",
+            2,
+            "-c: error: standard output: cannot be written (No space left on device)",
+        ),
+    ],
+)
+def test_nobody_reads_the_table(output, status, said):
+    # The reader is gone before the table is printed.
+    command = f'set -o pipefail; (sleep 0.1; exec "$0" -c "$1") {output}'
+    result = subprocess.run(
+        ["bash", "-c", command, sys.executable, SHOW],
+        env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == status
+    assert result.stderr.startswith(said)
+    assert result.stderr.count("\n") == 1
+
+
 def test_whole_number():
     assert whole_number(1)("12") == 12
     assert whole_number(0)("0") == 0

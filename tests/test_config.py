@@ -272,6 +272,22 @@ def test_train_settings_survive_json(guided):
 # -- inheritance -----------------------------------------------------------------------------------
 
 
+def test_paths_may_begin_at_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    values = {"name": "photos", "root": "~/data", "folder": "~/photos", "labels": "~/l.csv"}
+    run = {"dataset": values, "backbone": {"name": "vit", "weights": "~/w.pth"}}
+    settings = resolve_runs({"runs": {"a": run}})["a"]
+    assert settings.dataset.root == "/home/me/data"
+    assert settings.dataset.folder == "/home/me/photos"
+    assert settings.dataset.labels == "/home/me/l.csv"
+    assert settings.backbone.weights_file == "/home/me/w.pth"
+    assert settings.train_settings(False).backbone.weights == "/home/me/w.pth"
+
+    # All others mean what they always did, so that nothing is trained again.
+    for path in ("data", "/data", "./~/data", "data~", "~nobody-here/data", "a/~"):
+        assert PhotosSettings(root=path, folder=path, labels=path).root == path
+
+
 def test_merge_is_deep_and_changes_neither():
     base = {"training": {"lr": 0.1, "momentum": 0.5}, "seed": 1}
     override = {"training": {"lr": 0.2}}

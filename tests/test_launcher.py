@@ -15,6 +15,7 @@ from forked_ranks import run_as_ranks
 from gcdflow.atomic import canonical_json
 from gcdflow.checkpoint import Checkpoint
 from gcdflow.interruption import WORKFLOW_PID
+from gcdflow.launcher import launched_ranks
 from gcdflow.segment_files import SegmentFiles
 from gcdflow.training import train_segment
 from test_ranks import settings
@@ -83,6 +84,25 @@ def ended(process: subprocess.Popen, directory: Path) -> tuple[int, str]:
     _, errors = process.communicate(timeout=60)
     assert processes_in(directory) == {}
     return process.returncode, errors
+
+
+@pytest.mark.parametrize(
+    ("variables", "number"),
+    [
+        ("RANK=0 LOCAL_RANK=0 WORLD_SIZE=4 MASTER_ADDR=h MASTER_PORT=1", 4),
+        ("RANK=0 LOCAL_RANK=0 WORLD_SIZE=4 MASTER_ADDR=h", 1),
+        ("RANK=0 WORLD_SIZE=4 MASTER_ADDR=h MASTER_PORT=1", 1),
+        ("LOCAL_RANK=0 WORLD_SIZE=4", 1),
+        ("RANK=0 LOCAL_RANK=0 WORLD_SIZE= MASTER_ADDR=h MASTER_PORT=1", 1),
+        ("", 1),
+    ],
+)
+def test_what_others_left_is_no_launcher(monkeypatch, variables, number):
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for variable in variables.split():
+        monkeypatch.setenv(*variable.split("="))
+    assert launched_ranks() == number
 
 
 def test_the_first_failure_decides_and_ends_the_others(tmp_path: Path):

@@ -6,13 +6,16 @@ import json
 import math
 import os
 import signal
+import socket
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from forked_ranks import run_as_ranks
+from gcdflow import ranks as ranks_module
 from gcdflow.checkpoint import Checkpoint, Model
 from gcdflow.config import merged
 from gcdflow.device import resolve_device
@@ -402,3 +405,15 @@ def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch):
         resolve_device("auto", 4, 0)
     with pytest.raises(InputError, match="--device cuda:1: is one GPU, but 2 are asked for"):
         resolve_device("cuda:1", 2, 0)
+
+
+def test_a_launcher_that_is_gone_is_one_sentence(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    variables = {"RANK": 1, "LOCAL_RANK": 1, "WORLD_SIZE": 2, "MASTER_PORT": port}
+    for name, value in {**variables, "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(ranks_module, "_TIME_TO_MEET", timedelta(seconds=1))
+    expected = r"one of 2 processes of a launcher, but .*; where there is no launcher, unset LOCAL_"
+    with pytest.raises(InputError, match=expected), joined("cpu"):
+        raise AssertionError("no one is there")

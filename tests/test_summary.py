@@ -101,6 +101,11 @@ def test_not_a_result(text):
         parse_result(text)
 
 
+def test_a_path_may_begin_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert parse_result("a=~/runs/x/m.json").path == tmp_path / "runs/x/m.json"
+
+
 def test_a_broken_file_is_no_missing_one(tmp_path):
     (tmp_path / "m.json").write_text("{}")
     with pytest.raises(InputError, match=r"m\.json: not a metrics file"):

@@ -26,6 +26,7 @@ from gcdflow.settings import ClusteringSettings
 
 def main(arguments: argparse.Namespace) -> None:
     """Cluster, write, report."""
+
     from gcdflow.clustering import (
         Grid,
         cluster_features,

@@ -9,7 +9,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import run_stage, stage_parser
+from gcdflow.cli import run_stage, show, stage_parser
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -27,7 +27,7 @@ def main(arguments: argparse.Namespace) -> None:
     )
     with atomic_write(arguments.output, "w") as file:
         file.write(text)
-    print(text, flush=True)  # before the closing line, also where both go into one log
+    show(text)  # before the closing line, also where both go into one log
     logging.info(
         "%s: %d epochs; at the last, accuracy %s and %d clusters for %s",
         arguments.output,

@@ -13,7 +13,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import run_stage, stage_parser
+from gcdflow.cli import run_stage, show, stage_parser
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -32,7 +32,7 @@ def main(arguments: argparse.Namespace) -> None:
         write_tsv(file, results)
     with atomic_write(arguments.markdown, "w") as file:
         file.write(text)
-    print(text, flush=True)  # before the closing line, also where both go into one log
+    show(text)  # before the closing line, also where both go into one log
     done = sum(result.metrics is not None for result in results)
     logging.info("%s: %d of %d runs are there", arguments.markdown, done, len(results))
 

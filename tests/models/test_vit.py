@@ -1,6 +1,7 @@
 """Vision transformers: what is frozen, whose weights fit, and what is said where they do not."""
 
 import argparse
+import errno
 
 import huggingface_hub
 import numpy as np
@@ -271,6 +272,21 @@ def test_download_goes_to_its_place(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
     download_weights("dino_vitb16", tmp_path / "weights" / "w.safetensors")
     assert (tmp_path / "weights" / "w.safetensors").read_bytes() == content
+
+
+def test_download_where_the_cache_cannot_be_written(tmp_path, monkeypatch):
+    def fetch(repository, filename, cache_dir=None):
+        if cache_dir is None:
+            raise OSError(errno.EROFS, "Read-only file system")
+        path = module.Path(cache_dir, filename)
+        path.write_bytes(b"weights")
+        return str(path)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
+    download_weights("dino_vitb16", tmp_path / "weights" / "w.safetensors")
+    (path,) = (tmp_path / "weights").iterdir()
+    assert path.name == "w.safetensors"
+    assert path.read_bytes() == b"weights"
 
 
 def test_without_network_one_sentence_says_which_file_to_put_where(tmp_path, monkeypatch):

@@ -1,3 +1,11 @@
 """Pseudo-label guided contrastive learning for generalized category discovery (GCD)."""
 
+import sys
+
 __version__ = "0.1.0"
+
+if sys.version_info < (3, 11):  # noqa: UP036 (a stage is started by any Python, and says so)
+    sys.exit(
+        f"gcdflow: error: {sys.executable} is Python {sys.version_info[0]}.{sys.version_info[1]}, "
+        "expected 3.11 or newer; activate the environment of this workflow"
+    )

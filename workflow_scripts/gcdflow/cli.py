@@ -11,20 +11,25 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from gcdflow.config import find_run, load_runs, validated
+from gcdflow import surroundings
 from gcdflow.errors import InputError, StageError, machine_error, one_line
 from gcdflow.interruption import Ended, end_on_signals, end_with_workflow, kill_helpers
-from gcdflow.ranges import parse_range
 from gcdflow.records import recorded
-from gcdflow.settings import RunSettings, Settings
+
+if TYPE_CHECKING:
+    from gcdflow.settings import RunSettings, Settings
+
+# What needs a package is imported where it is used: this is the first that a stage imports, and
+# lets it say so where packages are missing.
+surroundings.watch_imports()
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
 
 EXIT_UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
 
-S = TypeVar("S", bound=Settings)
+S = TypeVar("S", bound="Settings")
 
 
 def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
@@ -34,6 +39,7 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
     asks the process to end gives a status of its own (see :mod:`gcdflow.interruption`). However
     ``main`` ends, this process ends, and no process that works for it is left.
     """
+    surroundings.settle()
     end_on_signals()
     end_with_workflow()
     arguments = parser.parse_args()
@@ -48,6 +54,8 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
         sys.exit(end.status)
     except Exception as error:
         known = error if isinstance(error, StageError) else machine_error(error)
+        if isinstance(error, ImportError) and (said := surroundings.foreign_interpreter(error)):
+            known = InputError(said)
         if known is None:
             _end_unexpectedly(parser.prog, error)
         print(f"{parser.prog}: error: {known}", file=sys.stderr)
@@ -79,9 +87,12 @@ def stage_parser(description: str) -> argparse.ArgumentParser:
             # Where the default is None, the help says in words what that means.
             return action.help if action.default is None else super()._get_help_string(action)
 
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=description, formatter_class=Formatter, allow_abbrev=False
     )
+    # For all arguments of `type=Path`: the shell leaves the ~ of `--output=~/x` to us.
+    parser.register("type", Path, lambda text: Path(os.path.expanduser(text)))
+    return parser
 
 
 def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,7 +101,10 @@ def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--run", help="run of the configuration whose settings to use")
     group.add_argument("--settings", metavar="JSON", help="the settings themselves, as JSON text")
     parser.add_argument(
-        "--config", type=Path, default=DEFAULT_CONFIG, help="configuration that --run refers to"
+        "--config",
+        type=Path,
+        default=DEFAULT_CONFIG,
+        help="configuration that --run refers to",
     )
 
 
@@ -118,6 +132,8 @@ def read_settings(
     part : callable
         Takes what the stage needs from the settings of a whole run.
     """
+    from gcdflow.config import find_run, load_runs, validated
+
     if arguments.run is not None:
         return part(find_run(load_runs(arguments.config), arguments.run))
     try:
@@ -130,6 +146,23 @@ def read_settings(
 def available_threads() -> int:
     """Processors that this process may use (obeys affinity masks and cgroup cpusets)."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def show(text: str) -> None:
+    """Print on standard output, which nobody may be reading any more.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written for another reason.
+    """
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        # Python would try again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise InputError(f"standard output: cannot be written ({error.strerror})") from None
 
 
 def whole_number(lowest: int) -> Callable[[str], int]:
@@ -145,6 +178,8 @@ def whole_number(lowest: int) -> Callable[[str], int]:
 
 def integer_range(text: str) -> list[int]:
     """:func:`~gcdflow.ranges.parse_range` for a command line."""
+    from gcdflow.ranges import parse_range
+
     try:
         return parse_range(text)
     except ValueError as error:

@@ -29,12 +29,17 @@ EXIT_PEER_LOST = 76
 # For ranks that wait for one that has failed: a GPU waits for ever.
 GRACE_SECONDS = 10.0
 _SECONDS_BETWEEN_LOOKS = 0.05
+_RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def launched_ranks() -> int:
-    """Number of ranks that this process was started with by a launcher; 1 if by none."""
-    is_rank = "LOCAL_RANK" in os.environ
-    return int(os.environ.get("WORLD_SIZE", "1")) if is_rank else 1
+    """Number of ranks that this process was started with by a launcher; 1 if by none.
+
+    A launcher sets all of its variables. Some alone are what a cluster or a job's script has left.
+    """
+    is_rank = all(name in os.environ for name in _RANK_VARIABLES)
+    number = os.environ.get("WORLD_SIZE", "")
+    return int(number) if is_rank and number.isdecimal() else 1
 
 
 def launch(n_ranks: int) -> int:
@@ -109,7 +114,8 @@ def _start(rank: int, n_ranks: int, port: int) -> subprocess.Popen:
         WORKFLOW_PID: str(os.getpid()),
     }
     if "lo" in (name for _, name in socket.if_nameindex()):
-        environment.setdefault("GLOO_SOCKET_IFNAME", "lo")  # no host name has to resolve
+        # No host name has to resolve, and no interface to be here that a cluster names.
+        environment["GLOO_SOCKET_IFNAME"] = "lo"
     # In a session of its own Ctrl-C reaches a rank once: from here.
     command = [sys.executable, *sys.orig_argv[1:]]
     return subprocess.Popen(command, env=environment, start_new_session=True)

@@ -18,15 +18,18 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from gcdflow.device import resolve_device
-from gcdflow.errors import machine_error
+from gcdflow.errors import InputError, machine_error
 from gcdflow.interruption import SIGNALS, Ended
 from gcdflow.launcher import EXIT_PEER_LOST, launched_ranks
+
+_TIME_TO_MEET = timedelta(minutes=5)  # all start at once, and import the same from the same disk
 
 
 class PeerLost(Ended):
@@ -194,7 +197,7 @@ def joined(device: str) -> Iterator[Ranks]:
     if size == 1:
         yield Ranks(resolve_device(device))
         return
-    store, rank, size = next(dist.rendezvous("env://"))
+    store, rank, size = _met(size)
     if rank > 0:
         logging.disable(logging.WARNING)  # the first rank says it
     try:
@@ -209,6 +212,18 @@ def joined(device: str) -> Iterator[Ranks]:
         if _is_first_to_end(store):
             raise
         sys.exit(getattr(error, "status", 1))
+
+
+def _met(size: int) -> tuple[dist.Store, int, int]:
+    """The store at which the ranks meet, this rank, and their number."""
+    try:
+        return next(dist.rendezvous("env://", timeout=_TIME_TO_MEET))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say that this is one of "
+            f"{size} processes of a launcher, but they cannot be met ({error}); where there is no "
+            "launcher, unset LOCAL_RANK"
+        ) from None
 
 
 def _local_rank() -> int:

@@ -12,13 +12,16 @@ import types
 import typing
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from gcdflow.errors import InputError
 from gcdflow.ranges import parse_range, range_within
 
 MAX_EPOCHS = 999  # {epoch} has three digits
 MAX_SEED = 2**32 - 1  # NumPy's legacy generator, which draws the labelled images, takes no more
+
+
+UserPath = Annotated[str, AfterValidator(os.path.expanduser)]  # ~ is the user's home
 
 
 class Settings(BaseModel):
@@ -31,7 +34,7 @@ class DatasetSettings(Settings):
     """Which images, and where they are."""
 
     name: str = Field(description="dataset")
-    root: str = Field("data", description="folder that holds the dataset's own folder")
+    root: UserPath = Field("data", description="folder that holds the dataset's own folder")
 
 
 class LabelDrawSettings(DatasetSettings):
@@ -54,7 +57,7 @@ class BenchmarkSettings(LabelDrawSettings):
     name: Literal["cub", "scars", "aircraft", "herbarium19", "imagenet100"] = Field(
         "cub", description="dataset: cub, scars, aircraft, herbarium19, imagenet100"
     )
-    folder: str | None = Field(
+    folder: UserPath | None = Field(
         None, description="the dataset's own folder in root; null: its usual name"
     )
 
@@ -84,7 +87,7 @@ class ImageFolderSettings(LabelDrawSettings):
     """Any tree of images: one folder for each class, in one folder for each split."""
 
     name: Literal["image_folder"] = Field("image_folder", description="this kind of dataset")
-    folder: str = Field("images", description="the dataset's own folder in root")
+    folder: UserPath = Field("images", description="the dataset's own folder in root")
     train: str = Field("train", description="folder of the training split in it")
     test: str | None = Field("val", description="folder of the test split in it; null: none")
     classes: list[str] | None = Field(
@@ -96,8 +99,8 @@ class PhotosSettings(DatasetSettings):
     """A folder of photographs, and a CSV file that names the classes of some."""
 
     name: Literal["photos"] = Field("photos", description="this kind of dataset")
-    folder: str = Field("photos", description="folder of the photographs in root")
-    labels: str = Field(
+    folder: UserPath = Field("photos", description="folder of the photographs in root")
+    labels: UserPath = Field(
         "labels.csv", description="CSV file with the columns path and label, in that folder"
     )
     real_classes: list[str] = Field(
@@ -171,7 +174,7 @@ class ViTSettings(Settings):
     model: str = Field(
         "dino_vitb16", description="dino_vitb16, dinov2_vitb14 … or a name in timm.list_models()"
     )
-    weights: str = Field(
+    weights: UserPath = Field(
         "pretrained", description="pretrained (from weights/ or the hub), random, or a file"
     )
     grad_from_block: int | None = Field(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def parse_result(text: str) -> Result:
     setting, separator, path = text.partition("=")
     if not (setting and separator and path):
         raise InputError(f"'{text}': expected setting=runs/<run>/metrics_epoch<epoch>.json")
-    return Result.read(setting, Path(path))
+    return Result.read(setting, Path(os.path.expanduser(path)))
 
 
 def write_tsv(file: TextIO, results: Sequence[Result]) -> None:

@@ -7,8 +7,11 @@ left over.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import errno
 import importlib
+import tempfile
 from pathlib import Path
 
 import safetensors
@@ -33,6 +36,7 @@ ALIASES = {
     "dinov2_vitg14": "vit_giant_patch14_dinov2.lvd142m",
 }
 _WRAPPERS = ("teacher", "model_ema", "state_dict", "model")  # keys that hold the weights in a file
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT)
 _LEFT_OVER = ("head.", "head_dist.")  # classifiers and projection heads, which are not used
 
 
@@ -214,7 +218,6 @@ def download_weights(model: str, path: Path) -> None:
     InputError
         If there are none, or they cannot be fetched; it says which file to put where.
     """
-    from huggingface_hub import hf_hub_download
     from huggingface_hub.utils import logging as hub_logging
 
     from gcdflow.atomic import atomic_write
@@ -225,15 +228,31 @@ def download_weights(model: str, path: Path) -> None:
         raise InputError(f"backbone.weights: timm has no pretrained weights of '{model}'")
     hub_logging.set_verbosity_error()  # it would tell of each of its attempts
     repository, filename = source.hf_hub_id, source.hf_hub_filename or "model.safetensors"
+    with contextlib.ExitStack() as until_copied:
+        try:
+            cached = _fetched(repository, filename, path.parent, until_copied)
+        except Exception as error:  # no network, no such file, no permission, no space …
+            other = f"the official file ({source.url})" if source.url else "another"
+            raise InputError(
+                f"backbone.weights: {filename} of {repository} cannot be downloaded from "
+                f"huggingface.co ({type(error).__name__}); put that file at "
+                f"{brought_weights(model)}, or name {other} in backbone.weights"
+            ) from None
+        with open(cached, "rb") as content, atomic_write(path) as file:
+            while chunk := content.read(1 << 24):
+                file.write(chunk)
+
+
+def _fetched(repository: str, filename: str, folder: Path, stack: contextlib.ExitStack) -> str:
+    """Path of a file of the hub: in the hub's cache, or in ``folder`` until the stack is closed."""
+    from huggingface_hub import hf_hub_download
+
     try:
-        cached = Path(hf_hub_download(repository, filename))
-    except Exception as error:  # no network, no such file, no permission, no space …
-        official = f", or name the official file ({source.url})" if source.url else ", or another"
-        raise InputError(
-            f"backbone.weights: {filename} of {repository} cannot be downloaded from "
-            f"huggingface.co ({type(error).__name__}); put that file at {brought_weights(model)}"
-            f"{official} in backbone.weights"
-        ) from None
-    with open(cached, "rb") as content, atomic_write(path) as file:
-        while chunk := content.read(1 << 24):
-            file.write(chunk)
+        return hf_hub_download(repository, filename)
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        # The cache is in the home, which may be read-only.
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = stack.enter_context(tempfile.TemporaryDirectory(prefix=".hub-", dir=folder))
+        return hf_hub_download(repository, filename, cache_dir=beside)

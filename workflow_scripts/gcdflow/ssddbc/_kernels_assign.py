@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
+from gcdflow.ssddbc._compiled import compiled
+
 NEAREST = 3  # members of a cluster that count for its distance
 
 
-@njit(**OPTIONS)
+@compiled
 def _mean(first, second, third, count):
     if count == 1:
         return first
@@ -18,13 +18,13 @@ def _mean(first, second, third, count):
     return (first + second + third) / 3.0
 
 
-@njit(**OPTIONS)
+@compiled
 def _loses(mean, best, winner):
     """Whether a cluster with this mean or more cannot win; in a tie nothing precedes cluster 0."""
     return mean > best or (winner == 0 and mean == best)
 
 
-@njit(**OPTIONS)
+@compiled
 def _is_settled(distance, best, winner, touched, n_touched, seen, needed, near):
     """No cluster can still win when only members at ``distance`` or farther are left."""
     if not _loses(distance, best, winner):
@@ -40,7 +40,7 @@ def _is_settled(distance, best, winner, touched, n_touched, seen, needed, near):
     return True
 
 
-@njit(**OPTIONS)
+@compiled
 def nearest_cluster(ids, dist, valid, radius, positions, labels, needed, found, means):
     """Cluster with the smallest mean distance to its nearest members, ties to the lower cluster.
 

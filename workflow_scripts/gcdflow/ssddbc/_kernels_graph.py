@@ -12,12 +12,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
+from gcdflow.ssddbc._compiled import compiled
 
 
-@njit(**OPTIONS)
+@compiled
 def backbone_edges(ids, dist, valid, radius, positions, local, k, cutoff, edges, counts):
     """Step 3 for the core points whose lists are at ``positions``.
 
@@ -81,7 +80,7 @@ def empty_state(m: int, n_labelled: int) -> State:
     return State(clusters, nodes, np.full(m, -1))
 
 
-@njit(**OPTIONS)
+@compiled
 def _find(clusters, c):
     while clusters[c, PARENT] != c:
         clusters[c, PARENT] = clusters[clusters[c, PARENT], PARENT]
@@ -89,13 +88,13 @@ def _find(clusters, c):
     return c
 
 
-@njit(**OPTIONS)
+@compiled
 def _release(nodes, node):
     nodes[node, NEXT] = nodes[0, NEXT]
     nodes[0, NEXT] = node
 
 
-@njit(**OPTIONS)
+@compiled
 def _count_members(clusters, nodes, cluster, label, amount):
     """Count ``amount`` more labelled members with this label (fewer, if it is negative)."""
     clusters[cluster, LABELLED] += amount
@@ -117,7 +116,7 @@ def _count_members(clusters, nodes, cluster, label, amount):
         _release(nodes, node)
 
 
-@njit(**OPTIONS)
+@compiled
 def _category(clusters, nodes, cluster):
     """The label that the cluster stands for, or -1."""
     labelled = clusters[cluster, LABELLED]
@@ -131,7 +130,7 @@ def _category(clusters, nodes, cluster):
     return -1
 
 
-@njit(**OPTIONS)
+@compiled
 def _resize(clusters, nodes, cluster, amount, label):
     """A member with this label (-1 = none) comes (amount 1) or goes (amount -1)."""
     clusters[cluster, SIZE] += amount
@@ -139,7 +138,7 @@ def _resize(clusters, nodes, cluster, amount, label):
         _count_members(clusters, nodes, cluster, label, amount)
 
 
-@njit(**OPTIONS)
+@compiled
 def _enqueue_merged(state, labels, cluster, queue, end):
     """Enqueue the members of a cluster that can still change something, lowest index first."""
     start = end
@@ -158,7 +157,7 @@ def _enqueue_merged(state, labels, cluster, queue, end):
     return end
 
 
-@njit(**OPTIONS)
+@compiled
 def _sort(values, start, end):
     """Shell sort of a part; NumPy's would take longer to compile than all the rest."""
     gap = 1
@@ -174,7 +173,7 @@ def _sort(values, start, end):
         gap //= 3
 
 
-@njit(**OPTIONS)
+@compiled
 def _merge(clusters, nodes, cluster, into):
     clusters[cluster, PARENT] = into
     clusters[into, SIZE] += clusters[cluster, SIZE]
@@ -186,7 +185,7 @@ def _merge(clusters, nodes, cluster, into):
         node = after
 
 
-@njit(**OPTIONS)
+@compiled
 def grow_clusters(edges, counts, rho, seeds, y, state, labels):
     """Step 4; all indices are positions within the core.
 
@@ -250,7 +249,7 @@ def grow_clusters(edges, counts, rho, seeds, y, state, labels):
     return _renumber(clusters, labels, here + 1)
 
 
-@njit(**OPTIONS)
+@compiled
 def _renumber(clusters, labels, n_opened):
     """Consecutive labels in order of opening; returns their number."""
     new = np.full(n_opened, -1, np.int32)

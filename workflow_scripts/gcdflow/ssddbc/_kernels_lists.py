@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
+from gcdflow.ssddbc._compiled import compiled
 
 
-@njit(**OPTIONS)
+@compiled
 def exact_distances(queries, rows, ids, counts, dist):
     """Fill ``dist[r, c]`` with the distance of query r to ``rows[ids[r, c]]``, c < counts[r].
 
@@ -37,7 +36,7 @@ def exact_distances(queries, rows, ids, counts, dist):
             dist[r, c2], dist[r, c3] = np.sqrt(sum2), np.sqrt(sum3)
 
 
-@njit(**OPTIONS)
+@compiled
 def _smallest_first(keys, ids, count, m):
     """Reorder so that the m smallest of ``keys[:count]`` come first; return the largest of them."""
     low, high = 0, count - 1
@@ -68,7 +67,7 @@ def _smallest_first(keys, ids, count, m):
     return largest
 
 
-@njit(**OPTIONS)
+@compiled
 def scan_tile(products, squares, first, own, keys, ids, counts, bounds, m):
     """Collect the columns of one tile that may be among the m nearest of each query.
 
@@ -97,12 +96,12 @@ def scan_tile(products, squares, first, own, keys, ids, counts, bounds, m):
         bounds[r], counts[r] = bound, count
 
 
-@njit(**OPTIONS)
+@compiled
 def _precedes(dist_a, id_a, dist_b, id_b):
     return dist_a < dist_b or (dist_a == dist_b and id_a < id_b)
 
 
-@njit(**OPTIONS)
+@compiled
 def _sort_pairs(dist, ids, count):
     """Sort by distance, then index (heap sort: no worst case, no memory)."""
     for start in range(count // 2 - 1, -1, -1):
@@ -113,7 +112,7 @@ def _sort_pairs(dist, ids, count):
         _sift(dist, ids, np.int64(0), end)
 
 
-@njit(**OPTIONS)
+@compiled
 def _sift(dist, ids, root, count):
     d, i = dist[root], ids[root]
     while True:
@@ -131,7 +130,7 @@ def _sift(dist, ids, root, count):
     dist[root], ids[root] = d, i
 
 
-@njit(**OPTIONS)
+@compiled
 def close_lists(columns, keys, positions, counts, bounds, ids):
     """Keep the m nearest candidates of each query.
 
@@ -147,7 +146,7 @@ def close_lists(columns, keys, positions, counts, bounds, ids):
             ids[r, c] = columns[positions[r, c]]
 
 
-@njit(**OPTIONS)
+@compiled
 def sort_lists(ids, dist, counts, radius, valid):
     """Sort each list by distance and index; count the entries that are nearer than the radius."""
     for r in range(ids.shape[0]):

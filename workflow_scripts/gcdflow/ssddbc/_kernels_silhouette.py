@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
-from numba import njit
 
-OPTIONS = {"nogil": True, "cache": True, "error_model": "numpy"}
+from gcdflow.ssddbc._compiled import compiled
 
 
-@njit(fastmath={"reassoc", "contract", "nsz"}, **OPTIONS)
+@partial(compiled, fastmath={"reassoc", "contract", "nsz"})
 def _distance(a, b):
     total = 0.0
     for t in range(a.shape[0]):
@@ -17,7 +18,7 @@ def _distance(a, b):
     return np.sqrt(total)
 
 
-@njit(**OPTIONS)
+@compiled
 def tile_distances(products, column_squares, query_squares, scale, doubt, out):
     """Distances from scalar products; returns how many of them are doubtful.
 
@@ -42,7 +43,7 @@ def tile_distances(products, column_squares, query_squares, scale, doubt, out):
     return doubtful
 
 
-@njit(**OPTIONS)
+@compiled
 def mend_distances(products, column_squares, query_squares, doubt, columns, points, rows, out):
     """Compute the doubtful distances directly; the distance of a point to itself is zero.
 
@@ -59,7 +60,7 @@ def mend_distances(products, column_squares, query_squares, doubt, columns, poin
                 out[c, b] = 0.0 if same else _distance(rows[columns[c]], rows[points[b]])
 
 
-@njit(**OPTIONS)
+@compiled
 def add_rows(values, piece, sums):
     """``sums[piece[c]] += values[c]``, rows of float32 or float64 into rows of float64."""
     for c in range(values.shape[0]):
@@ -68,7 +69,7 @@ def add_rows(values, piece, sums):
             sums[target, b] += values[c, b]
 
 
-@njit(**OPTIONS)
+@compiled
 def silhouette_sum(sums, sizes, own):
     """Sum of the silhouettes of b points.
 
@@ -95,7 +96,7 @@ def silhouette_sum(sums, sizes, own):
     return total
 
 
-@njit(**OPTIONS)
+@compiled
 def rename_by_appearance(labels, renamed):
     """Number the clusters of each labeling (l, n) int32 by their first member."""
     n_labelings, n = labels.shape
