@@ -40,6 +40,7 @@ SETTINGS = {"schedule": {"warmup_epochs": 3, "refresh_interval": 2, "total_epoch
 KINDS = ("stage", "loader", "group", "snakemake")
 # Only these are left to Snakemake and to the stage: the others end Snakemake, too.
 _SEEN_TO = ("stage", "loader")
+_PATIENCE = 10.0  # seconds to wait for a process to kill: loaders live for a second or two
 _TIMED_TAGS = {"images_per_second"}  # says how long something took, which no two runs agree on
 _EPOCH = re.compile(r"epoch (\d+)/\d+  L_total")
 
@@ -99,7 +100,10 @@ def kill(process: subprocess.Popen, kind: str, rng: random.Random) -> bool:
     try:
         parent = psutil.Process(process.pid)
         if kind in _SEEN_TO:
-            wanted = [p for p in parent.children(recursive=True) if _kind(p) == kind]
+            wanted: list[psutil.Process] = []
+            deadline = time.monotonic() + _PATIENCE
+            while not wanted and process.poll() is None and time.monotonic() < deadline:
+                wanted = [p for p in parent.children(recursive=True) if _kind(p) == kind]
             if not wanted:
                 return False
             rng.choice(wanted).kill()

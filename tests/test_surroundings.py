@@ -167,7 +167,7 @@ def test_a_package_that_a_stage_needs_later(tmp_path):
         text=True,
         check=False,
     )
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stderr.startswith("report.py: error: No module; ")
     assert result.stderr.count("\n") == 1
 
