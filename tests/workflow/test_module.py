@@ -82,6 +82,7 @@ def test_another_workflow_keeps_its_default_target(tmp_path: Path):
     )
     output = result.stdout + result.stderr
     assert result.returncode == 0, output
+    assert f"workflow specific profile {ROOT}/profiles/default" in output
     for stage in ("train", "cluster", "evaluate"):
         assert f"; stage {stage} " in output
     assert output.count(f'--log-dir "$(dirname {RUN}/') == 3
