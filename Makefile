@@ -17,13 +17,14 @@ test: lint unit
 
 lint: $(ENVIRONMENT)
 	$(ACTIVATE) ruff check . && ruff format --check . && snakefmt --check Snakefile rules
+	$(ACTIVATE) lint-imports
 	$(ACTIVATE) snakemake --lint
 
 # The Slurm profile is tested where there is a Slurm to start (as root); nine runs on it are for
 # test-slurm alone.
 unit: $(ENVIRONMENT)
 	$(ACTIVATE) python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -rs \
-	  --ignore tests/slurm/test_sweep.py
+	  --ignore tests/slurm/test_nine_runs.py
 
 # The Slurm profile on a real Slurm of one node, which the tests start (as root) and end: ten minutes
 # on two processors, most of them for nine runs, whose timeline is drawn.
@@ -39,7 +40,7 @@ fuzz: $(ENVIRONMENT)
 
 # Rewrite the documented defaults in config/config.yaml from the settings models.
 config: $(ENVIRONMENT)
-	$(ACTIVATE) python workflow_scripts/gcdflow/config_reference.py
+	$(ACTIVATE) python workflow_scripts/gcdflow/config/reference.py
 
 $(ENVIRONMENT): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

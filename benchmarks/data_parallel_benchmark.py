@@ -27,8 +27,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
 
 from gcdflow.cli import available_threads
-from gcdflow.event_log import read_scalars
-from gcdflow.settings import RunSettings
+from gcdflow.config.settings import RunSettings
+from gcdflow.files.event_log import read_scalars
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "workflow_scripts"
 SCHEDULE = {"warmup_epochs": 3, "total_epochs": 3}

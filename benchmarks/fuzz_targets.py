@@ -19,20 +19,21 @@ import safetensors.torch
 import timm
 import torch
 from fuzz_mutations import Mutation, mutate, mutate_npy, mutate_npz, mutate_png, mutate_pt
-from gcdflow.assignments import Assignments
-from gcdflow.augmentation import build_augmentation
-from gcdflow.checkpoint import Checkpoint, Model, restore_model, stored_weights
-from gcdflow.config import load_runs
-from gcdflow.datasets import aircraft, cub, scars
-from gcdflow.datasets.catalogue import split_catalogue
-from gcdflow.datasets.cifar_files import LAYOUTS, read_class_names, read_labels
-from gcdflow.datasets.images import decode_image
-from gcdflow.datasets.photos import read_labels as read_photo_labels
-from gcdflow.formats import Features, Labels, PseudoLabels, Split, Truth
-from gcdflow.heatmap import read_grid_table
+from gcdflow.categories.assignments import Assignments
+from gcdflow.clustering.heatmap import read_grid_table
+from gcdflow.config.runs import load_runs
+from gcdflow.config.settings import BenchmarkSettings, RunSettings, TrainSettings
+from gcdflow.data.augmentation import build_augmentation
+from gcdflow.data.datasets import aircraft, cub, scars
+from gcdflow.data.datasets.catalogue import split_catalogue
+from gcdflow.data.datasets.cifar_files import LAYOUTS, read_class_names, read_labels
+from gcdflow.data.datasets.images import decode_image
+from gcdflow.data.datasets.photos import read_labels as read_photo_labels
+from gcdflow.evaluation.report import read_metrics, row
+from gcdflow.files.formats import Features, Labels, PseudoLabels, Split, Truth
+from gcdflow.models.model import Model
 from gcdflow.models.vit import load_weights
-from gcdflow.report import read_metrics, row
-from gcdflow.settings import BenchmarkSettings, RunSettings, TrainSettings
+from gcdflow.training.checkpoint import Checkpoint, restore_model, stored_weights
 from PIL import Image
 from scipy.io import savemat
 

@@ -28,11 +28,11 @@ from torchvision.datasets import ImageFolder
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
 
-from gcdflow.augmentation import build_augmentation
-from gcdflow.datasets.images import FileImages, decode_image
-from gcdflow.formats import Split
-from gcdflow.loading import training_batches
-from gcdflow.settings import CropAugmentation
+from gcdflow.config.settings import CropAugmentation
+from gcdflow.data.augmentation import build_augmentation
+from gcdflow.data.datasets.images import FileImages, decode_image
+from gcdflow.data.loading import training_batches
+from gcdflow.files.formats import Split
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -31,7 +31,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
 
-from gcdflow.event_log import read_scalars
+from gcdflow.files.event_log import read_scalars
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = "digits-smoke"

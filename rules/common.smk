@@ -20,7 +20,7 @@ from gcdflow.surroundings import foreign_interpreter
 
 try:
     import gcdflow
-    from gcdflow.config import (
+    from gcdflow.config.runs import (
         RUN_NAME,
         check_class_numbers,
         find_run,
@@ -28,17 +28,17 @@ try:
         resolve_runs,
     )
     from gcdflow.errors import InputError
-    from gcdflow.job_resources import (
+    from gcdflow.planning.job_resources import (
         array_shape,
         cluster_request,
         features_request,
         reading_request,
         train_request,
     )
-    from gcdflow.listing import state_of_files, state_of_photographs
-    from gcdflow.records import mend_times
-    from gcdflow.settings import fetched_weights
-    from gcdflow.sweeps import titles
+    from gcdflow.planning.state import state_of_files, state_of_photographs
+    from gcdflow.files.records import mend_times
+    from gcdflow.config.settings import fetched_weights
+    from gcdflow.config.sweeps import titles
 except ImportError as error:
     raise WorkflowError(foreign_interpreter(error) or str(error))
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gcdflow.datasets.catalogue import split_catalogue
-from gcdflow.datasets.digits import catalogue
-from gcdflow.formats import Split
-from gcdflow.settings import DigitsSettings, TrainSettings
+from gcdflow.config.settings import DigitsSettings, TrainSettings
+from gcdflow.data.datasets.catalogue import split_catalogue
+from gcdflow.data.datasets.digits import catalogue
+from gcdflow.files.formats import Split
 
 _LONG = ("slurm", "workflow")
 

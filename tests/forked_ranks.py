@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 import torch._dynamo
+from gcdflow.distributed.interruption import Ended
+from gcdflow.distributed.launcher import listen, serve
 from gcdflow.errors import InputError
-from gcdflow.interruption import Ended
-from gcdflow.launcher import listen, serve
 
 
 def run_as_ranks(n: int, function: Callable, *arguments: object, errors: Path | None = None):

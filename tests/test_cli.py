@@ -22,9 +22,9 @@ from gcdflow.cli import (
     stage_parser,
     whole_number,
 )
+from gcdflow.config.settings import BenchmarkSettings, Dataset, DigitsSettings, RunSettings
 from gcdflow.errors import InputError
-from gcdflow.formats import Features, PseudoLabels, Split, Truth
-from gcdflow.settings import BenchmarkSettings, Dataset, DigitsSettings, RunSettings
+from gcdflow.files.formats import Features, PseudoLabels, Split, Truth
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
 STAGES = ["dataset", "train", "features", "cluster", "evaluate", "report", "heatmap"]

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from gcdflow.config import load_runs
-from gcdflow.config_reference import with_defaults
-from gcdflow.settings import RunSettings
+from gcdflow.config.reference import with_defaults
+from gcdflow.config.runs import load_runs
+from gcdflow.config.settings import RunSettings
 from snakemake.cli import get_argument_parser
 
 ROOT = Path(__file__).parents[1]

@@ -18,7 +18,7 @@ from gcdflow.cli import available_threads, run_stage, stage_parser, whole_number
 
 def main(arguments: argparse.Namespace) -> None:
     """Assign, write, report."""
-    from gcdflow.assignments import assign
+    from gcdflow.categories.assignments import assign
 
     assignments = assign(
         arguments.split,

@@ -21,20 +21,20 @@ from gcdflow.cli import (
     stage_parser,
     whole_number,
 )
-from gcdflow.settings import ClusteringSettings
+from gcdflow.config.settings import ClusteringSettings
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Cluster, write, report."""
 
-    from gcdflow.clustering import (
+    from gcdflow.clustering.search import (
         Grid,
         cluster_features,
         pseudo_label_scalars,
         write_grid_table,
     )
-    from gcdflow.event_log import event_file, write_scalars
-    from gcdflow.formats import PseudoLabels, load_features
+    from gcdflow.files.event_log import event_file, write_scalars
+    from gcdflow.files.formats import PseudoLabels, load_features
 
     grid = Grid(
         k=arguments.k,

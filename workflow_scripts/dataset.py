@@ -20,9 +20,9 @@ from gcdflow.cli import (
     stage_parser,
     whole_number,
 )
-from gcdflow.datasets import dataset_module, open_images
-from gcdflow.datasets.catalogue import split_catalogue
-from gcdflow.settings import Dataset
+from gcdflow.config.settings import Dataset
+from gcdflow.data.datasets import dataset_module, open_images
+from gcdflow.data.datasets.catalogue import split_catalogue
 
 
 def main(arguments: argparse.Namespace) -> None:

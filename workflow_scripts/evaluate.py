@@ -18,10 +18,10 @@ from gcdflow.cli import available_threads, run_stage, stage_parser, whole_number
 
 def main(arguments: argparse.Namespace) -> None:
     """Evaluate, write, report."""
-    from gcdflow.atomic import write_json
-    from gcdflow.event_log import event_file, write_scalars
-    from gcdflow.metrics import accuracy_scalars, evaluate
-    from gcdflow.report import classes_of_truth, percent
+    from gcdflow.evaluation.metrics import accuracy_scalars, evaluate
+    from gcdflow.evaluation.report import classes_of_truth, percent
+    from gcdflow.files.atomic import write_json
+    from gcdflow.files.event_log import event_file, write_scalars
 
     metrics = evaluate(
         arguments.features,

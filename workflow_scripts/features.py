@@ -20,7 +20,7 @@ from gcdflow.cli import (
 
 def main(arguments: argparse.Namespace) -> None:
     """Extract and write the features."""
-    from gcdflow.features import extract_features  # imports torch: after --help
+    from gcdflow.training.features import extract_features  # imports torch: after --help
 
     features = extract_features(
         arguments.checkpoint,

@@ -17,7 +17,7 @@ from gcdflow.cli import available_threads, run_stage, stage_parser, whole_number
 
 def main(arguments: argparse.Namespace) -> None:
     """Write, report."""
-    from gcdflow.gallery import write_gallery
+    from gcdflow.categories.gallery import write_gallery
 
     found = write_gallery(
         arguments.split,

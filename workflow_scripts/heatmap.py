@@ -14,7 +14,7 @@ from gcdflow.cli import run_stage, stage_parser
 
 def main(arguments: argparse.Namespace) -> None:
     """Read, draw, report."""
-    from gcdflow.heatmap import draw_heatmap, read_grid_table
+    from gcdflow.clustering.heatmap import draw_heatmap, read_grid_table
 
     grid = read_grid_table(arguments.grid_table)
     draw_heatmap(grid, arguments.output, title=arguments.title)

@@ -20,8 +20,8 @@ from gcdflow.cli import run_stage, stage_parser
 def main(arguments: argparse.Namespace) -> None:
     """Read, compare, write."""
     import numpy as np
-    from gcdflow.datasets.photos import present_labels
-    from gcdflow.formats import UNLABELLED, Split
+    from gcdflow.data.datasets.photos import present_labels
+    from gcdflow.files.formats import UNLABELLED, Split
 
     run = arguments.run or arguments.output.absolute().parent.name
     labels, changes = present_labels(arguments.table, Split.load(arguments.split), run)

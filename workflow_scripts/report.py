@@ -14,8 +14,8 @@ from gcdflow.cli import run_stage, show, stage_parser
 
 def main(arguments: argparse.Namespace) -> None:
     """Write and print the table."""
-    from gcdflow.atomic import atomic_write
-    from gcdflow.report import classes_of_truth, markdown_table, percent, read_run
+    from gcdflow.evaluation.report import classes_of_truth, markdown_table, percent, read_run
+    from gcdflow.files.atomic import atomic_write
 
     metrics = read_run(arguments.metrics)
     last = max(metrics, key=lambda m: m["epoch"])

@@ -18,8 +18,8 @@ from gcdflow.cli import run_stage, show, stage_parser
 
 def main(arguments: argparse.Namespace) -> None:
     """Write both tables, and print one."""
-    from gcdflow.atomic import atomic_write
-    from gcdflow.summary import markdown_table, missing_runs, parse_result, write_tsv
+    from gcdflow.evaluation.summary import markdown_table, missing_runs, parse_result, write_tsv
+    from gcdflow.files.atomic import atomic_write
 
     results = [parse_result(text) for text in arguments.results]
     text = (

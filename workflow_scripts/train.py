@@ -25,8 +25,8 @@ from gcdflow.cli import (
     stage_parser,
     whole_number,
 )
-from gcdflow.launcher import launch, launched_ranks
-from gcdflow.settings import TrainSettings
+from gcdflow.config.settings import TrainSettings
+from gcdflow.distributed.launcher import launch, launched_ranks
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -36,8 +36,8 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.gpus > 1 and launched_ranks() == 1:
         sys.exit(launch(arguments.gpus))
 
-    from gcdflow.segment_files import SegmentFiles  # these import torch: after --help
-    from gcdflow.training import train_segment
+    from gcdflow.training.segment import train_segment
+    from gcdflow.training.segment_files import SegmentFiles  # these import torch: after --help
 
     output = arguments.output
     rolling = arguments.rolling or output.parent / ".rolling" / output.name

@@ -59,7 +59,7 @@ def test_densities_must_be_numbers_in_one_dimension():
 
 def test_weights_and_schedule_do_not_import_torch():
     code = (
-        "import sys, gcdflow.losses.weights, gcdflow.losses.schedule; "
+        "import sys, gcdflow.losses.weights, gcdflow.training.schedule; "
         "sys.exit('torch' in sys.modules)"
     )
     environment = {"PYTHONPATH": ":".join(sys.path)}

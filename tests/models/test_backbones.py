@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from gcdflow.config.settings import SmallConvNetSettings, kinds
 from gcdflow.models.backbones import BUILDERS, SmallConvNet, build_backbone
-from gcdflow.settings import SmallConvNetSettings, kinds
 
 
 def test_all_settings_have_a_builder():

@@ -9,10 +9,10 @@ import pytest
 import safetensors.torch
 import timm
 import torch
+from gcdflow.config.settings import ViTSettings
 from gcdflow.errors import InputError
 from gcdflow.models import vit as module
 from gcdflow.models.vit import ALIASES, ViT, build_vit, download_weights, load_weights
-from gcdflow.settings import ViTSettings
 
 BLOCKS, SIDE = 6, 32
 

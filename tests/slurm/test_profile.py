@@ -200,7 +200,7 @@ def test_stages_know_the_limits_of_their_job(tmp_path: Path):
     script.write_text(
         f"#!/bin/sh\ncd {ROOT}/workflow_scripts\n"
         f"{sys.executable} -c 'from gcdflow.cli import available_threads as t; "
-        "from gcdflow.memory import available_memory as m; print(t(), m())'\n"
+        "from gcdflow.clustering.memory import available_memory as m; print(t(), m())'\n"
     )
     with OneNode(tmp_path / "node", cpus=2, memory_mb=4000, confined=True) as node:
         node.control(

@@ -1,4 +1,4 @@
-"""The stored expected results, as plain arrays (see tests/data/golden/README.md)."""
+"""The stored expected results, as plain arrays (see golden_data/README.md)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-DIRECTORY = Path(__file__).parents[1] / "data" / "golden"
+DIRECTORY = Path(__file__).parent / "golden_data"
 
 
 @cache

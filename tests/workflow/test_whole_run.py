@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from gcdflow.event_log import read_scalars
-from gcdflow.formats import Truth
+from gcdflow.files.event_log import read_scalars
+from gcdflow.files.formats import Truth
 from snakemake_runs import make
 
 RUN = "runs/digits-smoke"

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from gcdflow import surroundings
+from gcdflow.distributed.interruption import Ended, end_on_signals, end_with_workflow, kill_helpers
 from gcdflow.errors import InputError, StageError, machine_error, one_line
-from gcdflow.interruption import Ended, end_on_signals, end_with_workflow, kill_helpers
-from gcdflow.records import recorded
+from gcdflow.files.records import recorded
 
 if TYPE_CHECKING:
-    from gcdflow.settings import RunSettings, Settings
+    from gcdflow.config.settings import RunSettings, Settings
 
 # What needs a package is imported where it is used: this is the first that a stage imports, and
 # lets it say so where packages are missing.
@@ -36,8 +36,9 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
     """Parse the command line, run ``main``, and turn a :class:`StageError` into one sentence.
 
     Progress and results go to standard error through :mod:`logging`, one line each. A signal that
-    asks the process to end gives a status of its own (see :mod:`gcdflow.interruption`). However
-    ``main`` ends, this process ends, and no process that works for it is left.
+    asks the process to end gives a status of its own (see
+    :mod:`gcdflow.distributed.interruption`). However ``main`` ends, this process ends, and no
+    process that works for it is left.
     """
     surroundings.settle()
     end_on_signals()
@@ -132,7 +133,7 @@ def read_settings(
     part : callable
         Takes what the stage needs from the settings of a whole run.
     """
-    from gcdflow.config import find_run, load_runs, validated
+    from gcdflow.config.runs import find_run, load_runs, validated
 
     if arguments.run is not None:
         return part(find_run(load_runs(arguments.config), arguments.run))
@@ -177,8 +178,8 @@ def whole_number(lowest: int) -> Callable[[str], int]:
 
 
 def integer_range(text: str) -> list[int]:
-    """:func:`~gcdflow.ranges.parse_range` for a command line."""
-    from gcdflow.ranges import parse_range
+    """:func:`~gcdflow.config.ranges.parse_range` for a command line."""
+    from gcdflow.config.ranges import parse_range
 
     try:
         return parse_range(text)

@@ -1,5 +1,4 @@
-"""Losses, pseudo-label weights and schedules, one small module each.
+"""Losses and pseudo-label weights, one small module each.
 
-Nothing is imported here, so ``gcdflow.losses.weights`` and ``gcdflow.losses.schedule`` stay usable
-without PyTorch.
+May import: errors. Nothing is imported here, so ``gcdflow.losses.weights`` needs no PyTorch.
 """

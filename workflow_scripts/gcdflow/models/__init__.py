@@ -1,0 +1,4 @@
+"""Backbones, the projection head, and the model that they make.
+
+May import: data, files, config, errors.
+"""

@@ -2,7 +2,7 @@
 
 A backbone is a module with ``feature_dim`` that maps images (B, channels, height, width), as the
 augmentation makes them, to features (B, feature_dim). Another one joins by a settings class in
-:mod:`gcdflow.settings` and a builder in :data:`BUILDERS`.
+:mod:`gcdflow.config.settings` and a builder in :data:`BUILDERS`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gcdflow.settings import Settings, SmallConvNetSettings, ViTSettings
+from gcdflow.config.settings import Settings, SmallConvNetSettings, ViTSettings
 
 
 class SmallConvNet(nn.Module):

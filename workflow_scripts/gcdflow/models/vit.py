@@ -20,9 +20,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from gcdflow.config.settings import ViTSettings, brought_weights
 from gcdflow.errors import InputError
-from gcdflow.settings import ViTSettings, brought_weights
-from gcdflow.torch_files import check_tensor, load_torch_file
+from gcdflow.files.torch_files import check_tensor, load_torch_file
 
 # The names that the field uses for the models that it uses.
 ALIASES = {
@@ -220,7 +220,7 @@ def download_weights(model: str, path: Path) -> None:
     """
     from huggingface_hub.utils import logging as hub_logging
 
-    from gcdflow.atomic import atomic_write
+    from gcdflow.files.atomic import atomic_write
 
     name = timm_name(model)
     source = timm.get_pretrained_cfg(name) if timm.is_model(name) else None

@@ -1,0 +1,226 @@
+"""The clustering stage around SSDDBC: what goes in, what comes out, what is written."""
+
+import csv
+import json
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gcdflow import __version__, clustering
+from gcdflow.clustering.matching import label_change_rate
+from gcdflow.clustering.search import (
+    GRID_COLUMNS,
+    Grid,
+    cluster_features,
+    pseudo_label_scalars,
+    write_grid_table,
+)
+from gcdflow.errors import InputError
+from gcdflow.files.formats import Features, PseudoLabels
+from ssddbc.reference import fit_configuration, normalise
+
+GRID = Grid(k=[3, 5], percentile=[40, 70])
+
+
+def blobs(n: int = 48, seed: int = 0, **changes) -> Features:
+    """Four blobs; every fourth sample is for testing, some of the first two classes labelled."""
+    rng = np.random.default_rng(seed)
+    classes = np.arange(n) % 4 if n % 4 else np.repeat(np.arange(4), n // 4)
+    train = np.arange(n) % 4 != 3
+    labelled = train & (classes < 2) & (rng.random(n) < 0.5)
+    arrays = {
+        "indices": rng.permutation(1000)[:n],
+        "features": (5 * np.eye(4, 6)[classes] + rng.normal(0, 0.7, (n, 6))).astype(np.float32),
+        "labels": np.where(labelled, classes, -1),
+        "train_mask": train,
+        "metadata": {"checkpoint": "ckpt_epoch050.pt", "checkpoint_sha256": "1f", "epoch": 50},
+    }
+    return Features(**(arrays | changes))
+
+
+@pytest.fixture(scope="module")
+def clustered() -> tuple[PseudoLabels, dict]:
+    return cluster_features(blobs(), GRID, threads=1)
+
+
+def naive_grid(features: Features, normalize: bool = True) -> list[tuple[int, int, object]]:
+    train = features.train_mask
+    rows = features.features[train].astype(np.float64)
+    rows = normalise(rows) if normalize else rows
+    return [
+        (k, p, fit_configuration(rows, features.labels[train], k, p))
+        for k in GRID.k
+        for p in GRID.percentile
+    ]
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_best_of_the_grid_against_the_reference(normalize):
+    features = blobs()
+    grid = replace(GRID, normalize=normalize)
+    pseudo, results = cluster_features(features, grid, threads=1)
+    naive = naive_grid(features, normalize)
+    np.testing.assert_allclose(results["score"], [r.score for _, _, r in naive], atol=1e-9)
+    k, p, best = max(naive, key=lambda row: row[2].score)  # the first of the best
+    assert pseudo.best_params == {"k": k, "density_percentile": p}
+    np.testing.assert_array_equal(pseudo.labels, best.labels)
+    np.testing.assert_array_equal(pseudo.core_mask, best.core_mask)
+    np.testing.assert_allclose(pseudo.densities, best.densities, rtol=1e-6)
+    assert pseudo.metadata["score"] == pytest.approx(best.score)
+    assert pseudo.metadata["cross_entropy"] == pytest.approx(best.cross_entropy)
+    assert pseudo.metadata["silhouette"] == pytest.approx(best.silhouette)
+    assert pseudo.metadata["n_clusters"] == best.n_clusters == pseudo.n_clusters
+    assert pseudo.metadata["core_ratio"] == best.core_mask.mean()
+    assert pseudo.metadata["normalize"] is normalize
+
+
+def test_weights_of_the_score():
+    _, results = cluster_features(blobs(), replace(GRID, w_ce=2.0, w_sil=0.5), threads=1)
+    np.testing.assert_allclose(
+        results["score"], -2 * results["cross_entropy"] + 0.5 * results["silhouette"]
+    )
+
+
+def test_test_samples_are_not_seen(clustered):
+    features = blobs()
+    pseudo, _ = clustered
+    np.testing.assert_array_equal(pseudo.indices, features.indices[features.train_mask])
+    noisy = features.features.copy()
+    noisy[~features.train_mask] = 1e3
+    again, _ = cluster_features(blobs(features=noisy), GRID, threads=1)
+    np.testing.assert_array_equal(again.labels, pseudo.labels)
+    assert again.metadata == pseudo.metadata
+
+
+def test_written_pseudo_labels_are_complete(tmp_path, clustered):
+    pseudo, _ = clustered
+    pseudo.save(tmp_path / "p.npz")
+    loaded = PseudoLabels.load(tmp_path / "p.npz")
+    assert loaded.best_params == pseudo.best_params
+    assert loaded.metadata == pseudo.metadata
+    with np.load(tmp_path / "p.npz") as archive:
+        dtypes = {name: archive[name].dtype.name for name in archive.files}
+    texts = {"best_params", "metadata"}
+    assert {k: v for k, v in dtypes.items() if k not in texts} == {
+        "indices": "int64",
+        "labels": "int64",
+        "core_mask": "bool",
+        "densities": "float32",
+    }
+    assert all(dtypes[name].startswith("str") for name in texts)
+
+
+def test_provenance(clustered):
+    metadata = clustered[0].metadata
+    assert metadata["checkpoint"] == "ckpt_epoch050.pt"
+    assert metadata["checkpoint_sha256"] == "1f"
+    assert metadata["version"] == __version__
+    assert metadata["label_change_rate"] is None
+    assert metadata["n_samples"] == 36
+
+
+def test_metadata_from_elsewhere_does_not_replace_our_own():
+    features = blobs(metadata={"score": "very good", "author": "someone"})
+    pseudo, _ = cluster_features(features, GRID, threads=1)
+    assert isinstance(pseudo.metadata["score"], float)
+    assert pseudo.metadata["author"] == "someone"
+
+
+def test_threads_change_no_byte(tmp_path, clustered):
+    other, _ = cluster_features(blobs(), GRID, threads=2)
+    clustered[0].save(tmp_path / "1.npz")
+    other.save(tmp_path / "2.npz")
+    assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "2.npz").read_bytes()
+
+
+def test_change_against_the_previous_refresh(clustered):
+    pseudo, _ = clustered
+    order = np.random.default_rng(0).permutation(len(pseudo.labels))
+    labels = pseudo.labels.copy()
+    labels[labels == 1] = 0
+    _, labels = np.unique(labels, return_inverse=True)
+    previous = replace(pseudo, indices=pseudo.indices[order], labels=labels[order])
+    again, _ = cluster_features(blobs(), GRID, threads=1, previous=previous)
+    expected = label_change_rate(pseudo.labels, labels)
+    assert expected > 0
+    assert again.metadata["label_change_rate"] == expected
+    same, _ = cluster_features(blobs(), GRID, threads=1, previous=pseudo)
+    assert same.metadata["label_change_rate"] == 0
+
+
+def test_previous_of_other_samples(clustered):
+    previous = replace(clustered[0], indices=clustered[0].indices + 1)
+    with pytest.raises(InputError, match=r"previous pseudo labels are of other samples: .*sample"):
+        cluster_features(blobs(), GRID, threads=1, previous=previous)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_too_few_samples(n):
+    features = blobs(train_mask=np.arange(48) < n)
+    with pytest.raises(InputError, match=f"found {n} training samples to cluster, expected at lea"):
+        cluster_features(features, GRID, threads=1)
+
+
+def test_grid_table(tmp_path, clustered):
+    _, results = clustered
+    write_grid_table(tmp_path / "g.tsv", results)
+    with open(tmp_path / "g.tsv", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert tuple(rows[0]) == GRID_COLUMNS
+    assert [(int(r["k"]), int(r["density_percentile"])) for r in rows] == [
+        (k, p) for k in GRID.k for p in GRID.percentile
+    ]
+    for column in ("score", "cutoff", "core_ratio"):
+        np.testing.assert_allclose([float(r[column]) for r in rows], results[column], rtol=1e-5)
+    assert [int(r["n_clusters"]) for r in rows] == results["n_clusters"].tolist()
+    assert "\r" not in (tmp_path / "g.tsv").read_text()
+
+
+def test_scalars_for_tensorboard(clustered):
+    scalars = pseudo_label_scalars(clustered[0])
+    assert scalars.keys() == {
+        f"pseudo/{name}"
+        for name in ("n_clusters", "core_ratio", "label_change_rate", "k", "density_percentile")
+    } | {"pseudo/score"}
+    assert scalars["pseudo/label_change_rate"] is None
+    assert json.loads(json.dumps(scalars)) == scalars
+
+
+def test_progress_is_rare_and_ends(monkeypatch, caplog):
+    clock = iter([0.0, 0.1, 0.5, 3.0, 3.5, 4.0])
+    monkeypatch.setattr(clustering.time, "monotonic", lambda: next(clock))
+    report = clustering._Progress()
+    best = {"k": 3, "density_percentile": 40, "score": 0.5, "n_clusters": 7}
+    with caplog.at_level(logging.INFO):
+        for done in (0, 1, 2, 3, 4):
+            report(done, 4, best if done > 1 else None)
+    assert caplog.messages == [
+        "2/4 configurations, 3 s left; best so far k=3 percentile=40 score=0.5000 clusters=7",
+        "4/4 configurations, 0 s left; best so far k=3 percentile=40 score=0.5000 clusters=7",
+    ]
+
+
+def test_what_does_not_fit_into_memory_is_refused_before_work_starts(monkeypatch):
+    monkeypatch.setattr(clustering, "available_memory", lambda: 2**20)
+    with pytest.raises(InputError, match=r"36 samples of \d+ dim.* GiB are free"):
+        cluster_features(blobs(), GRID, threads=1)
+
+
+def test_the_cost_is_said_first(caplog):
+    caplog.set_level(logging.INFO)
+    cluster_features(blobs(), GRID, threads=1)
+    assert "36 samples of" in caplog.messages[0]
+    assert "GiB and" in caplog.messages[0]
+
+
+def test_the_number_of_labels_is_said(caplog):
+    """A file whose labels are called otherwise is clustered without them, but not in silence."""
+    caplog.set_level(logging.INFO)
+    features = blobs()
+    labelled = int((features.labels[features.train_mask] >= 0).sum())
+    assert labelled > 0
+    for labels, n in ((features.labels, labelled), (np.full_like(features.labels, -1), 0)):
+        caplog.clear()
+        cluster_features(replace(features, labels=labels), GRID, threads=1)
+        assert f"36 samples of 6 dimensions, {n} of them labelled, need" in caplog.messages[0]

@@ -1,0 +1,214 @@
+"""Names that look alike, numbers that may be ids or names, marks for "nothing"."""
+
+import json
+import logging
+import unicodedata
+
+import pytest
+from gcdflow.data.datasets.catalogue import old_class_ids, published_split
+from gcdflow.data.datasets.class_names import (
+    chosen_classes,
+    did_you_mean,
+    position_of,
+    says_nothing,
+    tidied,
+)
+from gcdflow.errors import InputError
+
+NOTHING = [
+    *("", " ", "\u00a0", "\u200b", "NA", "na", " Na ", "N/A", "n/a", "n.a.", "N / A", "n. a."),
+    *("<NA>", "NA_character_", "NaN", "nan", "-nan", "NaT", "None", "none", "null", "NULL", "nil"),
+    *("(null)", "[NULL]", "\\N", "#N/A", "#N/A N/A", "#NA", "#NV", "#N/D", "#REF!", "#¡REF!"),
+    *("#BEZUG!", "#NAME?", "#DIV/0!", "#VALUE!", "Err:502", "####", "-", "--", "–", "—", "\u2212"),
+    *("?", "???", "？", ".", "..", "…", "_", "~", '""', "''", "()", "-/-", "-1", "-1.0"),
+    *("1.#QNAN", "-1.#IND", "<undefined>", "missing", "unknown", "Unlabelled", "not available"),
+    *("k.A.", "s/d", "tbd", "'NA'", '"NA"', "pd.NA"),
+]
+CLASSES = [
+    *(
+        "robin",
+        "N",
+        "n",
+        "0",
+        "1",
+        "-2",
+        "#1",
+        "#cats",
+        "+",
+        "x",
+        "A",
+        "no",
+        "yes",
+        "false",
+        "nana",
+    ),
+    *("empty", "blank", "nothing", "background", "none of these", "unknown bird", "Nan Goldin"),
+    *("Na+", "n-a", "❤", "*", "!", "(1)", "NA12878", "1e3", "1:30", "error", "S/A", "KA"),
+]
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_marks_for_nothing(name):
+    assert says_nothing(tidied(name))
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_classes_are_no_marks_for_nothing(name):
+    assert not says_nothing(tidied(name))
+
+
+def test_pandas_reads_the_same_as_nothing():
+    """What pandas takes for missing by default (``read_csv``, ``na_values``), written out."""
+    pandas = "#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|NaN"
+    assert all(says_nothing(name) for name in [*pandas.split("|"), "None", "n/a", "nan", "null"])
+
+
+def test_tidied():
+    assert tidied("  hooded\u00a0 \tcrow\u202f") == "hooded crow"
+    assert tidied(unicodedata.normalize("NFD", "Käfer")) == "Käfer"
+    assert tidied("\ufeffro\u200bbin\u202c") == "robin"
+    assert tidied("न\u200dमस्ते") == "न\u200dमस्ते"  # a joiner is part of the word
+    assert tidied("a\nb") == "a\nb"
+
+
+def test_names_are_found_as_they_are_or_as_they_look():
+    names = [unicodedata.normalize("NFD", "Käfer"), " crow", "a b", "a  b"]
+    assert position_of("Käfer", names) == 0
+    assert position_of("crow ", names) == 1
+    assert position_of("a  b", names) == 3
+    assert position_of("a\u00a0b", names) is None  # looks like two of them
+    assert position_of("Crow", names) is None
+    assert did_you_mean("Crow", names) == "; did you mean ' crow'?"
+    assert did_you_mean("zebra", names) == ""
+
+
+# -- names or ids ----------------------------------------------------------------------------------
+
+WORDS = ["ant", "bee", "cat", "dog"]
+NUMBERED = ["1", "10", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "names", "found"),
+    [
+        ([0, 3], WORDS, [0, 3]),
+        (["dog", 0], WORDS, [3, 0]),
+        (["3", "1"], NUMBERED, [3, 0]),  # a text is a name
+        ([10], NUMBERED, [1]),  # no id: a name
+        ([2, 10], NUMBERED, [2, 1]),  # both can only be names
+        ([0], NUMBERED, [0]),  # no name: an id
+        ([0, 2], NUMBERED, [0, 2]),  # both can only be ids
+        ([7, 4], [str(i) for i in range(10)], [7, 4]),  # name and id are the same
+        ([1000], ["1_000", "x"], [0]),
+        ([90], ["1:30", "x"], [0]),
+        ([8], ["010", "x"], [0]),
+        ([31], ["0x1F", "x"], [0]),
+        (["1e3", "010", "no"], ["010", "1e3", "no", "x"], [1, 0, 2]),
+    ],
+)
+def test_chosen_classes(chosen, names, found):
+    assert chosen_classes("dataset.old_classes", chosen, names) == found
+
+
+@pytest.mark.parametrize(
+    ("chosen", "names", "message"),
+    [
+        ([1], NUMBERED, "1 may be the name of '1' or the id of '10'; write the name that is meant"),
+        ([1, 2], NUMBERED, "1 may be the name of '1' or the id of '10'"),
+        (["10", 3, 1], NUMBERED, "1 may be the name of '1' or the id of '10'"),
+        ([8], ["010", *"abcdefgh"], "8 may be the name of '010' or the id of 'h'"),
+        ([8], ["010", "8"], "8 may be the class '010' or '8'; write the name that is meant in quo"),
+        ([0, 10], NUMBERED, "0 is the id of a class, 10 the name; write the names in quotation ma"),
+        ([4], NUMBERED, r"4 is no class here \(found 4, ids 0…3: 1, 10, 2 …\)"),
+        ([-1], WORDS, "-1 is no class here"),
+        (["3"], WORDS, "'3' is no class here .*; an id is a number without quotation marks"),
+        (["Dog"], WORDS, "'Dog' is no class here .*; did you mean 'dog'"),
+        (["dog", 3], WORDS, "lists a class twice"),
+        (["dog", " dog"], WORDS, "lists a class twice"),
+    ],
+)
+def test_what_may_be_two_classes_or_none(chosen, names, message):
+    with pytest.raises(InputError, match=f"^dataset.old_classes:? {message}"):
+        chosen_classes("dataset.old_classes", chosen, names)
+
+
+def test_other_numbers_of_classes():
+    others = {"number in CIFAR-100": {1: 0, 2: 1, 40: 2, 41: 3}}
+    assert chosen_classes("k", [41, 40], WORDS, others) == [3, 2]
+    assert chosen_classes("k", [0, 3], WORDS, others) == [0, 3]
+    with pytest.raises(
+        InputError, match=r"k: 1 may be the id of 'bee' or the number in CIFAR-100 "
+    ):
+        chosen_classes("k", [1, 2], WORDS, others)
+    with pytest.raises(InputError, match="k: 0 is the id of a class, 40 the number in CIFAR-100"):
+        chosen_classes("k", [0, 40], WORDS, others)
+
+
+@pytest.mark.parametrize(
+    "name", ["*a", "[", "&x", "!!python/name:os.system", "0b", "0x", "=", "<<"]
+)
+def test_names_that_yaml_cannot_read_are_names(name):
+    assert chosen_classes("k", [0], [name, "x"]) == [0]
+
+
+# -- the published classes -------------------------------------------------------------------------
+
+LISTS = [
+    *("cub", "stanford_cars", "fgvc_aircraft", "herbarium_19", "cifar10", "cifar100"),
+    "imagenet_100",
+]
+
+
+@pytest.mark.parametrize("dataset", LISTS)
+def test_classes_that_are_not_the_published_ones_are_told(dataset, caplog):
+    published = published_split(dataset)
+    names = published["class_names"]
+    assert len(set(names)) == len(names) == published["num_classes"]
+    assert not any(map(says_nothing, names))
+    assert old_class_ids(None, names, published) == published["known_classes"]
+    spelt = [name.replace("_", " ").upper() for name in names]
+    assert old_class_ids(None, spelt, published) == published["known_classes"]
+    assert not caplog.messages
+    other = [*names[:3], "zebra", *names[4:]]
+    assert old_class_ids(None, other, published) == published["known_classes"]
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert (
+        f"1 of {len(names)} classes are not those of the published list (first: class 3 is "
+        f"'zebra', published: '{names[3]}'): figures do not compare" in record.getMessage()
+    )
+
+
+def test_published_classes_in_another_order_are_others(caplog):
+    published = published_split("imagenet_100")
+    old_class_ids(None, published["class_names"][::-1], published)
+    assert "100 of 100 classes are not those of the published list" in caplog.text
+    caplog.clear()
+    old_class_ids(["n01443537"], published["class_names"][::-1], published)  # an own choice
+    assert not caplog.messages
+
+
+def test_published_names_are_in_the_order_that_ids_count_by():
+    for dataset in ("fgvc_aircraft", "herbarium_19", "cifar10", "cifar100", "imagenet_100"):
+        names = published_split(dataset)["class_names"]
+        assert names == sorted(names)
+    assert published_split("imagenet_100")["class_names"][0] == "n01443537"
+    cub = published_split("cub")["class_names"]
+    assert [name.split(".")[0] for name in cub] == [f"{i:03d}" for i in range(1, 201)]
+
+
+def test_cifar_100_has_the_same_names_in_both_files():
+    from gcdflow.data.datasets.cifar import _SUPERCLASSES
+
+    table = json.loads(_SUPERCLASSES.read_text(encoding="utf-8"))
+    assert published_split("cifar100")["class_names"] == table["fine_names"]
+
+
+def test_imagenet_names_are_those_of_the_ranks():
+    """Timm has the folder names of all 1,000 classes, in their order."""
+    from importlib.resources import files
+
+    synsets = files("timm").joinpath("data/_info/imagenet_synsets.txt").read_text().split()
+    published = published_split("imagenet_100")
+    assert synsets == sorted(synsets)
+    assert published["class_names"] == [synsets[i] for i in published["imagenet1k_indices"]]

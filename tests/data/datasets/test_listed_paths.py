@@ -1,0 +1,100 @@
+"""Paths of a table and the files that they mean."""
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+from gcdflow.data.datasets.labels_table import read_labels
+from gcdflow.data.datasets.listed_paths import placed
+from gcdflow.data.folder_scan import files_below
+from gcdflow.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    for path in (" best of/a.png", "tour/b.png", "tour/c .png", "x, y.png", "Abend\u202f1.png"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+    return folder
+
+
+def found(folder: Path, lines: str, header: str = "path,label") -> list[str]:
+    (folder / "labels.csv").write_text(f"{header}\n{lines}\n", encoding="utf-8")
+    table = folder / "labels.csv"
+    return [row.path for row in placed(read_labels(table), table, folder, files_below(folder))]
+
+
+@pytest.mark.parametrize(
+    ("written", "path"),
+    [
+        (" best of/a.png", " best of/a.png"),
+        ('" best of/a.png"', " best of/a.png"),
+        ("best of/a.png", " best of/a.png"),  # trimmed by a spreadsheet
+        ("./ best of/a.png", " best of/a.png"),
+        (" best of\\a.png", " best of/a.png"),
+        (" tour/b.png ", "tour/b.png"),
+        ("\u202atour\\b.png", "tour/b.png"),  # copied from a window of Windows
+        ("tour/c .png", "tour/c .png"),
+        ('"x, y.png"', "x, y.png"),
+        ("Abend 1.png", "Abend\u202f1.png"),  # as macOS calls pictures of the screen
+        ("absent.png", "absent.png"),
+        ("absent\\too.png", "absent\\too.png"),
+    ],
+)
+def test_paths_are_found_with_their_blanks_or_without(folder, written, path):
+    assert found(folder, f"{written},robin") == [path]
+
+
+def test_the_same_spelling_wins(folder):
+    (folder / "best of").mkdir()
+    (folder / "best of/a.png").touch()
+    assert found(folder, "best of/a.png,x\n best of/a.png,y") == [
+        *("best of/a.png", " best of/a.png"),
+    ]
+    (folder / "c.png").touch()
+    (folder / " c.png").touch()
+    assert found(folder, "c.png,x\n c.png,y") == ["c.png", " c.png"]
+    with pytest.raises(InputError, match=r"line 2: \\u200bc\.png may be ' c\.png' or 'c\.png'"):
+        found(folder, "\u200bc.png,x")
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_two_files_that_differ_in_composition_only(folder, form):
+    for name in ("NFC", "NFD"):
+        (folder / unicodedata.normalize(name, "größe.png")).touch()
+    path = unicodedata.normalize(form, "größe.png")
+    assert found(folder, f"{path},x") == [path]
+
+
+def test_a_line_break_in_a_name(folder):
+    (folder / "a\nb.png").touch()
+    assert found(folder, '"a\nb.png",x') == ["a\nb.png"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "tour/b.png,x\ntour\\b.png,y",
+            r"tour/b\.png is listed a second time \(first: line 2\)",
+        ),
+        (" best of/a.png,x\nbest of/a.png,y", r" best of/a\.png is listed a second time"),
+        ("Tour/B.png,x", r"no file Tour/B\.png in .*photos; did you mean tour/b\.png\?"),
+        ("photos/tour/b.png,x", r"no file photos/tour.*; did you mean tour/b\.png\?"),
+        ("C:\\Users\\me\\b.png,x", r"the path 'C:\\\\?Users.* does not lie in the folder"),
+        ("\\\\nas\\me\\b.png,x", "does not lie in the folder; expected one relative to"),
+    ],
+)
+def test_paths_that_need_a_change(folder, line, message):
+    with pytest.raises(InputError, match=f"labels.csv, line [23]: .*{message}"):
+        found(folder, line)
+
+
+def test_pasted_lines_with_another_separator(folder):
+    """The gallery's lines have commas, the tables of many spreadsheets have semicolons."""
+    with pytest.raises(
+        InputError, match=r"line 3: no file tour/b\.png,wren .*; separate the cells"
+    ):
+        found(folder, '"x, y.png";robin\ntour/b.png,wren', header="path;label")
+    assert found(folder, "x, y.png;robin", header="path;label") == ["x, y.png"]

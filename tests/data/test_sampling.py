@@ -1,0 +1,97 @@
+"""Balanced batches: half and half, every sample once per pass, a function of the ids alone."""
+
+import numpy as np
+import pytest
+from gcdflow.data.randomness import permutation
+from gcdflow.data.sampling import plan_epoch
+from gcdflow.errors import InputError
+from hypothesis import given
+from hypothesis import strategies as st
+
+counts = st.integers(0, 70)
+batch_sizes = st.integers(2, 33)
+
+
+def make(n_labelled, n_unlabelled, batch_size, epoch=1, seed=0):
+    labelled = 1000 + np.arange(n_labelled)
+    unlabelled = 5000 + np.arange(n_unlabelled)
+    return plan_epoch(labelled, unlabelled, batch_size=batch_size, seed=seed, epoch=epoch)
+
+
+@given(counts, counts, batch_sizes)
+def test_every_batch_is_full_and_half_labelled(n_labelled, n_unlabelled, batch_size):
+    if n_labelled + n_unlabelled == 0:
+        return
+    plans = make(n_labelled, n_unlabelled, batch_size)
+    assert len(plans) == max(1, round((n_labelled + n_unlabelled) / batch_size))
+    expected = batch_size // 2
+    if n_unlabelled == 0:
+        expected = batch_size
+    elif n_labelled == 0:
+        expected = 0
+    for plan in plans:
+        assert len(plan.ids) == len(plan.occurrences) == batch_size
+        assert plan.ids.dtype == plan.occurrences.dtype == np.int64
+        assert (plan.ids < 5000).sum() == expected
+
+
+@given(counts, counts, batch_sizes)
+def test_samples_come_once_per_pass(n_labelled, n_unlabelled, batch_size):
+    """No sample comes a second time before all of its kind have come; occurrences count them."""
+    if n_labelled + n_unlabelled == 0:
+        return
+    plans = make(n_labelled, n_unlabelled, batch_size)
+    ids = np.concatenate([plan.ids for plan in plans])
+    occurrences = np.concatenate([plan.occurrences for plan in plans])
+    for kind, size in ((ids < 5000, n_labelled), (ids >= 5000, n_unlabelled)):
+        seen: dict[int, int] = {}
+        for sample, occurrence in zip(ids[kind].tolist(), occurrences[kind].tolist(), strict=True):
+            assert occurrence == seen.get(sample, 0)
+            seen[sample] = occurrence + 1
+            assert len(seen) == size or max(seen.values()) == 1
+        if seen:
+            assert max(seen.values()) - min(seen.values()) <= 1
+
+
+def test_halves_against_a_naive_walk():
+    """The two streams as a loop that draws one sample after the other."""
+    labelled, unlabelled = np.array([3, 1, 2]), np.arange(10, 21)
+    plans = plan_epoch(labelled, unlabelled, batch_size=5, seed=4, epoch=2)
+    walks = []
+    for stream, ids in enumerate((labelled, unlabelled)):
+        walks.append([i for number in range(9) for i in permutation(ids, 4, 2, stream, number)])
+    assert len(plans) == 3
+    for number, plan in enumerate(plans):
+        expected = walks[0][2 * number : 2 * number + 2] + walks[1][3 * number : 3 * number + 3]
+        assert plan.ids.tolist() == expected
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=2, max_size=40, unique=True), st.randoms())
+def test_input_order_does_not_matter(ids, random):
+    cut = len(ids) // 3
+    a, b = ids[:cut], ids[cut:]
+    expected = plan_epoch(np.array(a), np.array(b), batch_size=4, seed=1, epoch=3)
+    random.shuffle(a)
+    random.shuffle(b)
+    again = plan_epoch(np.array(a), np.array(b), batch_size=4, seed=1, epoch=3)
+    for one, other in zip(expected, again, strict=True):
+        np.testing.assert_array_equal(one.ids, other.ids)
+        np.testing.assert_array_equal(one.occurrences, other.occurrences)
+
+
+def test_epochs_and_seeds_differ():
+    first = [tuple(plan.ids) for plan in make(40, 40, 8)]
+    assert first != [tuple(plan.ids) for plan in make(40, 40, 8, epoch=2)]
+    assert first != [tuple(plan.ids) for plan in make(40, 40, 8, seed=1)]
+    assert first == [tuple(plan.ids) for plan in make(40, 40, 8)]
+
+
+def test_labelled_and_unlabelled_orders_are_independent():
+    ids = np.arange(64)
+    (plan,) = plan_epoch(ids, ids, batch_size=128, seed=0, epoch=1)
+    assert not np.array_equal(plan.ids[:64], plan.ids[64:])
+
+
+def test_no_samples():
+    with pytest.raises(InputError, match="the split has no training samples"):
+        make(0, 0, 8)

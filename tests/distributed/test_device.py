@@ -1,0 +1,41 @@
+"""Devices by name, and what is asked of them."""
+
+import pytest
+import torch
+from gcdflow.distributed.device import check_mixed_precision, make_deterministic, resolve_device
+from gcdflow.errors import InputError
+
+
+def test_devices_by_name(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == resolve_device("cpu") == torch.device("cpu")
+    with pytest.raises(InputError, match=r"--device cuda:1: PyTorch finds no GPU"):
+        resolve_device("cuda:1")
+    with pytest.raises(InputError, match=r"--device toaster: expected auto, cpu, cuda"):
+        resolve_device("toaster")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert resolve_device("auto") == torch.device("cuda")
+
+
+def test_mixed_precision_needs_a_gpu_with_bfloat16(monkeypatch):
+    check_mixed_precision(torch.device("cpu"))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla V100")
+    for supported in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: supported)  # noqa: B023
+        if supported:
+            check_mixed_precision(torch.device("cuda"))
+    with pytest.raises(
+        InputError, match=r"mixed_precision is true, but Tesla V100 has no bfloat16"
+    ):
+        check_mixed_precision(torch.device("cuda"))
+
+
+def test_deterministic_mode_refuses_what_cannot_be_repeated(monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    before = torch.are_deterministic_algorithms_enabled()
+    try:
+        make_deterministic()
+        assert torch.are_deterministic_algorithms_enabled()
+        assert not torch.utils.deterministic.fill_uninitialized_memory
+    finally:
+        torch.use_deterministic_algorithms(before)

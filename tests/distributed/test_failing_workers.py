@@ -1,0 +1,280 @@
+"""What a loading process that dies, fails or stands still does to a stage: it ends, and says so."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from forked_ranks import run_as_ranks
+from gcdflow.config.settings import AffineAugmentation
+from gcdflow.data import loading
+from gcdflow.data.augmentation import build_augmentation
+from gcdflow.data.datasets.images import ArrayImages
+from gcdflow.distributed.interruption import kill_helpers
+from gcdflow.errors import MachineError, machine_error
+from gcdflow.training.segment import train_segment
+from gcdflow.training.segment_files import SegmentFiles
+from small_training import digest
+from stage_processes import SCRIPTS, begun, ended, wait_for
+from test_launcher import LONG, arguments
+
+N = 24
+IS_GONE = r"a data-loading process is gone \(DataLoader worker"
+AUGMENTATION = build_augmentation(AffineAugmentation())
+
+
+class Failing(ArrayImages):
+    """Images that do something else instead, once they are read by a worker process."""
+
+    def __init__(self, failure: Callable[[], object]):
+        super().__init__(np.zeros((N, 8, 8, 1), dtype=np.uint8))
+        self._failure = failure
+
+    def read(self, positions, shortest_side=None):
+        if torch.utils.data.get_worker_info() is not None:
+            self._failure()
+        return super().read(positions)
+
+
+def out_of_memory() -> None:
+    raise MemoryError
+
+
+def no_room_to_share() -> None:
+    raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")
+
+
+def bug() -> None:
+    raise ZeroDivisionError("a bug")
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def bus_error() -> None:
+    """As where shared memory is full."""
+    os.kill(os.getpid(), signal.SIGBUS)
+
+
+def train_views(make_split, images: ArrayImages) -> None:
+    loaded = loading.training_batches(
+        make_split(N), images, AUGMENTATION, epochs=range(1, 3), batch_size=4, seed=0, num_workers=2
+    )
+    for _, batches in loaded:
+        list(batches)
+
+
+def evaluation_views(make_split, images: ArrayImages) -> None:
+    list(
+        loading.evaluation_batches(images, AUGMENTATION, np.arange(N), batch_size=4, num_workers=2)
+    )
+
+
+@pytest.fixture(autouse=True)
+def _no_helper_is_left() -> Iterator[None]:
+    """What a stage does at its end."""
+    yield
+    kill_helpers()
+
+
+@pytest.mark.parametrize("load", [train_views, evaluation_views])
+@pytest.mark.parametrize(
+    ("failure", "error", "sentence"),
+    [
+        (
+            die,
+            MachineError,
+            rf"{IS_GONE} .* (Killed|unexpectedly)\W.*fewer --num-workers",
+        ),
+        (
+            bus_error,
+            MachineError,
+            rf"{IS_GONE} .* (error|unexpectedly)\W.*/dev/shm is full",
+        ),
+        (lambda: os._exit(1), MachineError, rf"{IS_GONE} .* exited unexpectedly"),
+        (
+            out_of_memory,
+            MachineError,
+            r"memory ran out \(MemoryError\); what had been saved",
+        ),
+        (no_room_to_share, MachineError, r"shared memory is full \(.*No space left.*--shm-size"),
+        (bug, ZeroDivisionError, "a bug"),
+    ],
+)
+def test_a_worker_that_fails_ends_the_loading(make_split, load, failure, error, sentence):
+    with pytest.raises(error, match=sentence):
+        load(make_split, Failing(failure))
+
+
+@pytest.mark.parametrize("load", [train_views, evaluation_views])
+def test_a_batch_that_never_comes_is_noticed(make_split, monkeypatch, load):
+    monkeypatch.setattr(loading, "TIMEOUT_SECONDS", 1)
+    with pytest.raises(MachineError, match=r"no batch came .*timed out after 1 seconds"):
+        load(make_split, Failing(lambda: time.sleep(8)))
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (MemoryError(), "memory ran out (MemoryError)"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2"),
+            "Tried to allocate",
+        ),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+            "memory ran out (Default",
+        ),
+        (OSError(12, "Cannot allocate memory"), "memory ran out ([Errno 12] Cannot allocate"),
+    ],
+)
+def test_words_for_a_machine_that_fails(error, sentence):
+    known = machine_error(error)
+    assert sentence in str(known)
+    assert known.status == 71
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), RuntimeError(), KeyError("memory")])
+def test_a_bug_is_no_failure_of_the_machine(error):
+    assert machine_error(error) is None
+
+
+def test_little_shared_memory_is_not_used(make_split, monkeypatch, caplog):
+    images = ArrayImages(np.random.default_rng(0).integers(0, 256, (N, 8, 8, 1), dtype=np.uint8))
+
+    def batches(num_workers: int) -> list[loading.Batch]:
+        options = {"epochs": range(1, 2), "batch_size": 4, "seed": 0, "num_workers": num_workers}
+        ((_, found),) = [
+            (epoch, list(batches))
+            for epoch, batches in loading.training_batches(
+                make_split(N), images, AUGMENTATION, **options
+            )
+        ]
+        return found
+
+    alone, shared = batches(0), batches(1)
+    assert caplog.text == ""
+    assert all(batch.views.is_shared() for batch in shared)
+    bytes_of_a_batch = alone[0].views.nbytes
+    usage = SimpleNamespace(free=2 * 4 * bytes_of_a_batch - 1)  # 2 of a worker, and 2 on their way
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    piped = batches(1)
+    assert "batches of 1 data-loading processes take 0 MB, so they are sent" in caplog.text
+    assert not any(batch.views.is_shared() for batch in piped)
+    for a, b, c in zip(alone, shared, piped, strict=True):
+        assert torch.equal(a.views, b.views)
+        assert torch.equal(a.views, c.views)
+        assert torch.equal(a.positions, c.positions)
+
+
+# -- stages ---------------------------------------------------------------------------------------
+
+STAGE = """
+import time
+from torch.multiprocessing import Process
+from gcdflow.cli import run_stage, stage_parser
+from gcdflow.errors import InputError
+from gcdflow.distributed.interruption import outlive_first_sigterm
+def help_for_ever():
+    outlive_first_sigterm()
+    print("ready", flush=True)
+    time.sleep(100)
+def main(arguments):
+    Process(target=help_for_ever, daemon=True).start()
+    time.sleep(0.5)
+    raise {error}
+run_stage(main, stage_parser("stage"))
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "last"),
+    [
+        ("InputError('wrong')", 2, "-c: error: wrong"),
+        ("MemoryError", 71, "-c: error: memory ran out (MemoryError); what had been saved is kept"),
+        ("KeyError('x')", 70, "-c: error: KeyError: 'x' (unexpected)"),
+    ],
+)
+def test_a_stage_that_fails_leaves_no_helper(tmp_path: Path, error, status, last):
+    """Also one that outlives its first SIGTERM."""
+    process = begun([sys.executable, "-c", STAGE.format(error=error)], tmp_path)
+    found, errors = ended(process, tmp_path)
+    assert found == status
+    assert errors.splitlines()[-1] == last
+    assert errors.count("Traceback") == (status == 70)
+
+
+def workers_in(directory: Path) -> list[psutil.Process]:
+    """Living loading processes that work in a directory."""
+    found = []
+    for process in psutil.process_iter(["name", "cwd"]):
+        name, cwd = process.info["name"], process.info["cwd"]
+        if name == "pt_data_worker" and cwd == str(directory):
+            found.append(process)
+    return found
+
+
+def kill_a_worker(command: list[str], directory: Path, n_workers: int) -> tuple[int, str]:
+    """Start a stage and kill one of its workers; its status and last line."""
+    process = begun([sys.executable, *command], directory)
+    wait_for(lambda: len(workers_in(directory)) >= n_workers)
+    workers_in(directory)[0].kill()
+    status, errors = ended(process, directory)
+    assert "Traceback" not in errors
+    return status, errors.splitlines()[-1]
+
+
+GONE = rf": error: {IS_GONE} .* (killed|unexpectedly)"
+
+
+@pytest.mark.parametrize("n_ranks", [1, 2])
+def test_training_ends_with_a_killed_worker_and_goes_on(split_path, tmp_path, n_ranks):
+    calm = tmp_path / "calm" / "c.pt"
+    files = SegmentFiles(split_path, calm, calm.parent / ".rolling" / "c.pt")
+    options = {"stop_at_epoch": 16, "device": "cpu", "threads": n_ranks, "num_workers": 0}
+    assert run_as_ranks(n_ranks, lambda: train_segment(LONG, files, **options)) == [0] * n_ranks
+
+    work = tmp_path / "work"
+    work.mkdir()
+    command = arguments(split_path, work / "c.pt")
+    command += ["--threads", str(n_ranks), "--num-workers", "2", "--gpus", str(n_ranks)]
+    status, last = kill_a_worker(command, work, 2)
+    assert status == 71
+    assert re.search(f"train.py{GONE}", last), last
+    assert [path.name for path in work.iterdir() if path.suffix == ".pt"] == []
+    assert not list((work / ".rolling").glob("*.lock*"))
+    process = begun([sys.executable, *command], work)
+    assert ended(process, work)[0] == 0
+    assert digest(work / "c.pt") == digest(calm)
+
+
+def test_features_end_with_a_killed_worker(split_path, tmp_path):
+    checkpoint = tmp_path / "c.pt"
+    train_segment(
+        LONG,
+        SegmentFiles(split_path, checkpoint, tmp_path / "rolling.pt"),
+        stop_at_epoch=1,
+        device="cpu",
+        threads=1,
+    )
+    work = tmp_path / "work"
+    work.mkdir()
+    command = [str(SCRIPTS / "features.py"), "--checkpoint", str(checkpoint)]
+    command += ["--split", str(split_path), "--output", str(work / "f.npz"), "--num-workers", "2"]
+    command += ["--batch-size", "1", "--threads", "1", "--device", "cpu"]
+    status, last = kill_a_worker(command, work, 2)
+    assert status == 71
+    assert re.search(f"features.py{GONE}", last), last
+    assert list(work.iterdir()) == []

@@ -1,0 +1,419 @@
+"""Several ranks compute what one process computes, whatever is cut, killed or resumed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import socket
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from forked_ranks import run_as_ranks
+from gcdflow.config.runs import merged
+from gcdflow.config.settings import RunSettings, TrainSettings
+from gcdflow.distributed import ranks as ranks_module
+from gcdflow.distributed.batch_norm import synchronise_batch_norm
+from gcdflow.distributed.device import resolve_device
+from gcdflow.distributed.ranks import Ranks, joined
+from gcdflow.errors import InputError
+from gcdflow.files.event_log import read_scalars
+from gcdflow.files.formats import Split
+from gcdflow.losses.infonce import info_nce
+from gcdflow.losses.supcon import sup_con
+from gcdflow.training.checkpoint import Checkpoint, Model
+from gcdflow.training.segment import Segment, train_segment
+from gcdflow.training.segment_files import SegmentFiles
+from small_training import TINY, digest, pseudo_labels
+from torch import nn
+
+ALONE = Ranks(torch.device("cpu"))
+N_STEPS = 4  # of an epoch
+
+
+def settings(guided: bool = False, **training: object) -> TrainSettings:
+    """Settings under which all parts of the loss count from the first step on."""
+    pseudo = {"temperature": 0.2, "points": "all", "weights": "density", "gamma_ramp_epochs": 0}
+    changes = {"training": training, "pseudo": pseudo}
+    return RunSettings.model_validate(merged(TINY, changes)).train_settings(guided)
+
+
+def guided_settings(loss: str) -> TrainSettings:
+    chosen = settings(True)
+    return chosen.model_copy(update={"pseudo": chosen.pseudo.model_copy(update={"loss": loss})})
+
+
+def train(files: SegmentFiles, chosen: TrainSettings, stop: int, *, signal_at: tuple = ()) -> None:
+    """Train, and leave the losses of each step beside the output.
+
+    ``signal_at`` holds a rank, the number of a call of the loss, and the signal that it gets then.
+    """
+    steps = []
+    losses_of_step = Segment._losses
+
+    def recorded(segment: Segment, *arguments: object):
+        losses, prototypes = losses_of_step(segment, *arguments)
+        steps.append({name: float(loss.detach()) for name, loss in losses.items()})
+        if signal_at[:2] == (segment.ranks.rank, len(steps)):
+            os.kill(os.getpid(), signal_at[2])
+        return losses, prototypes
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Segment, "_losses", recorded)
+        train_segment(chosen, files, stop_at_epoch=stop, device="cpu", threads=1, num_workers=0)
+    assert files.output.exists()  # for every rank
+    if os.environ.get("RANK", "0") == "0":
+        files.output.with_suffix(".json").write_text(json.dumps(steps))
+
+
+def files_of(split: Path, output: Path, **more: Path) -> SegmentFiles:
+    log_dir = output.parent / f"{output.stem}-log"
+    return SegmentFiles(split, output, output.parent / ".rolling" / output.name, log_dir, **more)
+
+
+@pytest.fixture(scope="module")
+def start(split_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A warm-up of one process, and pseudo labels for what follows."""
+    directory = tmp_path_factory.mktemp("start")
+    train(files_of(split_path, directory / "start.pt"), settings(), 3)
+    pseudo = pseudo_labels(split_path, directory / "pseudo.npz")
+    return {"resume_from": directory / "start.pt", "pseudo_labels": pseudo}
+
+
+@pytest.fixture
+def in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models compute in float64: only sums in another order are left, and no rectifier flips."""
+    built, forward = Model.__init__, Model.forward
+
+    def build(model: Model, chosen: TrainSettings) -> None:
+        built(model, chosen)
+        model.double()
+
+    monkeypatch.setattr(Model, "__init__", build)
+    monkeypatch.setattr(Model, "forward", lambda model, images: forward(model, images.double()))
+
+
+def assert_close(one: Path, other: Path, tolerance: float = 1e-10) -> None:
+    """Weights and prototypes differ by little, relative to their length."""
+    a, b = Checkpoint.load(one), Checkpoint.load(other)
+    pairs = {name: (a.weights[name], b.weights[name]) for name in a.weights}
+    if a.prototypes is not None:
+        pairs["prototypes"] = (a.prototypes, b.prototypes)
+    for name, (x, y) in pairs.items():
+        assert (x - y).double().norm() <= tolerance * (x.double().norm() + 1e-3), name
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [("double", 2), ("warm-up", 2), ("supcon", 2), ("prototypical", 2), ("prototypical", 4)],
+)
+def test_losses_of_each_step_are_those_of_one_process(
+    split_path: Path,
+    start: dict,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    kind: str,
+    size: int,
+):
+    stop, more, chosen = 2, {}, settings()
+    if kind in ("supcon", "prototypical"):
+        stop, more, chosen = 5, start, guided_settings(kind)
+    elif kind == "double":
+        request.getfixturevalue("in_double_precision")
+    one, several = tmp_path / "one.pt", tmp_path / "several.pt"
+    train(files_of(split_path, one, **more), chosen, stop)
+    assert not torch.distributed.is_initialized()
+    ended = run_as_ranks(size, train, files_of(split_path, several, **more), chosen, stop)
+    assert ended == [0] * size
+
+    expected, found = (json.loads(p.with_suffix(".json").read_text()) for p in (one, several))
+    assert len(expected) == 2 * N_STEPS
+    assert max(step["L_contrast"] for step in expected[2:]) < math.log(127) - 0.1  # no collapse
+    parts = {"L_total", "L_contrast", "L_supcon"} | ({"L_pseudo"} if more else set())
+    for step, (a, b) in enumerate(zip(expected, found, strict=True)):
+        assert a.keys() == b.keys() == parts
+        # In float32 rounding may open a rectifier that was closed, and is carried on.
+        tolerance = 1e-12 if kind == "double" else 1e-5 if step < N_STEPS else 1e-4
+        assert b == pytest.approx(a, rel=tolerance), step
+    assert_close(one, several, 1e-10 if kind == "double" else 1e-2)
+    ours, theirs = read_scalars(tmp_path / "one-log"), read_scalars(tmp_path / "several-log")
+    assert ours.keys() == theirs.keys()
+    for tag in ours:
+        assert [step for step, _ in ours[tag]] == [step for step, _ in theirs[tag]]
+
+
+def test_the_same_ranks_leave_the_same_bytes_also_when_cut(
+    split_path: Path,
+    start: dict,
+    tmp_path: Path,
+):
+    """A signal that one rank alone gets stops all at one step; nothing is done twice."""
+    chosen = guided_settings("prototypical")
+    calm, cut = (files_of(split_path, tmp_path / name, **start) for name in ("calm.pt", "cut.pt"))
+    assert run_as_ranks(2, train, calm, chosen, 5) == [0, 0]
+    errors = tmp_path / "errors"
+
+    def interrupted(rank: int, step: int, signum: int) -> None:
+        train(cut, chosen, 5, signal_at=(rank, step, signum))
+
+    ended = run_as_ranks(2, interrupted, 1, 2, signal.SIGTERM, errors=errors)
+    assert ended == [75, 75]
+    rolling = Checkpoint.load(cut.rolling).rolling
+    ended = run_as_ranks(2, interrupted, 0, 4, signal.SIGINT, errors=errors)
+    assert (rolling["step"], ended) == (2, [130, 130])
+    assert run_as_ranks(2, train, cut, chosen, 5) == [0, 0]
+    assert digest(calm.output) == digest(cut.output)
+    done = "after step {} of 4; all of it is saved, and the same call goes on from there"
+    assert errors.read_text().splitlines() == [
+        f"interrupted by SIGTERM in epoch 4 {done.format(2)}",
+        f"interrupted by SIGINT in epoch 5 {done.format(2)}",
+    ]
+    assert sorted(p.name for p in cut.rolling.parent.glob("*")) == sorted(
+        p.name for p in cut.rolling.parent.glob("*.done")
+    )
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (4, 2)])
+def test_another_number_of_ranks_goes_on_within_the_epoch(
+    split_path: Path,
+    tmp_path: Path,
+    in_double_precision: None,
+    before: int,
+    after: int,
+):
+    calm, cut = (files_of(split_path, tmp_path / name) for name in ("calm.pt", "cut.pt"))
+    train(calm, settings(), 2)
+
+    def trained(signal_at: tuple = ()) -> None:
+        train(cut, settings(), 2, signal_at=signal_at)
+
+    def ranks(n: int, *arguments: object) -> list[int]:
+        return run_as_ranks(n, trained, *arguments)
+
+    assert ranks(before, (0, 3, signal.SIGTERM)) == [75] * before
+    assert Checkpoint.load(cut.rolling).rolling["step"] == 3
+    assert ranks(after) == [0] * after
+    assert len(json.loads(cut.output.with_suffix(".json").read_text())) == 2 * N_STEPS - 3
+    assert_close(calm.output, cut.output)
+
+
+def test_an_error_in_one_rank_ends_all_with_one_sentence(
+    split_path: Path,
+    tmp_path: Path,
+):
+    """Of rank 1 alone, at its second batch; and one that all ranks meet."""
+    errors = tmp_path / "errors"
+
+    def broken_image() -> None:
+        calls, losses_of_step = [], Segment._losses
+
+        def losses(segment: Segment, *arguments: object):
+            calls.append(1)
+            if segment.ranks.rank == 1 and len(calls) == 2:
+                raise InputError("a.jpg: not an image")
+            return losses_of_step(segment, *arguments)
+
+        Segment._losses = losses
+        train(files_of(split_path, tmp_path / "c.pt"), settings(), 3)
+
+    ended = run_as_ranks(2, broken_image, errors=errors)
+    assert ended[1] == 2
+    assert ended[0] != 0
+    assert errors.read_text() == "a.jpg: not an image\n"
+
+    hot = settings(lr=1e30)
+    ended = run_as_ranks(
+        *(2, train, files_of(split_path, tmp_path / "d.pt"), hot, 3), errors=errors
+    )
+    assert ended == [2, 2]
+    (sentence,) = errors.read_text().splitlines()[1:]
+    assert sentence.startswith("epoch 1, step 2 of 4: the loss is not finite (L_total nan")
+    assert not list(tmp_path.glob("*.pt"))
+
+
+def test_steps_that_are_left_out_are_left_out_by_all(
+    split_path: Path,
+    tmp_path: Path,
+    in_double_precision: None,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """One rank alone finds the loss of its third step not finite."""
+    patient = settings(skip_bad_steps=1)
+    calls: list[int] = []
+
+    def loss(*arguments: object, **options: object):
+        calls.append(1)
+        bad = len(calls) == 3 and os.environ.get("RANK", "1") == "1"
+        return info_nce(*arguments, **options) * (float("nan") if bad else 1)
+
+    monkeypatch.setattr("gcdflow.training.objective.info_nce", loss)
+    one, two = (files_of(split_path, tmp_path / name) for name in ("one.pt", "two.pt"))
+    assert run_as_ranks(2, train, two, patient, 2) == [0, 0]
+    train(one, patient, 2)
+    assert_close(one.output, two.output)
+
+
+def test_a_batch_that_the_ranks_cannot_share_is_refused(
+    split_path: Path,
+    tmp_path: Path,
+):
+    errors = tmp_path / "errors"
+    chosen = settings(batch_size=62)
+    files = files_of(split_path, tmp_path / "c.pt")
+    assert run_as_ranks(4, train, files, chosen, 1, errors=errors) == [2] * 4
+    message = "training.batch_size is 62, of which 4 GPUs cannot have equal parts"
+    assert errors.read_text().startswith(message)
+    assert len(errors.read_text().splitlines()) == 1
+    with pytest.raises(ValueError, match=r"of which 3 GPUs cannot .* a multiple of gpus \(3\)"):
+        RunSettings.model_validate({"gpus": 3})
+
+
+# -- the parts, in double precision ---------------------------------------------------------------
+
+
+def network() -> nn.Module:
+    """Batch norms of two and of one dimension; double precision."""
+    torch.manual_seed(0)
+    layers = [nn.Conv2d(2, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(5 * 4 * 4, 6), nn.BatchNorm1d(6)).double()
+
+
+def step_of(ranks: Ranks, path: Path) -> None:
+    """Two training steps of a network on a fixed batch of 12 images with two views each."""
+    generator = torch.Generator().manual_seed(1)
+    images = 3 + torch.randn(2, 12, 2, 6, 6, generator=generator, dtype=torch.float64)
+    labels = torch.arange(12) % 3
+    model = synchronise_batch_norm(network(), ranks)
+    for _ in range(2):
+        model.zero_grad()
+        own = images[:, ranks.part].flatten(0, 1)
+        z = ranks.gather(nn.functional.normalize(model(own)), 2)
+        z1, z2 = z.chunk(2)
+        loss = info_nce(z1, z2) + sup_con(z, labels.repeat(2))
+        loss.backward()
+        ranks.sum_gradients(model.parameters())
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    model.eval()
+    result = {"loss": loss.detach(), "embeddings": model(images.flatten(0, 1)).detach()}
+    torch.save({**result, **model.state_dict(), "gradients": gradients}, path)
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_gradients_and_running_statistics_are_those_of_the_whole_batch(tmp_path: Path, size: int):
+    def rank() -> None:
+        with joined("cpu") as ranks:
+            step_of(ranks, tmp_path / f"{ranks.rank}.pt")
+
+    assert run_as_ranks(size, rank) == [0] * size
+    step_of(ALONE, tmp_path / "one.pt")
+    one = torch.load(tmp_path / "one.pt")
+    for number in range(size):
+        found = torch.load(tmp_path / f"{number}.pt")
+        assert found.keys() == one.keys()
+        assert one.keys() >= network().state_dict().keys()
+        torch.testing.assert_close(found, one, rtol=1e-10, atol=1e-12)
+    for name, gradient in one["gradients"].items():
+        # Biases before a batch norm have none but rounding.
+        assert gradient.abs().max() > 1e-6 or name in ("0.bias", "4.bias"), name
+
+
+def test_gathered_rows_stand_in_the_order_of_the_batch(tmp_path: Path):
+    rows = torch.arange(24.0).reshape(12, 2)
+
+    def rank() -> None:
+        with joined("cpu") as ranks:
+            own = rows[ranks.part].requires_grad_()
+            assert torch.equal(ranks.gather(own), rows)
+            both = torch.cat([own, -own])
+            assert torch.equal(ranks.gather(both, 2), torch.cat([rows, -rows]))
+            (ranks.gather(own) * rows).sum().backward()
+            assert torch.equal(own.grad, rows[ranks.part])
+            assert torch.equal(ranks.sum(own), rows.reshape(-1, ranks.size, 2).sum(1))
+            assert ranks.largest(10 * ranks.rank) == 20
+            assert torch.equal(
+                ranks.from_first(torch.full((3,), ranks.rank)), torch.zeros(3).long()
+            )
+
+    assert run_as_ranks(3, rank) == [0, 0, 0]
+
+
+def test_batch_norm_in_bfloat16_keeps_the_type(tmp_path: Path):
+    def rank() -> None:
+        with joined("cpu") as ranks:
+            model = synchronise_batch_norm(nn.Sequential(nn.BatchNorm2d(2)), ranks)
+            found = model(torch.ones(4, 2, 3, 3, dtype=torch.bfloat16))
+            assert found.dtype == torch.bfloat16
+            assert model[0].running_mean.dtype == torch.float32
+
+    assert run_as_ranks(2, rank) == [0, 0]
+
+
+def test_a_process_alone_is_left_as_it_is():
+    model, z = network(), torch.randn(4, 3)
+    assert synchronise_batch_norm(model, ALONE) is model
+    assert type(model[1]) is nn.BatchNorm2d
+    assert ALONE.gather(z, 2) is ALONE.sum(z) is ALONE.from_first(z) is z
+    assert (ALONE.largest(7), ALONE.part, ALONE.is_first) == (7, slice(0, None, 1), True)
+
+
+@pytest.mark.parametrize(
+    ("number", "size", "expected"), [(8, 2, 4), (3, 2, 1), (1, 2, 1), (0, 2, 0), (7, 1, 7)]
+)
+def test_shares_of_threads_and_workers(number: int, size: int, expected: int):
+    assert replace(ALONE, size=size).share(number) == expected
+
+
+def test_parts_make_up_the_batch_and_are_balanced(split_path: Path):
+    from gcdflow.data.augmentation import build_augmentation
+    from gcdflow.data.datasets import open_images
+    from gcdflow.data.loading import training_batches
+
+    split, chosen = Split.load(split_path), settings()
+    images, augmentation = (
+        open_images(split.source, split.paths),
+        build_augmentation(chosen.augmentation),
+    )
+
+    def first_batch(part: slice):
+        options = {"epochs": range(1, 2), "batch_size": 64, "seed": 0, "num_workers": 0}
+        ((_, batches),) = [
+            next(training_batches(split, images, augmentation, part=part, **options))
+        ]
+        return next(batches)
+
+    whole, parts = first_batch(slice(None)), [first_batch(slice(r, None, 4)) for r in range(4)]
+    for rank, part in enumerate(parts):
+        assert torch.equal(part.positions, whole.positions)
+        expected = whole.views.unflatten(0, (2, 64))[:, rank::4].flatten(0, 1)
+        assert torch.equal(part.views, expected)
+        own = part.positions[rank::4].numpy()
+        assert np.count_nonzero(split.labelled_mask[own]) == len(own) // 2
+
+
+def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name in ("auto", "cuda"):
+        assert resolve_device(name, 2, 1) == torch.device("cuda:1")
+    assert resolve_device("cpu", 4, 3) == torch.device("cpu")
+    with pytest.raises(InputError, match="4 GPUs are asked for, PyTorch finds 2; set gpus to that"):
+        resolve_device("auto", 4, 0)
+    with pytest.raises(InputError, match="--device cuda:1: is one GPU, but 2 are asked for"):
+        resolve_device("cuda:1", 2, 0)
+
+
+def test_a_launcher_that_is_gone_is_one_sentence(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    variables = {"RANK": 1, "LOCAL_RANK": 1, "WORLD_SIZE": 2, "MASTER_PORT": port}
+    for name, value in {**variables, "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(ranks_module, "_TIME_TO_MEET", timedelta(seconds=1))
+    expected = r"one of 2 processes of a launcher, but .*; where there is no launcher, unset LOCAL_"
+    with pytest.raises(InputError, match=expected), joined("cpu"):
+        raise AssertionError("no one is there")

@@ -1,0 +1,193 @@
+"""Evaluation of one refresh, against a direct computation from the definition."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gcdflow.errors import InputError
+from gcdflow.evaluation.metrics import accuracy_scalars, evaluate
+from gcdflow.files.formats import Features, PseudoLabels, Truth
+
+N, N_TRAIN = 60, 44
+SHA = {"checkpoint_sha256": "1f", "fingerprint": "2e"}
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Random features, clusters and classes; four classes of which two are old."""
+    rng = np.random.default_rng(0)
+    indices = rng.permutation(500)[:N]
+    classes = rng.integers(0, 4, N)
+    train = np.arange(N) < N_TRAIN
+    labelled = train & (classes < 2) & (rng.random(N) < 0.5)
+    rows = rng.normal(0, 1, (N, 5)).astype(np.float32) * rng.uniform(0.1, 9, (N, 1))
+    features = Features(
+        indices=indices,
+        features=rows.astype(np.float32),
+        labels=np.where(labelled, classes, -1),
+        train_mask=train,
+        metadata=SHA | {"epoch": 7},
+    )
+    order = rng.permutation(N_TRAIN)
+    labels = np.where(rng.random(N_TRAIN) < 0.7, classes[:N_TRAIN], rng.integers(0, 5, N_TRAIN))
+    pseudo = PseudoLabels(
+        indices=indices[:N_TRAIN][order],
+        labels=labels[order],
+        core_mask=rng.random(N_TRAIN) < 0.6,
+        densities=np.ones(N_TRAIN, np.float32),
+        best_params={"k": 3, "density_percentile": 40},
+        metadata=SHA | {"label_change_rate": 0.25, "normalize": True},
+    )
+    mixed = rng.permutation(N)
+    truth = Truth(indices[mixed], classes[mixed], classes[mixed] < 2, np.array(list("abcd")))
+    return tmp_path, features, pseudo, truth
+
+
+def evaluated(files, **changes):
+    folder, features, pseudo, truth = files
+    values = {"features": features, "pseudo": pseudo, "truth": truth} | changes
+    paths = [folder / f"{name}.npz" for name in values]
+    for path, value in zip(paths, values.values(), strict=True):
+        value.save(path)
+    return evaluate(*paths, threads=1)
+
+
+def accuracies(clusters, classes, old) -> dict[str, float]:
+    """Best one-to-one assignment of up to five clusters by trying all; ties to more old hits."""
+    tried = [
+        np.array(assigned)[clusters] == classes
+        for assigned in itertools.permutations([0, 1, 2, 3, -1])
+    ]
+    right = max(tried, key=lambda hits: (hits.sum(), hits[old].sum()))
+    return {"all": right.mean(), "old": right[old].mean(), "new": right[~old].mean()}
+
+
+def by_id(indices, values) -> dict:
+    return dict(zip(indices.tolist(), values.tolist(), strict=True))
+
+
+def step_6(test_rows, core_rows, core_labels):
+    """Cluster with the smallest mean distance to its 3 nearest core members."""
+    found = []
+    for row in test_rows:
+        distance = np.linalg.norm(core_rows - row, axis=1)
+        means = {c: np.sort(distance[core_labels == c])[:3].mean() for c in np.unique(core_labels)}
+        found.append(min(means, key=means.get))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_against_the_definition(files, normalize):
+    _, features, pseudo, truth = files
+    pseudo = replace(pseudo, metadata=pseudo.metadata | {"normalize": normalize})
+    metrics = evaluated(files, pseudo=pseudo)
+
+    class_of, cluster_of = by_id(truth.indices, truth.labels), by_id(pseudo.indices, pseudo.labels)
+    unlabelled = features.indices[features.train_mask & (features.labels == -1)].tolist()
+    classes = np.array([class_of[i] for i in unlabelled])
+    clusters = np.array([cluster_of[i] for i in unlabelled])
+    expected = accuracies(clusters, classes, classes < 2)
+    assert {k: metrics["transductive"][k] for k in expected} == pytest.approx(expected)
+
+    rows = features.features.astype(np.float64)
+    if normalize:
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    row_of = dict(zip(features.indices.tolist(), rows, strict=True))
+    core = pseudo.core_mask
+    core_rows = np.array([row_of[i] for i in pseudo.indices[core].tolist()])
+    test = ~features.train_mask
+    clusters = step_6(rows[test], core_rows, pseudo.labels[core])
+    classes = np.array([class_of[i] for i in features.indices[test].tolist()])
+    expected = accuracies(clusters, classes, classes < 2)
+    assert {k: metrics["inductive"][k] for k in expected} == pytest.approx(expected)
+
+    assert metrics["epoch"] == 7
+    assert metrics["n_clusters"] == 5
+    assert metrics["n_classes"] == 4
+    assert metrics["core_ratio"] == core.mean()
+    assert metrics["label_change_rate"] == 0.25
+    names = {"all", "old", "new", "all_v1", "old_v1", "new_v1"}
+    assert names <= metrics["transductive"].keys()
+    assert names <= metrics["inductive"].keys()
+
+
+def test_labelled_samples_do_not_count(files):
+    _, features, pseudo, _ = files
+    expected = evaluated(files)["transductive"]
+    shown = features.indices[features.labels >= 0]
+    spoilt = np.where(np.isin(pseudo.indices, shown), 4, pseudo.labels)
+    changed = replace(pseudo, labels=spoilt)
+    assert evaluated(files, pseudo=changed)["transductive"] == expected
+
+
+def test_perfect_clusters(files):
+    _, _, pseudo, truth = files
+    class_of = by_id(truth.indices, truth.labels)
+    renamed = np.array([3 - class_of[i] for i in pseudo.indices.tolist()])
+    metrics = evaluated(files, pseudo=replace(pseudo, labels=renamed))
+    assert set(metrics["transductive"].values()) == {1.0}
+
+
+def test_without_test_samples(files):
+    _, features, _, _ = files
+    train = features.train_mask
+    cut = replace(
+        features,
+        **{k: getattr(features, k)[train] for k in ("indices", "features", "labels", "train_mask")},
+    )
+    metrics = evaluated(files, features=cut)
+    assert set(metrics["inductive"].values()) == {None}
+    assert metrics["transductive"]["all"] > 0
+
+
+@pytest.mark.parametrize("key", SHA)
+def test_files_of_different_runs(files, key):
+    _, _, pseudo, _ = files
+    other = replace(pseudo, metadata=pseudo.metadata | {key: "other"})
+    expected = rf"pseudo\.npz: was made from other features than .*features\.npz \({key} differs\)"
+    with pytest.raises(InputError, match=expected):
+        evaluated(files, pseudo=other)
+
+
+def test_samples_that_are_missing(files):
+    _, _, pseudo, truth = files
+    with pytest.raises(InputError, match=r"features\.npz: 44 of 44 expected samples are missing"):
+        evaluated(files, pseudo=replace(pseudo, indices=pseudo.indices + 1000))
+    with pytest.raises(InputError, match=r"truth\.npz: \d+ of \d+ expected samples are missing"):
+        evaluated(files, truth=replace(truth, indices=truth.indices + 1000))
+
+
+def test_scalars_for_tensorboard(files):
+    metrics = evaluated(files)
+    scalars = accuracy_scalars(metrics)
+    assert list(scalars) == [
+        f"{kind}_acc_{part}" for kind in ("val", "test") for part in ("old", "new", "all")
+    ]
+    assert scalars["val_acc_new"] == metrics["transductive"]["new"]
+    assert scalars["test_acc_all"] == metrics["inductive"]["all"]
+
+
+def test_samples_of_unknown_truth_do_not_count(files):
+    _, features, pseudo, truth = files
+    forgotten = truth.indices[np.random.default_rng(1).permutation(N)[: N // 3]]
+    unknown = np.isin(truth.indices, forgotten)
+    partial = replace(truth, labels=np.where(unknown, -1, truth.labels))
+    kept_pseudo = ~np.isin(pseudo.indices, forgotten)
+    known_only = evaluated(files, truth=partial)
+    assert known_only["n_classes"] is None
+    classes = dict(zip(truth.indices, truth.labels, strict=True))
+    unlabelled = dict(zip(features.indices, features.labels == -1, strict=True))
+    ids = [i for i in pseudo.indices[kept_pseudo] if unlabelled[i]]
+    clusters = dict(zip(pseudo.indices, pseudo.labels, strict=True))
+    found = np.array([clusters[i] for i in ids])
+    true = np.array([classes[i] for i in ids])
+    expected = accuracies(found, true, true < 2)
+    assert {k: known_only["transductive"][k] for k in expected} == pytest.approx(expected)
+
+
+def test_nothing_known_is_no_accuracy(files):
+    truth = replace(files[3], labels=np.full(N, -1))
+    metrics = evaluated(files, truth=truth)
+    assert set(metrics["transductive"].values()) == set(metrics["inductive"].values()) == {None}
+    assert metrics["n_classes"] is None

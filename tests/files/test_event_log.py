@@ -1,0 +1,370 @@
+"""Every step exactly once, as our own reader and TensorBoard's loaders see it."""
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import pytest
+from gcdflow.errors import InputError
+from gcdflow.files.event_log import (
+    EventLog,
+    event_file,
+    read_scalars,
+    remove_overlapping,
+    write_scalars,
+)
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def loss(step):
+    """Exact in float32."""
+    return 2 - step / 64
+
+
+def log_epochs(log, first, last):
+    """Returns the length of the file after each epoch."""
+    lengths = []
+    for step in range(first, last + 1):
+        log.scalars(step, {"L_total": loss(step), "gamma": 0.0})
+        lengths.append(log.flush())
+    return lengths
+
+
+def interrupted_run(log_dir):
+    """Two segments, the second killed and resumed, and the stages between them."""
+    with EventLog.create(event_file(log_dir, "train", 1, 5)) as log:
+        log_epochs(log, 1, 5)
+    second = event_file(log_dir, "train", 6, 10)
+    with EventLog.create(second) as log:
+        length = log_epochs(log, 6, 8)[1]
+        log.scalars(9, {"L_total": -1.0})
+    with EventLog.resume(second, length) as log:
+        log_epochs(log, 8, 10)
+    for epoch in (10, 5):  # as if the first refresh had been clustered again, later
+        write_scalars(event_file(log_dir, "cluster", epoch, epoch), epoch, {"n_clusters": epoch})
+
+
+EXPECTED = {
+    "L_total": [(step, loss(step)) for step in range(1, 11)],
+    "gamma": [(step, 0.0) for step in range(1, 11)],
+    "n_clusters": [(5, 5.0), (10, 10.0)],
+}
+
+
+def test_interrupted_run_has_every_step_once(tmp_path):
+    interrupted_run(tmp_path / "log")
+    assert read_scalars(tmp_path / "log") == EXPECTED
+
+
+def test_names_sort_in_order_of_epoch(tmp_path):
+    files = [
+        event_file(tmp_path, "train", 1, 50),
+        event_file(tmp_path, "cluster", 50, 50),
+        event_file(tmp_path, "train", 51, 75),
+        event_file(tmp_path, "cluster", 75, 75),
+        event_file(tmp_path, "train", 76, 100),
+        event_file(tmp_path, "cluster", 100, 100),
+    ]
+    assert files == sorted(files)
+    assert files[2] == tmp_path / "events.out.tfevents.epoch051-075.train"
+
+
+@pytest.mark.parametrize("epochs", [(5, 4), (-1, 4), (990, 1000)])
+def test_epochs_that_have_no_name_are_refused(epochs):
+    with pytest.raises(InputError, match=f"epochs {epochs[0]} to {epochs[1]} cannot be logged"):
+        event_file("log", "train", *epochs)
+
+
+@pytest.mark.parametrize("stage", ["", "a/b", "Train", "a.b"])
+def test_stage_that_would_break_the_name_is_refused(stage):
+    with pytest.raises(ValueError, match="expected lower-case letters"):
+        event_file("log", stage, 1, 2)
+
+
+def test_a_segment_that_starts_again_replaces_its_file(tmp_path):
+    path = event_file(tmp_path, "train", 1, 4)
+    for last in (4, 2):
+        with EventLog.create(path) as log:
+            log_epochs(log, 1, last)
+    assert [step for step, _ in read_scalars(tmp_path)["gamma"]] == [1, 2]
+
+
+def test_none_is_left_out_and_nan_is_kept(tmp_path):
+    with EventLog.create(event_file(tmp_path, "train", 0, 9)) as log:
+        log.scalars(0, {"a": None, "b": math.nan, "c": -math.inf})
+        before = log.flush()
+        log.scalars(1, {"a": None})
+        assert log.flush() == before
+    scalars = read_scalars(tmp_path)
+    assert set(scalars) == {"b", "c"}
+    assert math.isnan(scalars["b"][0][1])
+    assert scalars["c"] == [(0, -math.inf)]
+
+
+def test_length_is_that_of_the_file_on_disk(tmp_path):
+    path = event_file(tmp_path, "train", 1, 3)
+    with EventLog.create(path) as log:
+        first = log.flush()
+        assert path.stat().st_size == first > 0
+        last = log_epochs(log, 1, 3)[-1]
+        assert path.stat().st_size == last
+    with EventLog.resume(path, last) as log:
+        assert log.flush() == last
+    with EventLog.resume(path, first) as log:
+        assert log.flush() == first
+    assert read_scalars(tmp_path) == {}
+
+
+def test_a_repeated_epoch_fills_the_same_bytes(tmp_path):
+    # A TensorBoard that read the first attempt goes on behind it only if this holds.
+    path = event_file(tmp_path, "train", 1, 3)
+    with EventLog.create(path) as log:
+        log.scalars(1, {"throughput": 0.0})
+        length = log.flush()
+    with EventLog.create(path) as log:
+        log.scalars(1, {"throughput": 123.456})
+        assert log.flush() == length
+
+
+@pytest.mark.parametrize("cut", [1, 4, 13, 30])
+def test_a_record_cut_in_the_middle_is_ignored_and_then_overwritten(tmp_path, cut):
+    path = event_file(tmp_path, "train", 1, 3)
+    with EventLog.create(path) as log:
+        _, length, end = log_epochs(log, 1, 3)
+    os.truncate(path, end - cut)
+    assert [step for step, _ in read_scalars(tmp_path)["gamma"]] == [1, 2]
+    with EventLog.resume(path, length) as log:
+        log_epochs(log, 3, 3)
+    assert read_scalars(tmp_path)["L_total"] == [(step, loss(step)) for step in (1, 2, 3)]
+
+
+def test_a_process_killed_between_flushes_costs_nothing_that_was_counted(tmp_path):
+    code = """if True:
+        import os, signal, sys
+        from gcdflow.files.event_log import EventLog, event_file
+        log = EventLog.create(event_file(sys.argv[1], "train", 1, 3))
+        log.scalars(1, {"a": 1.0})
+        print(log.flush(), flush=True)
+        for _ in range(1000):  # more than the buffer, so that half a record reaches the disk
+            log.scalars(2, {"a": 2.0})
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    process = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env=ENVIRONMENT, stdout=subprocess.PIPE
+    )
+    assert process.returncode == -signal.SIGKILL
+    path, length = event_file(tmp_path, "train", 1, 3), int(process.stdout)
+    assert path.stat().st_size > length
+    with EventLog.resume(path, length) as log:
+        log.scalars(2, {"a": 2.0})
+    assert read_scalars(tmp_path) == {"a": [(1, 1.0), (2, 2.0)]}
+
+
+def test_resume_without_the_file_is_refused(tmp_path):
+    path = event_file(tmp_path, "train", 1, 3)
+    with pytest.raises(InputError, match=r"epoch001-003.train is missing, expected .*123 bytes"):
+        EventLog.resume(path, 123)
+    assert not path.exists()
+
+
+def test_resume_at_a_length_that_does_not_fit_leaves_the_file_alone(tmp_path):
+    path = event_file(tmp_path, "train", 1, 3)
+    with EventLog.create(path) as log:
+        length = log_epochs(log, 1, 3)[-1]
+    content = path.read_bytes()
+    with pytest.raises(InputError, match=f"has {length} bytes, expected at least the {length + 1}"):
+        EventLog.resume(path, length + 1)
+    for other in (0, length - 1):
+        with pytest.raises(InputError, match=f"has no record that ends at byte {other}, where"):
+            EventLog.resume(path, other)
+    assert path.read_bytes() == content
+
+
+def test_damage_is_reported(tmp_path):
+    path = event_file(tmp_path, "cluster", 5, 5)
+    write_scalars(path, 5, {"k": 7.0})
+    content = bytearray(path.read_bytes())
+    for position in (0, len(content) - 6):
+        damaged = bytearray(content)
+        damaged[position] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"cluster is damaged: the record at byte \d+ does"):
+            read_scalars(tmp_path)
+
+
+def test_one_shot_file_is_replaced_and_leaves_nothing_beside_it(tmp_path):
+    path = event_file(tmp_path / "log", "evaluate", 5, 5)
+    write_scalars(path, 5, {"val_acc_all": 0.25})
+    write_scalars(path, 5, {"val_acc_all": 0.75})
+    assert read_scalars(path.parent) == {"val_acc_all": [(5, 0.75)]}
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("broken", ["fsync", "replace"])
+def test_no_unfinished_file_has_a_name_that_tensorboard_reads(tmp_path, monkeypatch, broken):
+    path = event_file(tmp_path, "evaluate", 5, 5)
+    write_scalars(path, 5, {"val_acc_all": 0.25})
+    seen = []
+
+    def crash(*_):
+        seen.extend(name for name in os.listdir(tmp_path) if name != path.name)
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, broken, crash)
+    with pytest.raises(InputError, match=r"cannot be written \(no space"):
+        write_scalars(path, 5, {"val_acc_all": 0.75})
+    assert seen
+    assert not any("tfevents" in name for name in seen)
+    assert read_scalars(tmp_path) == {"val_acc_all": [(5, 0.25)]}
+
+
+def test_read_reports_duplicates(tmp_path):
+    for last in (5, 6):
+        write_scalars(event_file(tmp_path, "train", 5, last), 5, {"a": float(last)})
+    assert read_scalars(tmp_path) == {"a": [(5, 5.0), (5, 6.0)]}
+
+
+def test_read_of_a_directory_that_is_not_there_or_has_other_files(tmp_path):
+    assert read_scalars(tmp_path / "log") == {}
+    (tmp_path / "notes.txt").write_text("no events")
+    assert read_scalars(tmp_path) == {}
+
+
+def test_files_of_other_segment_lengths_are_removed(tmp_path):
+    def write(stage, first, last):
+        path = event_file(tmp_path, stage, first, last)
+        write_scalars(path, last, {stage: 1.0})
+        return path
+
+    kept = [
+        write("train", 1, 50),
+        write("train", 51, 60),
+        write("train", 61, 70),
+        write("train", 71, 100),
+        write("cluster", 60, 65),
+        write("train-extra", 61, 75),
+    ]
+    stale = [write("train", 51, 75), write("train", 61, 61), write("train", 70, 80)]
+    foreign = tmp_path / "events.out.tfevents.1700000000.host.123"
+    foreign.write_bytes(b"")
+    assert remove_overlapping(tmp_path, "train", 61, 70) == stale
+    assert sorted(tmp_path.iterdir()) == sorted([*kept, foreign])
+    assert remove_overlapping(tmp_path, "train", 61, 70) == []
+    assert remove_overlapping(tmp_path / "none", "train", 61, 70) == []
+
+
+def test_logging_imports_neither_torch_nor_tensorflow(tmp_path):
+    code = """if True:
+        import sys
+        from gcdflow.files.event_log import EventLog, event_file, read_scalars
+        assert "tensorboard" not in sys.modules, "slow to import, wanted on first use only"
+        with EventLog.create(event_file(sys.argv[1], "train", 1, 1)) as log:
+            log.scalars(1, {"a": 1.0})
+        assert read_scalars(sys.argv[1]) == {"a": [(1, 1.0)]}
+        assert not {"torch", "tensorflow"} & set(sys.modules)
+    """
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=ENVIRONMENT, check=True)
+
+
+def as_points(events):
+    return [(event.step, event.value) for event in events]
+
+
+def test_event_accumulator_sees_every_step_once(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    interrupted_run(tmp_path)
+    accumulator = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0})
+    accumulator.Reload()
+    assert {
+        tag: as_points(accumulator.Scalars(tag)) for tag in accumulator.Tags()["scalars"]
+    } == EXPECTED
+
+
+def test_event_multiplexer_sees_one_run_per_log_directory(tmp_path):
+    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+
+    for run in ("cub", "cars"):
+        interrupted_run(tmp_path / run / "log")
+    multiplexer = EventMultiplexer(size_guidance={"scalars": 0})
+    multiplexer.AddRunsFromDirectory(str(tmp_path))
+    multiplexer.Reload()
+    assert set(multiplexer.Runs()) == {"cub/log", "cars/log"}
+    for tag, points in EXPECTED.items():
+        assert as_points(multiplexer.Scalars("cub/log", tag)) == points
+
+
+def query(port, path, **parameters):
+    url = f"http://127.0.0.1:{port}/data/plugin/{path}?{urllib.parse.urlencode(parameters)}"
+    with urllib.request.urlopen(url, timeout=5) as response:
+        return json.load(response)
+
+
+def served_scalars(port, run):
+    """The points that the Scalars dashboard draws, by tag."""
+    tags = query(port, "scalars/tags").get(run, {})
+    return {
+        tag: [(step, value) for _, step, value in query(port, "scalars/scalars", run=run, tag=tag)]
+        for tag in tags
+    }
+
+
+def wait_for(function, expected, seconds):
+    """The function's last answer, as soon as it is the expected one."""
+    deadline = time.monotonic() + seconds
+    answer = None
+    while answer != expected and time.monotonic() < deadline:
+        time.sleep(0.2)
+        try:
+            answer = function()
+        except (urllib.error.URLError, ConnectionError, TimeoutError) as error:
+            answer = error
+    return answer
+
+
+@pytest.mark.parametrize("load_fast", ["true", "false"])
+def test_tensorboard_serves_every_step_once_while_the_run_grows(tmp_path, load_fast):
+    if load_fast == "true":
+        pytest.importorskip("tensorboard_data_server")
+    interrupted_run(tmp_path / "cub" / "log")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    output = tmp_path / "server.txt"
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(tmp_path)]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--reload_interval", "1"]
+    command += ["--load_fast", load_fast]
+    with output.open("wb") as file:
+        server = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
+    try:
+        answer = wait_for(lambda: served_scalars(port, "cub/log"), EXPECTED, 60)
+        assert answer == EXPECTED, output.read_text()
+
+        # Killed and resumed under the eyes of the server: it must read on without a restart.
+        growing = event_file(tmp_path / "cub" / "log", "train", 11, 12)
+        with EventLog.create(growing) as log:
+            length = log_epochs(log, 11, 12)[0]
+        expected = [*EXPECTED["gamma"], (11, 0.0), (12, 0.0)]
+        answer = wait_for(lambda: served_scalars(port, "cub/log")["gamma"], expected, 20)
+        assert answer == expected, output.read_text()
+        with EventLog.resume(growing, length) as log:
+            log_epochs(log, 12, 13)
+        expected = [*expected, (13, 0.0)]
+        answer = wait_for(lambda: served_scalars(port, "cub/log")["gamma"], expected, 20)
+        assert answer == expected, output.read_text()
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()

@@ -1,0 +1,51 @@
+"""A training of a few seconds, for tests of all that trains."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from gcdflow.config.runs import merged
+from gcdflow.config.settings import RunSettings, TrainSettings
+from gcdflow.files.formats import PseudoLabels, Split
+
+# It learns (a test sees to that): bytes of a collapsed training would be equal whatever happened.
+TINY = {
+    "augmentation": {"name": "affine"},
+    "backbone": {"name": "small_convnet", "width": 4},
+    "head": {"n_layers": 1, "bottleneck_dim": 32, "out_dim": 24},
+    "schedule": {"warmup_epochs": 3, "refresh_interval": 3, "total_epochs": 9},
+    "training": {
+        "batch_size": 64,
+        "lr": 0.003,
+        "contrast_temperature": 0.3,
+        "sup_con_temperature": 0.2,
+    },
+    "pseudo": {"pseudo_loss_weight": 0.3},  # of labels that are random here
+}
+
+
+def settings(guided: bool = False, **changes: object) -> TrainSettings:
+    return RunSettings.model_validate(merged(TINY, changes)).train_settings(guided)
+
+
+def pseudo_labels(split_path: Path, path: Path, n_clusters: int = 7, seed: int = 0) -> Path:
+    """Arbitrary pseudo labels of the training samples."""
+    split = Split.load(split_path)
+    rng = np.random.default_rng(seed)
+    n = int(split.train_mask.sum())
+    labels = np.concatenate([np.arange(n_clusters), rng.integers(n_clusters, size=n - n_clusters)])
+    PseudoLabels(
+        indices=rng.permutation(split.indices[split.train_mask]),
+        labels=labels,
+        core_mask=rng.random(n) < 0.7,
+        densities=rng.random(n).astype(np.float32),
+        best_params={"k": 5},
+        metadata={},
+    ).save(path)
+    return path
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,388 @@
+"""Segments, kills and workers do not matter: the checkpoints are equal byte by byte."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from gcdflow.distributed.interruption import Interrupted
+from gcdflow.distributed.ranks import Ranks
+from gcdflow.errors import InputError
+from gcdflow.files.atomic import canonical_json
+from gcdflow.files.event_log import read_scalars
+from gcdflow.files.formats import PseudoLabels
+from gcdflow.losses.infonce import info_nce
+from gcdflow.models.model import Model
+from gcdflow.training.checkpoint import Checkpoint, stored_weights
+from gcdflow.training.pseudo_targets import PseudoTargets
+from gcdflow.training.segment import train_segment
+from gcdflow.training.segment_files import SegmentFiles
+from small_training import TINY, digest, pseudo_labels, settings
+
+SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
+
+
+def train(split: Path, output: Path, stop: int, **options: object) -> Path:
+    """Train a segment in this process, with one thread."""
+    guided = options.get("pseudo_labels") is not None
+    chosen = options.pop("settings", None) or settings(guided)
+    workers = options.pop("num_workers", 0)
+    files = SegmentFiles(split, output, output.parent / ".rolling" / output.name, **options)
+    train_segment(chosen, files, stop_at_epoch=stop, device="cpu", threads=1, num_workers=workers)
+    return output
+
+
+def test_warm_up_in_one_go_equals_segments_and_workers(split_path: Path, tmp_path: Path):
+    whole = train(split_path, tmp_path / "whole.pt", 3)
+    first = train(split_path, tmp_path / "first.pt", 1)
+    second = train(split_path, tmp_path / "second.pt", 3, resume_from=first)
+    workers = train(split_path, tmp_path / "workers.pt", 3, num_workers=2)
+    assert digest(whole) == digest(second)
+    assert digest(whole) == digest(workers)
+    assert digest(whole) != digest(first)
+
+
+def test_the_training_of_these_tests_learns(split_path: Path, tmp_path: Path):
+    train(split_path, tmp_path / "c.pt", 3, log_dir=tmp_path / "log")
+    curves = read_scalars(tmp_path / "log")
+    for tag in ("L_contrast", "L_supcon"):
+        first, *_, last = (value for _, value in curves[tag])
+        assert last < first - 0.2, tag
+
+
+@pytest.mark.parametrize("loss", ["supcon", "prototypical"])
+def test_guided_training_in_one_go_equals_segments(split_path: Path, tmp_path: Path, loss: str):
+    start = train(split_path, tmp_path / "start.pt", 3)
+    pseudo = pseudo_labels(split_path, tmp_path / "pseudo.npz")
+    guided = settings(True, pseudo={"loss": loss})
+    options = {"pseudo_labels": pseudo, "settings": guided}
+    whole = train(split_path, tmp_path / "whole.pt", 9, resume_from=start, **options)
+    middle = train(split_path, tmp_path / "middle.pt", 4, resume_from=start, **options)
+    end = train(split_path, tmp_path / "end.pt", 9, resume_from=middle, num_workers=2, **options)
+    assert digest(whole) == digest(end)
+    has_prototypes = Checkpoint.load(whole).prototypes is not None
+    assert has_prototypes == (loss == "prototypical")
+
+
+def test_mixed_precision_is_close_and_just_as_repeatable(split_path: Path, tmp_path: Path):
+    slow = {"batch_size": 64, "lr": 1e-3}  # a faster training would carry rounding far
+    mixed = settings(training={**slow, "mixed_precision": True})
+    plain = train(split_path, tmp_path / "plain.pt", 2, settings=settings(training=slow))
+    whole = train(split_path, tmp_path / "whole.pt", 2, settings=mixed)
+    first = train(split_path, tmp_path / "first.pt", 1, settings=mixed)
+    second = train(split_path, tmp_path / "second.pt", 2, settings=mixed, resume_from=first)
+    assert digest(whole) == digest(second)
+    one, other = Checkpoint.load(plain).weights, Checkpoint.load(whole).weights
+    torch.manual_seed(0)
+    start = stored_weights(Model(mixed), mixed)
+    for name, value in one.items():
+        assert other[name].dtype == value.dtype
+        if value.dtype == torch.float32 and name.endswith("weight"):
+            moved = (value - start[name]).norm()
+            difference = (value - other[name]).norm()
+            assert difference <= 0.5 * moved + 1e-4, name
+    assert digest(plain) != digest(whole)
+
+
+def command(split: Path, output: Path, stop: int, log_dir: Path, *more: str) -> list[str]:
+    return [
+        *(sys.executable, str(SCRIPTS / "train.py"), "--split", str(split)),
+        *("--settings", canonical_json(settings("--pseudo-labels" in more).model_dump())),
+        *("--output", str(output), "--stop-at-epoch", str(stop), "--log-dir", str(log_dir)),
+        *("--threads", "1", "--device", "cpu", *more),
+    ]
+
+
+def test_killed_training_resumes_to_the_same_bytes_and_log(split_path: Path, tmp_path: Path):
+    calm, killed = tmp_path / "calm", tmp_path / "killed"
+    for directory in (calm, killed):
+        directory.mkdir()
+    subprocess.run(command(split_path, calm / "c.pt", 8, calm / "log"), check=True)
+
+    arguments = command(split_path, killed / "c.pt", 8, killed / "log")
+    rolling = killed / ".rolling" / "c.pt"
+    for _ in range(2):
+        epoch_before = Checkpoint.load(rolling).epoch if rolling.exists() else 0
+        process = subprocess.Popen(arguments, start_new_session=True)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if rolling.exists() and Checkpoint.load(rolling).epoch > epoch_before:
+                break
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert not (killed / "c.pt").exists()
+    finished = subprocess.run(arguments, check=True, capture_output=True, text=True)
+
+    assert "going on after epoch" in finished.stderr
+    assert digest(calm / "c.pt") == digest(killed / "c.pt")
+    assert not rolling.exists()
+    expected, found = read_scalars(calm / "log"), read_scalars(killed / "log")
+    assert expected.keys() == found.keys()
+    for tag, points in found.items():
+        assert [step for step, _ in points] == list(range(1, 9)), tag
+        if tag != "images_per_second":
+            assert points == expected[tag]
+
+
+def test_rolling_checkpoint_of_other_settings_is_not_used(
+    split_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    rolling = tmp_path / ".rolling" / "c.pt"
+    files = SegmentFiles(split_path, tmp_path / "other.pt", rolling)
+    from gcdflow.training.segment import Segment
+
+    other = settings(training={"batch_size": 64, "lr": 0.05})
+    segment = Segment(
+        other, files, stop_at_epoch=2, ranks=Ranks(torch.device("cpu")), num_workers=0
+    )
+    segment._restore()
+    segment.epoch = 1
+    segment._checkpoint({"key": segment.key}).save(rolling)
+    resumed = train(split_path, tmp_path / "c.pt", 2)
+    assert "left by a segment with other settings or inputs" in caplog.text
+    assert digest(resumed) == digest(train(split_path, tmp_path / "fresh.pt", 2))
+
+
+def test_weight_of_zero_equals_training_without_pseudo_labels(split_path: Path, tmp_path: Path):
+    start = train(split_path, tmp_path / "start.pt", 3)
+    pseudo = pseudo_labels(split_path, tmp_path / "pseudo.npz")
+    off = settings(True, pseudo={"pseudo_loss_weight": 0.0})
+    on = settings(True)
+    weights = {}
+    for name, chosen in (("off", off), ("on", on)):
+        path = train(
+            *(split_path, tmp_path / f"{name}.pt", 5),
+            **{"resume_from": start, "pseudo_labels": pseudo, "settings": chosen},
+        )
+        weights[name] = Checkpoint.load(path).weights
+    without = train(split_path, tmp_path / "without.pt", 5, resume_from=start)
+    expected = Checkpoint.load(without).weights
+    assert all(torch.equal(expected[k], weights["off"][k]) for k in expected)
+    assert not all(torch.equal(expected[k], weights["on"][k]) for k in expected)
+
+
+@pytest.mark.parametrize("points", ["core", "all"])
+@pytest.mark.parametrize("samples", ["unlabelled", "all"])
+def test_which_samples_the_pseudo_loss_sees(
+    split_path: Path, tmp_path: Path, points: str, samples: str
+):
+    from gcdflow.files.formats import Split
+
+    path = pseudo_labels(split_path, tmp_path / "pseudo.npz")
+    split, pseudo = Split.load(split_path), PseudoLabels.load(path)
+    chosen = settings(True, pseudo={"points": points, "samples": samples, "weights": "density"})
+    targets = PseudoTargets.select(path, split, chosen)
+    expected = {}
+    for index, label, core in zip(pseudo.indices, pseudo.labels, pseudo.core_mask, strict=True):
+        labelled = split.labelled_mask[split.indices == index][0]
+        if (core or points == "all") and (not labelled or samples == "all"):
+            expected[int(index)] = int(label)
+    found = {
+        int(split.indices[i]): int(label) for i, label in enumerate(targets.labels) if label >= 0
+    }
+    assert found == expected
+    assert (targets.weights[targets.labels >= 0] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"training": {"batch_size": 32}}, "training.batch_size = 64, now it is 32"),
+        ({"seed": 4}, "seed = 0, now it is 4"),
+        ({"head": {**TINY["head"], "out_dim": 8}}, "head.out_dim = 24, now it is 8"),
+    ],
+)
+def test_resuming_with_other_settings_names_the_key(
+    split_path: Path, tmp_path: Path, changes: dict, key: str
+):
+    start = train(split_path, tmp_path / "start.pt", 1)
+    with pytest.raises(InputError, match=key):
+        train(
+            *(split_path, tmp_path / "next.pt", 2),
+            **{"resume_from": start, "settings": settings(**changes)},
+        )
+
+
+def test_pseudo_labels_of_other_samples_are_refused(split_path: Path, tmp_path: Path):
+    start = train(split_path, tmp_path / "start.pt", 3)
+    pseudo = PseudoLabels.load(pseudo_labels(split_path, tmp_path / "pseudo.npz"))
+    fewer = replace(
+        pseudo,
+        **{
+            name: getattr(pseudo, name)[:-5]
+            for name in ("indices", "labels", "core_mask", "densities")
+        },
+    )
+    fewer.save(tmp_path / "fewer.npz")
+    options = {"resume_from": start, "pseudo_labels": tmp_path / "fewer.npz"}
+    with pytest.raises(InputError, match=r"has 247 samples, split\.npz has 252 training"):
+        train(split_path, tmp_path / "next.pt", 5, **options)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_what_there_is(split_path: Path, tmp_path: Path):
+    hot = settings(training={"batch_size": 64, "lr": 1e30})
+    with pytest.raises(
+        InputError,
+        match=r"epoch 1, step 2 of 4: the loss is not finite \(L_total nan, .*training\.lr",
+    ):
+        train(split_path, tmp_path / "c.pt", 3, settings=hot)
+    assert not (tmp_path / "c.pt").exists()
+
+
+def failing_at(monkeypatch, wanted: set[int], value: float = float("nan")) -> list[int]:
+    """Make InfoNCE ``value`` at some of its calls, counted from 1; the calls so far."""
+    calls: list[int] = []
+
+    def loss(*arguments, **options):
+        calls.append(len(calls) + 1)
+        found = info_nce(*arguments, **options)
+        return found * value if calls[-1] in wanted else found
+
+    monkeypatch.setattr("gcdflow.training.objective.info_nce", loss)
+    return calls
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_bad_step_stops_at_once_and_the_last_good_state_stays(
+    split_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+):
+    expected = digest(train(split_path, tmp_path / "calm.pt", 3))
+    calls = failing_at(monkeypatch, {7}, value)
+    with pytest.raises(InputError, match=r"epoch 2, step 3 of 4: .* \(L_total (nan|inf), L_contr"):
+        train(split_path, tmp_path / "c.pt", 3)
+    assert len(calls) == 7
+    assert not (tmp_path / "c.pt").exists()
+    assert Checkpoint.load(tmp_path / ".rolling" / "c.pt").epoch == 1
+    monkeypatch.undo()
+    assert digest(train(split_path, tmp_path / "c.pt", 3)) == expected
+
+
+def test_a_bounded_number_of_bad_steps_is_left_out(
+    split_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+):
+    patient = settings(training={"batch_size": 64, "skip_bad_steps": 2})
+    failing_at(monkeypatch, {2, 7})
+    train(split_path, tmp_path / "c.pt", 3, settings=patient)
+    assert "epoch 1, step 2 of 4: the loss is not finite" in caplog.text
+    assert "epoch 2, step 3 of 4" in caplog.text
+    assert "left out, 2 of at most 2" in caplog.text
+    weights = Checkpoint.load(tmp_path / "c.pt").weights
+    assert all(value.isfinite().all() for value in weights.values() if value.is_floating_point())
+    failing_at(monkeypatch, {2, 7, 9})
+    with pytest.raises(InputError, match=r"epoch 3, step 1 of 4: .*skip_bad_steps \(now 2\)"):
+        train(split_path, tmp_path / "d.pt", 3, settings=patient)
+
+
+def test_a_bad_batch_leaves_no_trace_in_running_means(
+    split_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """An epoch of nothing but bad steps leaves the model as it was."""
+    patient = settings(training={"batch_size": 64, "skip_bad_steps": 99})
+    failing_at(monkeypatch, set(range(1, 99)))
+    train(split_path, tmp_path / "c.pt", 1, settings=patient)
+    torch.manual_seed(0)
+    start = stored_weights(Model(patient), patient)
+    found = Checkpoint.load(tmp_path / "c.pt").weights
+    assert all(torch.equal(found[name], value) for name, value in start.items())
+
+
+def test_pseudo_labels_of_one_cluster_guide_nobody(split_path: Path, tmp_path: Path, caplog):
+    start = train(split_path, tmp_path / "start.pt", 3)
+    one = pseudo_labels(split_path, tmp_path / "one.npz", n_clusters=1)
+    guided = {"resume_from": start, "pseudo_labels": one, "settings": settings(True)}
+    weights = Checkpoint.load(train(split_path, tmp_path / "one.pt", 5, **guided)).weights
+    assert "are in one cluster (of 1 clusters and" in caplog.text
+    without = Checkpoint.load(train(split_path, tmp_path / "none.pt", 5, resume_from=start)).weights
+    assert all(torch.equal(weights[name], value) for name, value in without.items())
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("loss", ["none", "supcon", "prototypical"])
+def test_a_signal_saves_within_the_epoch_and_nothing_is_done_twice(
+    split_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signum: int, loss: str
+):
+    options: dict = {}
+    if loss != "none":
+        options["resume_from"] = train(split_path, tmp_path / "start.pt", 3)
+        options["pseudo_labels"] = pseudo_labels(split_path, tmp_path / "pseudo.npz")
+        options["settings"] = settings(True, pseudo={"loss": loss})
+    stop = 6 if options else 3
+    expected = digest(train(split_path, tmp_path / "calm.pt", stop, **dict(options)))
+    n_steps, calls = 12, []
+
+    def loss_with_signals(*arguments, **chosen):
+        calls.append(len(calls) + 1)
+        if calls[-1] in (1, 6, 8):  # in the first step, within an epoch, and at its last step
+            os.kill(os.getpid(), signum)
+        return info_nce(*arguments, **chosen)
+
+    monkeypatch.setattr("gcdflow.training.objective.info_nce", loss_with_signals)
+    messages = []
+    for _ in range(3):
+        with pytest.raises(Interrupted) as info:
+            train(split_path, tmp_path / "c.pt", stop, **dict(options))
+        messages.append(str(info.value))
+        assert info.value.status == {signal.SIGTERM: 75, signal.SIGINT: 130}[signum]
+        assert not list(tmp_path.glob(".rolling/*lock*"))
+    train(split_path, tmp_path / "c.pt", stop, **dict(options))
+    first = stop - 2
+    assert f"in epoch {first} after step 1 of 4; all of it is saved" in messages[0]
+    assert f"in epoch {first + 1} after step 2 of 4" in messages[1]
+    assert f"after epoch {first + 1};" in messages[2]
+    assert len(calls) == n_steps
+    assert digest(tmp_path / "c.pt") == expected
+
+
+def test_a_finished_segment_whose_output_was_deleted_is_not_trained_again(
+    split_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    expected = digest(train(split_path, tmp_path / "c.pt", 2))
+    (tmp_path / "c.pt").unlink()
+    calls = failing_at(monkeypatch, set())
+    assert digest(train(split_path, tmp_path / "c.pt", 2)) == expected
+    # Killed just before its end: the output is still there, and the last rolling checkpoint is.
+    (tmp_path / ".rolling" / "c.pt").touch()
+    assert digest(train(split_path, tmp_path / "c.pt", 2)) == expected
+    assert calls == []
+    assert sorted(path.suffix for path in tmp_path.rglob("*c.pt*")) == [".done", ".pt"]
+    (tmp_path / "c.pt").unlink()
+    again = {"stop_at_epoch": 2, "device": "cpu", "threads": 1, "num_workers": 0}
+    files = SegmentFiles(split_path, tmp_path / "c.pt", tmp_path / ".rolling" / "c.pt")
+    train_segment(settings(), files, **again, result_version=1)  # training computes otherwise now
+    assert len(calls) == 8
+    calls.clear()
+    train(split_path, tmp_path / "c.pt", 1)  # another segment of this name
+    assert len(calls) == 4
+    assert len(list(tmp_path.glob(".rolling/*.done"))) == 1
+    (kept,) = tmp_path.glob(".rolling/*.done")
+    assert kept.stat().st_ino == (tmp_path / "c.pt").stat().st_ino
+
+
+@pytest.mark.parametrize(
+    ("stop", "options", "message"),
+    [
+        (10, {}, "--stop-at-epoch 10 is beyond total_epochs = 9"),
+        (2, {"resume_from": "start"}, "is of epoch 3; there is nothing to train up to epoch 2"),
+        (5, {"pseudo_labels": "pseudo"}, "a checkpoint to resume is needed"),
+    ],
+)
+def test_impossible_segments(
+    split_path: Path, tmp_path: Path, stop: int, options: dict, message: str
+):
+    made = {
+        "start": train(split_path, tmp_path / "start.pt", 3),
+        "pseudo": pseudo_labels(split_path, tmp_path / "pseudo.npz"),
+    }
+    with pytest.raises(InputError, match=message):
+        train(
+            *(split_path, tmp_path / "c.pt", stop),
+            **{name: made[value] for name, value in options.items()},
+        )

@@ -1,0 +1,326 @@
+"""Every image of a run in a category, with a name where somebody gave one, and how sure that is."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from gcdflow.categories.confidence import confidences
+from gcdflow.clustering.predict import cluster_test_samples, load_clustered, rows_at
+from gcdflow.errors import InputError
+from gcdflow.files.atomic import atomic_write
+from gcdflow.files.formats import UNLABELLED, Features, Labels, PseudoLabels, Split, align
+
+COLUMNS = (
+    *("path", "category", "confidence", "doubtful", "core_point", "label", "suggested"),
+    *("split", "cluster", "problem"),
+)
+_DECIMALS = 3  # of confidences: what is decided by them is decided by what the table shows
+_SHARE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+_NUMBER = re.compile(r"[0-9]{1,9}")
+# How far from 1 confidences lie depends on the features, so they are compared with those of the
+# category. On the digits run this share finds three quarters of the wrong ones, and seven of ten
+# that it finds are wrong; a fixed bound of 0.1 finds one in fifty.
+DOUBTFUL_SHARE = 2 / 3
+
+
+@dataclass(frozen=True)
+class Assignments:
+    """The rows of ``assignments.csv``, one a sample in the order of the split.
+
+    Attributes
+    ----------
+    paths : list of n str, image file, or sample id where there are no files
+    categories : list of n str
+    confidences : float (n,), 0…1; 1 where a person said it
+    core_mask : bool (n,), core points of the clustering
+    labels : list of n str, what a person said; empty where nobody said anything
+    suggested : list of n str, category of a labelled sample's cluster, if that is another
+    train_mask : bool (n,)
+    clusters : int64 (n,)
+    left_out : dict of str to str, path of each image that is in no category, and why
+    """
+
+    paths: list[str]
+    categories: list[str]
+    confidences: np.ndarray
+    core_mask: np.ndarray
+    labels: list[str]
+    suggested: list[str]
+    train_mask: np.ndarray
+    clusters: np.ndarray
+    left_out: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def doubtful(self) -> np.ndarray:
+        """bool (n,), unlabelled, and of confidence 0 or below two thirds of its category's median.
+
+        Labelled samples do not count for the median.
+        """
+        _, members = np.unique(self.categories, return_inverse=True)
+        bounds, is_open = np.zeros(len(members)), ~self.labelled_mask
+        for category in np.unique(members[is_open]).tolist():
+            here = (members == category) & is_open
+            bounds[here] = DOUBTFUL_SHARE * np.median(self.confidences[here])
+        return is_open & ((self.confidences < bounds) | (self.confidences == 0))
+
+    @cached_property
+    def labelled_mask(self) -> np.ndarray:
+        """bool (n,), a person said what it is."""
+        return np.array([bool(label) for label in self.labels], dtype=bool)
+
+    @property
+    def old_categories(self) -> set[str]:
+        """Names that a person gave: every one of them labels a sample, and no other does."""
+        return {label for label in self.labels if label}
+
+    def save(self, path: str | Path) -> None:
+        """Write the CSV file atomically: UTF-8 with the mark that spreadsheets know it by."""
+        with atomic_write(path, "w") as file:
+            file.write("\ufeff")
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            writer.writerows(
+                zip(
+                    self.paths,
+                    self.categories,
+                    (f"{value:.{_DECIMALS}f}" for value in self.confidences),
+                    ("true" if doubtful else "false" for doubtful in self.doubtful),
+                    ("true" if core else "false" for core in self.core_mask),
+                    self.labels,
+                    self.suggested,
+                    ("train" if train else "test" for train in self.train_mask),
+                    self.clusters.tolist(),
+                    [""] * len(self.paths),
+                    strict=True,
+                )
+            )
+            writer.writerows(_row_left_out(path, why) for path, why in self.left_out.items())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Assignments:
+        """Read and check ``assignments.csv``.
+
+        Raises
+        ------
+        InputError
+            If it is missing or not such a file.
+        """
+        try:
+            with open(path, encoding="utf-8-sig", newline="") as file:
+                header, *rows = csv.reader(file, strict=True)
+            if tuple(header) != COLUMNS:
+                raise ValueError("the first line names other columns")
+            for number, row in enumerate(rows, start=1):
+                _check_row(row, number)
+            left_out = {row[0]: row[-1] for row in rows if row[-1]}
+            rows = [row for row in rows if not row[-1]]
+            column = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True)) if rows else {}
+            return cls(
+                paths=list(column.get("path", ())),
+                categories=list(column.get("category", ())),
+                confidences=np.array(column.get("confidence", ()), dtype=np.float64),
+                core_mask=np.array([text == "true" for text in column.get("core_point", ())], bool),
+                labels=list(column.get("label", ())),
+                suggested=list(column.get("suggested", ())),
+                train_mask=np.array([text == "train" for text in column.get("split", ())], bool),
+                clusters=np.array([int(text) for text in column.get("cluster", ())], np.int64),
+                left_out=left_out,
+            )
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        except (ValueError, csv.Error) as error:
+            raise InputError(
+                f"{path}: not a table of assignments; expected a CSV file with the columns "
+                f"{', '.join(COLUMNS)} ({error})"
+            ) from None
+
+    def summary(self) -> str:
+        """One line: images, categories old and new, share of doubtful ones."""
+        found, old = set(self.categories), self.old_categories
+        share = self.doubtful.mean() if len(self.doubtful) else 0.0
+        left_out = f"; {len(self.left_out)} left out" if self.left_out else ""
+        return (
+            f"{len(self.paths)} images in {len(found)} categories, {len(found & old)} old and "
+            f"{len(found - old)} new; {100 * share:.0f} % doubtful{left_out}"
+        )
+
+
+def _row_left_out(path: str, problem: str) -> list[str]:
+    """The row of an image that is in no category; columns of numbers and of truths stay such."""
+    cells = {"path": path, "doubtful": "false", "core_point": "false", "cluster": "-1"}
+    return [{**cells, "problem": problem}.get(name, "") for name in COLUMNS]
+
+
+def _check_row(row: list[str], number: int) -> None:
+    """Make sure that a row is one that :meth:`Assignments.save` could write (ValueError)."""
+    if len(row) != len(COLUMNS):
+        raise ValueError(f"row {number} has {len(row)} cells")
+    cell = dict(zip(COLUMNS, row, strict=True))
+    if cell["problem"] and row != _row_left_out(cell["path"], cell["problem"]):
+        raise ValueError(f"row {number} has a problem, but is in a category")
+    if cell["problem"]:
+        return
+    found = {
+        "path": bool(cell["path"]),
+        "category": bool(cell["category"]),
+        "confidence": _SHARE.fullmatch(cell["confidence"]) and float(cell["confidence"]) <= 1,
+        "doubtful": cell["doubtful"] in ("true", "false"),
+        "core_point": cell["core_point"] in ("true", "false"),
+        "label": cell["label"] in ("", cell["category"]),
+        "suggested": cell["suggested"] != cell["category"],
+        "split": cell["split"] in ("train", "test"),
+        "cluster": _NUMBER.fullmatch(cell["cluster"]),
+        "problem": True,
+    }
+    wrong = [name for name in COLUMNS if not found[name]]
+    if wrong:
+        raise ValueError(f"row {number} has the {wrong[0]} '{cell[wrong[0]]}'")
+
+
+def assign(
+    split_path: Path,
+    features_path: Path,
+    pseudo_path: Path,
+    labels_path: Path | None = None,
+    *,
+    threads: int = 1,
+) -> Assignments:
+    """Category and confidence of every sample of a split.
+
+    What a person said of a sample stands, for certain; what its cluster is, if that is another, is
+    a suggestion. All others are what their cluster is (:func:`name_clusters`); the test split goes
+    to clusters by its nearest core points.
+
+    Parameters
+    ----------
+    labels_path : Path or None
+        ``labels.npz``, whose labels replace those of the split.
+
+    Raises
+    ------
+    InputError
+        If a file is not valid, or the files do not belong together.
+    """
+    split = Split.load(split_path)
+    features, pseudo, at = load_clustered(features_path, pseudo_path)
+    align(split_path, split.indices, features.indices)
+    order = align(features_path, features.indices, split.indices)
+    for name in ("labels", "train_mask"):
+        differ = getattr(features, name)[order] != getattr(split, name)
+        if differ.any():
+            raise InputError(
+                f"{features_path}: '{name}' of {differ.sum()} samples is not that of {split_path} "
+                f"(first: sample {split.indices[np.argmax(differ)]}); does the file belong to "
+                "this run?"
+            )
+    labels, class_names = split.labels, split.old_class_names.tolist()
+    if labels_path is not None:
+        newer = Labels.load(labels_path)
+        labels = newer.labels[align(labels_path, newer.indices, split.indices)]
+        class_names = newer.class_names.tolist()
+
+    n = len(features.indices)
+    clusters, core = np.full(n, UNLABELLED, dtype=np.int64), np.zeros(n, dtype=bool)
+    clusters[at], core[at] = pseudo.labels, pseudo.core_mask
+    test, test_clusters = cluster_test_samples(features, pseudo, at, threads)
+    clusters[test] = test_clusters
+    clusters, core, train = clusters[order], core[order], features.train_mask[order]
+
+    names = class_names + new_names(pseudo.n_clusters, class_names)
+    of_cluster = name_clusters(clusters, labels, len(class_names), pseudo.n_clusters)
+    labelled, found = labels != UNLABELLED, of_cluster[clusters]
+    own = np.where(labelled, labels, found)
+    rows = _centred_rows(features, pseudo, order)
+    sure = np.where(labelled, 1.0, confidences(rows, own, core, found, threads))
+    return Assignments(
+        paths=sample_names(split),
+        categories=[names[category] for category in own],
+        confidences=np.round(sure, _DECIMALS),
+        core_mask=core,
+        labels=["" if label == UNLABELLED else class_names[label] for label in labels],
+        suggested=["" if a == b else names[b] for a, b in zip(own, found, strict=True)],
+        train_mask=train,
+        clusters=clusters,
+        left_out=split.left_out,
+    )
+
+
+def sample_names(split: Split) -> list[str]:
+    """What the rows of a table call the samples: their files, or their ids where there are none."""
+    return (split.paths if len(split.paths) else split.indices.astype(np.str_)).tolist()
+
+
+def new_names(how_many: int, class_names: Sequence[str]) -> list[str]:
+    """``new-1``, ``new-2``, … without those that are names of classes."""
+    taken = set(class_names)
+    free = (name for i in itertools.count(1) if (name := f"new-{i}") not in taken)
+    return list(itertools.islice(free, how_many))
+
+
+def name_clusters(
+    clusters: np.ndarray, labels: np.ndarray, n_classes: int, n_clusters: int
+) -> np.ndarray:
+    """Category of each cluster: an old class, or a new category of its own.
+
+    A cluster is the old class that most of its labelled members have, if these are
+
+    * at least half of its labelled members, and
+    * as many as in no other cluster, or at least two and a quarter of all samples with that label,
+      or a quarter of the cluster.
+
+    So one labelled photograph names its cluster of a hundred, as the person who labelled it
+    expects. But the few samples of a class with its home elsewhere that strayed into the cluster of
+    a new one do not name it, nor does one of the three that have a label at all: a new category
+    under an old name would be lost, while a part of an old class under a new name is seen, and
+    mended by one more label.
+
+    Several clusters may be one old class. The others are new, in decreasing order of their
+    unlabelled members (the ones that will bear the name); ties go to the lower cluster.
+
+    Parameters
+    ----------
+    clusters : int64 (n,)
+    labels : int64 (n,), 0…n_classes-1, -1 where there is none
+
+    Returns
+    -------
+    int64 (n_clusters,)
+        0…n_classes-1 for old classes, n_classes + i for the i-th new category.
+    """
+    labelled = labels != UNLABELLED
+    count = np.zeros((n_clusters, max(1, n_classes)), dtype=np.int64)
+    np.add.at(count, (clusters[labelled], labels[labelled]), 1)
+    best = count.argmax(axis=1)
+    hits, n_labelled = count.max(axis=1), count.sum(axis=1)
+    sizes = np.bincount(clusters, minlength=n_clusters)
+    is_at_home = (hits == count.max(axis=0)[best]) | (4 * hits >= sizes)
+    is_at_home |= (hits >= 2) & (4 * hits >= count.sum(axis=0)[best])
+    is_old = (n_labelled > 0) & (2 * hits >= n_labelled) & is_at_home
+    new = np.flatnonzero(~is_old)
+    by_size = new[np.argsort(-(sizes - n_labelled)[new], kind="stable")]
+    categories = best.copy()
+    categories[by_size] = n_classes + np.arange(len(new))
+    return categories
+
+
+def _centred_rows(features: Features, pseudo: PseudoLabels, order: np.ndarray) -> np.ndarray:
+    """Features as the clustering saw them, float32 (n, d), in the split's order.
+
+    Distances are those of the rows themselves, but with the mean taken off (and before the rounding
+    to float32) the differences of squares that they come from lose fewer digits.
+    """
+    rows = np.empty((len(order), features.features.shape[1]), dtype=np.float32)
+    parts = [order[start : start + 4096] for start in range(0, len(order), 4096)]
+    mean = sum(rows_at(features, pseudo, part).sum(axis=0, dtype=np.float64) for part in parts)
+    mean = mean / max(1, len(order))
+    for i, part in enumerate(parts):
+        rows[4096 * i : 4096 * i + len(part)] = rows_at(features, pseudo, part) - mean
+    return rows

@@ -1,0 +1,311 @@
+"""The categories of a run as one page of thumbnails that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from PIL import Image, ImageOps
+
+from gcdflow.categories.assignments import Assignments, sample_names
+from gcdflow.data.datasets import open_images
+from gcdflow.errors import InputError
+from gcdflow.files.atomic import atomic_write
+from gcdflow.files.formats import Split
+
+TEMPLATE = Path(__file__).with_name("gallery.html.j2")
+_JPEG_QUALITY = 82
+# A page of so many takes 15 MB, which a browser opens in a second and a mail may just hold.
+_MOST_ON_A_PAGE = 4000
+_LEAST_OF_A_CATEGORY = 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """A category and which of its images are shown.
+
+    Attributes
+    ----------
+    name : str
+    is_new : bool
+    positions : int64 (m,), all its samples: the labelled ones (those that the network questions
+        last), then the others, the most certain first
+    typical, tail : int64, those that are shown at the beginning and at the end
+    """
+
+    name: str
+    is_new: bool
+    positions: np.ndarray
+    typical: np.ndarray
+    tail: np.ndarray
+
+    @property
+    def n_left_out(self) -> int:
+        """Images that are not shown."""
+        return len(self.positions) - len(self.typical) - len(self.tail)
+
+
+def load_assignments(path: Path, split_path: Path, split: Split) -> Assignments:
+    """Read assignments and make sure that they are of this split.
+
+    Raises
+    ------
+    InputError
+        If they are not valid, or of other images.
+    """
+    assignments, names = Assignments.load(path), sample_names(split)
+    if len(assignments.paths) != len(names):
+        raise InputError(
+            f"{path}: holds {len(assignments.paths)} images, expected the {len(names)} of "
+            f"{split_path}; does the file belong to this run?"
+        )
+    for i, (found, expected) in enumerate(zip(assignments.paths, names, strict=True)):
+        if found != expected:
+            raise InputError(
+                f"{path}: image {i + 1} is '{found}', expected '{expected}' as in {split_path}; "
+                "does the file belong to this run?"
+            )
+    return assignments
+
+
+def choose(assignments: Assignments, most: int) -> list[Row]:
+    """Categories in their order on the page, and the images to show of each.
+
+    Old classes come first, by name; then the new ones, by number. Of a category of more than
+    ``most`` images the most certain are shown, and in the last quarter the least certain. Labelled
+    images, which say little of the network, fill a quarter if there are enough others.
+
+    Parameters
+    ----------
+    most : int
+        Largest number of images to show of a category.
+    """
+    old, rows = assignments.old_categories, []
+    categories = np.array(assignments.categories, dtype=np.str_)
+    for name in sorted(set(assignments.categories), key=lambda name: _page_order(name, old)):
+        members = np.flatnonzero(categories == name)
+        is_labelled = assignments.labelled_mask[members]
+        given, sorted_in = members[is_labelled], members[~is_labelled]
+        given = given[np.argsort([assignments.suggested[i] != "" for i in given], kind="stable")]
+        certainty = -assignments.confidences[sorted_in]
+        sorted_in = sorted_in[np.argsort(certainty, kind="stable")]
+        if len(members) > most:
+            n_tail = min(most // 4, len(sorted_in))
+            n_given = min(len(given), max(most // 4, most - len(sorted_in)))
+            n_typical = most - n_tail - n_given
+        else:
+            n_tail, n_given = int(assignments.doubtful[members].sum()), len(given)
+            n_typical = len(sorted_in) - n_tail
+        typical = np.concatenate([given[len(given) - n_given :], sorted_in[:n_typical]])
+        tail = sorted_in[len(sorted_in) - n_tail :]
+        positions = np.concatenate([given, sorted_in])
+        rows.append(Row(name, name not in old, positions, typical, tail))
+    return rows
+
+
+def affordable(sizes: Sequence[int], most: int) -> int:
+    """How many images of a category to show, so that the page does not become too large.
+
+    Parameters
+    ----------
+    sizes : sequence of int, images of each category
+    most : int
+        What is wanted; the result is less if need be, but not below 4.
+    """
+    while most > _LEAST_OF_A_CATEGORY and np.minimum(sizes, most).sum() > _MOST_ON_A_PAGE:
+        most -= 1
+    return most
+
+
+def _page_order(name: str, old: set[str]) -> tuple:
+    number = re.search(r"\d+$", name)
+    if name in old or number is None:
+        return (name not in old, 0, name.casefold(), name)
+    return (True, int(number[0]), name.casefold(), name)
+
+
+def thumbnail(pixels: np.ndarray, side: int) -> tuple[str, int | None]:
+    """An image for a square tile, as a data URI.
+
+    Photographs are cropped to a square and shrunk; images of at most half the side keep their
+    pixels, for the browser to enlarge.
+
+    Parameters
+    ----------
+    pixels : uint8 (height, width, 3 or 1)
+    side : int, of the tile
+
+    Returns
+    -------
+    uri : str
+    pixel_side : int or None, longer side of an image that keeps its pixels
+    """
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    longer, target = max(image.size), io.BytesIO()
+    if 2 * longer <= side:
+        image.save(target, "png", optimize=True)
+        kind, pixel_side = "png", longer
+    else:
+        small = min(side, *image.size)
+        image = ImageOps.fit(image, (small, small), Image.Resampling.LANCZOS, centering=(0.5, 0.5))
+        image.save(target, "jpeg", quality=_JPEG_QUALITY, optimize=True)
+        kind, pixel_side = "jpeg", None
+    text = base64.b64encode(target.getvalue()).decode("ascii")
+    return f"data:image/{kind};base64,{text}", pixel_side
+
+
+def tile_side(side: int, pixel_sides: list[int | None]) -> int:
+    """Side of all tiles: ``side``, or where all images are tiny a whole multiple near its half.
+
+    A whole multiple makes all enlarged pixels equal; half the side is large enough for so little.
+    """
+    if not pixel_sides or None in pixel_sides:
+        return side
+    longest = max(pixel_sides)
+    return -(-side // (2 * longest)) * longest
+
+
+def write_gallery(
+    split_path: Path,
+    assignments_path: Path,
+    output: Path,
+    *,
+    run: str = "",
+    most: int = 40,
+    side: int = 112,
+    threads: int = 1,
+) -> str:
+    """Write the page atomically.
+
+    Parameters
+    ----------
+    run : str
+        Name for the title.
+    most : int
+        Largest number of thumbnails of a category; fewer if there are very many categories.
+    side : int
+        Side of a thumbnail, pixels.
+
+    Returns
+    -------
+    str
+        What it holds, in words.
+
+    Raises
+    ------
+    InputError
+        If a file is not valid, the files do not belong together, or an image cannot be read.
+    """
+    split = Split.load(split_path)
+    assignments = load_assignments(assignments_path, split_path, split)
+    _, sizes = np.unique(assignments.categories, return_counts=True)
+    fitting = affordable(sizes, most)
+    rows, images = choose(assignments, fitting), open_images(split.source, split.paths)
+
+    def make(position: int) -> tuple[str, int | None]:
+        return thumbnail(images.read([position], side)[0], side)  # one at a time: they may be huge
+
+    shown = [int(i) for row in rows for part in (row.typical, row.tail) for i in part]
+    with ThreadPoolExecutor(threads) as pool:  # decoders release the interpreter's lock
+        thumbnails = dict(zip(shown, pool.map(make, shown), strict=True))
+    page = _render(split, assignments, rows, thumbnails, run, side)
+    with atomic_write(output, "w") as file:
+        file.write(page)
+    fewer = f" (at most {fitting} of a category, for there are many)" if fitting < most else ""
+    return (
+        f"{len(shown)} of {len(assignments.paths)} images in {len(rows)} categories{fewer}, "
+        f"{len(page) / 1e6:.1f} MB"
+    )
+
+
+def _render(
+    split: Split,
+    assignments: Assignments,
+    rows: list[Row],
+    thumbnails: dict[int, tuple[str, int | None]],
+    run: str,
+    side: int,
+) -> str:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    doubtful, n = assignments.doubtful, len(assignments.paths)
+    is_labelled, is_photos = assignments.labelled_mask, split.source.get("dataset") == "photos"
+    n_new = sum(row.is_new for row in rows)
+    tile = _tile_maker(assignments, thumbnails)
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+        run=run,
+        side=tile_side(side, [pixel_side for _, pixel_side in thumbnails.values()]),
+        is_photos=is_photos,
+        numbers=[
+            ("images", f"{n:,}"),
+            ("categories", len(rows)),
+            ("old", len(rows) - n_new),
+            ("new", n_new),
+            ("labelled", f"{int(is_labelled.sum()):,}"),
+            ("doubtful", f"{int(doubtful.sum()):,}"),
+            *([("left out", f"{len(assignments.left_out):,}")] if assignments.left_out else []),
+        ],
+        left_out=assignments.left_out,
+        categories=[
+            {
+                "name": row.name,
+                "is_new": row.is_new,
+                "n": len(row.positions),
+                "n_labelled": int(is_labelled[row.positions].sum()),
+                "n_doubtful": int(doubtful[row.positions].sum()),
+                "n_left_out": row.n_left_out,
+                "typical": [tile(i) for i in row.typical.tolist()],
+                "tail": [tile(i) for i in row.tail.tolist()],
+                "tail_is_doubtful": bool(2 * doubtful[row.tail].sum() > len(row.tail)),
+                "lines": _table_lines(assignments, row, is_photos) if len(split.paths) else "",
+            }
+            for row in rows
+        ],
+        has_files=len(split.paths) > 0,
+    )
+
+
+def _table_lines(assignments: Assignments, row: Row, is_photos: bool) -> str:
+    """All images of a category as lines of a CSV file of labels; new categories have no name yet.
+
+    Photographs of the test split are left out, since such a file must not label them.
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(
+        (assignments.paths[i], "" if row.is_new else row.name)
+        for i in row.positions.tolist()
+        if assignments.train_mask[i] or not is_photos
+    )
+    return text.getvalue()
+
+
+def _tile_maker(
+    assignments: Assignments, thumbnails: dict[int, tuple[str, int | None]]
+) -> Callable[[int], dict[str, Any]]:
+    """A function from a sample's position to what the template needs of it."""
+
+    def tile(i: int) -> dict[str, Any]:
+        uri, pixel_side = thumbnails[i]
+        label, other = assignments.labels[i], assignments.suggested[i]
+        said = f"labelled {label}" if label else f"confidence {assignments.confidences[i]:.2f}"
+        return {
+            "uri": uri,
+            "is_pixels": pixel_side is not None,
+            "text": f"{assignments.paths[i]}, {said}"
+            + (f"; the network would say {other}" if other else ""),
+            "is_labelled": bool(label),
+            "is_questioned": bool(other),
+            "is_doubtful": bool(assignments.doubtful[i]),
+        }
+
+    return tile

@@ -1,0 +1,154 @@
+"""Clusters of two clusterings of the same samples, matched one to one.
+
+Cluster ids carry no meaning, so a comparison first matches clusters to classes (or to the clusters
+of the previous refresh) with the largest total overlap, by the Hungarian algorithm.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from gcdflow.errors import InputError
+
+
+def optimal_matching(a: np.ndarray, b: np.ndarray) -> dict[int, int]:
+    """Match the clusters of two clusterings of the same samples, one to one.
+
+    Parameters
+    ----------
+    a, b : ndarray of int, shape (n,)
+        The two labels of each sample.
+
+    Returns
+    -------
+    dict
+        Cluster id in ``a`` -> cluster id in ``b``, with the largest possible number of samples
+        whose two clusters are matched. A cluster without a partner, or whose partner shares no
+        sample with it, is absent.
+
+    Raises
+    ------
+    InputError
+        If the arrays are not one-dimensional integers of equal length.
+    """
+    a, b = aligned_ids(a=a, b=b)
+    ids_a, ids_b = np.unique(a), np.unique(b)
+    counts = overlap(a, b)
+    rows, columns = best_pairs(counts)
+    return {
+        int(ids_a[row]): int(ids_b[column])
+        for row, column in zip(rows, columns, strict=True)
+        if counts[row, column] > 0
+    }
+
+
+def label_change_rate(labels: np.ndarray, previous: np.ndarray) -> float:
+    """Share of samples that changed cluster since the previous refresh.
+
+    Parameters
+    ----------
+    labels, previous : ndarray of int, shape (n,)
+        Pseudo labels of the same samples in the same order (see :func:`match_by_indices`).
+
+    Returns
+    -------
+    float
+        In [0, 1]: the share of samples whose previous cluster is not the one that
+        :func:`optimal_matching` gives for their cluster. Samples of unmatched clusters count as
+        changed, a mere renumbering does not. 0 for no samples.
+
+    Raises
+    ------
+    InputError
+        If the arrays are not one-dimensional integers of equal length.
+    """
+    labels, previous = aligned_ids(labels=labels, previous=previous)
+    if labels.size == 0:
+        return 0.0
+    counts = overlap(labels, previous)
+    return float(1 - counts[best_pairs(counts)].sum() / labels.size)
+
+
+def match_by_indices(indices_a: np.ndarray, indices_b: np.ndarray) -> np.ndarray:
+    """Positions that put the samples of ``b`` into the order of ``a``.
+
+    Parameters
+    ----------
+    indices_a, indices_b : ndarray of int, shape (n,)
+        Sample ids, without repetition, of the same set of samples in any two orders.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        ``positions`` with ``indices_b[positions] == indices_a``.
+
+    Raises
+    ------
+    InputError
+        If an id is repeated, or the two sets of ids differ.
+
+    Examples
+    --------
+    >>> match_by_indices(np.array([7, 3, 5]), np.array([3, 5, 7]))
+    array([2, 0, 1])
+    """
+    indices_a, indices_b = np.asarray(indices_a), np.asarray(indices_b)
+    for name, indices in (("first", indices_a), ("second", indices_b)):
+        _check_ids(f"the {name} array of sample ids", indices)
+        ids, counts = np.unique(indices, return_counts=True)
+        if (counts > 1).any():
+            worst = counts.argmax()
+            raise InputError(
+                f"sample id {ids[worst]} occurs {counts[worst]} times in the {name} array, "
+                "expected every sample once"
+            )
+    only_a, only_b = np.setdiff1d(indices_a, indices_b), np.setdiff1d(indices_b, indices_a)
+    if only_a.size or only_b.size:
+        example = only_a[0] if only_a.size else only_b[0]
+        raise InputError(
+            f"{only_a.size} sample ids are only in the first array and {only_b.size} only in the "
+            f"second (for example {example}), expected the same samples in both: do the two files "
+            "come from one and the same split?"
+        )
+    positions = np.empty(indices_a.size, dtype=np.int64)
+    positions[np.argsort(indices_a)] = np.argsort(indices_b)
+    return positions
+
+
+def aligned_ids(**arrays: np.ndarray) -> list[np.ndarray]:
+    """The arrays, checked to be one-dimensional integers of one length."""
+    checked = {name: np.asarray(array) for name, array in arrays.items()}
+    for name, array in checked.items():
+        _check_ids(name, array)
+    if len({array.size for array in checked.values()}) > 1:
+        sizes = " and ".join(f"{name} has {array.size}" for name, array in checked.items())
+        raise InputError(f"{sizes} samples, expected the same samples in the same order")
+    return list(checked.values())
+
+
+def _check_ids(name: str, array: np.ndarray) -> None:
+    # An empty list becomes a float array in NumPy; there is nothing in it that could be wrong.
+    if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
+        raise InputError(
+            f"{name} has shape {array.shape} and dtype {array.dtype}, expected one integer id "
+            "per sample"
+        )
+
+
+def overlap(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """Number of samples (of those in ``mask``) in each pair of an id in ``a`` and an id in ``b``.
+
+    Rows and columns follow the sorted ids of *all* samples, so overlaps of several masks add up.
+    """
+    ids_a, rows = np.unique(a, return_inverse=True)
+    ids_b, columns = np.unique(b, return_inverse=True)
+    shape = (ids_a.size, ids_b.size)
+    cells = rows * shape[1] + columns
+    counts = np.bincount(cells if mask is None else cells[mask], minlength=shape[0] * shape[1])
+    return counts.reshape(shape)
+
+
+def best_pairs(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the one-to-one matching with the largest total weight."""
+    return linear_sum_assignment(weights, maximize=True)

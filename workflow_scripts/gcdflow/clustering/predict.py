@@ -1,0 +1,76 @@
+"""A clustering together with the features that it was made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from sklearn.preprocessing import normalize
+
+from gcdflow.errors import InputError
+from gcdflow.files.formats import Features, PseudoLabels, align
+from gcdflow.ssddbc import assign_to_clusters
+
+
+def load_clustered(
+    features_path: str | Path, pseudo_path: str | Path
+) -> tuple[Features, PseudoLabels, np.ndarray]:
+    """Read a feature cache and its pseudo labels.
+
+    Returns
+    -------
+    features, pseudo
+    at : int64 (m,), positions of the clustered samples in the feature cache
+
+    Raises
+    ------
+    InputError
+        If a file is not valid, or the two do not belong together.
+    """
+    features, pseudo = Features.load(features_path), PseudoLabels.load(pseudo_path)
+    for key in ("checkpoint_sha256", "fingerprint"):
+        if features.metadata.get(key) != pseudo.metadata.get(key):
+            raise InputError(
+                f"{pseudo_path}: was made from other features than {features_path} ({key} differs)"
+            )
+    at = align(features_path, features.indices, pseudo.indices)
+    align(pseudo_path, pseudo.indices, features.indices[features.train_mask])
+    if not features.train_mask[at].all():
+        raise InputError(
+            f"{pseudo_path}: {(~features.train_mask[at]).sum()} of its {len(at)} samples are test "
+            f"samples in {features_path}; expected the training samples alone"
+        )
+    return features, pseudo, at
+
+
+def rows_at(features: Features, pseudo: PseudoLabels, positions: np.ndarray) -> np.ndarray:
+    """Features at some positions as the clustering saw them: float (k, d), perhaps normalised."""
+    rows = features.features[positions]
+    return normalize(rows.astype(np.float64)) if pseudo.metadata.get("normalize", True) else rows
+
+
+def cluster_test_samples(
+    features: Features, pseudo: PseudoLabels, at: np.ndarray, threads: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give the test split to clusters by step 6 of SSDDBC, against the core points.
+
+    Parameters
+    ----------
+    features, pseudo, at
+        As :func:`load_clustered` gives them.
+
+    Returns
+    -------
+    test : int64 (t,), positions of the test samples in the feature cache
+    clusters : int64 (t,)
+    """
+    test, core = np.flatnonzero(~features.train_mask), pseudo.core_mask
+    if len(test) == 0:
+        return test, np.empty(0, dtype=np.int64)
+    clusters, _ = assign_to_clusters(
+        rows_at(features, pseudo, test),
+        rows_at(features, pseudo, at[core]),
+        pseudo.labels[core],
+        n_jobs=threads,
+    )
+    return test, clusters

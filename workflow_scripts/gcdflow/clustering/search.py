@@ -1,0 +1,208 @@
+"""Offline clustering of a feature cache: SSDDBC grid search to pseudo labels and a grid table."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from gcdflow import __version__
+from gcdflow.clustering.matching import label_change_rate, match_by_indices
+from gcdflow.clustering.memory import available_memory
+from gcdflow.errors import InputError
+from gcdflow.files.atomic import atomic_write
+from gcdflow.files.formats import Features, PseudoLabels
+from gcdflow.ssddbc import SSDDBCGridSearch, estimate_resources
+
+log = logging.getLogger(__name__)
+
+GRID_COLUMNS = (
+    "k",
+    "density_percentile",
+    "score",
+    "cross_entropy",
+    "silhouette",
+    "n_clusters",
+    "n_core",
+    "core_ratio",
+    "cutoff",
+    "seconds",
+)
+_SECONDS_BETWEEN_REPORTS = 2.0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The grid and the score of the search (design section 3).
+
+    Attributes
+    ----------
+    k : numbers of neighbours
+    percentile : density percentiles
+    normalize : L2-normalise the features first
+    w_ce, w_sil : weights of cross-entropy and silhouette in the score
+    """
+
+    k: Sequence[int]
+    percentile: Sequence[int]
+    normalize: bool = True
+    w_ce: float = 1.0
+    w_sil: float = 3.0
+
+
+class _Progress:
+    """Log the search's progress, at most every few seconds, with the time left."""
+
+    def __init__(self) -> None:
+        self._began = self._last = time.monotonic()
+        self._done = 0
+
+    def __call__(self, done: int, total: int, best: dict | None) -> None:
+        now = time.monotonic()
+        if done == self._done or (done < total and now - self._last < _SECONDS_BETWEEN_REPORTS):
+            return
+        self._last, self._done = now, done
+        left = (now - self._began) / done * (total - done)
+        found = ""
+        if best is not None:
+            found = (
+                f"; best so far k={best['k']} percentile={best['density_percentile']} "
+                f"score={best['score']:.4f} clusters={best['n_clusters']}"
+            )
+        log.info("%d/%d configurations, %.0f s left%s", done, total, left, found)
+
+
+def cluster_features(
+    features: Features,
+    grid: Grid,
+    *,
+    threads: int,
+    previous: PseudoLabels | None = None,
+) -> tuple[PseudoLabels, dict[str, np.ndarray]]:
+    """Cluster the training split of a feature cache.
+
+    Parameters
+    ----------
+    features : Features
+        Test samples (``~train_mask``) are left out.
+    grid : Grid
+    threads : int
+    previous : PseudoLabels or None
+        Pseudo labels of the refresh before, for the label change rate.
+
+    Returns
+    -------
+    pseudo : PseudoLabels
+    results : dict of arrays, one entry per configuration of the grid
+
+    Raises
+    ------
+    InputError
+        If there are too few samples, or ``previous`` is of other samples.
+    """
+    train = features.train_mask
+    X, y = features.features[train], features.labels[train]
+    if len(X) < 2:
+        raise InputError(f"found {len(X)} training samples to cluster, expected at least 2")
+    search = SSDDBCGridSearch(
+        k=grid.k,
+        density_percentile=grid.percentile,
+        w_ce=grid.w_ce,
+        w_sil=grid.w_sil,
+        normalize=grid.normalize,
+        n_jobs=threads,
+        progress=_Progress(),
+    )
+    _predict_cost(X, y, len(grid.k) * len(grid.percentile), threads)
+    search.fit(X, y)
+    return _pseudo_labels(features, search, previous), search.results_
+
+
+def _pseudo_labels(
+    features: Features, search: SSDDBCGridSearch, previous: PseudoLabels | None
+) -> PseudoLabels:
+    """The best clustering of a search that is done, with its provenance."""
+    indices = features.indices[features.train_mask]
+    n = len(indices)
+    change = None
+    if previous is not None:
+        try:
+            order = match_by_indices(indices, previous.indices)
+        except InputError as error:
+            raise InputError(f"previous pseudo labels are of other samples: {error}") from None
+        change = label_change_rate(search.labels_, previous.labels[order])
+    best = search.best_index_
+    if search.n_clusters_ == 1:
+        log.warning(
+            "all %d samples are in one cluster, in the best of %d configurations (and in %d of "
+            "them); the features may have collapsed, or the grid does not suit them",
+            n,
+            len(search.results_["n_clusters"]),
+            int((search.results_["n_clusters"] == 1).sum()),
+        )
+    metadata = {
+        **features.metadata,
+        "score": float(search.best_score_),
+        "cross_entropy": float(search.results_["cross_entropy"][best]),
+        "silhouette": float(search.results_["silhouette"][best]),
+        "n_clusters": int(search.n_clusters_),
+        "n_samples": n,
+        "core_ratio": float(search.core_sample_mask_.mean()),
+        "label_change_rate": change,
+        "normalize": search.normalize,
+        "w_ce": search.w_ce,
+        "w_sil": search.w_sil,
+        "version": __version__,
+    }
+    return PseudoLabels(
+        indices=indices,
+        labels=search.labels_.astype(np.int64),
+        core_mask=search.core_sample_mask_,
+        densities=search.densities_.astype(np.float32),
+        best_params=search.best_params_,
+        metadata=metadata,
+    )
+
+
+def _predict_cost(X: np.ndarray, y: np.ndarray, n_configurations: int, threads: int) -> None:
+    """Say what the search takes; refuse what does not fit into memory."""
+    n, d = X.shape
+    cost = estimate_resources(n, d, 1, n_configurations, threads)
+    available = available_memory()
+    labelled = int((y >= 0).sum())  # said, so that labels under another name are missed
+    needed = (
+        f"{n} samples of {d} dimensions, {labelled} of them labelled, need about"
+        f" {cost.memory_bytes / 2**30:.1f} GiB"
+    )
+    if cost.memory_bytes > available:
+        raise InputError(
+            f"{needed} of memory, but {available / 2**30:.1f} GiB are free; cluster fewer samples, "
+            "fewer configurations, or on a larger machine"
+        )
+    log.info("%s and %.0f s with %d threads", needed, cost.seconds, threads)
+
+
+def write_grid_table(path: Path, results: dict[str, np.ndarray]) -> None:
+    """Write one row per configuration, tab-separated."""
+    with atomic_write(path, "w") as file:
+        writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+        writer.writerow(GRID_COLUMNS)
+        for row in zip(*(results[column] for column in GRID_COLUMNS), strict=True):
+            writer.writerow(f"{v:.6g}" if isinstance(v, float | np.floating) else v for v in row)
+
+
+def pseudo_label_scalars(pseudo: PseudoLabels) -> dict[str, float | None]:
+    """What TensorBoard shows of a clustering (design section 6)."""
+    return {
+        "pseudo/n_clusters": pseudo.metadata["n_clusters"],
+        "pseudo/core_ratio": pseudo.metadata["core_ratio"],
+        "pseudo/label_change_rate": pseudo.metadata["label_change_rate"],
+        "pseudo/k": pseudo.best_params["k"],
+        "pseudo/density_percentile": pseudo.best_params["density_percentile"],
+        "pseudo/score": pseudo.metadata["score"],
+    }

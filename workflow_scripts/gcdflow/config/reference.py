@@ -1,0 +1,76 @@
+"""The documented ``defaults:`` of ``config/config.yaml``, generated from the settings models.
+
+``python workflow_scripts/gcdflow/config/reference.py`` (``make config``) rewrites them in place; a
+test fails when file and models differ.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+import typing
+from pathlib import Path
+
+import yaml
+from pydantic.fields import FieldInfo
+
+if __name__ == "__main__":  # run as a file: the package is one folder up
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from gcdflow.config.settings import RunSettings, Settings
+
+BEGIN = "# --- defaults: generated, see workflow_scripts/gcdflow/config/reference.py ---"
+END = "# --- end of defaults ---"
+
+
+def documented_defaults() -> str:
+    """YAML text of all keys with their defaults and descriptions; other choices as comments."""
+    return "\n".join(["defaults:", *_section(RunSettings(), "  ")]) + "\n"
+
+
+def _section(settings: Settings, indent: str) -> list[str]:
+    lines = []
+    for key, field in type(settings).model_fields.items():
+        value = getattr(settings, key)
+        if isinstance(value, Settings):
+            lines += ["", f"{indent}# {_summary(type(value))}", f"{indent}{key}:"]
+            lines += _section(value, indent + "  ")
+            for other in _alternatives(field, value):
+                lines += [f"{indent}# or: {_summary(other)}", f"{indent}# {key}:"]
+                lines += [f"{indent}# {line}" for line in _section(other(), "  ")]
+        else:
+            lines.append(_entry(indent, key, value, field))
+    return lines
+
+
+def _entry(indent: str, key: str, value: object, field: FieldInfo) -> str:
+    if isinstance(value, str) and ":" in value:
+        scalar = f'"{value}"'  # YAML would take some ranges for numbers of minutes and seconds
+    else:
+        scalar = yaml.safe_dump(value, default_flow_style=True).split("\n")[0]
+    entry = f"{indent}{key}: {scalar}"
+    return f"{entry:<36}  # {field.description}"
+
+
+def _summary(model: type[Settings]) -> str:
+    return (model.__doc__ or "").split("\n")[0].rstrip(".")
+
+
+def _alternatives(field: FieldInfo, chosen: Settings) -> list[type[Settings]]:
+    """The other members of a union of sections."""
+    union = field.annotation
+    if not isinstance(union, types.UnionType) and typing.get_origin(union) is not typing.Union:
+        return []
+    return [member for member in typing.get_args(union) if member is not type(chosen)]
+
+
+def with_defaults(text: str) -> str:
+    """The text of a configuration file with its block of defaults replaced."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n{documented_defaults()}{END}{after}"
+
+
+if __name__ == "__main__":
+    path = Path(__file__).resolve().parents[3] / "config" / "config.yaml"
+    path.write_text(with_defaults(path.read_text(encoding="utf-8")), encoding="utf-8")

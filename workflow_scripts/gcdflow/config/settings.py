@@ -1,0 +1,393 @@
+"""The schema of the configuration: every key with its meaning, default and bounds, in one place.
+
+``config/config.yaml`` holds ``defaults:`` (every key, equal to the defaults here; a test compares
+them) and ``runs:``; :mod:`gcdflow.config.runs` reads it. A section with several kinds is a union
+that its key ``name`` chooses from.
+"""
+
+from __future__ import annotations
+
+import os
+import types
+import typing
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from gcdflow.config.ranges import parse_range, range_within
+from gcdflow.errors import InputError
+
+MAX_EPOCHS = 999  # {epoch} has three digits
+MAX_SEED = 2**32 - 1  # NumPy's legacy generator, which draws the labelled images, takes no more
+
+
+UserPath = Annotated[str, AfterValidator(os.path.expanduser)]  # ~ is the user's home
+
+
+class Settings(BaseModel):
+    """A strict, immutable section of the configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DatasetSettings(Settings):
+    """Which images, and where they are."""
+
+    name: str = Field(description="dataset")
+    root: UserPath = Field("data", description="folder that holds the dataset's own folder")
+
+
+class LabelDrawSettings(DatasetSettings):
+    """A dataset with known classes, of which most labels are hidden."""
+
+    old_classes: list[int | str] | None = Field(
+        None, description="names or ids (from 0) of the old classes; null: the field's list"
+    )
+    prop_train_labels: float = Field(
+        0.5, gt=0, le=1, description="share of the old classes' training images that is labelled"
+    )
+    seed: int = Field(
+        0, ge=0, le=MAX_SEED, description="seed of the draw of labelled images (the field: 0)"
+    )
+
+
+class BenchmarkSettings(LabelDrawSettings):
+    """One of the field's datasets, as its archives unpack."""
+
+    name: Literal["cub", "scars", "aircraft", "herbarium19", "imagenet100"] = Field(
+        "cub", description="dataset: cub, scars, aircraft, herbarium19, imagenet100"
+    )
+    folder: UserPath | None = Field(
+        None, description="the dataset's own folder in root; null: its usual name"
+    )
+
+
+class CIFARSettings(LabelDrawSettings):
+    """CIFAR-10, CIFAR-100 or one superclass of it, in torchvision's format."""
+
+    name: Literal["cifar10", "cifar100"] = Field(
+        "cifar10", description="dataset: cifar10, cifar100"
+    )
+    download: bool = Field(True, description="fetch the archive if it is not there")
+    superclass: str | None = Field(
+        None, description="superclass of cifar100 to take; null: all classes"
+    )
+    grouping: Literal["15-way", "20-way"] = Field(
+        "15-way", description="superclasses: 15-way (the method's), 20-way (the dataset's own)"
+    )
+
+    @model_validator(mode="after")
+    def _superclass_of_100(self) -> CIFARSettings:
+        if self.superclass is not None and self.name != "cifar100":
+            raise ValueError(f"superclass is '{self.superclass}', but only cifar100 has some")
+        return self
+
+
+class ImageFolderSettings(LabelDrawSettings):
+    """Any tree of images: one folder for each class, in one folder for each split."""
+
+    name: Literal["image_folder"] = Field("image_folder", description="this kind of dataset")
+    folder: UserPath = Field("images", description="the dataset's own folder in root")
+    train: str = Field("train", description="folder of the training split in it")
+    test: str | None = Field("val", description="folder of the test split in it; null: none")
+    classes: list[str] | None = Field(
+        None, description="names of the classes (folders) to take; null: all"
+    )
+
+
+class PhotosSettings(DatasetSettings):
+    """A folder of photographs, and a CSV file that names the classes of some."""
+
+    name: Literal["photos"] = Field("photos", description="this kind of dataset")
+    folder: UserPath = Field("photos", description="folder of the photographs in root")
+    labels: UserPath = Field(
+        "labels.csv", description="CSV file with the columns path and label, in that folder"
+    )
+    real_classes: list[str] = Field(
+        [], description="classes really called NA, none, ? or the like, which else mean: no label"
+    )
+
+
+class DigitsSettings(LabelDrawSettings):
+    """Scikit-learn's handwritten digits, which come with the package."""
+
+    name: Literal["digits"] = Field("digits", description="this kind of dataset")
+
+
+class AffineAugmentation(Settings):
+    """Random affine and elastic maps for small grey-level images, a whole batch at a time."""
+
+    name: Literal["affine"] = Field("affine", description="this kind of augmentation")
+    degrees: float = Field(15.0, ge=0, le=180, description="largest rotation, degrees")
+    translate: float = Field(0.1, ge=0, le=1, description="largest shift, share of the side")
+    scale: float = Field(0.15, ge=0, lt=1, description="largest change of size, share")
+    shear: float = Field(0.15, ge=0, le=1, description="largest shear, tangent of the angle")
+    elastic: float = Field(
+        0.0, ge=0, le=1, description="largest elastic displacement, share of the side"
+    )
+    stroke: float = Field(
+        0.0,
+        ge=0,
+        le=4,
+        description="thinner or bolder strokes: pixels^x, 1/(1+stroke) ≤ x ≤ 1+stroke",
+    )
+
+
+class CropAugmentation(Settings):
+    """The field's augmentation: resize, random crop (centre crop in evaluation), random flip."""
+
+    name: Literal["crop"] = Field("crop", description="this kind of augmentation")
+    resize: int = Field(256, ge=8, description="length of the shorter side after resizing, pixels")
+    image_size: int = Field(224, ge=8, description="side of the crop, pixels")
+    flip: bool = Field(True, description="mirror every other image")
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> CropAugmentation:
+        if self.image_size > self.resize:
+            raise ValueError(
+                f"image_size ({self.image_size}) is larger than resize ({self.resize})"
+            )
+        return self
+
+
+class SmallConvNetSettings(Settings):
+    """A convolutional net sized for 8 × 8 digits."""
+
+    name: Literal["small_convnet"] = Field("small_convnet", description="this kind of backbone")
+    width: int = Field(32, ge=1, description="channels of the first stage; later ones have more")
+
+
+def brought_weights(model: str) -> str:
+    """Where somebody may put the pretrained weights of a model; what is there is used as it is."""
+    return f"weights/{model}.safetensors"
+
+
+def fetched_weights(model: str) -> str:
+    """Where pretrained weights from the hub have their place."""
+    return f"weights/hub/{model}.safetensors"
+
+
+class ViTSettings(Settings):
+    """A vision transformer of timm, by name."""
+
+    name: Literal["vit"] = Field("vit", description="this kind of backbone")
+    model: str = Field(
+        "dino_vitb16", description="dino_vitb16, dinov2_vitb14 … or a name in timm.list_models()"
+    )
+    weights: UserPath = Field(
+        "pretrained", description="pretrained (from weights/ or the hub), random, or a file"
+    )
+    grad_from_block: int | None = Field(
+        None, ge=0, description="first block (from 0) that is not frozen; null: the last one"
+    )
+
+    @property
+    def weights_file(self) -> str | None:
+        """File of the weights: of pretrained ones those that were brought, else those fetched."""
+        if self.weights == "random":
+            return None
+        if self.weights == "pretrained":
+            brought = brought_weights(self.model)
+            return brought if os.path.lexists(brought) else fetched_weights(self.model)
+        return self.weights
+
+
+class HeadSettings(Settings):
+    """Projection head (DINO head)."""
+
+    n_layers: int = Field(3, ge=1, description="linear layers up to the bottleneck")
+    hidden_dim: int = Field(2048, ge=1, description="width of the hidden layers")
+    bottleneck_dim: int = Field(256, ge=1, description="width of the bottleneck")
+    out_dim: int = Field(65536, ge=2, description="width of the weight-normalised last layer")
+
+
+class TrainingSettings(Settings):
+    """Optimisation and the losses that need no pseudo labels."""
+
+    batch_size: int = Field(128, ge=2, description="images per step (each gives two views)")
+    lr: float = Field(0.1, gt=0, description="learning rate at the start of the cosine schedule")
+    final_lr_factor: float = Field(1e-3, ge=0, le=1, description="last learning rate / first")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay of SGD")
+    sup_con_weight: float = Field(
+        0.35, ge=0, le=1, description="weight of L_supcon; L_contrast has the rest"
+    )
+    sup_con_temperature: float = Field(0.07, gt=0, description="temperature of L_supcon")
+    contrast_temperature: float = Field(1.0, gt=0, description="temperature of L_contrast")
+    contrast_samples: Literal["all", "unlabelled"] = Field(
+        "all", description="samples of L_contrast: all, unlabelled"
+    )
+    skip_bad_steps: int = Field(
+        0, ge=0, description="steps that a segment may leave out because their loss is not finite"
+    )
+    mixed_precision: bool = Field(
+        False, description="compute in bfloat16 where that is safe: faster on GPUs, other results"
+    )
+    deterministic: bool = Field(
+        False, description="equal bytes on a GPU too, where PyTorch can; slower (a CPU always does)"
+    )
+
+    def check_shared_by(self, n_gpus: int) -> None:
+        """Refuse a number of GPUs that cannot have equal parts of each batch (InputError)."""
+        if self.batch_size % n_gpus:
+            raise InputError(
+                f"training.batch_size is {self.batch_size}, of which {n_gpus} GPUs cannot have "
+                f"equal parts; expected a multiple of gpus ({n_gpus})"
+            )
+
+
+class PseudoSettings(Settings):
+    """The pseudo-label loss."""
+
+    loss: Literal["supcon", "prototypical"] = Field(
+        "supcon", description="L_pseudo: supcon, prototypical"
+    )
+    pseudo_loss_weight: float = Field(1.0, ge=0, description="weight of L_pseudo where gamma is 1")
+    temperature: float = Field(0.07, gt=0, description="temperature of L_pseudo")
+    points: Literal["core", "all"] = Field(
+        "core", description="points that count: core (dense, trustworthy), all"
+    )
+    samples: Literal["unlabelled", "all"] = Field(
+        "unlabelled", description="samples that count: unlabelled, all"
+    )
+    weights: Literal["none", "density", "inverse_density"] = Field(
+        "none", description="weights of the points: none, density, inverse_density"
+    )
+    gamma_ramp_epochs: int | None = Field(
+        None, ge=0, description="epochs in which gamma rises from 0 to 1; null: up to total_epochs"
+    )
+    prototype_momentum: float = Field(
+        0.9, ge=0, lt=1, description="moving average of the prototypes (loss: prototypical)"
+    )
+
+
+class ScheduleSettings(Settings):
+    """Where training stops to be clustered."""
+
+    warmup_epochs: int = Field(
+        50, ge=1, le=MAX_EPOCHS, description="epochs before the first clustering"
+    )
+    refresh_interval: int = Field(
+        5, ge=1, le=MAX_EPOCHS, description="epochs between clusterings (one segment)"
+    )
+    total_epochs: int = Field(
+        200, ge=1, le=MAX_EPOCHS, description="epochs in all; the schedules end here"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ScheduleSettings:
+        if self.warmup_epochs > self.total_epochs:
+            raise ValueError(
+                f"warmup_epochs ({self.warmup_epochs}) is larger than "
+                f"total_epochs ({self.total_epochs})"
+            )
+        return self
+
+    def checkpoint_epochs(self) -> list[int]:
+        """``warmup_epochs``, then every ``refresh_interval``, and ``total_epochs``."""
+        epochs = list(range(self.warmup_epochs, self.total_epochs + 1, self.refresh_interval))
+        return epochs if epochs[-1] == self.total_epochs else [*epochs, self.total_epochs]
+
+
+class ClusteringSettings(Settings):
+    """The grid of the SSDDBC search."""
+
+    k: Annotated[str, range_within(1, None)] = Field(
+        "3:20", description="numbers of neighbours: 'first:last[:step]', ends included, or 'a,b,…'"
+    )
+    percentile: Annotated[str, range_within(0, 100)] = Field(
+        "40:95:5", description="density percentiles: the same"
+    )
+    normalize: bool = Field(True, description="L2-normalise the features before clustering")
+    w_ce: float = Field(1.0, ge=0, description="weight of the cross-entropy in the score")
+    w_sil: float = Field(3.0, ge=0, description="weight of the silhouette in the score")
+
+    def n_configurations(self) -> int:
+        """Configurations of the grid."""
+        return len(set(parse_range(self.k))) * len(set(parse_range(self.percentile)))
+
+
+Dataset = Annotated[
+    BenchmarkSettings | CIFARSettings | ImageFolderSettings | PhotosSettings | DigitsSettings,
+    Field(discriminator="name"),
+]
+Augmentation = Annotated[CropAugmentation | AffineAugmentation, Field(discriminator="name")]
+Backbone = Annotated[ViTSettings | SmallConvNetSettings, Field(discriminator="name")]
+
+
+class TrainSettings(Settings):
+    """All that one training segment depends on, besides its input files.
+
+    ``pseudo`` and ``warmup_epochs`` are null in the warm-up, which they cannot touch.
+    """
+
+    seed: int = Field(ge=0, le=MAX_SEED)
+    augmentation: Augmentation
+    backbone: Backbone
+    head: HeadSettings
+    training: TrainingSettings
+    total_epochs: int = Field(ge=1, le=MAX_EPOCHS)
+    warmup_epochs: int | None = None
+    pseudo: PseudoSettings | None = None
+
+
+class RunSettings(Settings):
+    """One run: a dataset, a model, its training and its clustering."""
+
+    seed: int = Field(
+        0,
+        ge=0,
+        le=MAX_SEED,
+        description="seed of weights, sample order and augmentations; not of the split",
+    )
+    gpus: int = Field(
+        1, ge=1, description="GPUs that share each training step; changes speed, re-runs nothing"
+    )
+    dataset: Dataset = BenchmarkSettings()
+    augmentation: Augmentation = CropAugmentation()
+    backbone: Backbone = ViTSettings()
+    head: HeadSettings = HeadSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    training: TrainingSettings = TrainingSettings()
+    pseudo: PseudoSettings = PseudoSettings()
+    clustering: ClusteringSettings = ClusteringSettings()
+
+    @model_validator(mode="after")
+    def _backbone_takes_the_views(self) -> RunSettings:
+        needed = {"small_convnet": "affine", "vit": "crop"}[self.backbone.name]
+        if self.augmentation.name != needed:
+            raise ValueError(
+                f"backbone '{self.backbone.name}' takes the views of augmentation '{needed}', "
+                f"found '{self.augmentation.name}'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_share_the_batch(self) -> RunSettings:
+        self.training.check_shared_by(self.gpus)
+        return self
+
+    def train_settings(self, guided: bool) -> TrainSettings:
+        """Settings of a segment, guided or not: only what can change its result."""
+        return TrainSettings(
+            seed=self.seed,
+            augmentation=self.augmentation,
+            backbone=self.backbone,
+            head=self.head,
+            training=self.training,
+            total_epochs=self.schedule.total_epochs,
+            warmup_epochs=self.schedule.warmup_epochs if guided else None,
+            pseudo=self.pseudo if guided else None,
+        )
+
+
+def kinds(section: str) -> dict[str, type[Settings]]:
+    """The kinds of a section of a run by their ``name``; empty where there is only one kind."""
+    annotation = RunSettings.model_fields[section].annotation
+    if not isinstance(annotation, types.UnionType):
+        return {}
+    return {
+        name: kind
+        for kind in typing.get_args(annotation)
+        for name in typing.get_args(kind.model_fields["name"].annotation)
+    }

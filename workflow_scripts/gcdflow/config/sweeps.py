@@ -1,0 +1,127 @@
+"""Sweeps: one entry of the configuration that stands for a run of each combination of values."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from gcdflow.config.settings import RunSettings
+from gcdflow.errors import InputError
+
+MAX_RUNS = 10_000  # of one sweep
+_SEED = re.compile(r"-seed\d+")
+
+
+def combinations(name: str, over: object, where: str) -> dict[str, dict[str, Any]]:
+    """The runs of a sweep: their names, and what each sets.
+
+    Parameters
+    ----------
+    name : str
+        Name of the sweep, which the names of its runs begin with.
+    over : mapping
+        Key of a setting (``dataset.superclass``, ``seed``) to its values: a list of texts and
+        numbers, or a mapping of names to values of any kind. A run's name has a part for each key:
+        a text as it is, a number after the last part of its key (``seed0``), or the value's name.
+    where : str
+        What the message of an error begins with.
+
+    Returns
+    -------
+    dict
+        Name of each run to its settings, nested as in the configuration; the last key of ``over``
+        changes fastest.
+
+    Raises
+    ------
+    InputError
+        If ``over`` is something else, or two runs would have one name.
+    """
+    if not isinstance(over, Mapping) or not over:
+        raise InputError(f"{where}: expected a mapping of keys to lists of values")
+    axes = [_axis(key, values, f"{where}.{key}") for key, values in over.items()]
+    n_runs = math.prod(map(len, axes))
+    if n_runs > MAX_RUNS:
+        raise InputError(f"{where}: makes {n_runs} runs, expected at most {MAX_RUNS}")
+    runs: dict[str, dict[str, Any]] = {}
+    for chosen in itertools.product(*axes):
+        run = "-".join([name, *(part for part, _ in chosen)])
+        if run in runs:
+            raise InputError(
+                f"{where}: two of its runs would be called '{run}'; give the values names: "
+                "{name: value, …}"
+            )
+        settings: dict[str, Any] = {}
+        for key, (_, value) in zip(over, chosen, strict=True):
+            _set(settings, key.split("."), value, f"{where}.{key}")
+        runs[run] = settings
+    return runs
+
+
+def _axis(key: object, values: object, where: str) -> list[tuple[str, Any]]:
+    """The part of a run's name and the value, for each value of a key."""
+    if not isinstance(key, str):
+        raise InputError(f"{where}: expected the name of a setting, such as dataset.superclass")
+    if isinstance(values, Mapping):
+        strange = [name for name in values if name is None or isinstance(name, bool)]
+        if strange:
+            raise InputError(
+                f"{where}: YAML takes the name of a value for {strange[0]}; put it into quotation "
+                "marks"
+            )
+        named = [(str(name), value) for name, value in values.items()]
+    elif isinstance(values, list):
+        named = [(_part(key, value, where), value) for value in values]
+    else:
+        named = []
+    if not named:
+        raise InputError(f"{where}: expected a list of values, or a mapping of names to values")
+    return named
+
+
+def _part(key: str, value: object, where: str) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{key.rpartition('.')[2]}{value}"
+    raise InputError(
+        f"{where}: {value!r} makes no part of a run's name; give the values names: "
+        "{name: value, …}"
+    )
+
+
+def _set(settings: dict[str, Any], path: list[str], value: object, where: str) -> None:
+    """Put a value at a nested key; one sweep may name several keys of a section."""
+    for section in path[:-1]:
+        settings = settings.setdefault(section, {})
+        if not isinstance(settings, dict):
+            raise InputError(f"{where}: another key of the sweep has set '{section}' as a whole")
+    if path[-1] in settings:
+        raise InputError(f"{where}: another key of the sweep sets this too")
+    settings[path[-1]] = value
+
+
+def titles(runs: Mapping[str, RunSettings], names: Iterable[str]) -> dict[str, str]:
+    """What runs that differ in nothing but seed and GPUs have in common: a name for the table.
+
+    Returns
+    -------
+    dict
+        Name of each run to the title of its group: the name of the group's first run, without its
+        ``-seed<number>`` if no other group has that title.
+    """
+    names = list(dict.fromkeys(names))
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        settings = runs[name].model_copy(update={"seed": 0, "gpus": 1}).model_dump()
+        groups.setdefault(json.dumps(settings, sort_keys=True), []).append(name)
+    short = [_SEED.sub("", members[0]) for members in groups.values()]
+    return {
+        name: title if short.count(title) == 1 else members[0]
+        for title, members in zip(short, groups.values(), strict=True)
+        for name in members
+    }

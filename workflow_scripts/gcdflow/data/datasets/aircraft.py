@@ -1,0 +1,70 @@
+"""FGVC-Aircraft 2013b by variant, with the old classes of the Semantic Shift Benchmark (SSB).
+
+On disk (as its archive unpacks): ``<root>/fgvc-aircraft-2013b/data/`` with
+``images_variant_trainval.txt``, ``images_variant_test.txt`` and ``images/``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gcdflow.data.datasets.catalogue import Catalogue, old_class_ids, published_split, read_lines
+from gcdflow.errors import InputError
+
+if TYPE_CHECKING:
+    from gcdflow.config.settings import BenchmarkSettings
+
+FOLDER = "fgvc-aircraft-2013b"
+
+
+def catalogue(settings: BenchmarkSettings) -> Catalogue:
+    """Samples and split from the dataset's text files; classes are its variants, sorted by name.
+
+    Raises
+    ------
+    InputError
+        If the folder or a text file is missing, or the text files disagree.
+    """
+    folder = Path(settings.root) / (settings.folder or FOLDER) / "data"
+    train_file, test_file = (folder / f"images_variant_{s}.txt" for s in ("trainval", "test"))
+    if not train_file.is_file():
+        raise InputError(
+            f"dataset.root: no FGVC-Aircraft at {folder.parent} (expected {train_file}); unpack "
+            f"fgvc-aircraft-2013b.tar.gz in {settings.root}, or set dataset.root or dataset.folder "
+            "to where it is"
+        )
+    train, test = _read_variants(train_file), _read_variants(test_file)
+    names = sorted(set(train.values()))
+    unknown = sorted(set(test.values()) - set(names))
+    if unknown:
+        raise InputError(f"{test_file}: variant '{unknown[0]}' is not in {train_file.name}")
+    twice = sorted(train.keys() & test.keys())
+    if twice:
+        raise InputError(f"{test_file}: image {twice[0]} is in {train_file.name} too")
+    rank = {name: i for i, name in enumerate(names)}
+    return Catalogue(
+        classes=np.array([rank[v] for v in (*train.values(), *test.values())], dtype=np.int64),
+        train_mask=np.arange(len(train) + len(test)) < len(train),
+        class_names=names,
+        old_classes=old_class_ids(settings.old_classes, names, published_split("fgvc_aircraft")),
+        source={"dataset": "aircraft", "root": str(folder / "images")},
+        paths=[f"{image}.jpg" for image in (*train, *test)],
+    )
+
+
+def _read_variants(path: Path) -> dict[str, str]:
+    """Variant of each image from lines of ``<image> <variant>``, in their order."""
+    variants: dict[str, str] = {}
+    for number, line in enumerate(read_lines(path), start=1):
+        image, _, variant = line.partition(" ")
+        if not image or not variant.strip():
+            raise InputError(f"{path}, line {number}: expected '<image> <variant>', found '{line}'")
+        if image in variants:
+            raise InputError(f"{path}, line {number}: image {image} is listed a second time")
+        variants[image] = variant.strip()
+    if not variants:
+        raise InputError(f"{path}: lists no images")
+    return variants

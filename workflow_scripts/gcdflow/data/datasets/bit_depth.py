@@ -1,0 +1,278 @@
+"""Images of more than 8 bits a sample: what is black and white in them, and 8 bits from that.
+
+Cameras, microscopes and scanners write values of 10, 12 or 14 bits into files of 16, where they
+would come out as black. Of each file by itself, values go from black to white by
+
+1. what the file says: PNG ``sBIT``, the largest value of a PGM or PPM, the bits of a JPEG 2000, of
+   TIFF the tags WhiteLevel, MaxSampleValue, SMaxSampleValue (and those of black) and
+   BitsPerSample. What names all 16 bits, or less than the largest value, says nothing;
+2. else, if all values lie below 2¹⁴, its smallest and its largest value. That is a guess, which the
+   dataset stage counts in a warning;
+3. else all 16 bits.
+
+Integers and floats of 32 bits, and signed ones of 16, go from the smallest value to the largest.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, TypeVar
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps
+
+from gcdflow.data.datasets.png_files import significant_bits
+
+Source = Path | io.BytesIO
+T = TypeVar("T")
+
+_ALL = 2**16 - 1
+_FEW = 2**14  # a 16-bit file with values below this alone does not use its bits
+_PIXELS_AT_A_TIME = 2**20  # what is computed in larger numbers than the image is made of
+_TIFF_WHITE = (50717, 281, 341)  # WhiteLevel, MaxSampleValue, SMaxSampleValue
+_TIFF_BLACK = (50714, 280, 340)
+_BITS_PER_SAMPLE, _SAMPLE_FORMAT, _PHOTOMETRIC = 258, 339, 262
+_UNSIGNED, _WHITE_IS_ZERO = 1, 0
+_JPEG2000_HEAD, _JPEG2000_START, _JPEG2000_BITS_AT = 2**20, b"\xff\x4f\xff\x51", 42
+# Raw modes of colours in 16 bits of which Pillow keeps the upper 8. Told that their bytes come in
+# the other order, it keeps the lower ones.
+_OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+_WIDE = {f"{channels};16" for channels in ("RGB", "RGBA", "RGBX", "LA", *"RGBA")}
+
+
+class _Declared(NamedTuple):
+    """What a file says of its values.
+
+    Attributes
+    ----------
+    black, white : int
+    unused_bits : int
+        Lower bits that are 0 if the values are spread over all 16 after all (as PNG wants it).
+    """
+
+    black: int
+    white: int
+    unused_bits: int = 0
+
+
+def levels(image: Image.Image, source: Source) -> tuple[np.ndarray, bool] | None:
+    """The levels of an image of more than 8 bits a sample, upright, in 8 bits.
+
+    Parameters
+    ----------
+    image : Image
+        As Pillow opened it; nothing of it has been decoded.
+    source : Path or BytesIO, what it was opened from
+
+    Returns
+    -------
+    pixels : ndarray of uint8, shape (height, width), (height, width, 3) or (height, width, 4)
+    is_guessed : bool
+        The file does not say what is white, and all values are small.
+
+    None for an image that Pillow itself gives in 8 bits, as good as they can be.
+    """
+    # Pillow reads 16 bits of this format alone into 32.
+    if image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I"):
+        declared = _declared(image, source)
+        values = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
+        table, is_guessed = _table([values], declared)
+        grey = table[values]
+    elif image.mode in ("I", "F"):
+        grey, is_guessed = _stretched(_signed_or_not(image)), False
+    else:
+        return _colours(image, source)
+    # Pillow turns it round for 8 bits alone.
+    is_negative = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+    return (255 - grey if is_negative else grey), is_guessed
+
+
+def _colours(image: Image.Image, source: Source) -> tuple[np.ndarray, bool] | None:
+    """Colours, and alpha if there is any, from the upper and lower halves of 16 bits.
+
+    All colours have one black and one white. Alpha of as few bits goes from 0 to its largest
+    value, which is opaque.
+    """
+    tiles = _wide_tiles(image)
+    if tiles is None:
+        return None
+    declared = _declared(image, source)
+    if image.format == "TIFF":
+        image.tile = tiles
+    largest = max(high for _, high in image.getextrema()[:3])  # of the upper halves
+    if 256 * largest >= _FEW:
+        return None
+    if _raw_mode(tiles[0]) == "LA;16B":  # for which there is no other order, but as many bytes in
+        both = _decoded(_with_raw_modes(tiles, lambda _: "RGBA"), image, source)
+        upper, lower = both[..., [0, 0, 0, 2]], both[..., [1, 1, 1, 3]]
+    else:
+        swapped = _with_raw_modes(tiles, lambda mode: mode[:-1] + _OTHER_ORDER[mode[-1]])
+        upper, lower = (_decoded(order, image, source) for order in (tiles, swapped))
+
+    def values(rows: slice, channels: slice) -> np.ndarray:
+        part = upper[rows, :, channels].astype(np.uint16) << 8
+        return part | lower[rows, :, channels]
+
+    pixels, blocks = np.empty(upper.shape, dtype=np.uint8), list(_blocks(upper))
+    colours, alpha = slice(0, 3), slice(3, 4)
+    table, is_guessed = _table((values(rows, colours) for rows in blocks), declared)
+    for rows in blocks:
+        pixels[rows, :, colours] = table[values(rows, colours)]
+    if upper.shape[2] == 4:
+        largest = max(int(values(rows, alpha).max()) for rows in blocks)
+        table = _level_of_value(0, largest if largest < _FEW else _ALL)
+        for rows in blocks:
+            pixels[rows, :, alpha] = table[values(rows, alpha)]
+    return pixels, is_guessed
+
+
+def _wide_tiles(image: Image.Image) -> list | None:
+    """How to decode colours in 16 bits, if Pillow can give both halves of them."""
+    tiles = image.tile
+    if not tiles:
+        return None
+    if image.format == "PPM" and (image.mode, tiles[0].codec_name) == ("RGB", "ppm"):
+        if _ppm_white(image) < _ALL:
+            return None
+        # Its own decoder would keep 8 bits.
+        tiles = [tile._replace(codec_name="raw", args=("RGB;16B", 0, 1)) for tile in tiles]
+    elif image.format == "TIFF" and {*_numbers(image, _BITS_PER_SAMPLE)} == {16}:
+        # Pillow takes colours that lie one after the other for 8 bits each.
+        order = "L" if image.tag_v2.prefix == b"II" else "B"
+        tiles = _with_raw_modes(tiles, lambda mode: f"{mode};16{order}" if len(mode) == 1 else mode)
+    return tiles if all(_raw_mode(tile)[:-1] in _WIDE for tile in tiles) else None
+
+
+def _raw_mode(tile: ImageFile._Tile) -> str:
+    """How samples lie in the file, if a decoder is told."""
+    return str(*tile.args[:1]) if isinstance(tile.args, tuple) else str(tile.args)
+
+
+def _with_raw_modes(tiles: list, change: Callable[[str], str]) -> list:
+    """The tiles with other raw modes, where they have some."""
+    changed = []
+    for tile in tiles:
+        mode = change(_raw_mode(tile))
+        changed.append(
+            tile._replace(args=(mode, *tile.args[1:]) if isinstance(tile.args, tuple) else mode)
+        )
+    return changed
+
+
+def _decoded(tiles: list, like: Image.Image, source: Source) -> np.ndarray:
+    """Pixels of the same file, decoded in another way, upright."""
+    with Image.open(source, formats=[like.format]) as image:
+        image.tile = tiles
+        return np.asarray(ImageOps.exif_transpose(image))
+
+
+# -- what is black and white -----------------------------------------------------------------------
+
+
+def _declared(image: Image.Image, source: Source) -> _Declared | None:
+    """What a 16-bit file says is black and white; asked before it is decoded."""
+    if image.format == "PNG":
+        bits = _read(source, significant_bits)
+        return _Declared(0, 2**bits - 1, 16 - bits) if bits and bits < 16 else None
+    if image.format == "PPM":
+        is_narrower = _ppm_white(image) < _ALL
+        return _Declared(0, _ALL) if is_narrower else None  # Pillow spreads them over 16 bits
+    if image.format == "JPEG2000":
+        head = _read(source, lambda file: file.read(_JPEG2000_HEAD))
+        start = head.find(_JPEG2000_START)
+        bits = head[start + _JPEG2000_BITS_AT :][:1] if start >= 0 else b""
+        return _Declared(0, _ALL) if bits and (bits[0] & 0x7F) + 1 < 16 else None  # the same
+    if image.format != "TIFF":
+        return None
+    bits = min(_numbers(image, _BITS_PER_SAMPLE), default=16)
+    whites = [max(_numbers(image, tag), default=0) for tag in _TIFF_WHITE]
+    blacks = [min(_numbers(image, tag), default=0) for tag in _TIFF_BLACK]
+    white = next((white for white in (*whites, 2**bits - 1) if 0 < white < _ALL), None)
+    black = next((black for black in blacks if black > 0), 0)
+    return None if white is None else _Declared(int(black), int(white))
+
+
+def _read(source: Source, reader: Callable[[BinaryIO], T]) -> T:
+    if isinstance(source, io.BytesIO):
+        source.seek(0)
+        return reader(source)
+    with open(source, "rb") as file:
+        return reader(file)
+
+
+def _ppm_white(image: Image.Image) -> int:
+    """The largest value that the header of a PGM or PPM names."""
+    arguments = image.tile[0].args
+    return _ALL if isinstance(arguments, str) else arguments[1]
+
+
+def _numbers(image: Image.Image, tag: int) -> list[float]:
+    """The finite numbers of a TIFF tag; files hold anything under any."""
+    value = image.tag_v2.get(tag, ())
+    found = []
+    for item in value if isinstance(value, tuple) else (value,):
+        try:
+            found.append(float(item))
+        except (TypeError, ValueError, ZeroDivisionError):
+            continue
+    return [number for number in found if math.isfinite(number) and number < 2**32]
+
+
+def _table(blocks: Iterable[np.ndarray], declared: _Declared | None) -> tuple[np.ndarray, bool]:
+    """The level of each 16-bit value, uint8 (65536,), and whether its white is a guess."""
+    smallest, largest, bits = _ALL, 0, 0
+    for values in blocks:
+        smallest, largest = min(smallest, int(values.min())), max(largest, int(values.max()))
+        bits |= int(np.bitwise_or.reduce(values, axis=None))
+    if declared is not None and declared.unused_bits and bits % 2**declared.unused_bits == 0:
+        return _level_of_value(0, _ALL), False
+    if declared is not None and largest <= declared.white:
+        black = declared.black if declared.black <= smallest else 0
+        return _level_of_value(black, declared.white), False
+    if largest >= _FEW:
+        return _level_of_value(0, _ALL), False
+    return _level_of_value(smallest, largest), largest > smallest
+
+
+def _level_of_value(black: int, white: int) -> np.ndarray:
+    """8 bits for each 16-bit value: the upper half, or from black (0) to white (255)."""
+    values = np.arange(_ALL + 1)
+    if (black, white) == (0, _ALL):
+        return (values >> 8).astype(np.uint8)
+    levels = np.rint((values - black) / max(1, white - black) * 255)
+    return levels.clip(0, 255).astype(np.uint8)
+
+
+def _signed_or_not(image: Image.Image) -> np.ndarray:
+    """Floats or integers of 32 bits, upright; Pillow holds all integers as signed ones."""
+    values = np.asarray(ImageOps.exif_transpose(image))
+    is_unsigned = image.format == "TIFF" and set(_numbers(image, _SAMPLE_FORMAT)) <= {_UNSIGNED}
+    return values.view(np.uint32) if is_unsigned and values.dtype == np.int32 else values
+
+
+def _stretched(values: np.ndarray) -> np.ndarray:
+    """Numbers from 0 (the smallest, and NaN) to 255 (the largest), rounded; all 0 if all equal."""
+    low, high = np.inf, -np.inf
+    for rows in _blocks(values):
+        block = values[rows]
+        finite = block[np.isfinite(block)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    if low > high:
+        raise ValueError("holds no finite values")
+    grey = np.empty(values.shape, dtype=np.uint8)
+    for rows in _blocks(values):
+        bounded = np.nan_to_num(values[rows].astype(np.float64), nan=low, posinf=high, neginf=low)
+        grey[rows] = np.rint((bounded - low) / max(high - low, np.finfo(np.float64).tiny) * 255)
+    return grey
+
+
+def _blocks(array: np.ndarray) -> Iterator[slice]:
+    """Slices of some rows each, so that numbers wider than the pixels take little memory."""
+    height, width = array.shape[:2]
+    step = max(1, _PIXELS_AT_A_TIME // max(1, width))
+    return (slice(start, start + step) for start in range(0, height, step))

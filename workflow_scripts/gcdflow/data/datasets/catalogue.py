@@ -1,0 +1,246 @@
+"""From what is on the disk to ``split.npz`` and ``truth.npz``: which labels are shown."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gcdflow.data.datasets.class_names import chosen_classes
+from gcdflow.errors import InputError, one_line
+from gcdflow.files.formats import UNLABELLED, Split, Truth, leaves_folder
+
+if TYPE_CHECKING:
+    from gcdflow.config.settings import LabelDrawSettings
+
+UNKNOWN = -1  # class of a sample whose truth nobody knows
+_DATA = Path(__file__).parent / "data"
+_SSB_SPLITS = _DATA / "ssb_splits.json"
+_CLASS_NAMES = _DATA / "published_class_names.json"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All samples of a dataset with their true classes, before anything is hidden.
+
+    Attributes
+    ----------
+    classes : int64 (n,), true class of each sample, in the dataset's own numbering from 0; -1
+        where it is not known
+    train_mask : bool (n,), training split (else test)
+    class_names : list of str, one for each class id
+    old_classes : list of int, ids of the old (known) classes in order of their label
+    source : dict, plain JSON values; ``dataset`` names the module that opens the images
+    paths : list of str, image of each sample as ``open_images`` understands it, mostly a path
+        relative to the source's root; or empty
+    labelled_mask : bool (n,), whose label is shown; None: drawn by the settings
+    """
+
+    classes: np.ndarray
+    train_mask: np.ndarray
+    class_names: list[str]
+    old_classes: list[int]
+    source: dict[str, Any]
+    paths: list[str] = field(default_factory=list)
+    labelled_mask: np.ndarray | None = None
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file in UTF-8.
+
+    Raises
+    ------
+    InputError
+        If it is not there, or something else.
+    """
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: cannot be read (not UTF-8 text)") from None
+
+
+def published_split(name: str) -> dict[str, Any]:
+    """An entry of the field's class splits (``ssb_splits.json``), such as ``cub``.
+
+    With ``class_names``, the names of the classes that its ids count.
+    """
+    names = json.loads(_CLASS_NAMES.read_text(encoding="utf-8"))[name]
+    entry = json.loads(_SSB_SPLITS.read_text(encoding="utf-8"))[name]
+    return {**entry, "class_names": names}
+
+
+def old_class_ids(
+    chosen: list[int | str] | None,
+    class_names: list[str],
+    published: dict[str, Any] | None,
+    numbers: Mapping[str, Mapping[int, int]] | None = None,
+) -> list[int]:
+    """Ids of the old classes from what the settings say.
+
+    Parameters
+    ----------
+    chosen : list of int and str, or None
+        ``dataset.old_classes``: ids, names, or None for the published list.
+    published : dict or None
+        The field's list: ``known_classes`` (ids) among ``num_classes``, and ``class_names`` that
+        the classes must have for its figures to compare, if they are known; None if there is none.
+    numbers : mapping, optional
+        Other numbers of classes (see :func:`~gcdflow.data.datasets.class_names.chosen_classes`).
+
+    Raises
+    ------
+    InputError
+        If there is no list at all, a name or an id does not exist or may be that of two classes,
+        one is listed twice, or the published list is of another number of classes.
+    """
+    if chosen is not None:
+        return chosen_classes("dataset.old_classes", chosen, class_names, numbers)
+    if published is None:
+        raise InputError("dataset.old_classes is missing: list the names of the old classes")
+    # The published ids are ranks: one class more or less would shift them without notice.
+    if len(class_names) != published["num_classes"]:
+        raise InputError(
+            f"dataset.root: found {len(class_names)} classes there, expected the "
+            f"{published['num_classes']} of the published list of old classes; for others list "
+            "names in dataset.old_classes"
+        )
+    _warn_of_other_classes(class_names, published.get("class_names", class_names))
+    return published["known_classes"]
+
+
+def _warn_of_other_classes(names: list[str], published: list[str]) -> None:
+    """As many classes as in the published list need not be those, nor in their order."""
+    differ = [i for i, pair in enumerate(zip(names, published, strict=True)) if _differ(*pair)]
+    if differ:
+        first = differ[0]
+        log.warning(
+            "warning: %s",
+            one_line(
+                f"dataset.root: {len(differ)} of {len(names)} classes are not those of the "
+                f"published list (first: class {first} is '{names[first]}', published: "
+                f"'{published[first]}'): figures do not compare with published ones; to choose old "
+                "classes among these, list names in dataset.old_classes"
+            ),
+        )
+
+
+def _differ(name: str, other: str) -> bool:
+    """Two names are not one in another spelling, with or without the number before a dot."""
+    one, two = (
+        re.sub(r"[\W_]", "", re.sub(r"^\d+\.", "", text).casefold()) for text in (name, other)
+    )
+    return one != two
+
+
+def draw_labelled(candidates: np.ndarray, proportion: float, seed: int) -> np.ndarray:
+    """Positions of the samples whose label is shown.
+
+    The field's draw (Vaze et al., arXiv 2201.02609, ``subsample_instances``): pooled over the old
+    classes, not stratified, ``int(proportion * n)`` of the n candidates in their order in the
+    dataset, by NumPy's legacy generator.
+
+    Parameters
+    ----------
+    candidates : ndarray of int, positions of the training samples of old classes, ascending
+    """
+    size = int(proportion * len(candidates))
+    return np.random.RandomState(seed).choice(candidates, replace=False, size=size)
+
+
+def split_catalogue(catalogue: Catalogue, settings: LabelDrawSettings) -> tuple[Split, Truth]:
+    """Hide the truth: label a share of the old classes' training samples, nothing else.
+
+    Labels are positions in ``old_classes``; the new classes follow in ascending order of their id
+    in the truth. Sample ids are positions in the catalogue.
+
+    Parameters
+    ----------
+    settings
+        ``prop_train_labels`` and ``seed`` of the draw; not used if the catalogue says itself what
+        is labelled.
+
+    Raises
+    ------
+    InputError
+        If a class has no images, or no sample is left to label.
+    """
+    n_classes, n_old = len(catalogue.class_names), len(catalogue.old_classes)
+    known = catalogue.classes != UNKNOWN
+    _check_names(catalogue)
+    _check_every_class_has_images(catalogue, known)
+    old = set(catalogue.old_classes)
+    order = [*catalogue.old_classes, *(c for c in range(n_classes) if c not in old)]
+    rank = np.empty(n_classes, dtype=np.int64)
+    rank[order] = np.arange(n_classes)
+    truth_labels = np.full(len(known), UNKNOWN, dtype=np.int64)
+    truth_labels[known] = rank[catalogue.classes[known]]
+    old_mask = known & (truth_labels < n_old)
+
+    labelled_mask = catalogue.labelled_mask
+    if labelled_mask is None:
+        candidates = np.flatnonzero(old_mask & catalogue.train_mask)
+        labelled = draw_labelled(candidates, settings.prop_train_labels, settings.seed)
+        if len(labelled) == 0:
+            raise InputError(
+                f"dataset.prop_train_labels: {settings.prop_train_labels} of the "
+                f"{len(candidates)} training samples of old classes leaves none to label"
+            )
+        labelled_mask = np.zeros(len(known), dtype=bool)
+        labelled_mask[labelled] = True
+    indices = np.arange(len(known), dtype=np.int64)
+    names = np.array([catalogue.class_names[c] for c in order], dtype=np.str_)
+    split = Split(
+        indices=indices,
+        train_mask=catalogue.train_mask,
+        labelled_mask=labelled_mask,
+        labels=np.where(labelled_mask, truth_labels, UNLABELLED),
+        source=catalogue.source,
+        paths=np.array(catalogue.paths, dtype=np.str_),
+        old_class_names=names[:n_old],
+    )
+    return split, Truth(indices, truth_labels, old_mask, names)
+
+
+def _check_names(catalogue: Catalogue) -> None:
+    """Names of files and classes come from tables and folders that may be anybody's."""
+    where = f"dataset '{catalogue.source['dataset']}'"
+    for path in catalogue.paths:
+        if leaves_folder(path):
+            raise InputError(f"{where}: image path '{path}' does not lie in the dataset's folder")
+        if not _is_text(path):
+            raise InputError(f"{where}: the file name '{path}' is not UTF-8; rename it")
+    names = catalogue.class_names
+    if len(set(names)) != len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise InputError(f"{where}: two classes have the name '{twice}'")
+    for name in names:
+        if not name or not _is_text(name) or any(ord(c) < 32 or 127 <= ord(c) < 160 for c in name):
+            raise InputError(
+                f"{where}: the class name '{name}' is empty, holds a control character or is not "
+                "UTF-8"
+            )
+
+
+def _is_text(name: str) -> bool:
+    """No bytes that the system could not decode (which Python keeps as halves of surrogates)."""
+    return not any("\ud800" <= c <= "\udfff" for c in name)
+
+
+def _check_every_class_has_images(catalogue: Catalogue, known: np.ndarray) -> None:
+    counts = np.bincount(catalogue.classes[known], minlength=len(catalogue.class_names))
+    empty = np.flatnonzero(counts == 0)
+    if len(empty):
+        raise InputError(
+            f"dataset '{catalogue.source['dataset']}': {len(empty)} of {len(counts)} classes have "
+            f"no images (first: {catalogue.class_names[empty[0]]})"
+        )

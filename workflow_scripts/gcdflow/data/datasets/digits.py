@@ -1,0 +1,48 @@
+"""Scikit-learn's handwritten digits: 1,797 real images of 8 × 8 pixels, inside the package.
+
+Classes 0-4 are old, 5-9 are new. There is no official test split; a fifth of the samples, drawn
+once and for all by a fixed seed, is the test split.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gcdflow.data.datasets.catalogue import Catalogue, old_class_ids
+from gcdflow.data.datasets.images import ArrayImages
+
+if TYPE_CHECKING:
+    from gcdflow.config.settings import DigitsSettings
+
+TEST_SHARE = 0.2
+TEST_SEED = 0
+SPLIT = {"known_classes": list(range(5)), "num_classes": 10}
+
+
+def catalogue(settings: DigitsSettings) -> Catalogue:
+    """Classes and the train/test split of the digits."""
+    from sklearn.datasets import load_digits
+
+    classes = load_digits().target.astype(np.int64)
+    n = len(classes)
+    test = np.random.default_rng(TEST_SEED).permutation(n)[: round(TEST_SHARE * n)]
+    train_mask = np.ones(n, dtype=bool)
+    train_mask[test] = False
+    names = [str(digit) for digit in range(10)]
+    return Catalogue(
+        classes=classes,
+        train_mask=train_mask,
+        class_names=names,
+        old_classes=old_class_ids(settings.old_classes, names, SPLIT),
+        source={"dataset": "digits"},
+    )
+
+
+def open_images(source: dict, paths: np.ndarray) -> ArrayImages:
+    """The images as uint8 (1797, 8, 8, 1); their 17 grey levels are stretched to 0…255."""
+    from sklearn.datasets import load_digits
+
+    pixels = load_digits().images * (255 / 16)
+    return ArrayImages(pixels.round().astype(np.uint8)[..., None])

@@ -1,0 +1,175 @@
+"""Trees of images, a folder for each class: any such tree, Herbarium 19 and ImageNet-100.
+
+On disk: ``<root>/<folder>/<split>/<class>/…/<image>``. Classes and images have the order of
+torchvision's ``ImageFolder``, which the field's class ids and label draw count by.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gcdflow.data.datasets.catalogue import Catalogue, old_class_ids, published_split
+from gcdflow.data.datasets.class_names import did_you_mean, position_of
+from gcdflow.data.folder_scan import files_below, is_of_machines, report_left_out
+from gcdflow.errors import InputError
+
+if TYPE_CHECKING:
+    from gcdflow.config.settings import BenchmarkSettings, ImageFolderSettings
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+_IMAGENET_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """Folders of a dataset: its own (in the root), and in it those of the splits."""
+
+    folder: str
+    train: str
+    test: str | None
+
+
+_BENCHMARKS = {
+    "herbarium19": _Tree("herbarium_19", "small-train", "small-validation"),
+    "imagenet100": _Tree("imagenet", "train", "val"),
+}
+
+
+def catalogue(settings: BenchmarkSettings | ImageFolderSettings) -> Catalogue:
+    """Samples and classes from the names of folders and files: training split, then test split.
+
+    Raises
+    ------
+    InputError
+        If a folder is missing, a class has no images in a split that has its folder, a class is
+        only in the test split, a chosen class is not there, or the number of classes is not that
+        of the published list.
+    """
+    tree = _tree(settings)
+    folder = Path(settings.root) / tree.folder
+    if not folder.is_dir():
+        raise InputError(
+            f"dataset.root: no folder {folder} for dataset '{settings.name}'; put the images "
+            "there, or set dataset.root or dataset.folder to where they are"
+        )
+    left_out: Counter[str] = Counter()
+    found = _class_folders(folder / tree.train, left_out)
+    names, published = _chosen(settings, found, folder / tree.train)
+    train = _samples(folder, tree.train, names, left_out)
+    test = []
+    if tree.test is not None:
+        there = _class_folders(folder / tree.test, left_out)
+        extra = sorted(set(there) - set(found))
+        if extra and names == found:
+            raise InputError(
+                f"{folder / tree.test}: class '{extra[0]}' is not in {folder / tree.train}"
+            )
+        names_there = [name for name in names if name in set(there)]
+        test = _samples(folder, tree.test, names_there, left_out)
+    report_left_out(folder, left_out)
+    rank = {name: i for i, name in enumerate(names)}
+    samples = train + test
+    return Catalogue(
+        classes=np.array([rank[name] for _, name in samples], dtype=np.int64),
+        train_mask=np.arange(len(samples)) < len(train),
+        class_names=names,
+        old_classes=old_class_ids(settings.old_classes, names, published),
+        source={"dataset": settings.name, "root": str(folder)},
+        paths=[path for path, _ in samples],
+    )
+
+
+def _tree(settings: BenchmarkSettings | ImageFolderSettings) -> _Tree:
+    if settings.name == "image_folder":
+        if settings.test == settings.train:
+            raise InputError(
+                f"dataset.test: '{settings.test}' is dataset.train too; expected another folder, "
+                "or null if there is no test split"
+            )
+        return _Tree(settings.folder, settings.train, settings.test)
+    usual = _BENCHMARKS[settings.name]
+    return _Tree(settings.folder or usual.folder, usual.train, usual.test)
+
+
+# -- which classes ---------------------------------------------------------------------------------
+
+
+def _chosen(
+    settings: BenchmarkSettings | ImageFolderSettings, found: list[str], path: Path
+) -> tuple[list[str], dict | None]:
+    """Names of the classes to take, sorted, and the published split of them, if any."""
+    if settings.name == "image_folder":
+        return _listed(settings.classes, found, path), None
+    if settings.name == "herbarium19":
+        return found, published_split("herbarium_19")
+    published = published_split("imagenet_100")
+    if len(found) == _IMAGENET_CLASSES:
+        found = [found[i] for i in published["imagenet1k_indices"]]
+    return found, published
+
+
+def _listed(classes: list[str] | None, found: list[str], path: Path) -> list[str]:
+    if classes is None:
+        return found
+    positions = [position_of(name, found) for name in classes]
+    if None in positions:
+        missing = classes[positions.index(None)]
+        raise InputError(
+            f"dataset.classes: '{missing}' is no folder in {path} (found {len(found)}: "
+            f"{', '.join(found[:3])} …){did_you_mean(missing, found)}"
+        )
+    if not classes or len(set(positions)) != len(positions):
+        what = "lists a class twice" if classes else "is empty"
+        raise InputError(f"dataset.classes {what}")
+    return [found[i] for i in sorted(positions)]
+
+
+# -- what is on the disk ---------------------------------------------------------------------------
+
+
+def _class_folders(split: Path, left_out: Counter[str]) -> list[str]:
+    """Names of the folders in the folder of a split, sorted; others than classes are counted."""
+    try:
+        with os.scandir(split) as entries:
+            folders = sorted(entry.name for entry in entries if os.path.isdir(entry))
+    except OSError as error:
+        raise InputError(
+            f"{split}: cannot be read ({error.strerror}); expected a folder with one folder of "
+            "images for each class"
+        ) from None
+    names = []
+    for name in folders:
+        if is_of_machines(name):
+            left_out[f"{name}/"] += 1
+        elif split.resolve().is_relative_to((split / name).resolve()):
+            left_out[f"{name}/ (a link back)"] += 1
+        else:
+            names.append(name)
+    if not names:
+        raise InputError(f"{split}: has no folders, expected one with images for each class")
+    return names
+
+
+def _samples(
+    folder: Path, split: str, names: list[str], left_out: Counter[str]
+) -> list[tuple[str, str]]:
+    """Path (relative to the folder) and class of each image of some classes of a split."""
+    samples = []
+    for name in names:
+        listing = files_below(folder / split / name)
+        left_out.update(listing.left_out)
+        paths = [path for path in listing.files if path.lower().endswith(SUFFIXES)]
+        if not paths:
+            raise InputError(
+                f"{folder / split / name}: a class without images (expected files that end in "
+                f"{', '.join(SUFFIXES)})"
+            )
+        relative = os.path.relpath(folder / split / name, folder)
+        samples += [(f"{relative}/{path}", name) for path in paths]
+    return samples

@@ -1,0 +1,229 @@
+"""The CSV file that names the classes of some photographs, as people and programs write it.
+
+Its columns are ``path`` (relative to the folder of photographs) and ``label`` (blank: unlabelled),
+and if wanted ``split`` (``train`` or ``test``; blank: ``train``) and ``truth`` (the class of a
+sample whose label is hidden, to measure accuracy). Spreadsheets write such files in many ways: any
+of their separators will do, capital letters in the first line, and rows without their last cells.
+What they, R and pandas write for "nothing" counts as blank.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+
+from gcdflow.data.datasets.class_names import says_nothing, tidied
+from gcdflow.errors import InputError, one_line
+from gcdflow.files.formats import leaves_folder
+
+COLUMNS = ("path", "label", "split", "truth")
+REQUIRED = ("path", "label")
+_EXPECTED = "expected the columns path and label, and optionally split and truth"
+_DELIMITERS = ",;\t"
+_MOST_MARKS = 10  # that a line of the log names
+
+log = logging.getLogger(__name__)
+
+_Line = tuple[int, list[str]]  # number of a line, and its cells as they stand
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the CSV file; blank cells are empty texts, but ``split`` is never blank.
+
+    ``written`` is the path as it stands there: blanks around it may belong to the file's name.
+    """
+
+    path: str
+    label: str
+    split: str = "train"
+    truth: str = ""
+    line: int = field(default=0, compare=False)
+    written: str = field(default="", compare=False)
+
+
+def read_labels(table: Path, real_classes: Iterable[str] = ()) -> list[Row]:
+    """Read and check the CSV file of labels.
+
+    A line of the log counts the cells that say "nothing" in words or signs.
+
+    Parameters
+    ----------
+    real_classes : iterable of str
+        Names such as ``NA`` that are classes here (``dataset.real_classes``).
+
+    Raises
+    ------
+    InputError
+        Naming the line and what is wrong with it.
+    """
+    try:
+        text = table.read_text(encoding="utf-8-sig")  # spreadsheets like to begin with a mark
+    except FileNotFoundError:
+        raise InputError(
+            f"{table}: no such file; write one with the columns path and label"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{table}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{table}: not UTF-8 text; save it as CSV in UTF-8") from None
+    rows = [_checked(row, table) for row in _rows(table, text, set(map(_folded, real_classes)))]
+    _check_spelling(table, rows)
+    return rows
+
+
+def _folded(name: str) -> str:
+    return tidied(name).casefold()
+
+
+def _rows(table: Path, text: str, real_classes: Collection[str]) -> list[Row]:
+    """The lines of a table that are not blank, with nothing checked but the columns."""
+    lines = _lines(table, text)
+    header = [_folded(cell) for cell in lines[0][1]] if lines else []
+    _check_columns(table, header)
+    _check_places(table, header, lines[1:])
+    rows, marks = [], Counter()
+    for number, cells in lines[1:]:
+        cell = dict(zip(header, cells, strict=False))  # cells at the end may be missing
+        name = {column: tidied(cell.get(column, "")) for column in ("label", "split", "truth")}
+        for column, said in name.items():
+            if said and says_nothing(said) and said.casefold() not in real_classes:
+                marks[said] += 1
+                name[column] = ""
+        written = cell.get("path", "")
+        split = name["split"].casefold() or "train"
+        rows.append(Row(written.strip(), name["label"], split, name["truth"], number, written))
+    if marks:
+        named = ", ".join(f"{n} × '{mark}'" for mark, n in marks.most_common(_MOST_MARKS))
+        more = f" and {len(marks) - _MOST_MARKS} others" if len(marks) > _MOST_MARKS else ""
+        log.info(
+            "%s",
+            one_line(
+                f"{table}: cells that say nothing count as blank: {marks.total()} "
+                f"({named}{more}); list what is a class here in dataset.real_classes"
+            ),
+        )
+    return rows
+
+
+def _lines(table: Path, text: str) -> list[_Line]:
+    """The lines that are not blank, by their number in the file."""
+    first, _, rest = text.partition("\n")
+    said = re.fullmatch(rf'"?sep=([{_DELIMITERS}])"?', first, re.IGNORECASE)  # as Excel writes it
+    if said:
+        text = rest
+    header = next((line for line in text.split("\n") if line.strip()), "")
+    delimiter = said[1] if said else _delimiter(header)
+    if delimiter not in header and set(REQUIRED) <= set(re.findall(r"\w+", header.lower())):
+        raise InputError(
+            f"{table}: the first line separates its columns neither by ',' nor by ';' or tabs "
+            f"(found: {header}); {_EXPECTED}"
+        )
+    # Blanks before a cell may belong to its text, but not where quotation marks follow them.
+    has_blanks_before_quotes = re.search(rf'{delimiter} +"', text) is not None
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=delimiter,
+        skipinitialspace=has_blanks_before_quotes,
+        strict=True,
+    )
+    try:
+        lines = [(reader.line_num + bool(said), cells) for cells in reader]
+    except csv.Error as error:
+        raise InputError(f"{table}: not a CSV file ({error})") from None
+    return [(number, cells) for number, cells in lines if any(map(tidied, cells))]
+
+
+def _delimiter(header: str) -> str:
+    """What separates the cells; in many countries spreadsheets write semicolons."""
+    for delimiter in _DELIMITERS:
+        names = {_folded(cell.strip(' "')) for cell in header.split(delimiter)}
+        if names.issuperset(REQUIRED):
+            return delimiter
+    return max(_DELIMITERS, key=header.count)
+
+
+def _check_columns(table: Path, header: list[str]) -> None:
+    """Spreadsheets leave empty columns at the end; all others must be known, and there once."""
+    found = f"(found: {', '.join(filter(None, header)) or 'none'}); {_EXPECTED}"
+    missing = [name for name in REQUIRED if name not in header]
+    if missing:
+        raise InputError(f"{table}: the first line names no column '{missing[0]}' {found}")
+    unknown = [name for name in header if name and name not in COLUMNS]
+    if unknown:
+        place = header.index(unknown[0]) + 1
+        raise InputError(
+            f"{table}: the column '{unknown[0]}' is not known {found}; take column {place} out"
+        )
+    twice = [name for name in COLUMNS if header.count(name) > 1]
+    if twice:
+        raise InputError(f"{table}: the column '{twice[0]}' is there twice {found}, each once")
+
+
+def _check_places(table: Path, header: list[str], lines: list[_Line]) -> None:
+    """Every cell that holds something has a name in the first line."""
+    for number, cells in lines:
+        for i, cell in enumerate(cells):
+            if tidied(cell) and not "".join(header[i : i + 1]):
+                raise InputError(
+                    f"{table}, line {number}: '{tidied(cell)}' is in a column without a name, "
+                    f"expected cells for {', '.join(filter(None, header))}; "
+                    f"{_what_to_take_out(header, i, lines)}"
+                )
+
+
+def _what_to_take_out(header: list[str], place: int, lines: list[_Line]) -> str:
+    """The remedy for a cell without a name; programs like to number the lines they write."""
+    numbers = [cells[0].strip() for _, cells in lines]
+    is_index = numbers in ([str(i + start) for i in range(len(lines))] for start in (0, 1))
+    if place == 0 or (is_index and place == len(header)):
+        return (
+            "take the first column out: it is an index, as pandas writes without index=False and "
+            "R without row.names=FALSE"
+            if is_index
+            else "name the first column or take it out (pandas: index=False, R: row.names=FALSE)"
+        )
+    return "put a text with a separator in it into quotation marks"
+
+
+def _check_spelling(table: Path, rows: list[Row]) -> None:
+    """Names that differ only in capital letters are one class to a person, and two to us."""
+    spelling: dict[str, str] = {}
+    for row in rows:
+        for name in (row.label, row.truth):
+            other = spelling.setdefault(name.casefold(), name)
+            if other != name:
+                raise InputError(
+                    f"{table}, line {row.line}: the class '{name}' is '{other}' in another line; "
+                    "write both alike, or give them names that differ in more"
+                )
+
+
+def _checked(row: Row, table: Path) -> Row:
+    where = f"{table}, line {row.line}"
+    if leaves_folder(row.path):
+        raise InputError(
+            f"{where}: the path '{row.path}' does not lie in the folder; expected one relative to "
+            f"{table.parent}"
+        )
+    for column, name in (("label", row.label), ("truth", row.truth)):
+        if any(ord(c) < 32 or 127 <= ord(c) < 160 for c in name):
+            raise InputError(
+                f"{where}: the {column} '{name}' holds a line break or another control character; "
+                "expected a name in one line"
+            )
+    if row.split not in ("train", "test"):
+        raise InputError(f"{where}: split is '{row.split}', expected train, test or nothing")
+    if row.split == "test" and row.label:
+        raise InputError(
+            f"{where}: a test image carries the label '{row.label}'; move it to the column truth"
+        )
+    if row.label and row.truth and row.label != row.truth:
+        raise InputError(f"{where}: label '{row.label}' and truth '{row.truth}' differ")
+    return replace(row, path=str(PurePosixPath(row.path)))

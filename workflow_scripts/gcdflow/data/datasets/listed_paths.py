@@ -1,0 +1,98 @@
+"""Which files the paths in a table mean: spelling differs between systems and programs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from gcdflow.data.datasets.class_names import tidied
+from gcdflow.data.datasets.labels_table import Row
+from gcdflow.errors import InputError
+from gcdflow.files.formats import leaves_folder
+
+# The beginning of a path that only Windows takes for one: a drive, or a shared folder.
+_OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+
+
+def placed(rows: list[Row], table: Path, folder: Path, there: Iterable[str]) -> list[Row]:
+    """The rows with their paths spelt as on the disk; those of absent files as they are.
+
+    The same letters may be written in composed characters or not (as Apple's file systems do),
+    folders may be separated as on Windows, and blanks that a name begins or ends with, or that are
+    of another width, get lost in spreadsheets.
+
+    Parameters
+    ----------
+    there : iterable of str
+        Paths that are taken to exist, and that others are compared with.
+
+    Raises
+    ------
+    InputError
+        If a path may mean two files or differs from a file only in capital letters, or two rows
+        mean the same file.
+    """
+    exact = set(there)
+    alike: dict[str, list[str]] = {}
+    for path in sorted(exact):
+        alike.setdefault(_look(path), []).append(path)
+    folded = {look.casefold(): paths[0] for look, paths in alike.items()}
+    line_of: dict[str, int] = {}
+    found = []
+    for row in rows:
+        where = f"{table}, line {row.line}"
+        path = _spelt_as_there(row, exact, folder)
+        if path is None:
+            several = alike.get(_look(row.path), [])
+            if len(several) > 1:
+                raise InputError(f"{where}: {row.path} may be '{several[0]}' or '{several[1]}'")
+            path = several[0] if several else row.path
+            if not several:
+                _check_not_misspelt(where, path, folder, folded)
+        if path in line_of:
+            raise InputError(
+                f"{where}: {path} is listed a second time (first: line {line_of[path]})"
+            )
+        line_of[path] = row.line
+        found.append(replace(row, path=path))
+    return found
+
+
+def _look(path: str) -> str:
+    """What a path looks like: without blanks around the names in it, and with ``/``."""
+    return "/".join(map(tidied, PurePosixPath(path.replace("\\", "/")).parts))
+
+
+def _spelt_as_there(row: Row, exact: set[str], folder: Path) -> str | None:
+    """The file that has just this path, with its blanks or without, in the way of Windows too."""
+    for written in (row.written, row.path):
+        for candidate in (written, written.replace("\\", "/")):
+            path = str(PurePosixPath(candidate))
+            if path in exact:
+                return path
+            if not leaves_folder(path) and os.path.isfile(folder / path):
+                return path
+    return None
+
+
+def _check_not_misspelt(where: str, path: str, folder: Path, folded: dict[str, str]) -> None:
+    """Refuse the path of an absent file where it shows what is wrong with it."""
+    if _OF_WINDOWS.match(path):
+        raise InputError(
+            f"{where}: the path '{path}' does not lie in the folder; expected one relative to "
+            f"{folder}"
+        )
+    look = _look(path).casefold()
+    meant = folded.get(look) or folded.get(look.removeprefix(f"{_look(folder.name).casefold()}/"))
+    if meant is not None:
+        raise InputError(f"{where}: no file {path} in {folder}; did you mean {meant}?")
+    for delimiter in ",;\t":
+        beginning, _, rest = path.partition(delimiter)
+        if rest and _look(beginning).casefold() in folded:
+            raise InputError(
+                f"{where}: no file {path} in {folder}; separate the cells of this line as those of "
+                "the first line"
+            )

@@ -1,0 +1,228 @@
+"""A folder of somebody's own photographs, of which a CSV file names the classes of some.
+
+Images of the folder that the CSV file (:mod:`gcdflow.data.datasets.labels_table`) does not list are
+unlabelled training images.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gcdflow.data.datasets.catalogue import UNKNOWN, Catalogue
+from gcdflow.data.datasets.images import unreadable_images
+from gcdflow.data.datasets.labels_table import Row, read_labels
+from gcdflow.data.datasets.listed_paths import placed
+from gcdflow.data.folder_scan import files_below, photographs, report_left_out, suffix
+from gcdflow.errors import InputError, one_line
+from gcdflow.files.formats import UNLABELLED, Labels, Split, leaves_folder
+
+if TYPE_CHECKING:
+    from gcdflow.config.settings import PhotosSettings
+
+log = logging.getLogger(__name__)
+
+
+def catalogue(settings: PhotosSettings) -> Catalogue:
+    """All images of the folder, with the labels of the CSV file.
+
+    Old classes are the labels, in alphabetical order; new classes are what only ``truth`` names.
+
+    Raises
+    ------
+    InputError
+        If the folder or the CSV file is missing or wrong, or nothing is labelled or unlabelled.
+    """
+    folder = Path(settings.root) / settings.folder
+    _check_folder(folder)
+    table = folder / settings.labels
+    rows = read_labels(table, settings.real_classes)
+    files, left_out = files_below(folder)
+    listed = placed(rows, table, folder, files)
+    unlisted = sorted(set(photographs(files)) - {row.path for row in listed})
+    rows = [*listed, *(Row(path, "") for path in unlisted)]
+    others = [path for path in set(files) - {row.path for row in rows} if folder / path != table]
+    report_left_out(folder, left_out + Counter(suffix(path) or "no suffix" for path in others))
+    return _catalogue_of(rows, settings)
+
+
+def without(settings: PhotosSettings, found: Catalogue, unreadable: Mapping[str, str]) -> Catalogue:
+    """The catalogue without photographs that cannot be read; its source lists them.
+
+    Parameters
+    ----------
+    unreadable : mapping from str to str
+        Path of each such photograph, and why it cannot be read.
+
+    Raises
+    ------
+    InputError
+        If they are more than half of all, or nothing is left that is labelled or unlabelled.
+    """
+    folder = Path(settings.root) / settings.folder
+    n = len(found.paths)
+    said = unreadable_images(unreadable, n)
+    if 2 * len(unreadable) > n:
+        raise InputError(f"{folder}: {said}; that is too many to leave out, put good copies there")
+    rows = []
+    for i, path in enumerate(found.paths):
+        name = "" if found.classes[i] == UNKNOWN else found.class_names[found.classes[i]]
+        label = name if found.labelled_mask[i] else ""
+        split = "train" if found.train_mask[i] else "test"
+        rows.append(Row(path, label, split, name))
+    try:
+        kept = [row for row in rows if row.path not in unreadable]
+        left = _catalogue_of(kept, settings, unreadable)
+    except InputError as error:
+        raise InputError(f"{error} ({said})") from None
+    lost = {row.label for row in rows if row.label} - {row.label for row in kept}
+    log.warning(
+        "warning: %s",
+        one_line(
+            f"{folder}: {len(unreadable)} of {n} photographs cannot be read and are left out"
+            + (f"; no label is left of {', '.join(sorted(lost))}" if lost else "")
+        ),
+    )
+    return left
+
+
+def _catalogue_of(
+    rows: list[Row], settings: PhotosSettings, left_out: Mapping[str, str] | None = None
+) -> Catalogue:
+    folder = Path(settings.root) / settings.folder
+    table = folder / settings.labels
+    _check_any_label(table, rows)
+    old = sorted({row.label for row in rows if row.label})
+    new = sorted({row.truth for row in rows if row.truth} - set(old))
+    if all(row.label or row.split == "test" for row in rows):
+        raise InputError(f"{table}: every image has a label already; there is nothing to sort")
+    ids = {name: i for i, name in enumerate([*old, *new])}
+    return Catalogue(
+        classes=np.array(
+            [ids.get(row.label or row.truth, UNKNOWN) for row in rows], dtype=np.int64
+        ),
+        train_mask=np.array([row.split == "train" for row in rows]),
+        class_names=[*old, *new],
+        old_classes=list(range(len(old))),
+        source={
+            **{"dataset": "photos", "root": str(folder)},
+            **_real_classes(settings),
+            **({"left_out": dict(left_out)} if left_out else {}),
+        },
+        paths=[row.path for row in rows],
+        labelled_mask=np.array([row.label != "" for row in rows]),
+    )
+
+
+def _real_classes(settings: PhotosSettings) -> dict[str, list[str]]:
+    """What the split records, for later readings of the table; most tables need nothing."""
+    return {"real_classes": settings.real_classes} if settings.real_classes else {}
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise InputError(
+            f"dataset.folder: no folder of photographs at {folder}; put them there, or set "
+            "dataset.root and dataset.folder of the run to where they are"
+        )
+
+
+def _check_any_label(table: Path, rows: list[Row]) -> None:
+    if not any(row.label for row in rows):
+        raise InputError(f"{table}: no image has a label; write the class of some of each old kind")
+
+
+def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
+    """The labels that the CSV file holds now, for the samples of an earlier split.
+
+    Classes of the split keep their numbers; names that are new follow in alphabetical order.
+    Photographs that came to the folder since are not sorted: a line of the log counts them.
+
+    Parameters
+    ----------
+    run : str
+        Name of the run, for the command that trains anew.
+
+    Returns
+    -------
+    labels : Labels
+    changes : str
+        What a person changed since the split was made, in words.
+
+    Raises
+    ------
+    InputError
+        If the folder or the file is missing or wrong, photographs of the split are gone, nothing
+        is labelled any more, or the file lists a path that is nowhere or in another split.
+    """
+    if split.source.get("dataset") != "photos" or "root" not in split.source:
+        raise InputError("split.npz: is not of a folder of photographs; make it again")
+    folder = Path(split.source["root"])
+    _check_folder(folder)
+    # The target first: what follows --forcerun are names of rules, and all of them are forced.
+    anew = f"snakemake --cores all runs/{run}/gallery.html --forcerun dataset"
+    real_classes = split.source.get("real_classes", [])
+    if not isinstance(real_classes, list) or not all(isinstance(c, str) for c in real_classes):
+        raise InputError("split.npz: 'source' has no list of names as real_classes; make it again")
+    rows, files = read_labels(table, real_classes), files_below(folder).files
+    known, there = split.paths.tolist(), set(files)
+    gone = [path for path in known if path not in there and not os.path.isfile(folder / path)]
+    if gone:
+        raise InputError(
+            f"{folder}: {len(gone)} of {len(known)} photographs of the run are gone (first: "
+            f"{gone[0]}); put them back, or train anew without them: {anew}"
+        )
+    position = {path: i for i, path in enumerate(known)}
+    rows = placed(rows, table, folder, [*files, *known])
+    others = {row.path for row in rows} - position.keys()
+    nowhere = sorted(
+        path
+        for path in others - there - split.left_out.keys()
+        if leaves_folder(path) or not os.path.isfile(folder / path)
+    )
+    if nowhere:
+        raise InputError(
+            f"{table}: {len(nowhere)} listed paths are not among the photographs of {folder} "
+            f"(first: {nowhere[0]}); correct them, or take the lines out"
+        )
+    new = sorted((others | set(photographs(files))) - position.keys() - split.left_out.keys())
+    if new:
+        log.warning(
+            "warning: %s",
+            one_line(
+                f"{folder}: {len(new)} photographs came since training began (first: {new[0]}) and "
+                f"are not sorted; to take them in, train anew: {anew}"
+            ),
+        )
+    rows = [row for row in rows if row.path in position]
+    for row in rows:
+        before = "train" if split.train_mask[position[row.path]] else "test"
+        if row.split != before:
+            raise InputError(
+                f"{table}, line {row.line}: the split of {row.path} is {row.split}, but was "
+                f"{before} when training began; change it back, or train anew: {anew}"
+            )
+    _check_any_label(table, rows)
+    return _labels(split, {position[row.path]: row.label for row in rows if row.label})
+
+
+def _labels(split: Split, names_at: dict[int, str]) -> tuple[Labels, str]:
+    """Labels from the name at each position that has one, and what changed, in words."""
+    old = split.old_class_names.tolist()
+    names = [*old, *sorted(set(names_at.values()) - set(old))]
+    ids = {name: i for i, name in enumerate(names)}
+    labels = np.full(len(split.indices), UNLABELLED, dtype=np.int64)
+    for i, name in names_at.items():
+        labels[i] = ids[name]
+    before = split.labels
+    added = int(((before == UNLABELLED) & (labels != UNLABELLED)).sum())
+    removed = int(((before != UNLABELLED) & (labels == UNLABELLED)).sum())
+    changed = int((before != labels).sum()) - added - removed
+    words = f"{added} added, {changed} changed, {removed} removed since training began"
+    return Labels(split.indices, labels, np.array(names, dtype=np.str_)), words

@@ -1,0 +1,145 @@
+"""Which files lie below a folder, without NumPy: the workflow asks, to see whether one changed."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from gcdflow.errors import InputError, one_line
+
+log = logging.getLogger(__name__)
+
+# Formats of cameras, phones and scanners. Those of Apple and the raw ones are here although Pillow
+# does not read them: a sentence that says so is better than photographs that are silently left out.
+RAW_SUFFIXES = frozenset({".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"})
+APPLE_SUFFIXES = frozenset({".heic", ".heif"})
+_JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".jpe", ".jp2"})
+_OTHER_SUFFIXES = frozenset(
+    {".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".avif", ".ppm", ".pgm"}
+)
+PHOTO_SUFFIXES = RAW_SUFFIXES | APPLE_SUFFIXES | _JPEG_SUFFIXES | _OTHER_SUFFIXES
+_NAMED = 10  # kinds of things left out that a line names
+# Folders that systems and programs leave beside and among pictures: thumbnails, deleted pictures,
+# old versions, their own notes. Only names that nobody gives a class or an album: `Trash`,
+# `Originals` and `thumbnails` are somebody's. In small letters; a name may have others. What begins
+# with a dot (.Trash-1000, .AppleDouble, .picasaoriginals, .git) is left out without being listed.
+_FOLDERS_OF_MACHINES = frozenset(
+    {
+        *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin"),  # Synology
+        *("@recycle", "@recently-snapshot", "@__thumb"),  # QNAP
+        *(
+            "~snapshot",
+            "lost+found",
+            "files_trashbin",
+            "files_versions",
+        ),  # NetApp, Linux, Nextcloud
+        *("$recycle.bin", "system volume information", "found.000"),  # Windows
+        *("__macosx", "network trash folder", "temporary items"),  # macOS
+        *("captureone", "[originals]", "__pycache__"),  # Capture One, ACDSee, Python
+    }
+)
+_OLD_RECYCLE_BINS = {"RECYCLER", "RECYCLED"}  # of old Windows; in small letters they are words
+# Libraries of programs are folders too, with previews and several versions of each picture.
+_LIBRARIES = (".lrdata", ".lrcat-data", ".lrlibrary", ".photoslibrary", ".photolibrary")
+_LIBRARIES += (".migratedphotolibrary", ".aplibrary", ".cocatalog")
+
+
+class Listing(NamedTuple):
+    """Files below a folder, and what was left out.
+
+    Attributes
+    ----------
+    files : list of str, paths relative to the folder, with ``/``; folder by folder, sorted
+    left_out : Counter of str, how often each kind of thing was left out, for
+        :func:`report_left_out`
+    """
+
+    files: list[str]
+    left_out: Counter[str]
+
+
+def files_below(folder: Path) -> Listing:
+    """All files below a folder that are somebody's.
+
+    Links to folders are followed, but not back into a folder that is being listed. Files and
+    folders that are hidden (begin with a dot), or made by a machine, are left out.
+
+    Raises
+    ------
+    InputError
+        If a folder cannot be read.
+    """
+    found: list[tuple[str, list[str]]] = []
+    left_out: Counter[str] = Counter()
+    above = {str(folder): {_identity(folder)}}  # of each folder to come: itself and what it is in
+    for parent, folders, files in os.walk(folder, onerror=_fail, followlinks=True):
+        here, kept = above.pop(parent), []
+        for name in folders:
+            path = os.path.join(parent, name)
+            if is_of_machines(name):
+                left_out[f"{name}/"] += 1
+            elif (identity := _identity(path)) in here:
+                left_out[f"{name}/ (a link back)"] += 1
+            else:
+                above[path] = here | {identity}
+                kept.append(name)
+        folders[:] = kept
+        found.append((parent, sorted(name for name in files if not name.startswith("."))))
+        left_out.update(filter(None, map(_hidden_photograph, files)))
+    prefixes = (
+        ("" if parent == str(folder) else f"{os.path.relpath(parent, folder)}/", files)
+        for parent, files in sorted(found)
+    )
+    return Listing([prefix + name for prefix, files in prefixes for name in files], left_out)
+
+
+def is_of_machines(name: str) -> bool:
+    """A folder of this name is hidden, or holds what systems and programs keep for themselves."""
+    small = name.lower()
+    return (
+        name.startswith(".")
+        or small in _FOLDERS_OF_MACHINES
+        or name in _OLD_RECYCLE_BINS
+        or small.endswith(_LIBRARIES)
+    )
+
+
+def _hidden_photograph(name: str) -> str | None:
+    """The kind of a hidden file that is a photograph by its name; None for any other file."""
+    if not name.startswith(".") or suffix(name) not in PHOTO_SUFFIXES:
+        return None
+    return f"{'._' if name.startswith('._') else '.'}*{suffix(name)}"
+
+
+def report_left_out(folder: Path, left_out: Counter[str]) -> None:
+    """Log in one line what was left out of a folder, so that nobody misses some of it."""
+    if left_out:
+        kinds = left_out.most_common(_NAMED)
+        named = ", ".join(f"{n} × {kind}" for kind, n in kinds)
+        more = f" and {len(left_out) - _NAMED} other kinds" if len(left_out) > _NAMED else ""
+        log.info("%s", one_line(f"{folder}: left out {named}{more}"))
+
+
+def photographs(files: list[str]) -> list[str]:
+    """Those of the files that are photographs by their name, sorted."""
+    return sorted(path for path in files if suffix(path) in PHOTO_SUFFIXES)
+
+
+def suffix(path: str) -> str:
+    """The end of a file's name from its last dot, in small letters."""
+    return os.path.splitext(path)[1].lower()
+
+
+def _identity(folder: str | Path) -> tuple[int, int]:
+    try:
+        status = os.stat(folder)
+    except OSError as error:
+        _fail(error)
+    return status.st_dev, status.st_ino
+
+
+def _fail(error: OSError) -> NoReturn:
+    raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from None

@@ -1,0 +1,81 @@
+"""Balanced, stateless batches: which samples an epoch sees, and in which order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gcdflow.data.randomness import permutation
+from gcdflow.errors import InputError
+
+_LABELLED_STREAM, _UNLABELLED_STREAM = 0, 1
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """One batch: sample ids (int64, B) and how often each came earlier in this epoch (int64, B).
+
+    The occurrence makes the views of a sample that is drawn twice in an epoch differ.
+    """
+
+    ids: np.ndarray
+    occurrences: np.ndarray
+
+
+def batches_per_epoch(n_samples: int, batch_size: int) -> int:
+    """Whole batches that come nearest to seeing as many samples as there are; at least one."""
+    return max(1, round(n_samples / batch_size))
+
+
+def plan_epoch(
+    labelled: np.ndarray, unlabelled: np.ndarray, *, batch_size: int, seed: int, epoch: int
+) -> list[BatchPlan]:
+    """The batches of one epoch: half labelled, half unlabelled samples.
+
+    Both halves walk through random orders of their samples, beginning anew when one is used up, so
+    that the epoch has as many samples as the training split (up to rounding to whole batches). If
+    one kind is missing, the other fills the batch.
+
+    Parameters
+    ----------
+    labelled, unlabelled : ndarray of int64
+        Sample ids.
+
+    Returns
+    -------
+    list of BatchPlan, each with exactly ``batch_size`` samples
+
+    Raises
+    ------
+    InputError
+        If there are no samples.
+    """
+    n_samples = len(labelled) + len(unlabelled)
+    if n_samples == 0:
+        raise InputError("the split has no training samples")
+    n_batches = batches_per_epoch(n_samples, batch_size)
+    n_labelled = batch_size // 2
+    if len(labelled) == 0 or len(unlabelled) == 0:
+        n_labelled = batch_size if len(labelled) else 0
+    streams = [
+        _stream(labelled, n_batches * n_labelled, (seed, epoch, _LABELLED_STREAM)),
+        _stream(
+            unlabelled, n_batches * (batch_size - n_labelled), (seed, epoch, _UNLABELLED_STREAM)
+        ),
+    ]
+    halves = [
+        (ids.reshape(n_batches, -1), passes.reshape(n_batches, -1)) for ids, passes in streams
+    ]
+    ids, passes = (np.concatenate(parts, axis=1) for parts in zip(*halves, strict=True))
+    return [BatchPlan(ids[b], passes[b]) for b in range(n_batches)]
+
+
+def _stream(ids: np.ndarray, length: int, keys: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The first ``length`` ids of endless random passes over the samples, with pass numbers."""
+    if length == 0:
+        empty = np.empty(0, dtype=np.int64)
+        return empty, empty
+    n_passes = -(-length // len(ids))
+    orders = np.concatenate([permutation(ids, *keys, number) for number in range(n_passes)])
+    return orders[:length], np.repeat(np.arange(n_passes), len(ids))[:length]

@@ -1,0 +1,4 @@
+"""Processes that train together: start, meet, share a step, end on signals.
+
+May import: files, errors.
+"""

@@ -1,0 +1,4 @@
+"""Accuracy against the truth, and the tables of runs.
+
+May import: clustering, files, errors.
+"""

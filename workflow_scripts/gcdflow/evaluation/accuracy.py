@@ -1,0 +1,79 @@
+"""How good a clustering is against the truth (see :mod:`gcdflow.clustering.matching`)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from gcdflow.clustering.matching import aligned_ids, best_pairs, overlap
+from gcdflow.errors import InputError
+
+
+def clustering_accuracy(
+    clusters: np.ndarray, truth: np.ndarray, old: np.ndarray
+) -> dict[str, float | None]:
+    """Share of samples whose cluster is matched to their true class.
+
+    Parameters
+    ----------
+    clusters : ndarray of int, shape (n,)
+        Cluster of each sample. Ids are arbitrary: they may have gaps, and their number may differ
+        from that of the classes.
+    truth : ndarray of int, shape (n,)
+        True class of each sample.
+    old : ndarray of bool, shape (n,)
+        Whether the sample's true class is an old one.
+
+    Returns
+    -------
+    dict
+        ``all``, ``old``, ``new`` ("v2"): one matching over all samples, then split by ``old``.
+        ``all_v1``, ``old_v1``, ``new_v1`` ("v1"): old and new samples each have a matching of their
+        own; ``all_v1`` is their mean, weighted by the number of samples. Floats in [0, 1], or
+        None where there is no such sample. No v1 value is below its v2 counterpart.
+
+    Raises
+    ------
+    InputError
+        If the arrays are not one-dimensional, of equal length, and of these types.
+
+    Notes
+    -----
+    Several matchings can be best over all samples and yet share the hits differently between old
+    and new. Of these, one with most hits on old samples is taken, which makes every value a
+    function of the partition alone, however the clusters are numbered.
+
+    References
+    ----------
+    Vaze, Han, Vedaldi, Zisserman: Generalized Category Discovery, CVPR 2022, arXiv:2201.02609;
+    ``split_cluster_acc_v1`` and ``split_cluster_acc_v2`` of its code.
+    """
+    clusters, truth = aligned_ids(clusters=clusters, truth=truth)
+    old = np.asarray(old, dtype=bool if truth.size == 0 else None)
+    if old.dtype != bool or old.shape != truth.shape:
+        raise InputError(
+            f"old has shape {old.shape} and dtype {old.dtype}, expected shape {truth.shape} and "
+            "dtype bool: True where the sample's true class is an old one"
+        )
+    counts_old = overlap(clusters, truth, old)
+    counts_new = overlap(clusters, truth, ~old)
+    n_old, n_new = int(old.sum()), int((~old).sum())
+
+    # A factor above any possible number of old hits makes these the second criterion only. The
+    # weights stay exact in the solver's float64 for up to 9e7 samples.
+    matched = best_pairs((counts_old + counts_new) * (n_old + 1) + counts_old)
+    hits_old, hits_new = (int(counts[matched].sum()) for counts in (counts_old, counts_new))
+    hits_old_v1, hits_new_v1 = (
+        int(counts[best_pairs(counts)].sum()) for counts in (counts_old, counts_new)
+    )
+    return {
+        "all": _share(hits_old + hits_new, n_old + n_new),
+        "old": _share(hits_old, n_old),
+        "new": _share(hits_new, n_new),
+        "all_v1": _share(hits_old_v1 + hits_new_v1, n_old + n_new),
+        "old_v1": _share(hits_old_v1, n_old),
+        "new_v1": _share(hits_new_v1, n_new),
+    }
+
+
+def _share(hits: int, total: int) -> float | None:
+    return hits / total if total else None

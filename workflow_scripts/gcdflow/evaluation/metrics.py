@@ -1,0 +1,85 @@
+"""Metrics of one refresh: how well the clusters match the classes, which only this stage sees."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gcdflow.clustering.predict import cluster_test_samples, load_clustered
+from gcdflow.errors import InputError
+from gcdflow.evaluation.accuracy import clustering_accuracy
+from gcdflow.files.formats import UNLABELLED, Features, Truth, align
+
+
+def evaluate(
+    features_path: Path, pseudo_path: Path, truth_path: Path, *, threads: int | None = None
+) -> dict[str, Any]:
+    """Accuracy of pseudo labels on the unlabelled training samples and on the test split.
+
+    Test samples go to the clusters by step 6 of SSDDBC, against the core points. Samples whose
+    true class is not known do not count.
+
+    Returns
+    -------
+    dict
+        ``transductive`` and ``inductive`` (each as
+        :func:`~gcdflow.evaluation.accuracy.clustering_accuracy` gives it), ``n_clusters``,
+        ``n_classes`` (None if some sample's class is not known), ``core_ratio``,
+        ``label_change_rate``, ``epoch``.
+
+    Raises
+    ------
+    InputError
+        If the files do not belong together.
+    """
+    features, pseudo, at = load_clustered(features_path, pseudo_path)
+    truth = Truth.load(truth_path)
+    _check_truth_of(features, features_path, truth, truth_path)
+    unlabelled = features.labels[at] == UNLABELLED
+    test, clusters = cluster_test_samples(features, pseudo, at, threads)
+
+    def accuracy(ids: np.ndarray, found: np.ndarray) -> dict[str, float | None]:
+        in_truth = align(truth_path, truth.indices, ids)
+        known = truth.labels[in_truth] >= 0
+        in_truth = in_truth[known]
+        return clustering_accuracy(found[known], truth.labels[in_truth], truth.old_mask[in_truth])
+
+    return {
+        "epoch": features.metadata.get("epoch"),
+        "transductive": accuracy(pseudo.indices[unlabelled], pseudo.labels[unlabelled]),
+        "inductive": accuracy(features.indices[test], clusters),
+        "n_clusters": pseudo.n_clusters,
+        "n_classes": len(truth.class_names) if (truth.labels >= 0).all() else None,
+        "core_ratio": float(pseudo.core_mask.mean()),
+        "label_change_rate": pseudo.metadata.get("label_change_rate"),
+    }
+
+
+def _check_truth_of(
+    features: Features, features_path: Path, truth: Truth, truth_path: Path
+) -> None:
+    """Labelled samples must have their label in the truth: a sign that the files belong together.
+
+    Sample ids alone are no sign: those of many datasets are numbers from 0.
+    """
+    at = align(truth_path, truth.indices, features.indices)
+    true = truth.labels[at]
+    differ = (features.labels != UNLABELLED) & (true != UNLABELLED) & (features.labels != true)
+    if differ.any():
+        first = np.argmax(differ)
+        raise InputError(
+            f"{truth_path}: {differ.sum()} labelled samples have another class than in "
+            f"{features_path} (first: sample {features.indices[first]}, class {true[first]} for "
+            f"label {features.labels[first]}); does the file belong to this run?"
+        )
+
+
+def accuracy_scalars(metrics: dict[str, Any]) -> dict[str, float | None]:
+    """What TensorBoard shows: ``val_acc_*`` is transductive, ``test_acc_*`` inductive."""
+    return {
+        f"{prefix}_acc_{part}": metrics[kind][part]
+        for prefix, kind in (("val", "transductive"), ("test", "inductive"))
+        for part in ("old", "new", "all")
+    }

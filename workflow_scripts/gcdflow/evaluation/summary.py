@@ -1,0 +1,132 @@
+"""The table of several runs: each by itself, and mean ± deviation over those of one setting."""
+
+from __future__ import annotations
+
+import csv
+import os
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TextIO
+
+from gcdflow.errors import InputError
+from gcdflow.evaluation.report import aligned_table, read_metrics
+
+# Title of a column in Markdown, and of the metric it shows.
+_ACCURACIES = {
+    f"{prefix}{part}": (kind, part)
+    for prefix, kind in (("", "transductive"), ("test ", "inductive"))
+    for part in ("all", "old", "new")
+}
+TSV_COLUMNS = (
+    *("setting", "run", "state", "epoch"),
+    *(f"{kind}_{part}" for kind, part in _ACCURACIES.values()),
+    *("n_clusters", "n_classes", "core_ratio"),
+)
+MARKDOWN_COLUMNS = ("setting", "runs", "epoch", *_ACCURACIES, "clusters")
+NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out of one run.
+
+    Attributes
+    ----------
+    setting : what it has in common with the other runs of its group, which differ in the seed
+    path : the metrics of its last epoch, in the folder that has the name of the run
+    metrics : what is in there; None if there is no such file
+    """
+
+    setting: str
+    path: Path
+    metrics: dict[str, Any] | None
+
+    @classmethod
+    def read(cls, setting: str, path: Path) -> Result:
+        """Read the metrics, if they are there.
+
+        Raises
+        ------
+        InputError
+            If they are there and no metrics.
+        """
+        return cls(setting, path, read_metrics(path) if path.exists() else None)
+
+    @property
+    def run(self) -> str:
+        """Name of the run."""
+        return self.path.absolute().parent.name
+
+
+def parse_result(text: str) -> Result:
+    """Read ``setting=path``.
+
+    Raises
+    ------
+    InputError
+        If the text is something else, or the file is there and holds no metrics.
+    """
+    setting, separator, path = text.partition("=")
+    if not (setting and separator and path):
+        raise InputError(f"'{text}': expected setting=runs/<run>/metrics_epoch<epoch>.json")
+    return Result.read(setting, Path(os.path.expanduser(path)))
+
+
+def write_tsv(file: TextIO, results: Sequence[Result]) -> None:
+    """One row for each run; shares from 0 to 1, empty cells where there is nothing."""
+    writer = csv.writer(file, delimiter="\t", lineterminator="\n")
+    writer.writerow(TSV_COLUMNS)
+    for result in results:
+        metrics = result.metrics
+        if metrics is None:
+            cells = [None] * (len(TSV_COLUMNS) - 3)
+        else:
+            accuracies = [metrics[kind][part] for kind, part in _ACCURACIES.values()]
+            whole = [metrics["n_clusters"], metrics["n_classes"], metrics["core_ratio"]]
+            cells = [metrics["epoch"], *accuracies, *whole]
+        state = "missing" if metrics is None else "done"
+        writer.writerow([result.setting, result.run, state, *cells])
+
+
+def markdown_table(results: Sequence[Result]) -> str:
+    """One row for each setting: mean ± sample standard deviation over its runs, in percent."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.setting, []).append(result)
+    rows = [_row(setting, members) for setting, members in groups.items()]
+    return aligned_table(MARKDOWN_COLUMNS, rows, n_left=1)
+
+
+def _row(setting: str, members: Sequence[Result]) -> list[str]:
+    done = [result.metrics for result in members if result.metrics is not None]
+    n_runs = str(len(done)) if len(done) == len(members) else f"{len(done)} of {len(members)}"
+    epochs = sorted({f"{metrics['epoch']:03d}" for metrics in done})
+    accuracies = [
+        mean_and_deviation([m[kind][part] for m in done], factor=100)
+        for kind, part in _ACCURACIES.values()
+    ]
+    clusters = mean_and_deviation([m["n_clusters"] for m in done])
+    return [setting, n_runs, ", ".join(epochs) or "missing", *accuracies, clusters]
+
+
+def mean_and_deviation(values: Sequence[float | None], *, factor: float = 1) -> str:
+    """``mean ± deviation`` (sample standard deviation, n - 1) with one decimal.
+
+    The mean alone of one value, ``-`` of none; values that are not known (None) do not count.
+    """
+    known = [factor * value for value in values if value is not None]
+    if not known:
+        return NOTHING
+    mean = f"{statistics.fmean(known):.1f}"
+    return mean if len(known) == 1 else f"{mean} ± {statistics.stdev(known):.1f}"
+
+
+def missing_runs(results: Sequence[Result]) -> str:
+    """The runs without metrics as lines of Markdown; empty if there is none."""
+    absent = [result for result in results if result.metrics is None]
+    if not absent:
+        return ""
+    lines = [f"- `{result.run}`: no `{result.path}`" for result in absent]
+    return "\n".join(["", "Missing:", "", *lines, ""])

@@ -1,0 +1,210 @@
+"""Files that appear whole or not at all.
+
+Every output is written beside its destination, flushed to the disk, and renamed over it. A crash
+leaves the old file or none, and perhaps a ``.tmp`` file that the next writer removes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+import numpy as np
+
+from gcdflow.errors import InputError
+from gcdflow.files.processes import private_file, remove_orphans
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class _Counting(io.RawIOBase):
+    """A file that counts on when the disk is full, so that it can be said what is missing.
+
+    Attributes
+    ----------
+    size : int, bytes that the whole file needs
+    written : int, bytes that had found room when there was no more
+    error : OSError or None, why no more could be written
+    """
+
+    def __init__(self, file: BinaryIO):
+        self._file = file
+        self._position = self.size = self.written = 0
+        self.error: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        length = memoryview(data).nbytes
+        if self.error is None:
+            try:
+                self._file.write(data)
+                self._file.flush()
+            except OSError as error:
+                self.error = error
+                self.written = os.fstat(self._file.fileno()).st_size
+                if error.errno not in _NO_ROOM:
+                    raise
+        self._position += length
+        self.size = max(self.size, self._position)
+        return length
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = (0, self._position, self.size)[whence]
+        self._position = base + offset
+        if self.error is None:
+            self._file.seek(self._position)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
+    """Open a temporary file that becomes ``path`` when the block ends without an exception.
+
+    The temporary file lies beside it and bears the name of this process, so that two writers do
+    not disturb each other; those of dead processes are removed.
+
+    Parameters
+    ----------
+    mode : str
+        ``wb``, or ``w`` for text in UTF-8.
+
+    Raises
+    ------
+    InputError
+        If nothing can be written there, or not enough: it says how many bytes are missing.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: cannot be written (is a directory)")
+    remove_orphans(path, "tmp")
+    temporary = private_file(path, "tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = open(temporary, "wb")  # noqa: SIM115
+    except OSError as error:
+        raise unwritable(path, error) from None
+    counting, is_complete = _Counting(opened), False
+    try:
+        with opened:
+            file = _buffered(counting, mode)
+            yield file
+            is_complete = True
+            file.flush()
+            if counting.error is not None:
+                raise counting.error
+            os.fsync(opened.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and (is_complete or error is counting.error):
+            missing = counting.size - counting.written
+            raise unwritable(path, error, counting.size, missing) from None
+        raise
+    fsync_directory(path.parent)
+
+
+def atomic_link(existing: Path, path: Path) -> None:
+    """Give a file a second name (a hard link), in place of what may have that name.
+
+    Raises
+    ------
+    OSError
+        If the file system has no hard links, or nothing can be written there.
+    """
+    remove_orphans(path, "tmp")
+    # Renaming one name of a file to another of the same file does nothing, and leaves both.
+    if path.exists() and path.samefile(existing):
+        return
+    temporary = private_file(path, "tmp")
+    os.link(existing, temporary)
+    os.replace(temporary, path)
+    fsync_directory(path.parent)
+
+
+def _buffered(raw: _Counting, mode: str) -> IO:
+    buffered = io.BufferedWriter(raw, 1 << 20)
+    return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding="utf-8", newline="")
+
+
+def unwritable(
+    path: str | os.PathLike, error: OSError, needed: int = 0, missing: int = 0
+) -> InputError:
+    """What to say of a file that could not be written.
+
+    Parameters
+    ----------
+    needed, missing : int
+        Bytes of the whole file, and those that found no room; said where there was none.
+    """
+    reason = error.strerror or str(error)
+    if error.errno in _NO_ROOM and needed:
+        reason += (
+            f": it needs {needed} bytes, {missing} of them found no room; free some and run again"
+        )
+    return InputError(f"{path}: cannot be written ({reason})")
+
+
+def fsync_directory(directory: Path) -> None:
+    """Make the rename itself survive a power cut."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write plain arrays atomically; equal arrays give equal bytes, whatever their memory order."""
+    plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    for name, array in plain.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"array {name!r} holds Python objects, which would need unpickling")
+    with atomic_write(path) as file:
+        np.savez(file, **plain)
+
+
+def write_json(path: str | os.PathLike, value: object) -> None:
+    """Write indented JSON with sorted keys atomically."""
+    with atomic_write(path, "w") as file:
+        json.dump(value, file, indent=2, sort_keys=True, allow_nan=False)
+        file.write("\n")
+
+
+def canonical_json(value: object) -> str:
+    """JSON text that is equal for equal values: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def sha256_file(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def sha256_text(text: str) -> str:
+    """SHA-256 of a text in UTF-8, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,351 @@
+"""TensorBoard scalars in which every step stands exactly once, whatever was killed and resumed.
+
+All event files of a run lie flat in one directory, ``runs/{run}/log/``, so TensorBoard draws one
+continuous curve per tag. Three rules keep the steps unique:
+
+* A file's name is a function of its stage and epochs (:func:`event_file`): a re-run replaces it.
+* Training appends to one file per segment (:class:`EventLog`) and stores the file's length in each
+  rolling checkpoint; a resumed segment cuts the file to that length before it goes on.
+* The stages that run once write their file whole (:func:`write_scalars`).
+
+Names sort in order of epoch because TensorBoard reads the files of a directory in the order of
+their names, and its data server drops what it has of a tag from the step of a later record on.
+
+A TensorBoard that is running shows all of this as it comes, with two exceptions. Without its data
+server (``--load_fast=false``) it never opens a file whose name sorts before one that it has already
+read, such as the evaluation of epoch 50 that ends while epoch 51 trains, unless it is started with
+``--reload_multifile=true``. And either loader keeps what it has read of a one-shot file when a
+re-run replaces that file. Starting it again mends both.
+
+A scalar is a plain ``simple_value`` without plugin metadata, as PyTorch's writer makes it: both of
+TensorBoard's loaders convert it, and ``EventAccumulator.Scalars`` finds it. Nothing here needs
+PyTorch or TensorFlow; what it needs of TensorBoard is imported on first use (about half a second).
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import struct
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from gcdflow.errors import InputError
+from gcdflow.files.atomic import atomic_write, fsync_directory, unwritable
+
+# TensorBoard reads every file whose name contains this, temporary ones and hidden ones too.
+_MARK = "tfevents"
+_NAME = re.compile(r"events\.out\.tfevents\.epoch(\d{3})-(\d{3})\.([a-z0-9_-]+)")
+_LAST_EPOCH = 999
+
+# Without this version, EventAccumulator takes steps that go back (say, from a file of another
+# stage) for a restart and purges what came before.
+_FILE_VERSION = "brain.Event:2"
+
+# A record: length (uint64), its masked CRC (uint32), the data, its masked CRC (uint32).
+_LENGTH = struct.Struct("<Q")
+_CRC = struct.Struct("<I")
+
+
+def event_file(log_dir: str | os.PathLike, stage: str, first_epoch: int, last_epoch: int) -> Path:
+    """Path of the event file of one stage and its epochs.
+
+    Parameters
+    ----------
+    log_dir : path
+        The run's log directory.
+    stage : str
+        Name of the stage: lower-case letters, digits, ``_`` and ``-``.
+    first_epoch, last_epoch : int
+        Epochs that the file covers, ends included; equal for a stage that runs once.
+
+    Returns
+    -------
+    Path
+        Such as ``log/events.out.tfevents.epoch051-075.train``.
+
+    Raises
+    ------
+    InputError
+        If the epochs are not in order within 0 … 999 (more digits would break the order of names).
+    ValueError
+        If the name of the stage has other characters.
+    """
+    if not 0 <= first_epoch <= last_epoch <= _LAST_EPOCH:
+        raise InputError(
+            f"epochs {first_epoch} to {last_epoch} cannot be logged, expected "
+            f"0 <= first <= last <= {_LAST_EPOCH}: file names hold three digits"
+        )
+    name = f"events.out.{_MARK}.epoch{first_epoch:03d}-{last_epoch:03d}.{stage}"
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"stage is {stage!r}, expected lower-case letters, digits, '_' and '-'")
+    return Path(log_dir) / name
+
+
+class EventLog:
+    """An event file that grows, and that a resumed writer continues at a known length.
+
+    Open it with :meth:`create` or :meth:`resume`; it is a context manager that closes itself.
+
+    A record's length depends on its tags and step, not on its values. So an epoch that is cut off
+    and repeated fills the same bytes, and a TensorBoard that was reading meanwhile goes on.
+
+    Examples
+    --------
+    >>> with EventLog.create(event_file("runs/cub/log", "train", 1, 50)) as log:  # doctest: +SKIP
+    ...     log.scalars(1, {"L_total": 3.2, "gamma": 0.0})
+    ...     length = log.flush()  # into the checkpoint of epoch 1
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    @classmethod
+    def create(cls, path: str | os.PathLike) -> Self:
+        """Begin the file, with its directory; what an earlier attempt left in it is dropped."""
+        path = Path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # In place, not by renaming: a TensorBoard that has it open would keep the old one.
+            log = cls(open(path, "wb"))  # noqa: SIM115 (closed by close)
+        except OSError as error:
+            raise unwritable(path, error) from None
+        log._file.write(_version_record())
+        log.flush()
+        fsync_directory(path.parent)
+        return log
+
+    @classmethod
+    def resume(cls, path: str | os.PathLike, length: int) -> Self:
+        """Cut the file to the length that :meth:`flush` gave, and go on behind it.
+
+        Parameters
+        ----------
+        path : path
+            The file that the killed writer left.
+        length : int
+            Bytes to keep, from the checkpoint that is resumed.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, shorter than ``length``, or has no record that ends there.
+            The file is left as it was.
+        """
+        path = Path(path)
+        hint = "run the segment from its start, or restore the log directory"
+        try:
+            file = open(path, "r+b")  # noqa: SIM115 (closed by close)
+        except FileNotFoundError:
+            raise InputError(
+                f"{path} is missing, expected the event file of the checkpoint that is resumed "
+                f"({length} bytes): {hint}"
+            ) from None
+        try:
+            size = os.fstat(file.fileno()).st_size
+            if size < length:
+                raise InputError(
+                    f"{path} has {size} bytes, expected at least the {length} that the "
+                    f"checkpoint counted: {hint}"
+                )
+            if length not in (end for _, end in _records(file, path)):
+                raise InputError(
+                    f"{path} has no record that ends at byte {length}, where the checkpoint "
+                    f"counted one: it is not the file that the checkpoint was saved with; {hint}"
+                )
+            file.truncate(length)
+            file.seek(length)
+        except BaseException:
+            file.close()
+            raise
+        return cls(file)
+
+    def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
+        """Log the values of one step, by tag.
+
+        Parameters
+        ----------
+        step : int
+            Position on the horizontal axis.
+        values : mapping of str to float
+            Stored in float32. None is left out; NaN and infinities are written as they are.
+        """
+        self._file.write(_scalars_record(step, values))
+
+    def flush(self) -> int:
+        """Bring what was logged to the disk and return the file's length in bytes so far.
+
+        Raises
+        ------
+        InputError
+            If it cannot be written, say because the disk is full; the file is closed then.
+        """
+        try:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            return self._file.tell()
+        except OSError as error:
+            needed = self._file.tell()
+            missing = needed - os.fstat(self._file.fileno()).st_size
+            self._file.raw.close()  # the buffer around it would try again
+            raise unwritable(self._file.name, error, needed, missing) from None
+
+    def close(self) -> None:
+        """Flush and close; more than once is fine."""
+        if self._file.closed:
+            return
+        try:
+            self.flush()
+        finally:
+            self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def write_scalars(path: str | os.PathLike, step: int, values: Mapping[str, float | None]) -> None:
+    """Write an event file with the values of one step, whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+        See :func:`event_file`; an earlier file is replaced.
+    step, values
+        As in :meth:`EventLog.scalars`.
+    """
+    path = Path(path)
+    # TensorBoard would read the temporary file beside the path, if it bore the path's name.
+    staged = path.with_name(path.name.replace(_MARK, "staged"))
+    with atomic_write(staged) as file:
+        file.write(_version_record() + _scalars_record(step, values))
+    os.replace(staged, path)
+    fsync_directory(path.parent)
+
+
+def read_scalars(log_dir: str | os.PathLike) -> dict[str, list[tuple[int, float]]]:
+    """All scalars in the event files that lie directly in a directory.
+
+    Parameters
+    ----------
+    log_dir : path
+        The run's log directory; a missing one holds nothing.
+
+    Returns
+    -------
+    dict
+        Tag -> (step, value) in order of step. A step that was logged twice is there twice, in the
+        order of the files' names.
+
+    Raises
+    ------
+    InputError
+        If a record is damaged. A last record that is cut off is not: it is being written, or its
+        writer was killed.
+    """
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    scalars: dict[str, list[tuple[int, float]]] = {}
+    for path in sorted(Path(log_dir).glob(f"*{_MARK}*")):
+        with open(path, "rb") as file:
+            for data, _ in _records(file, path):
+                event = Event.FromString(data)
+                for value in event.summary.value:
+                    if value.HasField("simple_value"):
+                        scalars.setdefault(value.tag, []).append((event.step, value.simple_value))
+    return {tag: sorted(curve, key=lambda point: point[0]) for tag, curve in scalars.items()}
+
+
+def remove_overlapping(
+    log_dir: str | os.PathLike, stage: str, first_epoch: int, last_epoch: int
+) -> list[Path]:
+    """Delete a stage's event files that cover some of these epochs under another name.
+
+    They are left over from a configuration with segments of another length, and would log the
+    shared epochs twice.
+
+    Parameters
+    ----------
+    log_dir, stage, first_epoch, last_epoch
+        As in :func:`event_file`, whose own file is kept.
+
+    Returns
+    -------
+    list of Path
+        The deleted files, in order of epoch.
+    """
+    keep = event_file(log_dir, stage, first_epoch, last_epoch)
+    removed = []
+    for path in sorted(keep.parent.glob(f"*{_MARK}*")):
+        match = _NAME.fullmatch(path.name)
+        if match is None or match[3] != stage or path == keep:
+            continue
+        if int(match[1]) <= last_epoch and first_epoch <= int(match[2]):
+            path.unlink()
+            removed.append(path)
+    return removed
+
+
+def _version_record() -> bytes:
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    return _record(Event(wall_time=time.time(), file_version=_FILE_VERSION).SerializeToString())
+
+
+def _scalars_record(step: int, values: Mapping[str, float | None]) -> bytes:
+    """One record for all tags of a step, empty if there is no value to log."""
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    present = [
+        Summary.Value(tag=tag, simple_value=float(value))
+        for tag, value in values.items()
+        if value is not None
+    ]
+    if not present:
+        return b""
+    event = Event(wall_time=time.time(), step=int(step), summary=Summary(value=present))
+    return _record(event.SerializeToString())
+
+
+def _record(data: bytes) -> bytes:
+    """The data in TensorFlow's record framing."""
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    buffer = io.BytesIO()
+    RecordWriter(buffer).write(data)
+    return buffer.getvalue()
+
+
+def _records(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, int]]:
+    """Data and end position of each whole record of an open file, from its beginning."""
+    from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
+
+    content = file.read()
+    start = 0
+    while start + _LENGTH.size + _CRC.size <= len(content):
+        header = content[start : start + _LENGTH.size]
+        data_start = start + _LENGTH.size + _CRC.size
+        header_is_good = _CRC.unpack_from(content, start + _LENGTH.size)[0] == masked_crc32c(header)
+        data_end = data_start + _LENGTH.unpack(header)[0]
+        if header_is_good and data_end + _CRC.size > len(content):
+            return
+        data = content[data_start:data_end]
+        if not header_is_good or _CRC.unpack_from(content, data_end)[0] != masked_crc32c(data):
+            raise InputError(
+                f"{path} is damaged: the record at byte {start} does not match its checksum, "
+                "expected a TensorBoard event file; delete it and re-run the stage that wrote it"
+            )
+        start = data_end + _CRC.size
+        yield data, start

@@ -1,0 +1,168 @@
+"""What a file was made of, so that times which a copy did not keep make nothing run again.
+
+Snakemake makes a file again when one of its inputs is newer. A copy without times (``cp -r``, git,
+a cloud) gives files times in whatever order they arrive. So a stage that a rule calls leaves a
+record beside its outputs: their SHA-256 and those of its inputs. Before Snakemake looks, an output
+that is older than an input gets the input's time, if both have the bytes of the record.
+(``snakemake --touch`` does so too, without a look at the bytes.)
+
+The stage itself would come too late: Snakemake deletes the outputs of a job before it starts it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gcdflow.errors import InputError
+from gcdflow.files.json_text import parse_json_object
+
+FOLDER = ".made"  # beside the outputs
+MADE = "GCDFLOW_MADE"  # set by stage.sh: outputs, inputs and log of the rule's job
+_LARGEST_RECORD = 2**20
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one job has made.
+
+    Attributes
+    ----------
+    outputs : dict of path to SHA-256
+    inputs : dict of path to SHA-256
+    beside : paths of what is no result, but has a time that Snakemake looks at (benchmarks)
+    """
+
+    outputs: dict[str, str]
+    inputs: dict[str, str]
+    beside: list[str]
+
+
+@contextlib.contextmanager
+def recorded() -> Iterator[None]:
+    """Record what the block makes, if a rule asked for it; nothing if the block raises.
+
+    A record that cannot be written is none: the outputs themselves matter more.
+    """
+    lines = os.environ.get(MADE, "").splitlines()
+    if lines.count("--") != 2:
+        yield
+        return
+    first, second = (i for i, line in enumerate(lines) if line == "--")
+    outputs, inputs, logs = lines[:first], lines[first + 1 : second], lines[second + 1 :]
+    digests = {path: _digest(path) for path in inputs}  # of what the block reads
+    yield
+    from gcdflow.files.atomic import write_json  # NumPy: not for Snakemake
+
+    folder = Path(outputs[0]).parent
+    made = {path: _digest(path) for path in outputs}
+    beside = [str(Path(log).with_suffix(".benchmark.tsv")) for log in logs]
+    with contextlib.suppress(InputError, OSError):
+        record = {
+            "outputs": _relative(made, folder),
+            "inputs": _relative(digests, folder),
+            "beside": [os.path.relpath(path, folder) for path in beside],
+        }
+        write_json(folder / FOLDER / f"{Path(outputs[0]).name}.json", record)
+
+
+def mend_times(folder: Path) -> list[str]:
+    """Give files in a folder times that fit their inputs', where their records allow it.
+
+    Returns
+    -------
+    list of str
+        Paths of the files, sorted; empty nearly always.
+    """
+    records = [record for path in _records_of(folder) if (record := _read(path)) is not None]
+    mended: set[str] = set()
+    # A file that gets another time is newer than what was made of it, which is then looked at.
+    for _ in records:
+        found = {path for record in records for path in _mend(record)}
+        if not found:
+            break
+        mended |= found
+    return sorted(mended)
+
+
+def _records_of(folder: Path) -> list[Path]:
+    try:
+        return sorted((folder / FOLDER).glob("*.json"))
+    except OSError:
+        return []
+
+
+def _read(path: Path) -> Record | None:
+    """A record, with paths that begin where the folder's own does; None if it is none."""
+    folder = path.parents[1]
+    try:
+        if path.stat().st_size > _LARGEST_RECORD:
+            return None
+        values = parse_json_object(path.read_text(encoding="utf-8"))
+        outputs, inputs, beside = values["outputs"], values["inputs"], values["beside"]
+        if any(Path(name).name != name for name in outputs):
+            return None  # outputs lie in the folder; nothing else is to be touched
+
+        def placed(name: str) -> str:
+            return os.path.normpath(folder / name)
+
+        return Record(
+            {placed(name): digest for name, digest in outputs.items()},
+            {placed(name): digest for name, digest in inputs.items()},
+            [placed(name) for name in beside if name.endswith(".benchmark.tsv")],
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _mend(record: Record) -> list[str]:
+    """Files of one record that were older than an input, and are not any more."""
+    newest = max((time for path in record.inputs if (time := _time(path)) is not None), default=0)
+    times = {path: _time(path) for path in [*record.outputs, *record.beside]}
+    old = [path for path, time in times.items() if time is not None and time < newest]
+    if not old or not all(
+        digest is not None and _digest(path) == digest
+        for path, digest in [*record.outputs.items(), *record.inputs.items()]
+        if _time(path) is not None
+    ):
+        return []
+    mended = []
+    for path in old:
+        with contextlib.suppress(OSError):  # somebody else's files
+            os.utime(path, ns=(newest, newest))
+            mended.append(path)
+    return mended
+
+
+def _time(path: str) -> int | None:
+    """Time of the last change of a plain file, ns; None if there is none."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_mtime_ns if stat.S_ISREG(status.st_mode) else None
+
+
+def _digest(path: str) -> str | None:
+    """SHA-256 of a file; None if it cannot be read."""
+    try:
+        status = os.stat(path)
+        return _digest_of(path, status.st_ino, status.st_size, status.st_mtime_ns)
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=10_000)
+def _digest_of(path: str, *state: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _relative(digests: dict[str, str | None], folder: Path) -> dict[str, str | None]:
+    return {os.path.relpath(path, folder): digest for path, digest in digests.items()}

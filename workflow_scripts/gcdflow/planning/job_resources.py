@@ -1,0 +1,132 @@
+"""What the jobs of a run ask a cluster for: memory in MB and walltime in minutes.
+
+Too little gets a job killed, too much makes it wait. The numbers are upper bounds from what is
+known before a job starts (settings and the headers of its inputs), with what was measured beside
+them. A profile may limit them (``resources:``), and what is killed all the same asks for more in
+its next attempt.
+"""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from numpy.lib.format import read_array_header_1_0, read_magic
+
+from gcdflow.config.settings import ClusteringSettings, RunSettings
+from gcdflow.ssddbc import estimate_resources
+
+_MB = 1e6
+
+# Python with PyTorch took 0.75 GB on a CPU; CUDA's part in a process's own memory is 2 to 4 GB.
+_TORCH_MB = 6000
+_PYTHON_MB = 2000  # NumPy, Numba, scikit-learn: 0.25 GB measured, and room for what is read
+_LOADER_MB = 500  # an image-loading process, beside its batches
+_FEATURE_BATCH = 256
+_BATCHES_AHEAD = 3  # per loading process: two that wait, one that is made
+_BYTES_PER_FEATURE_ROW = 3 * 1024 * 4  # 1,024 dimensions, in parts, whole, and being written
+
+_START_MINUTES = 15  # also of a cold file system
+_VIEWS_PER_SECOND = 200  # of a ViT-B/16 on a modest GPU
+_IMAGES_PER_SECOND = 100  # forward only, bounded by decoding
+
+
+@dataclass(frozen=True)
+class Request:
+    """What one job asks for.
+
+    Attributes
+    ----------
+    mem_mb : int, memory in MB.
+    runtime : int, walltime in minutes.
+    """
+
+    mem_mb: int
+    runtime: int
+
+
+def array_shape(path: str | Path, name: str) -> tuple[int, int]:
+    """Rows and columns of an array in an ``.npz`` archive, of which only the header is read.
+
+    A list counts as one column. A broken archive gives (1, 1): the stage that reads it will say
+    what is wrong.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file (yet).
+    """
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as array:
+            read_magic(array)
+            rows, columns, *_ = (*read_array_header_1_0(array)[0], 1, 1)
+            return max(rows, 1), max(columns, 1)
+    except (zipfile.BadZipFile, KeyError, ValueError):
+        return 1, 1
+
+
+def train_request(
+    settings: RunSettings, epochs: int, n: int, input_mb: float, threads: int, attempt: int
+) -> Request:
+    """Request of a segment of training.
+
+    Its walltime does not grow with the attempts: each goes on where the one before was stopped.
+
+    Parameters
+    ----------
+    epochs, n : epochs of the segment; samples of the dataset.
+    input_mb : size of the inputs: weights, or a checkpoint with the optimiser's state.
+    """
+    batch_mb = 2 * settings.training.batch_size * _image_mb(settings)
+    # Each rank has the model; the threads, and the images that they read ahead, are all ranks'.
+    memory = settings.gpus * (_TORCH_MB + 4 * input_mb)
+    memory += threads * (_LOADER_MB + _BATCHES_AHEAD * batch_mb / settings.gpus)
+    minutes = _START_MINUTES + 2 * n * epochs / _VIEWS_PER_SECOND / 60
+    return _rounded(_grown(memory, attempt), minutes)
+
+
+def features_request(
+    settings: RunSettings, n: int, input_mb: float, threads: int, attempt: int
+) -> Request:
+    """Request of a feature extraction; parameters as of :func:`train_request`."""
+    batch_mb = _FEATURE_BATCH * _image_mb(settings)
+    memory = _TORCH_MB + threads * (_LOADER_MB + _BATCHES_AHEAD * batch_mb) + 4 * input_mb
+    memory += n * _BYTES_PER_FEATURE_ROW / _MB
+    minutes = _START_MINUTES + n / _IMAGES_PER_SECOND / 60
+    return _rounded(_grown(memory, attempt), _grown(minutes, attempt))
+
+
+def cluster_request(
+    settings: ClusteringSettings, n: int, d: int, threads: int, attempt: int
+) -> Request:
+    """Request of a grid search on n × d features.
+
+    The prediction of time is right within a factor of two or so (docs/ssddbc.md), and Numba may
+    have to compile: hence three times as much.
+    """
+    cost = estimate_resources(n, d, 1, settings.n_configurations(), n_jobs=threads)
+    memory = _PYTHON_MB + 1.2 * cost.memory_bytes / _MB
+    minutes = _START_MINUTES + 3 * cost.seconds / 60
+    return _rounded(_grown(memory, attempt), _grown(minutes, attempt))
+
+
+def reading_request(input_mb: float, attempt: int) -> Request:
+    """Request of a stage that reads its inputs and is done in minutes."""
+    return _rounded(_grown(_PYTHON_MB + 6 * input_mb, attempt), _grown(30, attempt))
+
+
+def _image_mb(settings: RunSettings) -> float:
+    """Size of one view in float32."""
+    side = getattr(settings.augmentation, "image_size", 32)
+    return 3 * side**2 * 4 / _MB
+
+
+def _grown(amount: float, attempt: int) -> float:
+    """Twice as much in the second attempt, three times from the third on."""
+    return amount * min(attempt, 3)
+
+
+def _rounded(memory: float, minutes: float) -> Request:
+    return Request(mem_mb=100 * math.ceil(memory / 100), runtime=math.ceil(minutes))

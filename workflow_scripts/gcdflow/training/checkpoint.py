@@ -1,0 +1,298 @@
+"""Checkpoints: what they hold, and how they are written, read and checked.
+
+A checkpoint is a ``torch.save`` file of tensors and plain values, read with ``weights_only=True``.
+Parameters that are frozen at what a weight file holds are not stored again: the checkpoint names
+the file with its SHA-256 instead.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+
+from gcdflow.config.runs import validated
+from gcdflow.config.settings import TrainSettings
+from gcdflow.errors import InputError
+from gcdflow.files.atomic import atomic_write, canonical_json, sha256_file, sha256_text
+from gcdflow.files.json_text import parse_json_object
+from gcdflow.files.torch_files import check_plain, load_torch_file
+from gcdflow.models.model import Model
+
+FORMAT = 1
+_LARGEST_OPTION = 1e9  # of the optimizer, such as a learning rate; no NaN either
+
+
+@dataclass
+class Checkpoint:
+    """State of a training at the end of an epoch.
+
+    Attributes
+    ----------
+    epoch : int, epochs done
+    settings : TrainSettings
+    split_sha256 : str, SHA-256 of the ``split.npz`` that was trained on
+    weights : dict of name to tensor, the model without what a weight file holds
+    optimizer, scheduler : state dicts
+    frozen_sha256 : str or None, SHA-256 of the weight file that holds the frozen parameters
+    prototypes : tensor (K, out_dim) or None, of the prototypical loss
+    pseudo_sha256 : str or None, the pseudo labels that the last epochs were guided by
+    rolling : dict, what only a rolling checkpoint holds (see :mod:`gcdflow.training.segment`)
+    """
+
+    epoch: int
+    settings: TrainSettings
+    split_sha256: str
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    frozen_sha256: str | None = None
+    prototypes: Tensor | None = None
+    pseudo_sha256: str | None = None
+    rolling: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the settings and the split."""
+        return fingerprint(self.settings, self.split_sha256)
+
+    def save(self, path: str | Path) -> None:
+        """Write the checkpoint atomically; equal states give equal bytes."""
+        values = dict(vars(self), settings=canonical_json(self.settings.model_dump()))
+        with atomic_write(path) as file:
+            torch.save({"format": FORMAT, "fingerprint": self.fingerprint, **values}, file)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Checkpoint:
+        """Read and check a checkpoint; tensors are on the CPU.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, broken, unsafe to read, or not a checkpoint of this project.
+        """
+        if not Path(path).is_file():
+            raise InputError(f"{path}: no such checkpoint")
+        try:
+            values = load_torch_file(path)
+        except Exception as error:
+            raise InputError(
+                f"{path}: not a checkpoint that can be read safely ({type(error).__name__}); "
+                "delete it to train it anew"
+            ) from None
+        if not isinstance(values, dict) or "format" not in values:
+            raise InputError(f"{path}: not a checkpoint of this project")
+        version = values.pop("format")
+        if type(version) is not int or version != FORMAT:
+            raise InputError(f"{path}: written by another version of this project; train it anew")
+        if values.keys() != {"fingerprint", *cls.__dataclass_fields__}:
+            raise InputError(f"{path}: not a checkpoint of this project")
+        try:
+            check_plain(values)
+            stored = values.pop("fingerprint")
+            values["settings"] = parse_json_object(values["settings"])
+            _check_types(values)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path}: a damaged checkpoint ({error})") from None
+        values["settings"] = validated(TrainSettings, values["settings"], str(path))
+        checkpoint = cls(**values)
+        if checkpoint.fingerprint != stored:
+            raise InputError(f"{path}: fingerprint does not fit the settings it holds")
+        lowest = 0 if checkpoint.rolling else 1  # a rolling one may be of within the first epoch
+        if not lowest <= checkpoint.epoch <= checkpoint.settings.total_epochs:
+            raise InputError(
+                f"{path}: is of epoch {checkpoint.epoch}, expected {lowest}…"
+                f"{checkpoint.settings.total_epochs}"
+            )
+        return checkpoint
+
+    def check_continues(self, path: str | Path, settings: TrainSettings, split_sha256: str) -> None:
+        """Refuse to go on with other settings or another split than the checkpoint's.
+
+        Raises
+        ------
+        InputError
+            Naming the first key that differs.
+        """
+        if self.split_sha256 != split_sha256:
+            raise InputError(f"{path}: was trained on another split.npz than the one given")
+        ours, theirs = _flat(settings.model_dump()), _flat(self.settings.model_dump())
+        guided = self.settings.pseudo is not None
+        for key in sorted(ours.keys() | theirs.keys()):
+            if not guided and key.split(".")[0] in ("pseudo", "warmup_epochs"):
+                continue  # a warm-up checkpoint may be continued with any pseudo-label settings
+            if ours.get(key) != theirs.get(key):
+                raise InputError(
+                    f"{path}: was trained with {key} = {theirs.get(key)}, now it is "
+                    f"{ours.get(key)}; restore the setting or train anew"
+                )
+
+
+def _check_types(values: dict[str, Any]) -> None:
+    """Make sure that all is of the kind that :class:`Checkpoint` says (ValueError)."""
+    is_sha = re.compile(r"[0-9a-f]{64}").fullmatch
+    for name in ("split_sha256", "frozen_sha256", "pseudo_sha256"):
+        value = values[name]
+        optional = name != "split_sha256"
+        if not (value is None and optional) and not (isinstance(value, str) and is_sha(value)):
+            raise ValueError(f"{name} is {value!r}, expected 64 hexadecimal digits")
+    for name in ("weights", "optimizer", "scheduler", "rolling"):
+        if not isinstance(values[name], dict) or not all(type(k) is str for k in values[name]):
+            raise ValueError(f"{name} is no dictionary of names")
+    if not all(isinstance(value, Tensor) for value in values["weights"].values()):
+        raise ValueError("weights holds what is no tensor")
+    prototypes = values["prototypes"]
+    if prototypes is not None and not (isinstance(prototypes, Tensor) and prototypes.ndim == 2):
+        raise ValueError("prototypes is no table of numbers")
+    lengths = {name: values["rolling"].get(name, 0) for name in ("log_length", "first_epoch")}
+    for name, value in {"epoch": values["epoch"], **lengths}.items():
+        if type(value) is not int or value < 0:
+            raise ValueError(f"{name} is {value!r}, expected a whole number")
+
+
+def fingerprint(settings: TrainSettings, split_sha256: str) -> str:
+    """SHA-256 of training settings and split, in hexadecimal."""
+    return sha256_text(canonical_json([settings.model_dump(), split_sha256]))
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def frozen_in_file(model: Model, settings: TrainSettings) -> set[str]:
+    """Names of the parameters that stay exactly as the weight file of the backbone holds them."""
+    if _weights_file(settings) is None:
+        return set()
+    return {
+        f"backbone.{name}"
+        for name, parameter in model.backbone.named_parameters()
+        if not parameter.requires_grad
+    }
+
+
+def frozen_sha256(settings: TrainSettings) -> str | None:
+    """SHA-256 of the backbone's weight file, if it has one; InputError if it is not there."""
+    path = _weights_file(settings)
+    if path is None:
+        return None
+    if not Path(path).is_file():
+        raise InputError(f"backbone.weights: no file at {path}; put the weights there")
+    return sha256_file(path)
+
+
+def _weights_file(settings: TrainSettings) -> str | None:
+    """The weight file that the backbone begins with, if it does."""
+    return getattr(settings.backbone, "weights_file", None)
+
+
+def stored_weights(model: Model, settings: TrainSettings) -> dict[str, Tensor]:
+    """The part of the model's state that belongs into a checkpoint, on the CPU."""
+    frozen = frozen_in_file(model, settings)
+    return {k: v.detach().cpu() for k, v in model.state_dict().items() if k not in frozen}
+
+
+def restore_model(path: str | Path, checkpoint: Checkpoint) -> Model:
+    """The model of a checkpoint, with frozen parameters from the weight file it names.
+
+    Raises
+    ------
+    InputError
+        If the weight file is another one now, or the stored weights do not fit the model.
+    """
+    if frozen_sha256(checkpoint.settings) != checkpoint.frozen_sha256:
+        raise InputError(
+            f"{_weights_file(checkpoint.settings)}: not the weight file that {path} was trained "
+            f"with (expected SHA-256 {checkpoint.frozen_sha256})"
+        )
+    model = Model(checkpoint.settings)
+    frozen = frozen_in_file(model, checkpoint.settings)
+    own, stored = model.state_dict(), checkpoint.weights
+    if own.keys() - frozen != stored.keys() or any(
+        own[name].shape != value.shape or own[name].dtype != value.dtype
+        for name, value in stored.items()
+    ):
+        raise InputError(f"{path}: the stored weights do not fit the model of its settings")
+    _check_optimizer(path, checkpoint, model)
+    _check_scheduler(path, checkpoint)
+    model.load_state_dict(stored, strict=False)
+    return model
+
+
+def _check_optimizer(path: str | Path, checkpoint: Checkpoint, model: Model) -> None:
+    """The optimizer's state must be one of SGD over the parameters that are trained."""
+    shapes = [p.shape for p in model.parameters() if p.requires_grad]
+    try:
+        (group,) = checkpoint.optimizer["param_groups"]
+        state = checkpoint.optimizer["state"]
+        fits = _is_sgd_group(group, len(shapes)) and _are_momenta(state, shapes)
+    except (KeyError, ValueError, TypeError, IndexError):
+        fits = False
+    if not fits:
+        raise InputError(f"{path}: the stored optimizer does not fit the model of its settings")
+
+
+# Types come first in these: what stands in place of a number or a dictionary may be a tensor, which
+# compares and indexes in ways of its own.
+
+
+def _is_sgd_group(group: object, n_parameters: int) -> bool:
+    (usual,) = torch.optim.SGD([torch.zeros(1)]).state_dict()["param_groups"]
+    options = {"lr", "initial_lr", "momentum", "weight_decay"}
+    if not isinstance(group, dict) or group.keys() != usual.keys() | options:
+        return False
+    numbers = group["params"]
+    return (
+        type(numbers) is list
+        and all(type(number) is int for number in numbers)
+        and numbers == list(range(n_parameters))
+        and all(
+            type(group[name]) in (int, float) and 0 <= group[name] <= _LARGEST_OPTION
+            for name in options
+        )
+        and all(
+            type(group[name]) is type(value) and group[name] == value
+            for name, value in usual.items()
+            if name not in {*options, "params"}
+        )
+    )
+
+
+def _are_momenta(state: object, shapes: list[torch.Size]) -> bool:
+    return type(state) is dict and all(
+        type(number) is int
+        and type(entry) is dict
+        and (
+            entry["momentum_buffer"] is None
+            or (
+                isinstance(entry["momentum_buffer"], Tensor)
+                and entry["momentum_buffer"].shape == shapes[number]
+            )
+        )
+        for number, entry in state.items()
+    )
+
+
+def _check_scheduler(path: str | Path, checkpoint: Checkpoint) -> None:
+    """The scheduler's state becomes its attributes, so it may name none of its methods."""
+    state = checkpoint.scheduler
+    rates = [state.get(name) for name in ("base_lrs", "_last_lr")]
+    counts = [state.get(name) for name in ("last_epoch", "_step_count")]
+    if (
+        any(callable(getattr(LambdaLR, name, None)) for name in state)
+        or not all(isinstance(one, list) and [type(r) for r in one] == [float] for one in rates)
+        or not all(0 <= one[0] <= _LARGEST_OPTION for one in rates)
+        or not all(type(count) is int and count >= 0 for count in counts)
+        or state.get("lr_lambdas") != [None]
+    ):
+        raise InputError(f"{path}: the stored scheduler is not one of this project")

@@ -1,0 +1,107 @@
+"""The loss of a training step: what each part sees, and how they add up (design section 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gcdflow.config.settings import TrainSettings
+from gcdflow.losses.infonce import info_nce
+from gcdflow.losses.prototypical import prototypical, update_prototypes
+from gcdflow.losses.supcon import sup_con
+from gcdflow.training.pseudo_targets import PseudoTargets
+from gcdflow.training.schedule import gamma
+
+
+@dataclass(frozen=True)
+class Objective:
+    """``(1 - w) · L_contrast + w · L_supcon + γ(epoch) · pseudo_loss_weight · L_pseudo``.
+
+    Attributes
+    ----------
+    settings : TrainSettings; ``w`` is ``training.sup_con_weight``
+    labels : int64 (n,), old class of each position of the split, -1 where it is not labelled
+    pseudo : PseudoTargets or None in the warm-up
+    """
+
+    settings: TrainSettings
+    labels: Tensor
+    pseudo: PseudoTargets | None
+
+    def gamma(self, epoch: int) -> float:
+        """Share of the full weight that pseudo labels have at an epoch, 0 to 1."""
+        if self.pseudo is None or not self.pseudo.can_guide:
+            return 0.0
+        return gamma(
+            epoch,
+            warmup_epochs=self.settings.warmup_epochs,
+            total_epochs=self.settings.total_epochs,
+            gamma_ramp_epochs=self.settings.pseudo.gamma_ramp_epochs,
+        )
+
+    def losses(
+        self, epoch: int, z1: Tensor, z2: Tensor, positions: Tensor, prototypes: Tensor | None
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """The loss of one step.
+
+        Parameters
+        ----------
+        z1, z2 : (B, out_dim), embeddings of the two views, rows of length 1
+        positions : int64 (B,), of the samples in the split; on the CPU
+        prototypes : (n_clusters, out_dim) or None, of the prototypical loss
+
+        Returns
+        -------
+        dict of name to 0-d tensor
+            ``L_total``, ``L_contrast``, ``L_supcon``, and ``L_pseudo`` where its weight is not 0.
+        tensor or None
+            The prototypes after the step.
+        """
+        options = self.settings.training
+        labels = self.labels[positions]
+        labelled = labels >= 0
+        chosen = torch.ones_like(labelled) if options.contrast_samples == "all" else ~labelled
+        chosen = chosen.to(z1.device)
+        losses = {
+            "L_contrast": info_nce(
+                z1[chosen], z2[chosen], temperature=options.contrast_temperature
+            ),
+            "L_supcon": sup_con(
+                *_both_views(z1, z2, labels, labelled), temperature=options.sup_con_temperature
+            ),
+        }
+        w = options.sup_con_weight
+        total = (1 - w) * losses["L_contrast"] + w * losses["L_supcon"]
+        strength = self.gamma(epoch)
+        if self.pseudo is not None:
+            strength *= self.settings.pseudo.pseudo_loss_weight
+        if strength > 0:
+            losses["L_pseudo"], prototypes = self._pseudo_loss(z1, z2, positions, prototypes)
+            total = total + strength * losses["L_pseudo"]
+        return {"L_total": total, **losses}, prototypes
+
+    def _pseudo_loss(
+        self, z1: Tensor, z2: Tensor, positions: Tensor, prototypes: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        options = self.settings.pseudo
+        labels = self.pseudo.labels[positions]
+        counts = labels >= 0
+        z, chosen_labels = _both_views(z1, z2, labels, counts)
+        weights = self.pseudo.weights[positions][counts].to(z.device).repeat(2)
+        if options.loss == "supcon":
+            loss = sup_con(z, chosen_labels, temperature=options.temperature, weights=weights)
+            return loss, None
+        loss = prototypical(
+            z, chosen_labels, prototypes, temperature=options.temperature, weights=weights
+        )
+        return loss, update_prototypes(
+            prototypes, z.detach(), chosen_labels, momentum=options.prototype_momentum
+        )
+
+
+def _both_views(z1: Tensor, z2: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """Embeddings and labels of the chosen samples, first views then second views."""
+    mask = chosen.to(z1.device)
+    return torch.cat([z1[mask], z2[mask]]), labels[chosen].to(z1.device).repeat(2)

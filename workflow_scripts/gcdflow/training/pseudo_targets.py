@@ -1,0 +1,80 @@
+"""Pseudo labels as the loss needs them: which samples count, and how much."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gcdflow.config.settings import TrainSettings
+from gcdflow.errors import InputError
+from gcdflow.files.formats import PseudoLabels, Split, align
+from gcdflow.losses.weights import pseudo_weights
+
+log = logging.getLogger(__name__)
+
+NO_PSEUDO_LABEL = -1
+
+
+@dataclass(frozen=True)
+class PseudoTargets:
+    """Pseudo labels as the loss needs them, one entry for each position of the split.
+
+    Attributes
+    ----------
+    labels : int64 (n,), cluster ids; -1 where the sample does not count
+    weights : float32 (n,)
+    n_clusters : int
+    """
+
+    labels: Tensor
+    weights: Tensor
+    n_clusters: int
+
+    @property
+    def can_guide(self) -> bool:
+        """Points of at least two clusters count: of one alone there is nothing to tell apart."""
+        counting = self.labels[self.labels != NO_PSEUDO_LABEL]
+        return len(counting) > 0 and bool((counting != counting[0]).any())
+
+    @classmethod
+    def select(cls, path: Path, split: Split, settings: TrainSettings) -> PseudoTargets:
+        """Choose the points and samples that count, and weigh them.
+
+        Raises
+        ------
+        InputError
+            If the file is not one of pseudo labels of exactly this split's training samples.
+        """
+        pseudo, options = PseudoLabels.load(path), settings.pseudo
+        train_positions = np.flatnonzero(split.train_mask)
+        positions = align(split_name := "split.npz", split.indices, pseudo.indices)
+        if not np.array_equal(np.sort(positions), train_positions):
+            raise InputError(
+                f"{path}: has {len(positions)} samples, {split_name} has {len(train_positions)} "
+                "training samples; expected the same ones"
+            )
+        counts = np.ones(len(positions), dtype=bool)
+        if options.points == "core":
+            counts &= pseudo.core_mask
+        if options.samples == "unlabelled":
+            counts &= ~split.labelled_mask[positions]
+        labels = np.full(len(split.indices), NO_PSEUDO_LABEL, dtype=np.int64)
+        labels[positions] = np.where(counts, pseudo.labels, NO_PSEUDO_LABEL)
+        weights = np.zeros(len(split.indices), dtype=np.float32)
+        weights[positions] = pseudo_weights(pseudo.densities, options.weights)
+        targets = cls(torch.from_numpy(labels), torch.from_numpy(weights), pseudo.n_clusters)
+        if not targets.can_guide:
+            log.warning(
+                "%s: all of its %d points that count are in one cluster (of %d clusters and %d "
+                "points in all); this segment is trained without L_pseudo",
+                path,
+                int((targets.labels != NO_PSEUDO_LABEL).sum()),
+                pseudo.n_clusters,
+                len(pseudo.labels),
+            )
+        return targets
