@@ -33,10 +33,12 @@ def main(arguments: argparse.Namespace) -> None:
     split, truth = split_catalogue(found, settings)
     threads = arguments.threads or available_threads()
     images = open_images(split.source, split.paths)
-    if not hasattr(module, "without"):
+    if hasattr(module, "without"):
+        unreadable = images.unreadable(threads)
+        if unreadable:
+            split, truth = split_catalogue(module.without(settings, found, unreadable), settings)
+    else:
         images.check(threads)
-    elif unreadable := images.unreadable(threads):
-        split, truth = split_catalogue(module.without(settings, found, unreadable), settings)
     truth.save(arguments.truth)
     split.save(arguments.split)
     logging.info(

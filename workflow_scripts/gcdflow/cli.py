@@ -55,8 +55,9 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
         sys.exit(end.status)
     except Exception as error:
         known = error if isinstance(error, StageError) else machine_error(error)
-        if isinstance(error, ImportError) and (said := surroundings.foreign_interpreter(error)):
-            known = InputError(said)
+        if isinstance(error, ImportError):
+            said = surroundings.foreign_interpreter(error)
+            known = InputError(said) if said else known
         if known is None:
             _end_unexpectedly(parser.prog, error)
         print(f"{parser.prog}: error: {known}", file=sys.stderr)
