@@ -235,8 +235,8 @@ def download_weights(model: str, path: Path) -> None:
             other = f"the official file ({source.url})" if source.url else "another"
             raise InputError(
                 f"backbone.weights: {filename} of {repository} cannot be downloaded from "
-                f"huggingface.co ({type(error).__name__}); put that file at {path}, or name {other} "
-                "in backbone.weights"
+                f"huggingface.co ({type(error).__name__}); put that file at {path}, or name "
+                f"{other} in backbone.weights"
             ) from None
         with open(cached, "rb") as content, atomic_write(path) as file:
             while chunk := content.read(1 << 24):
