@@ -14,7 +14,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def snakemake(
-    directory: Path, *arguments: str, changes: dict | None = None, project: Path = ROOT
+    directory: Path,
+    *arguments: str,
+    changes: dict | None = None,
+    project: Path = ROOT,
+    environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess:
     """Run Snakemake with a project's configuration, if it has one, and changes; never raises."""
     configuration = project / "config" / "config.yaml"
@@ -39,6 +43,7 @@ def snakemake(
                 **os.environ,
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
                 "HF_HUB_OFFLINE": "1",
+                **(environment or {}),
             },
         )
 

@@ -8,7 +8,6 @@ import itertools
 import os
 import re
 import runpy
-import shlex
 import shutil
 import signal
 import subprocess
@@ -17,15 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from snakemake_runs import ROOT, snakemake
+from snakemake_runs import ROOT
+from stage_commands import LATE, RUN, STAGES, commands_of_stages, content
 
-RUN = "runs/digits-smoke"
-TARGETS = [
-    *(f"{RUN}/{name}" for name in ("report.md", "gallery.html", "grid_epoch003.png")),
-    "results/summary.md",
-]
-LATE = ("assign", "gallery", "heatmap", "summary")  # stages that the shared run has not made
-STAGES = ("dataset", "train", "features", "cluster", "evaluate", "report", *LATE)
 PAGE = 4096  # what a tmpfs hands out
 
 
@@ -46,19 +39,6 @@ def run(stage: str, arguments: list[str]) -> int:
     return 0
 
 
-def content(directory: Path) -> dict[str, bytes]:
-    """All files of the run, but the event logs, and the seconds in the table of the grid."""
-    files = {
-        str(path.relative_to(directory)): path.read_bytes()
-        for path in directory.rglob("*")
-        if path.is_file() and path.parent.name not in ("log", "filled")
-    }
-    return {
-        name: re.sub(rb"\t[^\t]*\n", b"\n", data) if "grid_epoch" in name else data
-        for name, data in files.items()
-    }
-
-
 @contextlib.contextmanager
 def room(disk: Path, n_bytes: int) -> Iterator[None]:
     """Leave so much room on the disk, to the page."""
@@ -77,27 +57,7 @@ def room(disk: Path, n_bytes: int) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def commands(finished_run: Path) -> dict[str, list[str]]:
     """Arguments of each stage, as Snakemake would run it for one of the epochs."""
-    result = snakemake(
-        *(
-            finished_run,
-            "--cores",
-            "2",
-            "--dry-run",
-            "--forceall",
-            "--printshellcmds",
-            "--",
-            *TARGETS,
-        ),
-        changes={"default_runs": ["digits-smoke"]},
-    )
-    found = re.findall(
-        r"^Shell command: .*; stage (\w+) (.*?) 2>&1", result.stdout + result.stderr, re.MULTILINE
-    )
-    # What the shell makes of the three digits of an epoch, and of the folder of an output.
-    found = [(stage, re.sub(r"\$\(\(10#0*(\d+)\)\)", r"\1", flags)) for stage, flags in found]
-    plain = [(s, re.sub(r"\$\(dirname (\S+)/[^/]+\)", r"\1", flags)) for s, flags in found]
-    assert {stage for stage, _ in plain} == set(STAGES)
-    return {stage: shlex.split(flags) for stage, flags in sorted(plain)}
+    return commands_of_stages(finished_run)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,158 @@
+"""Stages and Snakemake in what notebooks, launchers and clusters leave in the environment."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from snakemake_runs import ROOT, snakemake
+from stage_commands import RUN, STAGES, commands_of_stages, content
+
+SCRIPTS = ROOT / "workflow_scripts"
+ANYWHERE = {
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "MPLCONFIGDIR": "/dev/null/matplotlib",
+    "HOME": "/dev/null",
+    "TMPDIR": "/dev/null/tmp",
+    "HF_HOME": "/dev/null/hub",
+    "TORCHINDUCTOR_CACHE_DIR": "/dev/null/torch",
+    "OMP_NUM_THREADS": "4,2",
+    "MKL_NUM_THREADS": "many",
+    "NUMBA_CACHE_DIR": "/dev/null/numba",
+    "NUMBA_DISABLE_JIT": "1",
+    "NUMBA_NUM_THREADS": "0",
+    "NUMBA_THREADING_LAYER": "none",
+    "CUDA_VISIBLE_DEVICES": "",
+    "LOCAL_RANK": "0",
+    "WORLD_SIZE": "4",
+    "MASTER_ADDR": "nowhere.invalid",
+    "GLOO_SOCKET_IFNAME": "ib0",
+    "http_proxy": "http://nowhere.invalid:1",
+    "LC_ALL": "C",
+    "PYTHONUTF8": "0",
+    "PYTHONCOERCECLOCALE": "0",
+    "PYTHONIOENCODING": "ascii",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONHASHSEED": "7",
+    "PYTHONSTARTUP": "/dev/null/startup",
+    "COLUMNS": "1",
+    "TERM": "dumb",
+}
+BY_HAND = {**ANYWHERE, "PYTHONOPTIMIZE": "2", "PYTHONWARNINGS": "error"}
+# Complete, as torchrun leaves them; and what only the shells that Snakemake starts look at.
+IN_SNAKEMAKE = {
+    **ANYWHERE,
+    "RANK": "0",
+    "MASTER_PORT": "1",
+    "PYTHONSAFEPATH": "1",
+    "PYTHONOPTIMIZE": "2",
+    "BASH_ENV": "/dev/null/bash",
+    "CDPATH": "/",
+    "GREP_OPTIONS": "-v",
+    "POSIXLY_CORRECT": "1",
+    "SHELLOPTS": "nounset",
+}
+
+
+def run(code: Path, stage: str, arguments: list[str], environment: dict[str, str]) -> str:
+    """Run a stage; what it printed and said. Fails if it does."""
+    result = subprocess.run(
+        [sys.executable, code / f"{stage}.py", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout + result.stderr
+
+
+@pytest.fixture(scope="module")
+def commands(finished_run: Path) -> dict[str, list[str]]:
+    """Arguments of each stage."""
+    return commands_of_stages(finished_run)
+
+
+@pytest.fixture
+def read_only_code(tmp_path: Path) -> Path:
+    """A copy of the stages that keeps no compiled code: a file is where its folder would be."""
+    copy = tmp_path / "workflow_scripts"
+    shutil.copytree(SCRIPTS, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "gcdflow" / "ssddbc" / "__pycache__").touch()
+    return copy
+
+
+@pytest.fixture
+def directory(finished_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished run, which is the current directory."""
+    monkeypatch.chdir(finished_copy)
+    return finished_copy
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_makes_the_same(directory, commands, stage):
+    if stage == "gallery":
+        run(SCRIPTS, "assign", commands["assign"], {})
+    if stage == "train":
+        shutil.rmtree(f"{RUN}/.rolling")  # else it knows that it has trained this
+    before = content(directory)
+    run(SCRIPTS, stage, commands[stage], BY_HAND)
+    after = content(directory)
+    assert {name: after[name] for name in before} == before
+
+
+def test_clustering_where_code_and_home_are_read_only(directory, commands, read_only_code):
+    before = content(directory)
+    said = run(read_only_code, "cluster", commands["cluster"], BY_HAND)
+    assert "compiled code cannot be kept (no folder can be written)" in said
+    assert content(directory) == before
+
+
+def test_two_processes_meet_all_the_same(directory, commands):
+    shutil.rmtree(f"{RUN}/.rolling")
+    arguments = [*commands["train"], "--gpus", "2", "--device", "cpu"]
+    said = run(SCRIPTS, "train", arguments, BY_HAND)
+    assert "trained to epoch" in said
+
+
+def test_snakemake_starts_stages_that_care_for_none_of_it(tmp_path):
+    target = f"{RUN}/split.npz"
+    environment = {**IN_SNAKEMAKE, "XDG_CACHE_HOME": str(tmp_path / "cache")}  # Snakemake's own
+    result = snakemake(tmp_path, "--cores", "1", "--", target, environment=environment)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / target).exists()
+
+
+def test_snakemake_by_its_path_finds_its_python(tmp_path):
+    (tmp_path / "bin").mkdir()
+    for name in ("bash", "env", "tee", "which", "uname"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name))
+    target, path = f"{RUN}/split.npz", {"PATH": str(tmp_path / "bin")}
+    result = snakemake(tmp_path, "--cores", "1", "--", target, environment=path)
+    assert result.returncode == 0, result.stderr
+
+
+STRICT = """
+import builtins
+real = builtins.__import__
+def without(name, globals=None, *others, **named):
+    if name == "pydantic" and str((globals or {}).get("__name__")).startswith("gcdflow"):
+        raise ModuleNotFoundError("No module named 'pydantic'", name="pydantic")
+    return real(name, globals, *others, **named)
+builtins.__import__ = without
+"""
+
+
+def test_snakemake_without_the_packages_says_one_sentence(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(STRICT)  # Snakemake itself needs the same one
+    path = {"PYTHONPATH": str(tmp_path)}
+    result = snakemake(tmp_path, "--dry-run", "--", f"{RUN}/split.npz", environment=path)
+    said = result.stdout + result.stderr
+    assert result.returncode == 1
+    assert "No module named 'pydantic'; " in said
+    assert "activate the environment of this workflow" in said
+    assert "Traceback" not in said
