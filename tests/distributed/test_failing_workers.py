@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
 import os
 import re
 import shutil
@@ -177,6 +179,18 @@ def test_little_shared_memory_is_not_used(make_split, monkeypatch, caplog):
         assert torch.equal(a.views, b.views)
         assert torch.equal(a.views, c.views)
         assert torch.equal(a.positions, c.positions)
+
+
+def test_without_locks_to_share_this_process_loads(make_split, monkeypatch, caplog):
+    """As where ``/dev/shm`` is read-only."""
+
+    def refuse() -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(multiprocessing, "Lock", refuse)
+    train_views(make_split, Failing(die))
+    assert "no data-loading processes can be started (Read-only file system, is" in caplog.text
+    assert multiprocessing.active_children() == []
 
 
 # -- stages ---------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from gcdflow.files.event_log import (
     event_file,
     read_scalars,
     remove_overlapping,
+    restore_missing,
     write_scalars,
 )
 
@@ -30,24 +30,25 @@ def loss(step):
     return 2 - step / 64
 
 
+def history(first, last):
+    return {step: {"L_total": loss(step), "gamma": 0.0} for step in range(first, last + 1)}
+
+
 def log_epochs(log, first, last):
-    """Returns the length of the file after each epoch."""
-    lengths = []
-    for step in range(first, last + 1):
-        log.scalars(step, {"L_total": loss(step), "gamma": 0.0})
-        lengths.append(log.flush())
-    return lengths
+    for step, values in history(first, last).items():
+        log.scalars(step, values)
+        log.flush()
 
 
 def interrupted_run(log_dir):
     """Two segments, the second killed and resumed, and the stages between them."""
-    with EventLog.create(event_file(log_dir, "train", 1, 5)) as log:
+    with EventLog(event_file(log_dir, "train", 1, 5)) as log:
         log_epochs(log, 1, 5)
     second = event_file(log_dir, "train", 6, 10)
-    with EventLog.create(second) as log:
-        length = log_epochs(log, 6, 8)[1]
+    with EventLog(second) as log:
+        log_epochs(log, 6, 8)
         log.scalars(9, {"L_total": -1.0})
-    with EventLog.resume(second, length) as log:
+    with EventLog(second, history(6, 7)) as log:
         log_epochs(log, 8, 10)
     for epoch in (10, 5):  # as if the first refresh had been clustered again, later
         write_scalars(event_file(log_dir, "cluster", epoch, epoch), epoch, {"n_clusters": epoch})
@@ -93,100 +94,55 @@ def test_stage_that_would_break_the_name_is_refused(stage):
 def test_a_segment_that_starts_again_replaces_its_file(tmp_path):
     path = event_file(tmp_path, "train", 1, 4)
     for last in (4, 2):
-        with EventLog.create(path) as log:
+        with EventLog(path) as log:
             log_epochs(log, 1, last)
     assert [step for step, _ in read_scalars(tmp_path)["gamma"]] == [1, 2]
 
 
 def test_none_is_left_out_and_nan_is_kept(tmp_path):
-    with EventLog.create(event_file(tmp_path, "train", 0, 9)) as log:
+    with EventLog(event_file(tmp_path, "train", 0, 9)) as log:
         log.scalars(0, {"a": None, "b": math.nan, "c": -math.inf})
-        before = log.flush()
         log.scalars(1, {"a": None})
-        assert log.flush() == before
     scalars = read_scalars(tmp_path)
     assert set(scalars) == {"b", "c"}
     assert math.isnan(scalars["b"][0][1])
     assert scalars["c"] == [(0, -math.inf)]
 
 
-def test_length_is_that_of_the_file_on_disk(tmp_path):
+def test_a_file_that_is_written_again_holds_the_same_steps_at_the_same_bytes(tmp_path):
+    # A TensorBoard that read the first attempt reads on behind it only if this holds.
     path = event_file(tmp_path, "train", 1, 3)
-    with EventLog.create(path) as log:
-        first = log.flush()
-        assert path.stat().st_size == first > 0
-        last = log_epochs(log, 1, 3)[-1]
-        assert path.stat().st_size == last
-    with EventLog.resume(path, last) as log:
-        assert log.flush() == last
-    with EventLog.resume(path, first) as log:
-        assert log.flush() == first
-    assert read_scalars(tmp_path) == {}
-
-
-def test_a_repeated_epoch_fills_the_same_bytes(tmp_path):
-    # A TensorBoard that read the first attempt goes on behind it only if this holds.
-    path = event_file(tmp_path, "train", 1, 3)
-    with EventLog.create(path) as log:
-        log.scalars(1, {"throughput": 0.0})
-        length = log.flush()
-    with EventLog.create(path) as log:
-        log.scalars(1, {"throughput": 123.456})
-        assert log.flush() == length
+    with EventLog(path) as log:
+        log.scalars(1, {"throughput": 0.0, "loss": 1.0})
+    length = path.stat().st_size
+    with EventLog(path, {1: {"loss": 1.0, "throughput": 123.456}}) as log:
+        assert path.stat().st_size == length  # all of it is on the disk at once
+        log.scalars(2, {"loss": 0.5})
+    assert read_scalars(tmp_path)["loss"] == [(1, 1.0), (2, 0.5)]
 
 
 @pytest.mark.parametrize("cut", [1, 4, 13, 30])
-def test_a_record_cut_in_the_middle_is_ignored_and_then_overwritten(tmp_path, cut):
+def test_a_record_cut_in_the_middle_is_ignored(tmp_path, cut):
     path = event_file(tmp_path, "train", 1, 3)
-    with EventLog.create(path) as log:
-        _, length, end = log_epochs(log, 1, 3)
-    os.truncate(path, end - cut)
+    with EventLog(path) as log:
+        log_epochs(log, 1, 3)
+    os.truncate(path, path.stat().st_size - cut)
     assert [step for step, _ in read_scalars(tmp_path)["gamma"]] == [1, 2]
-    with EventLog.resume(path, length) as log:
-        log_epochs(log, 3, 3)
-    assert read_scalars(tmp_path)["L_total"] == [(step, loss(step)) for step in (1, 2, 3)]
 
 
-def test_a_process_killed_between_flushes_costs_nothing_that_was_counted(tmp_path):
-    code = """if True:
-        import os, signal, sys
-        from gcdflow.files.event_log import EventLog, event_file
-        log = EventLog.create(event_file(sys.argv[1], "train", 1, 3))
-        log.scalars(1, {"a": 1.0})
-        print(log.flush(), flush=True)
-        for _ in range(1000):  # more than the buffer, so that half a record reaches the disk
-            log.scalars(2, {"a": 2.0})
-        os.kill(os.getpid(), signal.SIGKILL)
-    """
-    process = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], env=ENVIRONMENT, stdout=subprocess.PIPE
-    )
-    assert process.returncode == -signal.SIGKILL
-    path, length = event_file(tmp_path, "train", 1, 3), int(process.stdout)
-    assert path.stat().st_size > length
-    with EventLog.resume(path, length) as log:
-        log.scalars(2, {"a": 2.0})
-    assert read_scalars(tmp_path) == {"a": [(1, 1.0), (2, 2.0)]}
-
-
-def test_resume_without_the_file_is_refused(tmp_path):
-    path = event_file(tmp_path, "train", 1, 3)
-    with pytest.raises(InputError, match=r"epoch001-003.train is missing, expected .*123 bytes"):
-        EventLog.resume(path, 123)
-    assert not path.exists()
-
-
-def test_resume_at_a_length_that_does_not_fit_leaves_the_file_alone(tmp_path):
-    path = event_file(tmp_path, "train", 1, 3)
-    with EventLog.create(path) as log:
-        length = log_epochs(log, 1, 3)[-1]
-    content = path.read_bytes()
-    with pytest.raises(InputError, match=f"has {length} bytes, expected at least the {length + 1}"):
-        EventLog.resume(path, length + 1)
-    for other in (0, length - 1):
-        with pytest.raises(InputError, match=f"has no record that ends at byte {other}, where"):
-            EventLog.resume(path, other)
-    assert path.read_bytes() == content
+def test_epochs_whose_file_was_deleted_are_restored(tmp_path):
+    whole = history(1, 9)
+    with EventLog(event_file(tmp_path, "train", 4, 6)) as log:
+        log_epochs(log, 4, 6)
+    restore_missing(tmp_path, "train", {e: v for e, v in whole.items() if e <= 6})
+    assert [path.name[-13:] for path in sorted(tmp_path.iterdir())] == [
+        "001-003.train",
+        "004-006.train",
+    ]
+    assert read_scalars(tmp_path)["gamma"] == [(step, 0.0) for step in range(1, 7)]
+    restore_missing(tmp_path, "train", {})
+    restore_missing(tmp_path / "new", "train", whole)
+    assert read_scalars(tmp_path / "new")["gamma"] == [(step, 0.0) for step in range(1, 10)]
 
 
 def test_damage_is_reported(tmp_path):
@@ -267,7 +223,7 @@ def test_logging_imports_neither_torch_nor_tensorflow(tmp_path):
         import sys
         from gcdflow.files.event_log import EventLog, event_file, read_scalars
         assert "tensorboard" not in sys.modules, "slow to import, wanted on first use only"
-        with EventLog.create(event_file(sys.argv[1], "train", 1, 1)) as log:
+        with EventLog(event_file(sys.argv[1], "train", 1, 1)) as log:
             log.scalars(1, {"a": 1.0})
         assert read_scalars(sys.argv[1]) == {"a": [(1, 1.0)]}
         assert not {"torch", "tensorflow"} & set(sys.modules)
@@ -351,12 +307,12 @@ def test_tensorboard_serves_every_step_once_while_the_run_grows(tmp_path, load_f
 
         # Killed and resumed under the eyes of the server: it must read on without a restart.
         growing = event_file(tmp_path / "cub" / "log", "train", 11, 12)
-        with EventLog.create(growing) as log:
-            length = log_epochs(log, 11, 12)[0]
+        with EventLog(growing) as log:
+            log_epochs(log, 11, 12)
         expected = [*EXPECTED["gamma"], (11, 0.0), (12, 0.0)]
         answer = wait_for(lambda: served_scalars(port, "cub/log")["gamma"], expected, 20)
         assert answer == expected, output.read_text()
-        with EventLog.resume(growing, length) as log:
+        with EventLog(growing, history(11, 11)) as log:
             log_epochs(log, 12, 13)
         expected = [*expected, (13, 0.0)]
         answer = wait_for(lambda: served_scalars(port, "cub/log")["gamma"], expected, 20)

@@ -81,7 +81,8 @@ def test_round_trip_is_bitwise(tmp_path, tiny_settings):
         tiny_settings,
         prototypes=torch.rand(3, 6),
         pseudo_sha256="7" * 64,
-        rolling={"key": "x", "log_length": 12},
+        rolling={"key": "x", "first_epoch": 1, "speeds": {1: 2.5}},
+        history={1: {"L_total": 0.1, "gamma": 0.0}},
     )
     checkpoint.save(tmp_path / "c.pt")
     loaded = Checkpoint.load(tmp_path / "c.pt")

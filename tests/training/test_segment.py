@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,6 +131,23 @@ def test_killed_training_resumes_to_the_same_bytes_and_log(split_path: Path, tmp
         assert [step for step, _ in points] == list(range(1, 9)), tag
         if tag != "images_per_second":
             assert points == expected[tag]
+
+
+def test_a_deleted_log_stops_nothing_and_comes_back(split_path: Path, tmp_path: Path):
+    log = tmp_path / "log"
+    first = train(split_path, tmp_path / "c3.pt", 3, log_dir=log)
+    whole = read_scalars(log)
+    shutil.rmtree(log)
+    labels = pseudo_labels(split_path, tmp_path / "p.npz")
+    options = {"resume_from": first, "pseudo_labels": labels, "log_dir": log}
+    end = train(split_path, tmp_path / "c6.pt", 6, **options)
+    found = read_scalars(log)
+    assert found["L_total"][:3] == whole["L_total"]
+    assert [step for step, _ in found["L_total"]] == list(range(1, 7))
+    history = Checkpoint.load(end).history
+    assert list(history) == list(range(1, 7))
+    assert "images_per_second" not in history[1]
+    assert history[6]["gamma"] == pytest.approx(0.5)
 
 
 def test_rolling_checkpoint_of_other_settings_is_not_used(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import multiprocessing
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -230,6 +231,7 @@ def _loaded(
     StageError
         Also if a worker is gone, or nothing comes for ``TIMEOUT_SECONDS``.
     """
+    num_workers = _possible(num_workers)
     loader = DataLoader(
         _InWorker(dataset, num_workers > 0 and _fits_shared_memory(num_workers, n_bytes())),
         batch_size=None,
@@ -263,6 +265,21 @@ def _or_machine_error(loader: DataLoader) -> Iterator[object]:
             raise
     if known is not None:  # raised here, it does not keep the frames of the loader alive
         raise known
+
+
+def _possible(num_workers: int) -> int:
+    """So many worker processes, or none where the machine gives no locks to share with them."""
+    try:
+        multiprocessing.Lock()
+    except OSError as error:
+        if num_workers > 0:
+            log.warning(
+                "no data-loading processes can be started (%s, is %s writable?), so this process "
+                "loads the images",
+                *(error.strerror, _SHARED_MEMORY),
+            )
+        return 0
+    return num_workers
 
 
 def _fits_shared_memory(num_workers: int, n_bytes: int) -> bool:

@@ -4,8 +4,8 @@ All event files of a run lie flat in one directory, ``runs/{run}/log/``, so Tens
 continuous curve per tag. Three rules keep the steps unique:
 
 * A file's name is a function of its stage and epochs (:func:`event_file`): a re-run replaces it.
-* Training appends to one file per segment (:class:`EventLog`) and stores the file's length in each
-  rolling checkpoint; a resumed segment cuts the file to that length before it goes on.
+* Training appends to one file per segment (:class:`EventLog`). Its checkpoints hold the values of
+  all epochs, and a resumed segment begins by writing its file again from them.
 * The stages that run once write their file whole (:func:`write_scalars`).
 
 Names sort in order of epoch because TensorBoard reads the files of a directory in the order of
@@ -87,82 +87,43 @@ def event_file(log_dir: str | os.PathLike, stage: str, first_epoch: int, last_ep
 
 
 class EventLog:
-    """An event file that grows, and that a resumed writer continues at a known length.
+    """An event file that grows; a context manager that closes itself.
 
-    Open it with :meth:`create` or :meth:`resume`; it is a context manager that closes itself.
+    A record's length depends on its tags and step, not on its values. So a file that is written
+    again holds the same steps at the same bytes, and a TensorBoard that was reading meanwhile reads
+    on.
 
-    A record's length depends on its tags and step, not on its values. So an epoch that is cut off
-    and repeated fills the same bytes, and a TensorBoard that was reading meanwhile goes on.
+    Parameters
+    ----------
+    path : path
+        See :func:`event_file`. The file is made, with its directory; an earlier one is replaced.
+    history : mapping of int to mapping of str to float
+        Values of the steps that the file begins with, by tag.
 
     Examples
     --------
-    >>> with EventLog.create(event_file("runs/cub/log", "train", 1, 50)) as log:  # doctest: +SKIP
+    >>> with EventLog(event_file("runs/cub/log", "train", 1, 50)) as log:  # doctest: +SKIP
     ...     log.scalars(1, {"L_total": 3.2, "gamma": 0.0})
-    ...     length = log.flush()  # into the checkpoint of epoch 1
+    ...     log.flush()
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    @classmethod
-    def create(cls, path: str | os.PathLike) -> Self:
-        """Begin the file, with its directory; what an earlier attempt left in it is dropped."""
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        history: Mapping[int, Mapping[str, float | None]] | None = None,
+    ) -> None:
         path = Path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             # In place, not by renaming: a TensorBoard that has it open would keep the old one.
-            log = cls(open(path, "wb"))  # noqa: SIM115 (closed by close)
+            self._file = open(path, "wb")  # noqa: SIM115 (closed by close)
         except OSError as error:
             raise unwritable(path, error) from None
-        log._file.write(_version_record())
-        log.flush()
+        self._file.write(_version_record())
+        for step, values in (history or {}).items():
+            self.scalars(step, values)
+        self.flush()
         fsync_directory(path.parent)
-        return log
-
-    @classmethod
-    def resume(cls, path: str | os.PathLike, length: int) -> Self:
-        """Cut the file to the length that :meth:`flush` gave, and go on behind it.
-
-        Parameters
-        ----------
-        path : path
-            The file that the killed writer left.
-        length : int
-            Bytes to keep, from the checkpoint that is resumed.
-
-        Raises
-        ------
-        InputError
-            If the file is missing, shorter than ``length``, or has no record that ends there.
-            The file is left as it was.
-        """
-        path = Path(path)
-        hint = "run the segment from its start, or restore the log directory"
-        try:
-            file = open(path, "r+b")  # noqa: SIM115 (closed by close)
-        except FileNotFoundError:
-            raise InputError(
-                f"{path} is missing, expected the event file of the checkpoint that is resumed "
-                f"({length} bytes): {hint}"
-            ) from None
-        try:
-            size = os.fstat(file.fileno()).st_size
-            if size < length:
-                raise InputError(
-                    f"{path} has {size} bytes, expected at least the {length} that the "
-                    f"checkpoint counted: {hint}"
-                )
-            if length not in (end for _, end in _records(file, path)):
-                raise InputError(
-                    f"{path} has no record that ends at byte {length}, where the checkpoint "
-                    f"counted one: it is not the file that the checkpoint was saved with; {hint}"
-                )
-            file.truncate(length)
-            file.seek(length)
-        except BaseException:
-            file.close()
-            raise
-        return cls(file)
 
     def scalars(self, step: int, values: Mapping[str, float | None]) -> None:
         """Log the values of one step, by tag.
@@ -176,8 +137,8 @@ class EventLog:
         """
         self._file.write(_scalars_record(step, values))
 
-    def flush(self) -> int:
-        """Bring what was logged to the disk and return the file's length in bytes so far.
+    def flush(self) -> None:
+        """Bring what was logged to the disk.
 
         Raises
         ------
@@ -187,7 +148,6 @@ class EventLog:
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
-            return self._file.tell()
         except OSError as error:
             needed = self._file.tell()
             missing = needed - os.fstat(self._file.fileno()).st_size
@@ -259,7 +219,7 @@ def read_scalars(log_dir: str | os.PathLike) -> dict[str, list[tuple[int, float]
     scalars: dict[str, list[tuple[int, float]]] = {}
     for path in sorted(Path(log_dir).glob(f"*{_MARK}*")):
         with open(path, "rb") as file:
-            for data, _ in _records(file, path):
+            for data in _records(file, path):
                 event = Event.FromString(data)
                 for value in event.summary.value:
                     if value.HasField("simple_value"):
@@ -297,6 +257,28 @@ def remove_overlapping(
     return removed
 
 
+def restore_missing(
+    log_dir: str | os.PathLike, stage: str, history: Mapping[int, Mapping[str, float | None]]
+) -> None:
+    """Write the epochs of a history that no file of the stage covers, because it was deleted.
+
+    Parameters
+    ----------
+    log_dir, stage
+        As in :func:`event_file`.
+    history : mapping of int to mapping of str to float
+        Values of consecutive epochs, by tag.
+    """
+    covered: set[int] = set()
+    for path in Path(log_dir).glob(f"*{_MARK}*"):
+        match = _NAME.fullmatch(path.name)
+        if match is not None and match[3] == stage:
+            covered.update(range(int(match[1]), int(match[2]) + 1))
+    missing = {epoch: values for epoch, values in history.items() if epoch not in covered}
+    if missing:
+        EventLog(event_file(log_dir, stage, min(missing), max(missing)), missing).close()
+
+
 def _version_record() -> bytes:
     from tensorboard.compat.proto.event_pb2 import Event
 
@@ -328,8 +310,8 @@ def _record(data: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _records(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, int]]:
-    """Data and end position of each whole record of an open file, from its beginning."""
+def _records(file: BinaryIO, path: Path) -> Iterator[bytes]:
+    """Data of each whole record of an open file, from its beginning."""
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
     content = file.read()
@@ -348,4 +330,4 @@ def _records(file: BinaryIO, path: Path) -> Iterator[tuple[bytes, int]]:
                 "expected a TensorBoard event file; delete it and re-run the stage that wrote it"
             )
         start = data_end + _CRC.size
-        yield data, start
+        yield data

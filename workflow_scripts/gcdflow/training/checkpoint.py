@@ -43,6 +43,8 @@ class Checkpoint:
     prototypes : tensor (K, out_dim) or None, of the prototypical loss
     pseudo_sha256 : str or None, the pseudo labels that the last epochs were guided by
     rolling : dict, what only a rolling checkpoint holds (see :mod:`gcdflow.training.segment`)
+    history : dict of epoch to dict of tag to float, what TensorBoard shows of all epochs since the
+        run began, but for what tells of time
     """
 
     epoch: int
@@ -55,6 +57,7 @@ class Checkpoint:
     prototypes: Tensor | None = None
     pseudo_sha256: str | None = None
     rolling: dict[str, Any] = field(default_factory=dict)
+    history: dict[int, dict[str, float]] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -64,6 +67,8 @@ class Checkpoint:
     def save(self, path: str | Path) -> None:
         """Write the checkpoint atomically; equal states give equal bytes."""
         values = dict(vars(self), settings=canonical_json(self.settings.model_dump()))
+        # Text: pickle would remember which of its equal tags were one object.
+        values["history"] = canonical_json(self.history)
         with atomic_write(path) as file:
             torch.save({"format": FORMAT, "fingerprint": self.fingerprint, **values}, file)
 
@@ -90,12 +95,14 @@ class Checkpoint:
         version = values.pop("format")
         if type(version) is not int or version != FORMAT:
             raise InputError(f"{path}: written by another version of this project; train it anew")
+        values.setdefault("history", "{}")  # of a version that kept none
         if values.keys() != {"fingerprint", *cls.__dataclass_fields__}:
             raise InputError(f"{path}: not a checkpoint of this project")
         try:
             check_plain(values)
             stored = values.pop("fingerprint")
             values["settings"] = parse_json_object(values["settings"])
+            values["history"] = _history(values["history"])
             _check_types(values)
         except (ValueError, TypeError) as error:
             raise InputError(f"{path}: a damaged checkpoint ({error})") from None
@@ -149,10 +156,29 @@ def _check_types(values: dict[str, Any]) -> None:
     prototypes = values["prototypes"]
     if prototypes is not None and not (isinstance(prototypes, Tensor) and prototypes.ndim == 2):
         raise ValueError("prototypes is no table of numbers")
-    lengths = {name: values["rolling"].get(name, 0) for name in ("log_length", "first_epoch")}
-    for name, value in {"epoch": values["epoch"], **lengths}.items():
-        if type(value) is not int or value < 0:
-            raise ValueError(f"{name} is {value!r}, expected a whole number")
+    if type(values["epoch"]) is not int or values["epoch"] < 0:
+        raise ValueError(f"epoch is {values['epoch']!r}, expected a whole number")
+    if not all(1 <= epoch <= values["epoch"] for epoch in values["history"]):
+        raise ValueError(f"history is of other epochs than 1 to {values['epoch']}")
+    first, speeds = values["rolling"].get("first_epoch", 1), values["rolling"].get("speeds", {})
+    if type(first) is not int or first < 1:
+        raise ValueError(f"first_epoch is {first!r}, expected an epoch")
+    if type(speeds) is not dict or not all(
+        type(epoch) is int and type(speed) is float for epoch, speed in speeds.items()
+    ):
+        raise ValueError("speeds is no table of numbers by epoch")
+
+
+def _history(text: object) -> dict[int, dict[str, float]]:
+    """The history that JSON text holds (ValueError)."""
+    history = {}
+    for epoch, values in parse_json_object(text).items():
+        if not (epoch.isdecimal() and isinstance(values, dict)):
+            raise ValueError("history is no table of epochs")
+        if not all(type(value) in (int, float) for value in values.values()):
+            raise ValueError("history holds what is no number")
+        history[int(epoch)] = values
+    return dict(sorted(history.items()))
 
 
 def fingerprint(settings: TrainSettings, split_sha256: str) -> str:

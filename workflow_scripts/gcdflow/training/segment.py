@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,7 +37,7 @@ from gcdflow.distributed.interruption import Deferred
 from gcdflow.distributed.ranks import Ranks, joined
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import canonical_json, sha256_file, sha256_text
-from gcdflow.files.event_log import EventLog, event_file, remove_overlapping
+from gcdflow.files.event_log import EventLog, event_file, remove_overlapping, restore_missing
 from gcdflow.files.formats import Split
 from gcdflow.files.lease import Lease
 from gcdflow.losses.prototypical import cluster_prototypes
@@ -55,6 +56,7 @@ from gcdflow.training.segment_files import SegmentFiles
 
 log = logging.getLogger(__name__)
 
+SPEED = "images_per_second"  # the one value that two equal trainings do not share
 _TORCH_STREAM = 3  # apart from the streams of sampling and augmentation
 
 
@@ -123,7 +125,11 @@ class Segment:
         self.first_step, self.n_counted = rolling.get("step", 0), rolling.get("n_counted", 0)
         self.sums = {k: v.to(self.device) for k, v in rolling.get("sums", {}).items()}
         self.n_skipped = rolling.get("n_skipped", 0)
-        self._open_log(rolling)
+        self.history = {} if checkpoint is None else checkpoint.history
+        # What tells of time is kept apart: equal trainings have equal checkpoints.
+        self.speeds: dict[int, float] = rolling.get("speeds", {})
+        self.first_epoch = rolling.get("first_epoch", self.start_epoch + 1)
+        self._open_log()
 
     def _build_optimizer(self, checkpoint: Checkpoint | None) -> None:
         options = self.settings.training
@@ -163,21 +169,24 @@ class Segment:
             prototypes=None if self.prototypes is None else self.prototypes.cpu(),
             pseudo_sha256=self.pseudo_sha256,
             rolling=rolling or {},
+            history=self.history,
         )
 
-    def _open_log(self, rolling: dict) -> None:
-        """Open the segment's event file, cut to what the rolling checkpoint knows of."""
+    def _open_log(self) -> None:
+        """Write the segment's event file as the checkpoint knows it, and open it for more."""
         self.events = None
-        if self.files.log_dir is None or not self.ranks.is_first:
+        log_dir, start = self.files.log_dir, self.first_epoch
+        if log_dir is None or not self.ranks.is_first:
             return
-        first = rolling.get("first_epoch", self.start_epoch + 1)
-        path = event_file(self.files.log_dir, "train", first, self.stop_at_epoch)
-        remove_overlapping(self.files.log_dir, "train", first, self.stop_at_epoch)
-        self.first_logged_epoch = first
-        if "log_length" in rolling:
-            self.events = EventLog.resume(path, rolling["log_length"])
-        else:
-            self.events = EventLog.create(path)
+        remove_overlapping(log_dir, "train", start, self.stop_at_epoch)
+        earlier = {epoch: values for epoch, values in self.history.items() if epoch < start}
+        restore_missing(log_dir, "train", earlier)
+        own = {
+            epoch: {**values, SPEED: self.speeds.get(epoch)}
+            for epoch, values in self.history.items()
+            if epoch >= start
+        }
+        self.events = EventLog(event_file(log_dir, "train", start, self.stop_at_epoch), own)
 
     # -- training ---------------------------------------------------------------------------------
 
@@ -249,7 +258,7 @@ class Segment:
         self.first_step, self.n_counted, self.sums = 0, 0, {}
         values["gamma"] = self.objective.gamma(epoch)
         values["learning_rate"] = self.scheduler.get_last_lr()[0]
-        values["images_per_second"] = n_images / (time.monotonic() - began)
+        values[SPEED] = n_images / (time.monotonic() - began)
         self.scheduler.step()
         return values
 
@@ -304,9 +313,14 @@ class Segment:
         )
 
     def _finish_epoch(self, values: dict[str, float]) -> None:
-        """Log, and leave a rolling checkpoint that knows how long the log is."""
+        """Log, and leave a rolling checkpoint."""
         if self.events is not None:
             self.events.scalars(self.epoch, values)
+            self.events.flush()
+        self.speeds[self.epoch] = values[SPEED]
+        self.history[self.epoch] = {
+            name: value for name, value in values.items() if name != SPEED and math.isfinite(value)
+        }
         rolling = self._rolling_state()
         if self.epoch < self.stop_at_epoch:
             self._save(self.files.rolling, rolling)
@@ -318,18 +332,19 @@ class Segment:
             parts,
             values["gamma"],
             values["learning_rate"],
-            values["images_per_second"],
+            values[SPEED],
         )
         if self.epoch < self.stop_at_epoch:
             self.stop.raise_if_requested(f" after epoch {self.epoch}; the same call goes on there")
 
     def _rolling_state(self) -> dict:
         """What a rolling checkpoint holds beside the state of the training."""
-        rolling: dict = {"key": self.key, "n_skipped": self.n_skipped}
-        if self.events is not None:
-            rolling["log_length"] = self.events.flush()
-            rolling["first_epoch"] = self.first_logged_epoch
-        return rolling
+        return {
+            "key": self.key,
+            "n_skipped": self.n_skipped,
+            "first_epoch": self.first_epoch,
+            "speeds": self.speeds,
+        }
 
     def _embed(self, images: Tensor) -> Tensor:
         """Embeddings (b, out_dim), float32 also where the model computes in bfloat16."""
