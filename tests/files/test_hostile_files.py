@@ -350,13 +350,6 @@ def test_postscript_is_no_image(tmp_path):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("\n".join([f"a{i}: &a{i} [{f'*a{i - 1}, ' * 9}]" for i in range(1, 12)]), "aliases make"),
-        (
-            "\n".join([f"a{i}: &a{i} {{<<: [{f'*a{i - 1}, ' * 9}]}}" for i in range(1, 12)]),
-            "aliases",
-        ),
-        ("runs: &a {b: *a}", "an alias stands within"),
-        ("[" * 20_000, "nested too deeply"),
         ("".join(" " * i + "a:\n" for i in range(1, 400)), "(nested too deeply|unknown key)"),
         ("# " + "x" * 2**20, "larger than 1048576 bytes"),
         ("runs: {a: {seed: 2001-99-99}}", "month must be in"),
@@ -367,7 +360,7 @@ def test_postscript_is_no_image(tmp_path):
 )
 @pytest.mark.usefixtures("frugal")
 def test_yaml_that_grows(tmp_path, text, reason):
-    (tmp_path / "c.yaml").write_text(text.replace("*a0", "x" if "<<" not in text else "{a: 1}"))
+    (tmp_path / "c.yaml").write_text(text)
     with pytest.raises(InputError, match=rf"c\.yaml: .*{reason}") as error:
         load_runs(tmp_path / "c.yaml")
     assert len(str(error.value)) < 2000
