@@ -190,7 +190,7 @@ def test_scalars_for_tensorboard(clustered):
 def test_progress_is_rare_and_ends(monkeypatch, caplog):
     clock = iter([0.0, 0.1, 0.5, 3.0, 3.5, 4.0])
     monkeypatch.setattr(clustering.time, "monotonic", lambda: next(clock))
-    report = clustering._Progress()
+    report = clustering._ProgressLog()
     best = {"k": 3, "density_percentile": 40, "score": 0.5, "n_clusters": 7}
     with caplog.at_level(logging.INFO):
         for done in (0, 1, 2, 3, 4):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gcdflow.config.settings import ClusteringSettings, RunSettings
 from gcdflow.planning.job_resources import (
-    Request,
+    JobRequest,
     array_shape,
     cluster_request,
     features_request,
@@ -51,7 +51,9 @@ def test_training_asks_by_epochs_samples_batches_and_weights():
         return train_request(settings, epochs, n, input_mb, threads, attempt)
 
     base = request()
-    assert base == Request(mem_mb=15_100, runtime=25)  # 12,000 · 5 epochs · 2 views at 200 a second
+    assert base == JobRequest(
+        mem_mb=15_100, runtime=25
+    )  # 12,000 · 5 epochs · 2 views at 200 a second
     assert request(epochs=50).runtime == 15 + 100
     assert request(n=120_000).runtime == 15 + 100
     assert request(threads=4).mem_mb < base.mem_mb

@@ -4,13 +4,13 @@ import logging
 from pathlib import Path
 
 import pytest
-from gcdflow.data.datasets.labels_table import Row, read_labels
+from gcdflow.data.datasets.labels_table import LabelRow, read_labels
 from gcdflow.errors import InputError
 
 
 @pytest.fixture
 def read(tmp_path: Path):
-    def read(text: str, real_classes: tuple[str, ...] = ()) -> list[Row]:
+    def read(text: str, real_classes: tuple[str, ...] = ()) -> list[LabelRow]:
         path = tmp_path / "labels.csv"
         path.write_bytes(text.encode())
         return read_labels(path, real_classes)
@@ -26,8 +26,12 @@ def test_nothing_is_no_class(read, caplog):
     with caplog.at_level(logging.INFO):
         rows = read(text)
     assert rows == [
-        *(Row("0.png", "robin"), Row("1.png", "", "train", "wren"), Row("2.png", "", "test")),
-        *(Row("3.png", ""), Row("4.png", ""), Row("5.png", "")),
+        *(
+            LabelRow("0.png", "robin"),
+            LabelRow("1.png", "", "train", "wren"),
+            LabelRow("2.png", "", "test"),
+        ),
+        *(LabelRow("3.png", ""), LabelRow("4.png", ""), LabelRow("5.png", "")),
     ]
     (message,) = caplog.messages
     assert message.split("labels.csv: ")[1] == (
@@ -39,7 +43,7 @@ def test_nothing_is_no_class(read, caplog):
 def test_blank_cells_are_not_counted(read, caplog):
     with caplog.at_level(logging.INFO):
         assert read("path,label\na.jpg,\u00a0\nb.jpg,\u200b\nc.jpg\n") == [
-            *(Row("a.jpg", ""), Row("b.jpg", ""), Row("c.jpg", "")),
+            *(LabelRow("a.jpg", ""), LabelRow("b.jpg", ""), LabelRow("c.jpg", "")),
         ]
     assert not caplog.messages
 
@@ -64,7 +68,7 @@ def test_classes_that_are_really_called_so(read, caplog):
 
 def test_split_in_capital_letters(read):
     assert read("path,label,split\na.jpg,,Test\nb.jpg,x,TRAIN\n") == [
-        *(Row("a.jpg", "", "test"), Row("b.jpg", "x")),
+        *(LabelRow("a.jpg", "", "test"), LabelRow("b.jpg", "x")),
     ]
 
 
@@ -81,7 +85,7 @@ def test_split_in_capital_letters(read):
     ],
 )
 def test_beginnings_of_files(read, text):
-    assert read(text) == [Row("a.jpg", "x")]
+    assert read(text) == [LabelRow("a.jpg", "x")]
 
 
 def test_names_are_compared_as_they_look(read):

@@ -15,7 +15,7 @@ from gcdflow.categories.assignments import Assignments
 from gcdflow.config.settings import PhotosSettings
 from gcdflow.data.datasets import open_images
 from gcdflow.data.datasets.catalogue import split_catalogue
-from gcdflow.data.datasets.labels_table import Row, read_labels
+from gcdflow.data.datasets.labels_table import LabelRow, read_labels
 from gcdflow.data.datasets.photos import catalogue, present_labels, without
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Split, Truth
@@ -196,7 +196,7 @@ def test_photographs_that_pillow_does_not_read_are_not_left_out(settings, name):
 
 def test_two_columns_are_enough(settings):
     write(settings, 'label,path\n"crow, black",./a.jpg\n')
-    assert read_labels_of(settings) == [Row("a.jpg", "crow, black")]
+    assert read_labels_of(settings) == [LabelRow("a.jpg", "crow, black")]
     assert catalogue(settings).class_names == ["crow, black"]
 
 
@@ -385,7 +385,7 @@ def test_lines_of_the_gallery_label_any_path(settings, path):
     shutil.copy(folder / "a.jpg", folder / path)
     one, no = np.ones(1), np.zeros(1, bool)
     table = Assignments([path], ["crow, NA"], one, ~no, [""], [""], ~no, np.zeros(1, np.int64))
-    row = gallery.Row("crow, NA", False, np.array([0]), np.array([0]), np.array([], int))
+    row = gallery.GalleryRow("crow, NA", False, np.array([0]), np.array([0]), np.array([], int))
     lines = gallery._table_lines(table, row, True)
     write(settings, f"path,label\nc.JPG,robin\n{lines}")
     found = catalogue(settings)

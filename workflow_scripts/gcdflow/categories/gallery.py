@@ -30,7 +30,7 @@ _LEAST_OF_A_CATEGORY = 4
 
 
 @dataclass(frozen=True)
-class Row:
+class GalleryRow:
     """A category and which of its images are shown.
 
     Attributes
@@ -77,7 +77,7 @@ def load_assignments(path: Path, split_path: Path, split: Split) -> Assignments:
     return assignments
 
 
-def choose(assignments: Assignments, most: int) -> list[Row]:
+def choose(assignments: Assignments, most: int) -> list[GalleryRow]:
     """Categories in their order on the page, and the images to show of each.
 
     Old classes come first, by name; then the new ones, by number. Of a category of more than
@@ -108,7 +108,7 @@ def choose(assignments: Assignments, most: int) -> list[Row]:
         typical = np.concatenate([given[len(given) - n_given :], sorted_in[:n_typical]])
         tail = sorted_in[len(sorted_in) - n_tail :]
         positions = np.concatenate([given, sorted_in])
-        rows.append(Row(name, name not in old, positions, typical, tail))
+        rows.append(GalleryRow(name, name not in old, positions, typical, tail))
     return rows
 
 
@@ -230,7 +230,7 @@ def write_gallery(
 def _render(
     split: Split,
     assignments: Assignments,
-    rows: list[Row],
+    rows: list[GalleryRow],
     thumbnails: dict[int, tuple[str, int | None]],
     run: str,
     side: int,
@@ -275,7 +275,7 @@ def _render(
     )
 
 
-def _table_lines(assignments: Assignments, row: Row, is_photos: bool) -> str:
+def _table_lines(assignments: Assignments, row: GalleryRow, is_photos: bool) -> str:
     """All images of a category as lines of a CSV file of labels; new categories have no name yet.
 
     Photographs of the test split are left out, since such a file must not label them.

@@ -55,7 +55,7 @@ class Grid:
     w_sil: float = 3.0
 
 
-class _Progress:
+class _ProgressLog:
     """Log the search's progress, at most every few seconds, with the time left."""
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ def cluster_features(
         w_sil=grid.w_sil,
         normalize=grid.normalize,
         n_jobs=threads,
-        progress=_Progress(),
+        progress=_ProgressLog(),
     )
     _predict_cost(X, y, len(grid.k) * len(grid.percentile), threads)
     search.fit(X, y)

@@ -34,7 +34,7 @@ _IMAGES_PER_SECOND = 100  # forward only, bounded by decoding
 
 
 @dataclass(frozen=True)
-class Request:
+class JobRequest:
     """What one job asks for.
 
     Attributes
@@ -69,7 +69,7 @@ def array_shape(path: str | Path, name: str) -> tuple[int, int]:
 
 def train_request(
     settings: RunSettings, epochs: int, n: int, input_mb: float, threads: int, attempt: int
-) -> Request:
+) -> JobRequest:
     """Request of a segment of training.
 
     Its walltime does not grow with the attempts: each goes on where the one before was stopped.
@@ -89,7 +89,7 @@ def train_request(
 
 def features_request(
     settings: RunSettings, n: int, input_mb: float, threads: int, attempt: int
-) -> Request:
+) -> JobRequest:
     """Request of a feature extraction; parameters as of :func:`train_request`."""
     batch_mb = _FEATURE_BATCH * _image_mb(settings)
     memory = _TORCH_MB + threads * (_LOADER_MB + _BATCHES_AHEAD * batch_mb) + 4 * input_mb
@@ -100,7 +100,7 @@ def features_request(
 
 def cluster_request(
     settings: ClusteringSettings, n: int, d: int, threads: int, attempt: int
-) -> Request:
+) -> JobRequest:
     """Request of a grid search on n × d features.
 
     The prediction of time is right within a factor of two or so (docs/ssddbc.md), and Numba may
@@ -112,7 +112,7 @@ def cluster_request(
     return _rounded(_grown(memory, attempt), _grown(minutes, attempt))
 
 
-def reading_request(input_mb: float, attempt: int) -> Request:
+def reading_request(input_mb: float, attempt: int) -> JobRequest:
     """Request of a stage that reads its inputs and is done in minutes."""
     return _rounded(_grown(_PYTHON_MB + 6 * input_mb, attempt), _grown(30, attempt))
 
@@ -128,5 +128,5 @@ def _grown(amount: float, attempt: int) -> float:
     return amount * min(attempt, 3)
 
 
-def _rounded(memory: float, minutes: float) -> Request:
-    return Request(mem_mb=100 * math.ceil(memory / 100), runtime=math.ceil(minutes))
+def _rounded(memory: float, minutes: float) -> JobRequest:
+    return JobRequest(mem_mb=100 * math.ceil(memory / 100), runtime=math.ceil(minutes))

@@ -10,7 +10,7 @@ import numpy as np
 from gcdflow.ssddbc import _kernels_graph as kernels
 from gcdflow.ssddbc._density import Configuration, Group
 from gcdflow.ssddbc._lists import Lists, deeper_lists, neighbour_lists
-from gcdflow.ssddbc._nearest import Request, answer
+from gcdflow.ssddbc._nearest import NearestQuery, answer
 from gcdflow.ssddbc._points import Points
 from gcdflow.ssddbc._workers import Workers
 
@@ -167,12 +167,14 @@ def join_isolated(
     n = len(points)
     # Clusters of one point ask through that point's list; the others through lists of their
     # centroids, which many configurations share.
-    singles = [Request.of(job.homeless(True)[:, 0], job.labels, job.sizes) for job in jobs]
+    singles = [NearestQuery.of(job.homeless(True)[:, 0], job.labels, job.sizes) for job in jobs]
     answer(singles, lists, points, np.arange(n), points, group.columns, workers)
     sets = [job.homeless(False) for job in jobs]
     distinct, place = np.unique(np.concatenate(sets), axis=0, return_inverse=True)
     place = np.split(place.ravel(), np.cumsum([len(s) for s in sets])[:-1])
-    several = [Request.of(p, job.labels, job.sizes) for p, job in zip(place, jobs, strict=True)]
+    several = [
+        NearestQuery.of(p, job.labels, job.sizes) for p, job in zip(place, jobs, strict=True)
+    ]
     if len(distinct):
         centroids = points.embed(_centroids(points.rows, distinct), workers)
         nobody = np.full(len(distinct), -1)

@@ -16,7 +16,7 @@ QUERIES_PER_TASK = 4096
 
 
 @dataclass
-class Request:
+class NearestQuery:
     """Queries that ask for their nearest cluster under one labeling.
 
     Attributes
@@ -36,7 +36,7 @@ class Request:
     seconds: float = 0.0
 
     @classmethod
-    def of(cls, positions: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> Request:
+    def of(cls, positions: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> NearestQuery:
         """A request; ``labels`` are consecutive from 0, ``sizes`` (c,) their numbers of members."""
         q = len(positions)
         return cls(
@@ -49,7 +49,7 @@ class Request:
 
 
 def answer(
-    requests: list[Request],
+    requests: list[NearestQuery],
     lists: Lists,
     queries: Points,
     own: np.ndarray,
@@ -59,7 +59,7 @@ def answer(
 ) -> None:
     """Fill the answers: from the lists where they reach, from all columns where they do not."""
 
-    def walk(task: tuple[Request, slice]) -> float:
+    def walk(task: tuple[NearestQuery, slice]) -> float:
         request, part = task
         begin = time.perf_counter()
         _walk(request, part, lists, request.positions[part])
@@ -94,7 +94,7 @@ def answer(
         deeper_lists(everyone, m, queries, own, points, columns, workers, walk_deeper)
 
 
-def _walk(request: Request, part, lists: Lists, positions: np.ndarray) -> None:
+def _walk(request: NearestQuery, part, lists: Lists, positions: np.ndarray) -> None:
     """Walk the lists at ``positions`` for the queries ``part`` of a request."""
     found, means = np.empty(len(positions), dtype=np.int32), np.empty(len(positions))
     kernels.nearest_cluster(

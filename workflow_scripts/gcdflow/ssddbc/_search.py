@@ -10,7 +10,7 @@ import numpy as np
 from gcdflow.ssddbc._backbone import Backbone, grow_group, join_isolated
 from gcdflow.ssddbc._density import Configuration, Group, configurations, density, groups
 from gcdflow.ssddbc._lists import Lists, complete_lists, neighbour_lists
-from gcdflow.ssddbc._nearest import Request, answer
+from gcdflow.ssddbc._nearest import NearestQuery, answer
 from gcdflow.ssddbc._points import Points, make_points, prepare
 from gcdflow.ssddbc._scores import cross_entropy, distinct_labelings, mean_silhouettes
 from gcdflow.ssddbc._workers import Workers
@@ -143,12 +143,12 @@ def _cluster_group(
     backbones = grow_group(group, lists, points, y, workers)
     join_isolated(backbones, group, lists, points, y, workers)
 
-    def ask(backbone: Backbone) -> Request:
+    def ask(backbone: Backbone) -> NearestQuery:
         core_labels = labels[backbone.cell.index]
         core_labels[:] = -1
         core_labels[backbone.members] = backbone.labels
         sizes = np.bincount(backbone.labels, minlength=backbone.n_clusters)
-        return Request.of(np.flatnonzero(~backbone.cell.core), core_labels, sizes)
+        return NearestQuery.of(np.flatnonzero(~backbone.cell.core), core_labels, sizes)
 
     requests = workers.run(ask, backbones)
     answer(requests, lists, points, everyone, points, group.columns, workers)
@@ -199,7 +199,7 @@ def nearest_clusters(
     points = make_points(prepare(core_X, normalize, workers), workers)
     queries = points.embed(prepare(X, normalize, workers), workers)
     columns, nobody = np.arange(len(points)), np.full(len(queries), -1)
-    request = Request.of(
+    request = NearestQuery.of(
         np.arange(len(queries)), core_labels.astype(np.int32), np.bincount(core_labels)
     )
     if len(queries):

@@ -34,7 +34,7 @@ _Line = tuple[int, list[str]]  # number of a line, and its cells as they stand
 
 
 @dataclass(frozen=True)
-class Row:
+class LabelRow:
     """A line of the CSV file; blank cells are empty texts, but ``split`` is never blank.
 
     ``written`` is the path as it stands there: blanks around it may belong to the file's name.
@@ -48,7 +48,7 @@ class Row:
     written: str = field(default="", compare=False)
 
 
-def read_labels(table: Path, real_classes: Iterable[str] = ()) -> list[Row]:
+def read_labels(table: Path, real_classes: Iterable[str] = ()) -> list[LabelRow]:
     """Read and check the CSV file of labels.
 
     A line of the log counts the cells that say "nothing" in words or signs.
@@ -82,7 +82,7 @@ def _folded(name: str) -> str:
     return tidied(name).casefold()
 
 
-def _rows(table: Path, text: str, real_classes: Collection[str]) -> list[Row]:
+def _rows(table: Path, text: str, real_classes: Collection[str]) -> list[LabelRow]:
     """The lines of a table that are not blank, with nothing checked but the columns."""
     lines = _lines(table, text)
     header = [_folded(cell) for cell in lines[0][1]] if lines else []
@@ -98,7 +98,7 @@ def _rows(table: Path, text: str, real_classes: Collection[str]) -> list[Row]:
                 name[column] = ""
         written = cell.get("path", "")
         split = name["split"].casefold() or "train"
-        rows.append(Row(written.strip(), name["label"], split, name["truth"], number, written))
+        rows.append(LabelRow(written.strip(), name["label"], split, name["truth"], number, written))
     if marks:
         named = ", ".join(f"{n} × '{mark}'" for mark, n in marks.most_common(_MOST_MARKS))
         more = f" and {len(marks) - _MOST_MARKS} others" if len(marks) > _MOST_MARKS else ""
@@ -192,7 +192,7 @@ def _what_to_take_out(header: list[str], place: int, lines: list[_Line]) -> str:
     return "put a text with a separator in it into quotation marks"
 
 
-def _check_spelling(table: Path, rows: list[Row]) -> None:
+def _check_spelling(table: Path, rows: list[LabelRow]) -> None:
     """Names that differ only in capital letters are one class to a person, and two to us."""
     spelling: dict[str, str] = {}
     for row in rows:
@@ -205,7 +205,7 @@ def _check_spelling(table: Path, rows: list[Row]) -> None:
                 )
 
 
-def _checked(row: Row, table: Path) -> Row:
+def _checked(row: LabelRow, table: Path) -> LabelRow:
     where = f"{table}, line {row.line}"
     if leaves_folder(row.path):
         raise InputError(

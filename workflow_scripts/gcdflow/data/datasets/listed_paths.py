@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from gcdflow.data.datasets.class_names import tidied
-from gcdflow.data.datasets.labels_table import Row
+from gcdflow.data.datasets.labels_table import LabelRow
 from gcdflow.errors import InputError
 from gcdflow.files.formats import leaves_folder
 
@@ -17,7 +17,9 @@ from gcdflow.files.formats import leaves_folder
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
-def placed(rows: list[Row], table: Path, folder: Path, there: Iterable[str]) -> list[Row]:
+def match_paths(
+    rows: list[LabelRow], table: Path, folder: Path, known_paths: Iterable[str]
+) -> list[LabelRow]:
     """The rows with their paths spelt as on the disk; those of absent files as they are.
 
     The same letters may be written in composed characters or not (as Apple's file systems do),
@@ -26,7 +28,7 @@ def placed(rows: list[Row], table: Path, folder: Path, there: Iterable[str]) -> 
 
     Parameters
     ----------
-    there : iterable of str
+    known_paths : iterable of str
         Paths that are taken to exist, and that others are compared with.
 
     Raises
@@ -35,7 +37,7 @@ def placed(rows: list[Row], table: Path, folder: Path, there: Iterable[str]) -> 
         If a path may mean two files or differs from a file only in capital letters, or two rows
         mean the same file.
     """
-    exact = set(there)
+    exact = set(known_paths)
     alike: dict[str, list[str]] = {}
     for path in sorted(exact):
         alike.setdefault(_look(path), []).append(path)
@@ -66,7 +68,7 @@ def _look(path: str) -> str:
     return "/".join(map(tidied, PurePosixPath(path.replace("\\", "/")).parts))
 
 
-def _spelt_as_there(row: Row, exact: set[str], folder: Path) -> str | None:
+def _spelt_as_there(row: LabelRow, exact: set[str], folder: Path) -> str | None:
     """The file that has just this path, with its blanks or without, in the way of Windows too."""
     for written in (row.written, row.path):
         for candidate in (written, written.replace("\\", "/")):

@@ -17,8 +17,8 @@ import numpy as np
 
 from gcdflow.data.datasets.catalogue import UNKNOWN, Catalogue
 from gcdflow.data.datasets.images import unreadable_images
-from gcdflow.data.datasets.labels_table import Row, read_labels
-from gcdflow.data.datasets.listed_paths import placed
+from gcdflow.data.datasets.labels_table import LabelRow, read_labels
+from gcdflow.data.datasets.listed_paths import match_paths
 from gcdflow.data.folder_scan import files_below, photographs, report_left_out, suffix
 from gcdflow.errors import InputError, one_line
 from gcdflow.files.formats import UNLABELLED, Labels, Split, leaves_folder
@@ -44,9 +44,9 @@ def catalogue(settings: PhotosSettings) -> Catalogue:
     table = folder / settings.labels
     rows = read_labels(table, settings.real_classes)
     files, left_out = files_below(folder)
-    listed = placed(rows, table, folder, files)
+    listed = match_paths(rows, table, folder, files)
     unlisted = sorted(set(photographs(files)) - {row.path for row in listed})
-    rows = [*listed, *(Row(path, "") for path in unlisted)]
+    rows = [*listed, *(LabelRow(path, "") for path in unlisted)]
     others = [path for path in set(files) - {row.path for row in rows} if folder / path != table]
     report_left_out(folder, left_out + Counter(suffix(path) or "no suffix" for path in others))
     return _catalogue_of(rows, settings)
@@ -75,7 +75,7 @@ def without(settings: PhotosSettings, found: Catalogue, unreadable: Mapping[str,
         name = "" if found.classes[i] == UNKNOWN else found.class_names[found.classes[i]]
         label = name if found.labelled_mask[i] else ""
         split = "train" if found.train_mask[i] else "test"
-        rows.append(Row(path, label, split, name))
+        rows.append(LabelRow(path, label, split, name))
     try:
         kept = [row for row in rows if row.path not in unreadable]
         left = _catalogue_of(kept, settings, unreadable)
@@ -93,7 +93,7 @@ def without(settings: PhotosSettings, found: Catalogue, unreadable: Mapping[str,
 
 
 def _catalogue_of(
-    rows: list[Row], settings: PhotosSettings, left_out: Mapping[str, str] | None = None
+    rows: list[LabelRow], settings: PhotosSettings, left_out: Mapping[str, str] | None = None
 ) -> Catalogue:
     folder = Path(settings.root) / settings.folder
     table = folder / settings.labels
@@ -133,7 +133,7 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _check_any_label(table: Path, rows: list[Row]) -> None:
+def _check_any_label(table: Path, rows: list[LabelRow]) -> None:
     if not any(row.label for row in rows):
         raise InputError(f"{table}: no image has a label; write the class of some of each old kind")
 
@@ -179,7 +179,7 @@ def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
             f"{gone[0]}); put them back, or train anew without them: {anew}"
         )
     position = {path: i for i, path in enumerate(known)}
-    rows = placed(rows, table, folder, [*files, *known])
+    rows = match_paths(rows, table, folder, [*files, *known])
     others = {row.path for row in rows} - position.keys()
     nowhere = sorted(
         path
