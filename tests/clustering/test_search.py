@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from gcdflow import __version__, clustering
+from gcdflow import __version__
+from gcdflow.clustering import search as clustering
 from gcdflow.clustering.matching import label_change_rate
 from gcdflow.clustering.search import (
     GRID_COLUMNS,

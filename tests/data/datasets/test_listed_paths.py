@@ -22,7 +22,10 @@ def folder(tmp_path: Path) -> Path:
 def found(folder: Path, lines: str, header: str = "path,label") -> list[str]:
     (folder / "labels.csv").write_text(f"{header}\n{lines}\n", encoding="utf-8")
     table = folder / "labels.csv"
-    return [row.path for row in match_paths(read_labels(table), table, folder, files_below(folder))]
+    return [
+        row.path
+        for row in match_paths(read_labels(table), table, folder, files_below(folder).files)
+    ]
 
 
 @pytest.mark.parametrize(
