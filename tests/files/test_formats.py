@@ -78,7 +78,7 @@ def test_round_trip(tmp_path, make, make_split):
 
 
 def test_documented_dtypes(tmp_path, make_split):
-    """The contract with other programs that read the files (design sections 2 and 4)."""
+    """The contract with other programs that read the files (docs/contract.md, sections 2 and 4)."""
     pseudo().save(tmp_path / "p.npz")
     with np.load(tmp_path / "p.npz") as archive:
         assert {name: (archive[name].dtype.kind, archive[name].ndim) for name in archive.files} == {

@@ -1,7 +1,7 @@
 """SSDDBC as it is defined, step by step, one configuration at a time.
 
-This is the yardstick of the tests and of the benchmark: a literal reading of section 3 of the
-design in float64 NumPy, one function per step. It shares no code with the package, keeps all
+This is the yardstick of the tests and of the benchmark: a literal reading of docs/contract.md,
+section 3, in float64 NumPy, one function per step. It shares no code with the package, keeps all
 distances of all pairs, and does nothing twice as clever as the text.
 """
 

@@ -1,4 +1,7 @@
-"""How the loss of a step is put together (design section 5): which rows, which weights, which γ."""
+"""How the loss of a step is put together: which rows, which weights, which γ.
+
+See docs/contract.md, section 5.
+"""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ _SECONDS_BETWEEN_REPORTS = 2.0
 
 @dataclass(frozen=True)
 class Grid:
-    """The grid and the score of the search (design section 3).
+    """The grid and the score of the search (docs/contract.md, section 3).
 
     Attributes
     ----------
@@ -197,7 +197,7 @@ def write_grid_table(path: Path, results: dict[str, np.ndarray]) -> None:
 
 
 def pseudo_label_scalars(pseudo: PseudoLabels) -> dict[str, float | None]:
-    """What TensorBoard shows of a clustering (design section 6)."""
+    """What TensorBoard shows of a clustering (docs/contract.md, section 6)."""
     return {
         "pseudo/n_clusters": pseudo.metadata["n_clusters"],
         "pseudo/core_ratio": pseudo.metadata["core_ratio"],

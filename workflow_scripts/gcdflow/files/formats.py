@@ -298,7 +298,7 @@ def load_features(path: str | Path, labels: str | Path | None) -> Features:
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """Pseudo labels of the training split (``pseudo_epoch*.npz``, design section 4).
+    """Pseudo labels of the training split (``pseudo_epoch*.npz``; docs/contract.md, section 4).
 
     Attributes
     ----------

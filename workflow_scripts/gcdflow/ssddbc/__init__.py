@@ -3,7 +3,7 @@
 A library piece in its own right, with scikit-learn's interface and without PyTorch. Names are
 loaded when they are first used, and compiled code by the first fit.
 
-Where the definition leaves room, this is how it is read:
+docs/contract.md, section 3, defines the algorithm. Where it leaves room, this is how it is read:
 
 * A merged cluster keeps the number of the cluster that swallowed it, the later one; clusters that
   lost all members by moves vanish. Numbers are made consecutive in this order of opening.

@@ -1,4 +1,7 @@
-"""The loss of a training step: what each part sees, and how they add up (design section 5)."""
+"""The loss of a training step: what each part sees, and how they add up.
+
+See docs/contract.md, section 5.
+"""
 
 from __future__ import annotations
 
