@@ -3,6 +3,7 @@
 Files of a run ({run}: a key of `runs:` in the configuration, {epoch}: three digits, one of the run's
 checkpoint epochs):
 
+    runs/{run}/config.yaml                     settings    all settings of the run
     runs/{run}/split.npz, truth.npz            dataset     what all stages may know; the hidden truth
     runs/{run}/ckpt_epoch{epoch}.pt            train       one segment of training
     runs/{run}/features_epoch{epoch}.npz       features    backbone features of every image
@@ -47,10 +48,12 @@ include: CHECKOUT / "rules/common.smk"
 
 # The first rule, which makes it the default target; a workflow that imports this has its own.
 rule all:
+    """Make the table and the gallery of every default run."""
     input:
         expand("runs/{run}/{file}", run=DEFAULT_RUNS, file=["report.md", "gallery.html"]),
 
 
+include: CHECKOUT / "rules/settings.smk"
 include: CHECKOUT / "rules/dataset.smk"
 include: CHECKOUT / "rules/weights.smk"
 include: CHECKOUT / "rules/train.smk"

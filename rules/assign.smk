@@ -4,8 +4,9 @@ table of all images with their categories. A run on photographs takes the presen
 
 
 rule assign:
+    """Give every image of a run its category."""
     input:
-        unpack(assign_inputs),
+        unpack(of_run(plan.assign_inputs)),
     output:
         "runs/{run}/assignments.csv",
     log:
@@ -14,13 +15,11 @@ rule assign:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=memory(reading_needs),
-        runtime=walltime(reading_needs),
+        mem_mb=memory(of_settings(plan.reading_request)),
+        runtime=walltime(of_settings(plan.reading_request)),
     params:
-        labels=labels_flags,
+        labels=flags_of(labels="--labels"),
         version=RESULT_VERSIONS["assign"],
-    message:
-        "{wildcards.run}: categories of all images"
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "

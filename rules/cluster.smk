@@ -4,8 +4,9 @@ count the labels that changed); makes pseudo labels and the table of the grid se
 
 
 rule cluster:
+    """Cluster the features of an epoch into pseudo labels."""
     input:
-        unpack(cluster_inputs),
+        unpack(of_epoch(plan.cluster_inputs)),
     output:
         pseudo="runs/{run}/pseudo_epoch{epoch}.npz",
         grid="runs/{run}/grid_epoch{epoch}.tsv",
@@ -17,18 +18,16 @@ rule cluster:
         "../envs/cluster.yaml"
     threads: 32
     resources:
-        mem_mb=memory(cluster_needs),
-        runtime=walltime(cluster_needs),
+        mem_mb=memory(of_settings(plan.cluster_request)),
+        runtime=walltime(of_settings(plan.cluster_request)),
     params:
-        grid=cluster_flags,
-        previous=previous_flags,
+        grid=of_settings(plan.cluster_flags),
+        previous=flags_of(previous="--previous"),
+        log_dir=log_dir,
         version=RESULT_VERSIONS["cluster"],
-    message:
-        "{wildcards.run}: cluster the features of epoch {wildcards.epoch}"
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
         "stage cluster --features {input.features:q} --output {output.pseudo:q}"
         " --grid-table {output.grid:q} {params.grid:q} {params.previous:q}"
-        ' --log-dir "$(dirname {output.pseudo:q})/log"'
-        " --threads {threads} 2>&1 | tee -i {log:q}"
+        " --log-dir {params.log_dir:q} --threads {threads} 2>&1 | tee -i {log:q}"

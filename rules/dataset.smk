@@ -5,6 +5,7 @@ Every image is decoded once, so that a broken one is found here and not in train
 
 
 rule dataset:
+    """Scan the images of a run's dataset, and hide the truth."""
     output:
         split="runs/{run}/split.npz",
         truth="runs/{run}/truth.npz",
@@ -18,10 +19,8 @@ rule dataset:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=dataset_settings,
+        settings=of_settings(plan.dataset_settings),
         version=RESULT_VERSIONS["dataset"],
-    message:
-        "{wildcards.run}: scan the dataset"
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "stage dataset --settings {params.settings:q}"

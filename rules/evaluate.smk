@@ -4,8 +4,9 @@ report reads.
 
 
 rule evaluate:
+    """Measure the accuracy of an epoch against the hidden truth."""
     input:
-        unpack(evaluate_inputs),
+        unpack(of_epoch(plan.evaluate_inputs)),
     output:
         "runs/{run}/metrics_epoch{epoch}.json",
     log:
@@ -14,16 +15,14 @@ rule evaluate:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=memory(reading_needs),
-        runtime=walltime(reading_needs),
+        mem_mb=memory(of_settings(plan.reading_request)),
+        runtime=walltime(of_settings(plan.reading_request)),
     params:
+        log_dir=log_dir,
         version=RESULT_VERSIONS["evaluate"],
-    message:
-        "{wildcards.run}: evaluate epoch {wildcards.epoch}"
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
         "stage evaluate --features {input.features:q}"
         " --pseudo-labels {input.pseudo_labels:q} --truth {input.truth:q} --output {output:q}"
-        ' --log-dir "$(dirname {output:q})/log"'
-        " --threads {threads} 2>&1 | tee -i {log:q}"
+        " --log-dir {params.log_dir:q} --threads {threads} 2>&1 | tee -i {log:q}"

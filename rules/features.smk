@@ -2,8 +2,10 @@
 
 
 rule features:
+    """Extract the features of all images at a checkpoint epoch."""
     input:
-        unpack(features_inputs),
+        unpack(of_epoch(plan.features_inputs)),
+        weights=weights_of,
     output:
         "runs/{run}/features_epoch{epoch}.npz",
     log:
@@ -16,12 +18,10 @@ rule features:
     resources:
         gpu=1,
         num_workers="auto",
-        mem_mb=memory(features_needs),
-        runtime=walltime(features_needs),
+        mem_mb=memory(of_settings(plan.features_request)),
+        runtime=walltime(of_settings(plan.features_request)),
     params:
         version=RESULT_VERSIONS["features"],
-    message:
-        "{wildcards.run}: features at epoch {wildcards.epoch}"
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "

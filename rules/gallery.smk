@@ -2,6 +2,7 @@
 
 
 rule gallery:
+    """Show the categories of a run as a page of thumbnails."""
     input:
         split="runs/{run}/split.npz",
         assignments="runs/{run}/assignments.csv",
@@ -13,12 +14,10 @@ rule gallery:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=memory(reading_needs),
-        runtime=walltime(reading_needs),
+        mem_mb=memory(of_settings(plan.reading_request)),
+        runtime=walltime(of_settings(plan.reading_request)),
     params:
         version=RESULT_VERSIONS["gallery"],
-    message:
-        "{wildcards.run}: gallery"
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "

@@ -2,6 +2,7 @@
 
 
 rule heatmap:
+    """Draw the grid search of an epoch."""
     input:
         "runs/{run}/grid_epoch{epoch}.tsv",
     output:
@@ -12,10 +13,10 @@ rule heatmap:
     conda:
         "../envs/cluster.yaml"
     resources:
-        mem_mb=memory(reading_needs),
-        runtime=walltime(reading_needs),
-    message:
-        "{wildcards.run}: picture of the grid at epoch {wildcards.epoch}"
+        mem_mb=memory(of_settings(plan.reading_request)),
+        runtime=walltime(of_settings(plan.reading_request)),
+    params:
+        version=RESULT_VERSIONS["heatmap"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "

@@ -13,8 +13,9 @@ so what is missing or has come there makes the stage run, which says what to do 
 
 
 rule labels:
+    """Read the labels of photographs as they are now."""
     input:
-        unpack(labels_inputs),
+        unpack(of_run(plan.labels_inputs)),
     output:
         "runs/{run}/labels.npz",
     log:
@@ -26,11 +27,9 @@ rule labels:
         mem_mb=1000,
         runtime=10,
     params:
-        table=labels_table,
-        state=photographs_state,
+        table=of_settings(plan.labels_table),
+        state=of_settings(plan.photographs_state),
         version=RESULT_VERSIONS["labels"],
-    message:
-        "{wildcards.run}: read the labels"
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
@@ -39,8 +38,9 @@ rule labels:
 
 
 rule cluster_final:
+    """Cluster the last features with the labels as they are now."""
     input:
-        unpack(cluster_final_inputs),
+        unpack(of_run(plan.cluster_final_inputs)),
     output:
         pseudo="runs/{run}/pseudo_final.npz",
         grid="runs/{run}/grid_final.tsv",
@@ -52,13 +52,11 @@ rule cluster_final:
         "../envs/cluster.yaml"
     threads: 32
     resources:
-        mem_mb=memory(cluster_needs),
-        runtime=walltime(cluster_needs),
+        mem_mb=memory(of_settings(plan.cluster_request)),
+        runtime=walltime(of_settings(plan.cluster_request)),
     params:
-        grid=cluster_flags,
+        grid=of_settings(plan.cluster_flags),
         version=RESULT_VERSIONS["cluster"],
-    message:
-        "{wildcards.run}: cluster the last features with the present labels"
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "

@@ -1,9 +1,12 @@
-"""Needs the metrics of all checkpoint epochs of a run; makes its table."""
+"""Needs the metrics of all checkpoint epochs of a run, and the file of its settings, which lies beside
+the table; makes the table."""
 
 
 rule report:
+    """Write the table of a run's epochs."""
     input:
-        report_inputs,
+        metrics=of_run(plan.report_inputs),
+        settings="runs/{run}/config.yaml",
     output:
         "runs/{run}/report.md",
     log:
@@ -12,12 +15,12 @@ rule report:
     conda:
         "../envs/cluster.yaml"
     resources:
-        mem_mb=memory(reading_needs),
-        runtime=walltime(reading_needs),
-    message:
-        "{wildcards.run}: report"
+        mem_mb=memory(of_settings(plan.reading_request)),
+        runtime=walltime(of_settings(plan.reading_request)),
+    params:
+        version=RESULT_VERSIONS["report"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
-        "stage report --run {wildcards.run} --output {output:q} {input:q}"
+        "stage report --run {wildcards.run} --output {output:q} {input.metrics:q}"
         " 2>&1 | tee -i {log:q}"

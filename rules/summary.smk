@@ -7,6 +7,7 @@ is missing shows as missing. To make all runs, as far as they go: `snakemake --k
 
 
 rule summary:
+    """Write the tables of all default runs."""
     output:
         tsv="results/summary.tsv",
         markdown="results/summary.md",
@@ -19,11 +20,9 @@ rule summary:
         mem_mb=1000,
         runtime=10,
     params:
-        runs=summary_runs,
-        state=summary_state,
+        runs=lambda wildcards: plan.summary_runs(RUNS, SUMMARY_METRICS),
+        state=lambda wildcards: state_of_files(SUMMARY_METRICS.values()),
         version=RESULT_VERSIONS["summary"],
-    message:
-        "tables of the default runs"
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "stage summary --tsv {output.tsv:q} --markdown {output.markdown:q} {params.runs:q}"

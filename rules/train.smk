@@ -7,8 +7,10 @@ outputs of a failed rule are deleted) and is refused if settings or inputs have 
 
 
 rule train:
+    """Train one segment of a run, to a checkpoint epoch."""
     input:
-        unpack(train_inputs),
+        unpack(of_epoch(plan.train_inputs)),
+        weights=weights_of,
     output:
         "runs/{run}/ckpt_epoch{epoch}.pt",
     log:
@@ -17,23 +19,22 @@ rule train:
         "logs/{run}/train_epoch{epoch}.benchmark.tsv"
     conda:
         "../envs/train.yaml"
-    threads: train_threads
+    threads: of_settings(plan.train_threads)
     resources:
-        gpu=train_gpus,
+        gpu=of_settings(plan.train_gpus),
         num_workers="auto",
-        mem_mb=memory(train_needs),
-        runtime=walltime(train_needs),
+        mem_mb=memory(of_epoch(plan.train_request)),
+        runtime=walltime(of_epoch(plan.train_request)),
     params:
-        settings=train_settings,
-        resume=resume_flags,
+        settings=of_epoch(plan.train_settings),
+        resume=flags_of(checkpoint="--resume-from-ckpt", pseudo_labels="--pseudo-labels"),
+        log_dir=log_dir,
         version=RESULT_VERSIONS["train"],
-    message:
-        "{wildcards.run}: train to epoch {wildcards.epoch}"
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
         "stage train --settings {params.settings:q} --split {input.split:q}"
-        " {params.resume:q} --stop-at-epoch $((10#{wildcards.epoch})) --output {output:q}"
-        ' --log-dir "$(dirname {output:q})/log" --result-version {params.version}'
+        " {params.resume:q} --stop-at-epoch {wildcards.epoch} --output {output:q}"
+        " --log-dir {params.log_dir:q} --result-version {params.version}"
         " --threads {threads} --gpus {resources.gpu} --num-workers {resources.num_workers}"
         " 2>&1 | tee -i {log:q}"

@@ -7,6 +7,7 @@ apart from it. Both are in one place for all modules that a workflow imports.
 
 
 rule weights:
+    """Fetch pretrained weights from timm's hub."""
     output:
         local(fetched_weights("{model}")),
     log:
@@ -16,8 +17,6 @@ rule weights:
     localrule: True
     conda:
         "../envs/train.yaml"
-    message:
-        "fetch the pretrained weights of {wildcards.model}"
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "stage weights --model {wildcards.model:q} --output {output:q} 2>&1 | tee -i {log:q}"

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from gcdflow.cli import (
+    DEFAULT_CONFIG,
     add_settings_arguments,
     available_threads,
     integer_range,
@@ -22,12 +24,14 @@ from gcdflow.cli import (
     stage_parser,
     whole_number,
 )
+from gcdflow.config.runs import load_runs
 from gcdflow.config.settings import BenchmarkSettings, Dataset, DigitsSettings, RunSettings
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Features, PseudoLabels, Split, Truth
+from gcdflow.planning.plan import result_settings
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
-STAGES = ["dataset", "train", "features", "cluster", "evaluate", "report", "heatmap"]
+STAGES = ["settings", "dataset", "train", "features", "cluster", "evaluate", "report", "heatmap"]
 # Runs a script as `python script …` would, then prints which heavy modules that imported.
 PROBE = """
 import runpy, sys
@@ -58,6 +62,34 @@ def sentence(result: subprocess.CompletedProcess) -> str:
     assert "Traceback" not in result.stderr
     assert result.stderr.count("\n") == 1
     return result.stderr.strip()
+
+
+# -- settings --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("run", ["digits", "photos", "cifar100-15way-trees"])
+def test_the_settings_of_a_run_are_written_whole(tmp_path, run):
+    result = stage("settings", "--run", run, "--output", "sub/config.yaml", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "torch" not in imported(result)
+    assert [path.name for path in (tmp_path / "sub").iterdir()] == ["config.yaml"]
+    written = yaml.safe_load((tmp_path / "sub/config.yaml").read_text())
+    assert written.keys() == RunSettings.model_fields.keys() - {"gpus"}
+    settings = load_runs(DEFAULT_CONFIG)[run]
+    assert RunSettings.model_validate(written) == settings
+    # As the rule calls it: equal bytes.
+    result = stage(
+        "settings", "--settings", result_settings(settings), "--output", "c", cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "c").read_bytes() == (tmp_path / "sub/config.yaml").read_bytes()
+
+
+def test_bad_settings_leave_the_old_file(tmp_path):
+    (tmp_path / "c.yaml").write_text("old")
+    result = stage("settings", "--settings", '{"sed": 1}', "--output", "c.yaml", cwd=tmp_path)
+    assert sentence(result) == "settings.py: error: --settings: unknown key 'sed'"
+    assert (tmp_path / "c.yaml").read_text() == "old"
 
 
 # -- help ------------------------------------------------------------------------------------------
@@ -342,6 +374,7 @@ def test_nobody_reads_the_table(output, status, said):
 def test_whole_number():
     assert whole_number(1)("12") == 12
     assert whole_number(0)("0") == 0
+    assert whole_number(1)("050") == 50  # an epoch, as the names of files have it
     for text in ("0", "-3", "1.5", "", "x", "1e3"):
         with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is not a whole number fr"):
             whole_number(1)(text)

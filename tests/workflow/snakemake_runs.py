@@ -28,13 +28,11 @@ def snakemake(
             json.dump(changes, changed)
             changed.flush()
             files.append(changed.name)
+        command = [sys.executable, "-m", "snakemake", f"--snakefile={project / 'Snakefile'}"]
+        command += [f"--directory={directory}"]
+        command += ["--configfile", *files] if files else []
         return subprocess.run(
-            [
-                *(sys.executable, "-m", "snakemake", "--snakefile", str(project / "Snakefile")),
-                *("--directory", str(directory)),
-                *(["--configfile", *files] if files else []),
-                *arguments,
-            ],
+            [*command, *arguments],
             capture_output=True,
             text=True,
             check=False,

@@ -9,37 +9,31 @@ from pathlib import Path
 from snakemake_runs import snakemake
 
 RUN = "runs/digits-smoke"
-TARGETS = [
-    *(f"{RUN}/{name}" for name in ("report.md", "gallery.html", "grid_epoch003.png")),
+OPTIONS = ("--cores", "2", "--dry-run", "--forceall", "--printshellcmds")
+TARGETS = (
+    f"{RUN}/report.md",
+    f"{RUN}/gallery.html",
+    f"{RUN}/grid_epoch003.png",
     "results/summary.md",
-]
+)
 LATE = ("assign", "gallery", "heatmap", "summary")  # stages that the shared run has not made
-STAGES = ("dataset", "train", "features", "cluster", "evaluate", "report", *LATE)
+STAGES = ("settings", "dataset", "train", "features", "cluster", "evaluate", "report", *LATE)
 
 
 def commands_of_stages(finished_run: Path) -> dict[str, list[str]]:
     """Arguments of each stage, as Snakemake would run it for one of the epochs."""
     result = snakemake(
-        *(
-            finished_run,
-            "--cores",
-            "2",
-            "--dry-run",
-            "--forceall",
-            "--printshellcmds",
-            "--",
-            *TARGETS,
-        ),
+        finished_run,
+        *OPTIONS,
+        "--",
+        *TARGETS,
         changes={"default_runs": ["digits-smoke"]},
     )
     found = re.findall(
         r"^Shell command: .*; stage (\w+) (.*?) 2>&1", result.stdout + result.stderr, re.MULTILINE
     )
-    # What the shell makes of the three digits of an epoch, and of the folder of an output.
-    found = [(stage, re.sub(r"\$\(\(10#0*(\d+)\)\)", r"\1", flags)) for stage, flags in found]
-    plain = [(s, re.sub(r"\$\(dirname (\S+)/[^/]+\)", r"\1", flags)) for s, flags in found]
-    assert {stage for stage, _ in plain} == set(STAGES)
-    return {stage: shlex.split(flags) for stage, flags in sorted(plain)}
+    assert {stage for stage, _ in found} == set(STAGES)
+    return {stage: shlex.split(flags) for stage, flags in sorted(found)}
 
 
 def content(directory: Path) -> dict[str, bytes]:

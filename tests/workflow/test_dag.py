@@ -18,23 +18,24 @@ def changing(section: str, **values: object) -> dict:
     return {"runs": {"digits-smoke": {section: values}}}
 
 
+def whole_run(epochs: int) -> dict[str, int]:
+    """Number of jobs of each rule that make the report of a run of so many checkpoint epochs."""
+    stages = dict.fromkeys(("train", "features", "cluster", "evaluate"), epochs)
+    return {"settings": 1, "dataset": 1, **stages, "report": 1}
+
+
 def test_a_finished_run_is_finished(finished_run: Path):
     assert planned(finished_run, f"{RUN}/report.md") == {}
 
 
 def test_a_run_from_nothing(tmp_path: Path):
-    assert planned(tmp_path, f"{RUN}/report.md") == {
-        **{"dataset": 1, "train": 3, "features": 3, "cluster": 3, "evaluate": 3, "report": 1}
-    }
-    assert planned(tmp_path, f"{RUN}/pseudo_epoch002.npz") == {
-        **{"dataset": 1, "train": 1, "features": 1, "cluster": 1}
-    }
+    assert planned(tmp_path, f"{RUN}/report.md") == whole_run(epochs=3)
+    first = {"dataset": 1, "train": 1, "features": 1, "cluster": 1}
+    assert planned(tmp_path, f"{RUN}/pseudo_epoch002.npz") == first
 
 
 def test_the_digits_run_plans_the_main_job(tmp_path: Path):
-    assert planned(tmp_path, "runs/digits/report.md") == {
-        **{"dataset": 1, "train": 4, "features": 4, "cluster": 4, "evaluate": 4, "report": 1}
-    }
+    assert planned(tmp_path, "runs/digits/report.md") == whole_run(epochs=4)
 
 
 def test_missing_pseudo_labels_are_clustered_anew_and_nothing_is_trained(finished_copy: Path):
@@ -65,9 +66,8 @@ def test_a_later_checkpoint_reuses_existing_segments(finished_copy: Path):
     for path in (finished_copy / RUN).glob("*_epoch004*"):
         path.unlink()
     assert planned(finished_copy, f"{RUN}/ckpt_epoch004.pt") == {"train": 1}
-    assert planned(finished_copy, f"{RUN}/pseudo_epoch004.npz") == {
-        **{"train": 1, "features": 1, "cluster": 1}
-    }
+    plan = planned(finished_copy, f"{RUN}/pseudo_epoch004.npz")
+    assert plan == {"train": 1, "features": 1, "cluster": 1}
 
 
 def test_another_grid_re_runs_nothing_before_the_first_clustering(finished_run: Path):
@@ -137,10 +137,59 @@ def test_other_code_in_another_place_re_runs_nothing(finished_run: Path, project
 
 
 def test_another_result_version_re_runs_the_rule(finished_run: Path, project: Path):
-    common = project / "rules" / "common.smk"
-    common.write_text(re.sub(r'("cluster"): \d+', r"\1: 99", common.read_text(), count=1))
+    plan = project / "workflow_scripts/gcdflow/planning/plan.py"
+    plan.write_text(re.sub(r'("cluster"): \d+', r"\1: 99", plan.read_text(), count=1))
     plan = planned(finished_run, f"{RUN}/pseudo_epoch003.npz", project=project)
     assert plan == {"cluster": 2, "train": 1, "features": 1}
+
+
+# -- what people see of the DAG --------------------------------------------------------------------
+
+
+def printed(directory: Path, *arguments: str) -> str:
+    """Standard output of Snakemake, which must succeed."""
+    result = snakemake(directory, *arguments)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def test_a_dry_run_shows_rule_inputs_outputs_and_wildcards_of_each_job(tmp_path: Path):
+    result = snakemake(tmp_path, "--dry-run", "--", f"{RUN}/report.md", f"{RUN}/grid_epoch003.png")
+    output = result.stdout + result.stderr
+    jobs = re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", output, re.MULTILINE)
+    shown = {rule: [job for name, job in jobs if name == rule] for rule, _ in jobs}
+    assert {rule: len(found) for rule, found in shown.items()} == whole_run(3) | {"heatmap": 1}
+    for rule, job in jobs:
+        assert "    output: runs/digits-smoke/" in job, rule
+        assert "    log: logs/digits-smoke/" in job, rule
+        assert "    wildcards: run=digits-smoke" in job, rule
+    inputs = "split.npz", "ckpt_epoch002.pt", "pseudo_epoch002.npz"
+    (guided,) = (job for job in shown["train"] if "epoch=003" in job)
+    assert f"    input: {', '.join(f'{RUN}/{name}' for name in inputs)}\n" in guided
+    assert f"    output: {RUN}/ckpt_epoch003.pt\n" in guided
+
+
+def test_the_list_of_rules_explains_each(tmp_path: Path):
+    lines = printed(tmp_path, "--list-rules").splitlines()
+    explained = dict(re.fullmatch(r"(\w+) \((.+\.)\)", line).groups() for line in lines)
+    texts = [path.read_text() for path in [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]]
+    rules = re.findall(r"^rule (\w+):$", "".join(texts), re.MULTILINE)
+    assert sorted(explained) == sorted(rules)
+    assert len(set(explained.values())) == len(rules)
+    assert "message:" not in "".join(texts)  # it would hide all else from a dry run
+
+
+def test_graphs_and_the_summary_of_files(tmp_path: Path):
+    graph = printed(tmp_path, "--rulegraph", "dot", "--", f"{RUN}/report.md")
+    assert graph.startswith("digraph")
+    assert set(re.findall(r'label = "(\w+)', graph)) == set(whole_run(3))
+    files = printed(tmp_path, "--filegraph", "--", f"{RUN}/metrics_epoch002.json")
+    assert files.startswith("digraph")
+    assert "/truth.npz" in files
+    table = printed(tmp_path, "--summary", "--", f"{RUN}/report.md").splitlines()
+    rows = {row.split("\t")[0]: row.split("\t")[2] for row in table[1:]}
+    assert rows[f"{RUN}/report.md"] == "report"
+    assert rows[f"{RUN}/ckpt_epoch003.pt"] == "train"
 
 
 def test_only_evaluation_takes_the_truth(tmp_path: Path):
@@ -148,7 +197,7 @@ def test_only_evaluation_takes_the_truth(tmp_path: Path):
     commands = re.findall(
         r"^Shell command: .*; stage (\w+) (.*)$", result.stdout + result.stderr, re.MULTILINE
     )
-    assert len(commands) == 14
+    assert len(commands) == 15
     assert {stage for stage, flags in commands if "truth" in flags} == {"dataset", "evaluate"}
 
 
@@ -179,9 +228,8 @@ def test_a_bad_configuration_names_the_key(tmp_path: Path):
 
 
 def test_cub_plans_without_images_and_says_where_they_belong(tmp_path: Path):
-    assert planned(tmp_path, "runs/cub/pseudo_epoch050.npz") == {
-        **{"dataset": 1, "weights": 1, "train": 1, "features": 1, "cluster": 1}
-    }
+    rules = ("dataset", "weights", "train", "features", "cluster")
+    assert planned(tmp_path, "runs/cub/pseudo_epoch050.npz") == dict.fromkeys(rules, 1)
     result = snakemake(tmp_path, "--cores", "2", "--", "runs/cub/split.npz")
     assert result.returncode != 0
     sentence = "no CUB images at data/CUB_200_2011 (expected data/CUB_200_2011/images.txt)"

@@ -72,12 +72,15 @@ def test_another_workflow_keeps_its_default_target(tmp_path: Path):
     stages = ("dataset", "train", "features", "cluster", "evaluate")
     plan = {f"gcd_{stage}": 1 for stage in stages}
     assert planned(tmp_path, project=ours) == {"mine": 1, **plan}
-    assert planned(tmp_path, f"{RUN}/features_epoch002.npz", project=ours) == {
-        **{"gcd_dataset": 1, "gcd_train": 1, "gcd_features": 1}
-    }
+    plan = planned(tmp_path, f"{RUN}/features_epoch002.npz", project=ours)
+    assert plan == {"gcd_dataset": 1, "gcd_train": 1, "gcd_features": 1}
     result = snakemake(
-        *(tmp_path, "--workflow-profile", str(ROOT / "profiles/default"), "--dry-run"),
-        *("--printshellcmds", "--", "mine"),
+        tmp_path,
+        f"--workflow-profile={ROOT / 'profiles/default'}",
+        "--dry-run",
+        "--printshellcmds",
+        "--",
+        "mine",
         project=ours,
     )
     output = result.stdout + result.stderr
@@ -85,7 +88,7 @@ def test_another_workflow_keeps_its_default_target(tmp_path: Path):
     assert f"workflow specific profile {ROOT}/profiles/default" in output
     for stage in ("train", "cluster", "evaluate"):
         assert f"; stage {stage} " in output
-    assert output.count(f'--log-dir "$(dirname {RUN}/') == 3
+    assert output.count(f"--log-dir {RUN}/log ") == 3
 
 
 def test_two_imports_of_one_checkout_and_none_of_another(tmp_path: Path):
@@ -114,9 +117,8 @@ def test_a_linked_snakefile_in_a_folder_without_configuration(tmp_path: Path):
     (tmp_path / "Snakefile").symlink_to(ROOT / "Snakefile")
     assert planned(tmp_path, f"{RUN}/split.npz", project=tmp_path) == {"dataset": 1}
     changes = {"runs": {"complete": {}}}  # a whole configuration of one's own
-    result = snakemake(
-        *(tmp_path, "--dry-run", "--", f"{RUN}/split.npz"), changes=changes, project=tmp_path
-    )
+    arguments = ("--dry-run", "--", f"{RUN}/split.npz")
+    result = snakemake(tmp_path, *arguments, changes=changes, project=tmp_path)
     assert "there is no run 'digits-smoke' in the configuration (runs: complete)" in (
         result.stdout + result.stderr
     )
@@ -125,7 +127,8 @@ def test_a_linked_snakefile_in_a_folder_without_configuration(tmp_path: Path):
 def test_from_a_repository_that_is_not_checked_out(tmp_path: Path):
     repository = checkout(tmp_path / "repository")
     for command in (
-        *(["init", "--quiet"], ["add", "."]),
+        ["init", "--quiet"],
+        ["add", "."],
         ["-c", "user.name=x", "-c", "user.email=x", "commit", "--quiet", "--message", "x"],
         ["tag", "v1"],
     ):

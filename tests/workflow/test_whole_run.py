@@ -83,6 +83,7 @@ def test_every_tag_is_one_curve_over_the_whole_run(finished_run: Path):
 def test_every_rule_logs_and_ends_with_one_line_of_what_it_made(finished_run: Path):
     logs = finished_run / "logs/digits-smoke"
     for name, result in {
+        "settings": "config.yaml: dataset digits, backbone small_convnet, 4 epochs",
         "dataset": "split.npz: digits: 1797 samples",
         "train_epoch003": "ckpt_epoch003.pt: trained to epoch 3 of 4",
         "features_epoch003": "features_epoch003.npz: 1797 features",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import types
 import typing
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -366,6 +366,10 @@ class RunSettings(Settings):
     def _gpus_share_the_batch(self) -> RunSettings:
         self.training.check_shared_by(self.gpus)
         return self
+
+    def for_results(self) -> dict[str, Any]:
+        """All that can change a result, as plain values: every key but ``gpus``."""
+        return self.model_dump(exclude={"gpus"})
 
     def train_settings(self, guided: bool) -> TrainSettings:
         """Settings of a segment, guided or not: only what can change its result."""

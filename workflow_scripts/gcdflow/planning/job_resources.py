@@ -13,8 +13,6 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from numpy.lib.format import read_array_header_1_0, read_magic
-
 from gcdflow.config.settings import ClusteringSettings, RunSettings
 from gcdflow.ssddbc import estimate_resources
 
@@ -58,6 +56,8 @@ def array_shape(path: str | Path, name: str) -> tuple[int, int]:
     FileNotFoundError
         If there is no such file (yet).
     """
+    from numpy.lib.format import read_array_header_1_0, read_magic  # slow to load
+
     try:
         with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as array:
             read_magic(array)

@@ -23,12 +23,12 @@ def state_of_photographs(folder: Path, table: Path) -> str:
     return f"{state_of_files([table])} {listing}"
 
 
-def state_of_files(paths: Iterable[Path]) -> str:
+def state_of_files(paths: Iterable[str | Path]) -> str:
     """A text that changes with the content of files, and when one comes or goes."""
 
-    def digest(path: Path) -> str:
+    def digest(path: str | Path) -> str:
         try:
-            return hashlib.sha256(path.read_bytes()).hexdigest()
+            return hashlib.sha256(Path(path).read_bytes()).hexdigest()
         except OSError:
             return "missing"
 

@@ -1,0 +1,284 @@
+"""What the rules know of a run: epochs, inputs, parameters, requests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from gcdflow.config.settings import RunSettings
+from gcdflow.errors import InputError
+from gcdflow.planning import job_resources, plan
+from gcdflow.planning.job_resources import Request
+
+ROOT = Path(__file__).parents[2]
+SCHEDULE = {"warmup_epochs": 5, "refresh_interval": 2, "total_epochs": 8}  # epochs 5, 7, 8
+DIGITS = {
+    "dataset": {"name": "digits"},
+    "augmentation": {"name": "affine"},
+    "backbone": {"name": "small_convnet"},
+}
+
+
+def settings(**changes: object) -> RunSettings:
+    return RunSettings.model_validate({"schedule": SCHEDULE, **changes})
+
+
+class Files(dict):
+    """Inputs of a job, as Snakemake hands them to a rule's functions."""
+
+    size_mb = 350.0
+
+
+def test_it_needs_neither_snakemake_nor_arrays():
+    code = (
+        "import sys, gcdflow.planning.plan; "
+        "print(sorted({'snakemake', 'numpy', 'torch', 'numba', 'sklearn'} & sys.modules.keys()))"
+    )
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+# -- epochs ----------------------------------------------------------------------------------------
+
+
+def test_epochs():
+    run = settings()
+    assert [plan.checked_epoch(run, "a", epoch) for epoch in (5, 7, 8)] == [5, 7, 8]
+    assert [plan.previous_epoch(run, "a", epoch) for epoch in (5, 7, 8)] == [None, 5, 7]
+    assert [plan.segment_length(run, "a", epoch) for epoch in (5, 7, 8)] == [5, 2, 1]
+    assert plan.last_epoch(run) == 8
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        plan.checked_epoch,
+        plan.previous_epoch,
+        plan.segment_length,
+        plan.train_inputs,
+        plan.features_inputs,
+        plan.cluster_inputs,
+        plan.evaluate_inputs,
+        plan.train_settings,
+    ],
+)
+def test_an_epoch_without_a_checkpoint_is_refused(function):
+    with pytest.raises(InputError, match=r"'a' has no checkpoint at epoch 006; .* 005, 007, 008 "):
+        function(settings(), "a", 6)
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def test_inputs_of_the_warm_up_and_of_a_guided_segment():
+    assert plan.train_inputs(settings(), "a", 5) == {"split": "runs/a/split.npz"}
+    assert plan.train_inputs(settings(), "a", 7) == {
+        "split": "runs/a/split.npz",
+        "checkpoint": "runs/a/ckpt_epoch005.pt",
+        "pseudo_labels": "runs/a/pseudo_epoch005.npz",
+    }
+
+
+def test_inputs_of_features_clustering_and_evaluation():
+    assert plan.features_inputs(settings(), "a", 7) == {
+        "split": "runs/a/split.npz",
+        "checkpoint": "runs/a/ckpt_epoch007.pt",
+    }
+    assert plan.cluster_inputs(settings(), "a", 5) == {"features": "runs/a/features_epoch005.npz"}
+    assert plan.cluster_inputs(settings(), "a", 8) == {
+        "features": "runs/a/features_epoch008.npz",
+        "previous": "runs/a/pseudo_epoch007.npz",
+    }
+    assert plan.evaluate_inputs(settings(), "a", 8) == {
+        "features": "runs/a/features_epoch008.npz",
+        "pseudo_labels": "runs/a/pseudo_epoch008.npz",
+        "truth": "runs/a/truth.npz",
+    }
+
+
+def test_inputs_of_the_report_and_the_summary():
+    assert plan.report_inputs(settings(), "a") == [
+        "runs/a/metrics_epoch005.json",
+        "runs/a/metrics_epoch007.json",
+        "runs/a/metrics_epoch008.json",
+    ]
+    runs = {"a": settings(), "b": settings(schedule={**SCHEDULE, "total_epochs": 6}, seed=1)}
+    metrics = plan.summary_metrics(runs, ["b", "a"], "sub/{}".format)
+    assert metrics == {
+        "b": "sub/runs/b/metrics_epoch006.json",
+        "a": "sub/runs/a/metrics_epoch008.json",
+    }
+    assert plan.summary_runs(runs, metrics) == [f"{run}={path}" for run, path in metrics.items()]
+    with pytest.raises(InputError, match="a table of no runs: name some under 'default_runs'"):
+        plan.summary_runs(runs, {})
+
+
+def test_photographs_are_assigned_by_their_labels_as_they_are_now():
+    photos = settings(dataset={"name": "photos", "folder": "mine"})
+    assert plan.assign_inputs(settings(), "a") == {
+        "split": "runs/a/split.npz",
+        "features": "runs/a/features_epoch008.npz",
+        "pseudo_labels": "runs/a/pseudo_epoch008.npz",
+    }
+    assert plan.assign_inputs(photos, "a") == {
+        "split": "runs/a/split.npz",
+        "features": "runs/a/features_epoch008.npz",
+        "labels": "runs/a/labels.npz",
+        "pseudo_labels": "runs/a/pseudo_final.npz",
+    }
+    assert plan.cluster_final_inputs(photos, "a") == {
+        "features": "runs/a/features_epoch008.npz",
+        "labels": "runs/a/labels.npz",
+    }
+    assert plan.labels_inputs(photos, "a") == {"split": "runs/a/split.npz"}
+    assert plan.labels_table(photos) == "data/mine/labels.csv"
+    with pytest.raises(InputError, match="run 'a' is of dataset 'cub', which has no CSV file of"):
+        plan.labels_inputs(settings(), "a")
+
+
+def test_the_state_of_photographs_changes_with_labels_and_names(tmp_path: Path):
+    photos = settings(dataset={"name": "photos", "root": str(tmp_path)})
+    seen = [plan.photographs_state(photos)]
+    (tmp_path / "photos").mkdir()
+    for name, text in (("labels.csv", "path,label\n"), ("a.jpg", ""), ("labels.csv", "path\n")):
+        (tmp_path / "photos" / name).write_text(text)
+        seen.append(plan.photographs_state(photos))
+    assert len(set(seen)) == 4
+    assert plan.photographs_state(photos) == seen[-1]
+
+
+def test_weights(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def files(**backbone: object) -> list[str]:
+        return plan.weights_files(settings(backbone={"name": "vit", **backbone}), "a")
+
+    assert files(weights="random") == []
+    assert plan.weights_files(settings(**DIGITS), "a") == []
+    assert files(model="m") == ["weights/hub/m.safetensors"]
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights/m.safetensors").touch()
+    assert files(model="m") == ["weights/m.safetensors"]
+    with pytest.raises(InputError, match=r"runs\.a: backbone\.weights: no file at mine\.pth"):
+        files(weights="mine.pth")
+    (tmp_path / "mine.pth").touch()
+    assert files(weights="mine.pth") == ["mine.pth"]
+
+
+def test_event_files_lie_beside_what_a_job_makes_also_below_a_prefix():
+    assert plan.log_dir("sub/runs/a/ckpt_epoch005.pt") == "sub/runs/a/log"
+
+
+# -- parameters ------------------------------------------------------------------------------------
+
+
+def test_flags_of_those_inputs_that_a_job_has():
+    flags = {"checkpoint": "--resume-from-ckpt", "pseudo_labels": "--pseudo-labels"}
+    assert plan.input_flags(Files(split="s"), flags) == []
+    files = Files(pseudo_labels="p", split="s", checkpoint="c")
+    assert plan.input_flags(files, flags) == ["--resume-from-ckpt", "c", "--pseudo-labels", "p"]
+
+
+def test_the_grid_as_flags():
+    run = settings(clustering={"k": "5,10", "w_sil": 2.0})
+    flags = ["--k", "5,10", "--percentile", "40:95:5", "--w-ce", "1.0", "--w-sil", "2.0"]
+    assert plan.cluster_flags(run) == flags
+    run = settings(clustering={"k": "5,10", "w_sil": 2.0, "normalize": False})
+    assert plan.cluster_flags(run) == [*flags, "--no-normalize"]
+
+
+def test_only_guided_segments_depend_on_pseudo_label_settings():
+    other = settings(pseudo={"temperature": 0.5})
+    assert plan.train_settings(settings(), "a", 5) == plan.train_settings(other, "a", 5)
+    assert plan.train_settings(settings(), "a", 7) != plan.train_settings(other, "a", 7)
+
+
+def test_the_number_of_gpus_changes_no_parameter_but_threads():
+    one, two = settings(), settings(gpus=2)
+    for epoch in (5, 7):
+        assert plan.train_settings(one, "a", epoch) == plan.train_settings(two, "a", epoch)
+    assert plan.result_settings(one) == plan.result_settings(two)
+    assert plan.dataset_settings(one) == plan.dataset_settings(two)
+    assert [plan.train_threads(run) for run in (one, two)] == [8, 16]
+    assert plan.train_gpus(two) == 2
+
+
+def test_settings_are_sorted_so_that_equal_ones_are_equal_text():
+    for text in (
+        plan.result_settings(settings()),
+        plan.dataset_settings(settings()),
+        plan.train_settings(settings(), "a", 7),
+    ):
+        assert text == json.dumps(json.loads(text), sort_keys=True)
+
+
+def test_every_version_is_that_of_a_rule():
+    texts = [path.read_text() for path in (ROOT / "rules").glob("*.smk")]
+    for stage in plan.RESULT_VERSIONS:
+        assert any(f'RESULT_VERSIONS["{stage}"]' in text for text in texts), stage
+
+
+# -- requests --------------------------------------------------------------------------------------
+
+
+def test_requests_follow_the_inputs(tmp_path: Path):
+    split, features = tmp_path / "split.npz", tmp_path / "features.npz"
+    np.savez(split, indices=np.arange(1000))
+    np.savez(features, features=np.zeros((500, 4), np.float32))
+    files, run = Files(split=str(split), features=str(features)), settings()
+    assert plan.train_request(run, "a", 7, files, 8, 1) == job_resources.train_request(
+        run, epochs=2, n=1000, input_mb=350.0, threads=8, attempt=1
+    )
+    assert plan.features_request(run, files, 8, 2) == job_resources.features_request(
+        run, n=1000, input_mb=350.0, threads=8, attempt=2
+    )
+    assert plan.cluster_request(run, files, 32, 1) == job_resources.cluster_request(
+        run.clustering, n=500, d=4, threads=32, attempt=1
+    )
+    assert plan.reading_request(run, files, 4, 1) == Request(mem_mb=4100, runtime=30)
+
+
+def test_requests_wait_for_inputs_that_do_not_exist_yet(tmp_path: Path):
+    files = Files(split=str(tmp_path / "split.npz"), features=str(tmp_path / "features.npz"))
+    for request, arguments in (
+        (plan.train_request, ("a", 5)),
+        (plan.features_request, ()),
+        (plan.cluster_request, ()),
+    ):
+        with pytest.raises(FileNotFoundError):
+            request(settings(), *arguments, files, 1, 1)
+
+
+# -- before anything is planned --------------------------------------------------------------------
+
+
+def test_a_checkout_that_cannot_be_run(monkeypatch):
+    plan.check_checkout(ROOT)
+    with pytest.raises(InputError, match=f"the gcdflow of {ROOT} is in use already, so that of /x"):
+        plan.check_checkout(Path("/x"))
+    monkeypatch.setattr(plan, "__file__", "/a {b}/workflow_scripts/gcdflow/planning/plan.py")
+    with pytest.raises(InputError, match=r"Snakemake takes braces in a path for wildcards"):
+        plan.check_checkout(Path("/a {b}"))
+
+
+def test_configured_runs(tmp_path: Path):
+    path = tmp_path / "config.yaml"
+    path.write_text("runs: {a: {seed: 1}, b: {}}\ndefault_runs: [b]\n")
+    runs, default = plan.configured_runs(yaml.safe_load(path.read_text()), [path])
+    assert list(runs) == ["a", "b"]
+    assert default == ["b"]
+    path.write_text("runs: {a: {dataset: {name: cub, old_classes: [010]}}}\n")
+    with pytest.raises(InputError, match="line 1: old_classes: YAML takes 010 for the number 8"):
+        plan.configured_runs(yaml.safe_load(path.read_text()), [path])
+    with pytest.raises(InputError, match="unknown key 'run'"):
+        plan.configured_runs({"run": {}}, [])
+
+
+def test_runs_whose_times_are_right_are_not_mentioned(tmp_path: Path):
+    assert list(plan.mend_runs({"a": str(tmp_path), "b": str(tmp_path / "missing")})) == []

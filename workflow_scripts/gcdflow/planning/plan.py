@@ -1,0 +1,396 @@
+"""What the rules need to know of a run: its epochs, and the inputs and parameters of its jobs.
+
+Paths are those that the rules write, below no prefix. ``rules/common.smk`` asks for the run and
+the epoch in a job's wildcards. Parameters are plain and sorted, so that only a real change re-runs
+a rule.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from gcdflow.config.runs import check_class_numbers, resolve_default_runs, resolve_runs
+from gcdflow.config.settings import PhotosSettings, RunSettings, Settings
+from gcdflow.config.sweeps import titles
+from gcdflow.errors import InputError
+from gcdflow.files.records import mend_times
+from gcdflow.planning import job_resources
+from gcdflow.planning.job_resources import Request, array_shape
+from gcdflow.planning.state import state_of_photographs
+
+# A change of code re-runs nothing by itself. Whoever changes what a stage computes from the same
+# input raises its number here; that stage, and all that follows from it, then runs again.
+RESULT_VERSIONS = {
+    "dataset": 2,
+    "train": 1,
+    "features": 1,
+    "cluster": 1,
+    "heatmap": 1,
+    "evaluate": 1,
+    "report": 1,
+    "labels": 2,
+    "assign": 3,
+    "gallery": 1,
+    "summary": 1,
+}
+
+THREADS_PER_GPU = 8  # of a training: they read images ahead
+
+Inputs = dict[str, str]  # name of an input to its path
+
+
+class JobFiles(Protocol):
+    """The inputs of a job, as Snakemake has them.
+
+    Attributes
+    ----------
+    size_mb : float, size of all together.
+    """
+
+    size_mb: float
+
+    def get(self, name: str) -> str | None:
+        """Path of the input of that name; None if the job has none."""
+
+
+# -- epochs ----------------------------------------------------------------------------------------
+
+
+def checked_epoch(settings: RunSettings, run: str, epoch: int) -> int:
+    """The epoch itself.
+
+    Raises
+    ------
+    InputError
+        If the run has no checkpoint at that epoch; the message lists those that it has.
+    """
+    epochs = settings.schedule.checkpoint_epochs()
+    if epoch not in epochs:
+        listed = ", ".join(f"{e:03d}" for e in epochs)
+        raise InputError(
+            f"run '{run}' has no checkpoint at epoch {epoch:03d}; its checkpoint epochs are "
+            f"{listed} (warmup_epochs, then every refresh_interval, and total_epochs)"
+        )
+    return epoch
+
+
+def previous_epoch(settings: RunSettings, run: str, epoch: int) -> int | None:
+    """The checkpoint epoch before another one; None at the end of the warm-up."""
+    epochs = settings.schedule.checkpoint_epochs()
+    position = epochs.index(checked_epoch(settings, run, epoch))
+    return epochs[position - 1] if position > 0 else None
+
+
+def segment_length(settings: RunSettings, run: str, epoch: int) -> int:
+    """Epochs of the segment that ends with an epoch."""
+    return epoch - (previous_epoch(settings, run, epoch) or 0)
+
+
+def last_epoch(settings: RunSettings) -> int:
+    """The last checkpoint epoch."""
+    return settings.schedule.checkpoint_epochs()[-1]
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+
+def run_file(run: str, name: str, epoch: int | None = None) -> str:
+    """Path of a file of a run; ``{}`` in its name stands for the epoch, in three digits."""
+    return f"runs/{run}/{name if epoch is None else name.format(f'{epoch:03d}')}"
+
+
+def log_dir(output: str) -> str:
+    """Folder of a run's TensorBoard files, by the path of any other file of the run."""
+    return str(Path(output).parent / "log")
+
+
+def weights_files(settings: RunSettings, run: str) -> list[str]:
+    """File of the weights that the network began with, in a list; it is empty for random ones.
+
+    Raises
+    ------
+    InputError
+        If the run names a file that does not exist. (Pretrained ones are fetched.)
+    """
+    backbone = settings.backbone
+    weights = getattr(backbone, "weights_file", None)
+    if weights is None:
+        return []
+    if backbone.weights != "pretrained" and not Path(weights).is_file():
+        raise InputError(f"runs.{run}: backbone.weights: no file at {weights}; put it there")
+    return [weights]
+
+
+def train_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
+    """Inputs of a segment, but its weights."""
+    inputs = {"split": run_file(run, "split.npz")}
+    previous = previous_epoch(settings, run, epoch)
+    if previous is not None:
+        inputs["checkpoint"] = run_file(run, "ckpt_epoch{}.pt", previous)
+        inputs["pseudo_labels"] = run_file(run, "pseudo_epoch{}.npz", previous)
+    return inputs
+
+
+def features_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
+    """Inputs of a feature extraction, but the weights."""
+    epoch = checked_epoch(settings, run, epoch)
+    return {
+        "split": run_file(run, "split.npz"),
+        "checkpoint": run_file(run, "ckpt_epoch{}.pt", epoch),
+    }
+
+
+def cluster_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
+    """Inputs of a clustering; the previous pseudo labels only to count those that changed."""
+    previous = previous_epoch(settings, run, epoch)
+    inputs = {"features": run_file(run, "features_epoch{}.npz", epoch)}
+    if previous is not None:
+        inputs["previous"] = run_file(run, "pseudo_epoch{}.npz", previous)
+    return inputs
+
+
+def labels_inputs(settings: RunSettings, run: str) -> Inputs:
+    """Inputs of the reading of labels, besides the CSV file.
+
+    Raises
+    ------
+    InputError
+        If the dataset has no such file.
+    """
+    if not isinstance(settings.dataset, PhotosSettings):
+        raise InputError(
+            f"run '{run}' is of dataset '{settings.dataset.name}', which has no CSV file of labels "
+            "(dataset 'photos' has one)"
+        )
+    return {"split": run_file(run, "split.npz")}
+
+
+def cluster_final_inputs(settings: RunSettings, run: str) -> Inputs:
+    """Inputs of the clustering with the labels as they are now."""
+    return {
+        "features": run_file(run, "features_epoch{}.npz", last_epoch(settings)),
+        "labels": run_file(run, "labels.npz"),
+    }
+
+
+def evaluate_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
+    """Inputs of an evaluation, the only stage that reads the truth."""
+    epoch = checked_epoch(settings, run, epoch)
+    return {
+        "features": run_file(run, "features_epoch{}.npz", epoch),
+        "pseudo_labels": run_file(run, "pseudo_epoch{}.npz", epoch),
+        "truth": run_file(run, "truth.npz"),
+    }
+
+
+def report_inputs(settings: RunSettings, run: str) -> list[str]:
+    """The metrics of all checkpoint epochs."""
+    epochs = settings.schedule.checkpoint_epochs()
+    return [run_file(run, "metrics_epoch{}.json", epoch) for epoch in epochs]
+
+
+def assign_inputs(settings: RunSettings, run: str) -> Inputs:
+    """Inputs of the table of categories; photographs may have corrected labels."""
+    last = last_epoch(settings)
+    inputs = {
+        "split": run_file(run, "split.npz"),
+        "features": run_file(run, "features_epoch{}.npz", last),
+    }
+    if isinstance(settings.dataset, PhotosSettings):
+        inputs["labels"] = run_file(run, "labels.npz")
+        inputs["pseudo_labels"] = run_file(run, "pseudo_final.npz")
+    else:
+        inputs["pseudo_labels"] = run_file(run, "pseudo_epoch{}.npz", last)
+    return inputs
+
+
+def summary_metrics(
+    runs: Mapping[str, RunSettings], names: Iterable[str], placed: Callable[[str], str]
+) -> Inputs:
+    """Metrics of the last epoch of some runs: name of the run to path.
+
+    Parameters
+    ----------
+    placed : callable
+        Puts a path below the prefix of all files, where there is one.
+    """
+    return {
+        run: placed(run_file(run, "metrics_epoch{}.json", last_epoch(runs[run]))) for run in names
+    }
+
+
+# -- parameters ------------------------------------------------------------------------------------
+
+
+def as_json(settings: Settings) -> str:
+    """Settings as JSON text with sorted keys."""
+    return json.dumps(settings.model_dump(), sort_keys=True)
+
+
+def result_settings(settings: RunSettings) -> str:
+    """All that any result of the run depends on."""
+    return json.dumps(settings.for_results(), sort_keys=True)
+
+
+def dataset_settings(settings: RunSettings) -> str:
+    """All that the split depends on."""
+    return as_json(settings.dataset)
+
+
+def train_settings(settings: RunSettings, run: str, epoch: int) -> str:
+    """All that a segment depends on; pseudo-label settings are left out of the warm-up."""
+    guided = previous_epoch(settings, run, epoch) is not None
+    return as_json(settings.train_settings(guided))
+
+
+def train_gpus(settings: RunSettings) -> int:
+    """GPUs of a training."""
+    return settings.gpus
+
+
+def train_threads(settings: RunSettings) -> int:
+    """Threads of a training."""
+    return THREADS_PER_GPU * settings.gpus
+
+
+def cluster_flags(settings: RunSettings) -> list[str]:
+    """The grid, as the flags of the clustering stage."""
+    grid = settings.clustering
+    flags = ["--k", grid.k, "--percentile", grid.percentile]
+    flags += ["--w-ce", str(grid.w_ce), "--w-sil", str(grid.w_sil)]
+    return flags if grid.normalize else [*flags, "--no-normalize"]
+
+
+def input_flags(files: JobFiles, flags: Mapping[str, str]) -> list[str]:
+    """Flags, each with its file, for those inputs that a job has.
+
+    Parameters
+    ----------
+    flags : mapping
+        Name of an input to its flag.
+    """
+    found = [(flag, files.get(name)) for name, flag in flags.items()]
+    return [word for flag, path in found if path is not None for word in (flag, path)]
+
+
+def labels_table(settings: RunSettings) -> str:
+    """Path of the CSV file of labels."""
+    dataset = settings.dataset
+    return str(Path(dataset.root, dataset.folder, dataset.labels))
+
+
+def photographs_state(settings: RunSettings) -> str:
+    """A text that changes with the CSV file and the names of photographs: they are no inputs."""
+    dataset = settings.dataset
+    return state_of_photographs(Path(dataset.root, dataset.folder), Path(labels_table(settings)))
+
+
+def summary_runs(runs: Mapping[str, RunSettings], metrics: Mapping[str, str]) -> list[str]:
+    """Arguments of the summary: ``title=path`` for each run, by the metrics of its last epoch.
+
+    Raises
+    ------
+    InputError
+        If there are no runs.
+    """
+    if not metrics:
+        raise InputError("a table of no runs: name some under 'default_runs'")
+    title = titles(runs, metrics)
+    return [f"{title[run]}={path}" for run, path in metrics.items()]
+
+
+# -- what jobs ask a cluster for -------------------------------------------------------------------
+
+
+def train_request(
+    settings: RunSettings, run: str, epoch: int, files: JobFiles, threads: int, attempt: int
+) -> Request:
+    """Memory and walltime of the segment that ends with an epoch.
+
+    Raises
+    ------
+    FileNotFoundError
+        By this and the next two, if the input that says how much work there is does not exist yet.
+    """
+    n, _ = array_shape(files.get("split"), "indices")
+    epochs = segment_length(settings, run, epoch)
+    return job_resources.train_request(settings, epochs, n, files.size_mb, threads, attempt)
+
+
+def features_request(settings: RunSettings, files: JobFiles, threads: int, attempt: int) -> Request:
+    """Memory and walltime of a feature extraction."""
+    n, _ = array_shape(files.get("split"), "indices")
+    return job_resources.features_request(settings, n, files.size_mb, threads, attempt)
+
+
+def cluster_request(settings: RunSettings, files: JobFiles, threads: int, attempt: int) -> Request:
+    """Memory and walltime of a grid search."""
+    n, d = array_shape(files.get("features"), "features")
+    return job_resources.cluster_request(settings.clustering, n, d, threads, attempt)
+
+
+def reading_request(settings: RunSettings, files: JobFiles, threads: int, attempt: int) -> Request:
+    """Memory and walltime of a job that reads its inputs and is done in minutes."""
+    return job_resources.reading_request(files.size_mb, attempt)
+
+
+# -- before anything is planned --------------------------------------------------------------------
+
+
+def check_checkout(folder: Path) -> None:
+    """Refuse a checkout that Snakemake cannot run, or that is not the one this package belongs to.
+
+    Raises
+    ------
+    InputError
+        If its path has braces, or another checkout's package was imported before.
+    """
+    used = Path(__file__).resolve().parents[3]
+    if used != folder:
+        raise InputError(
+            f"the gcdflow of {used} is in use already, so that of {folder} cannot be; import one "
+            "checkout only, under several names if need be"
+        )
+    if "{" in str(folder) or "}" in str(folder):
+        raise InputError(f"{folder}: Snakemake takes braces in a path for wildcards; rename it")
+
+
+def configured_runs(
+    config: Mapping[str, Any], files: Iterable[str | Path]
+) -> tuple[dict[str, RunSettings], list[str]]:
+    """The settings of all runs by their names, and the names of those that are made by default.
+
+    Parameters
+    ----------
+    config : mapping
+        As Snakemake has read it.
+    files : paths of what it was read from
+
+    Raises
+    ------
+    InputError
+        If it is not valid; the message names the key.
+    """
+    for path in files:
+        check_class_numbers(path)
+    runs = resolve_runs(config)
+    return runs, resolve_default_runs(config, runs)
+
+
+def mend_runs(folders: Mapping[str, str]) -> Iterator[str]:
+    """Correct the times of files that a copy did not keep; a sentence for each run that had some.
+
+    Parameters
+    ----------
+    folders : mapping
+        Name of a run to its folder.
+    """
+    for run, folder in folders.items():
+        if mended := mend_times(Path(folder)):
+            yield (
+                f"run '{run}': {len(mended)} files are older than what they were made of, which "
+                f"has not changed; their times are corrected ({mended[0]} …)"
+            )

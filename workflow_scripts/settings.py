@@ -1,0 +1,40 @@
+#!/usr/bin/env python
+"""Write the settings of a run, with all defaults and all that it inherits, as YAML.
+
+The file has the keys that may stand under the run's name in the configuration, but gpus, which
+changes no result.
+
+Example:
+  python workflow_scripts/settings.py --run digits --output config.yaml
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from gcdflow.cli import add_settings_arguments, read_settings, run_stage, stage_parser
+from gcdflow.config.settings import RunSettings
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Write the file."""
+    import yaml
+    from gcdflow.files.atomic import atomic_write
+
+    settings = read_settings(arguments, RunSettings, lambda run: run).for_results()
+    with atomic_write(arguments.output, "w") as file:
+        yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
+    logging.info(
+        "%s: dataset %s, backbone %s, %d epochs",
+        arguments.output,
+        settings["dataset"]["name"],
+        settings["backbone"]["name"],
+        settings["schedule"]["total_epochs"],
+    )
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__)
+    add_settings_arguments(parser)
+    parser.add_argument("--output", type=Path, required=True, help="YAML file to write")
+    run_stage(main, parser)
