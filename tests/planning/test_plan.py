@@ -13,7 +13,7 @@ import yaml
 from gcdflow.config.settings import RunSettings
 from gcdflow.errors import InputError
 from gcdflow.planning import job_resources, plan
-from gcdflow.planning.job_resources import Request
+from gcdflow.planning.job_resources import JobRequest
 
 ROOT = Path(__file__).parents[2]
 SCHEDULE = {"warmup_epochs": 5, "refresh_interval": 2, "total_epochs": 8}  # epochs 5, 7, 8
@@ -241,7 +241,7 @@ def test_requests_follow_the_inputs(tmp_path: Path):
     assert plan.cluster_request(run, files, 32, 1) == job_resources.cluster_request(
         run.clustering, n=500, d=4, threads=32, attempt=1
     )
-    assert plan.reading_request(run, files, 4, 1) == Request(mem_mb=4100, runtime=30)
+    assert plan.reading_request(run, files, 4, 1) == JobRequest(mem_mb=4100, runtime=30)
 
 
 def test_requests_wait_for_inputs_that_do_not_exist_yet(tmp_path: Path):
