@@ -18,7 +18,7 @@ from gcdflow.config.sweeps import titles
 from gcdflow.errors import InputError
 from gcdflow.files.records import mend_times
 from gcdflow.planning import job_resources
-from gcdflow.planning.job_resources import Request, array_shape
+from gcdflow.planning.job_resources import JobRequest, array_shape
 from gcdflow.planning.state import state_of_photographs
 
 # A change of code re-runs nothing by itself. Whoever changes what a stage computes from the same
@@ -307,7 +307,7 @@ def summary_runs(runs: Mapping[str, RunSettings], metrics: Mapping[str, str]) ->
 
 def train_request(
     settings: RunSettings, run: str, epoch: int, files: JobFiles, threads: int, attempt: int
-) -> Request:
+) -> JobRequest:
     """Memory and walltime of the segment that ends with an epoch.
 
     Raises
@@ -320,19 +320,19 @@ def train_request(
     return job_resources.train_request(settings, epochs, n, files.size_mb, threads, attempt)
 
 
-def features_request(settings: RunSettings, files: JobFiles, threads: int, attempt: int) -> Request:
+def features_request(settings: RunSettings, files: JobFiles, threads: int, attempt: int) -> JobRequest:
     """Memory and walltime of a feature extraction."""
     n, _ = array_shape(files.get("split"), "indices")
     return job_resources.features_request(settings, n, files.size_mb, threads, attempt)
 
 
-def cluster_request(settings: RunSettings, files: JobFiles, threads: int, attempt: int) -> Request:
+def cluster_request(settings: RunSettings, files: JobFiles, threads: int, attempt: int) -> JobRequest:
     """Memory and walltime of a grid search."""
     n, d = array_shape(files.get("features"), "features")
     return job_resources.cluster_request(settings.clustering, n, d, threads, attempt)
 
 
-def reading_request(settings: RunSettings, files: JobFiles, threads: int, attempt: int) -> Request:
+def reading_request(settings: RunSettings, files: JobFiles, threads: int, attempt: int) -> JobRequest:
     """Memory and walltime of a job that reads its inputs and is done in minutes."""
     return job_resources.reading_request(files.size_mb, attempt)
 
