@@ -66,6 +66,8 @@ RESULT_VERSIONS = {
     "assign": 3,
     "gallery": 1,
     "summary": 1,
+    "curves": 1,
+    "pages": 1,
 }
 
 try:
@@ -265,10 +267,15 @@ def labels_flags(wildcards, input):
     return ["--labels", input.labels] if "labels" in input.keys() else []
 
 
-def summary_metrics():
-    """Metrics of the last epoch of each default run: name of the run to path."""
+def last_metrics(wildcards):
+    """Metrics of the last epoch of each default run."""
     last = {run: RUNS[run].schedule.checkpoint_epochs()[-1] for run in DEFAULT_RUNS}
-    return {run: placed(f"runs/{run}/metrics_epoch{epoch:03d}.json") for run, epoch in last.items()}
+    return [f"runs/{run}/metrics_epoch{epoch:03d}.json" for run, epoch in last.items()]
+
+
+def summary_metrics():
+    """Name of each default run to the path of its last metrics."""
+    return dict(zip(DEFAULT_RUNS, map(placed, last_metrics(None))))
 
 
 def summary_runs(wildcards):
