@@ -38,7 +38,8 @@ torture: $(ENVIRONMENT)
 fuzz: $(ENVIRONMENT)
 	$(ACTIVATE) python benchmarks/fuzz.py --inputs 100000 --seed 0
 
-# Rewrite the documented defaults in config/config.yaml from the settings models.
+# Rewrite the documented defaults in config/config.yaml, and the JSON schema beside it, from the
+# settings models.
 config: $(ENVIRONMENT)
 	$(ACTIVATE) python workflow_scripts/gcdflow/config/reference.py
 

@@ -11,9 +11,12 @@ checkpoint epochs):
     runs/{run}/grid_epoch{epoch}.png           heatmap     a picture of the grid
     runs/{run}/metrics_epoch{epoch}.json       evaluate    accuracy against the truth
     runs/{run}/report.md                       report      a table of all epochs
+    runs/{run}/report.html                     report_page the same as a page
+    runs/{run}/curves.png                      curves      losses, accuracy, clusters over epochs
     runs/{run}/assignments.csv                 assign      category of every image, and how sure it is
     runs/{run}/gallery.html                    gallery     the categories as a page of thumbnails
     results/summary.tsv, summary.md            summary     tables of all default runs
+    results/summary.html                       summary_page  the same as a page
     weights/hub/{model}.safetensors            weights     pretrained weights, used by all runs, where
                                                nobody has put a file weights/{model}.safetensors
     runs/{run}/.made/                          records of what files were made of, all stages
@@ -46,11 +49,25 @@ configfile: CONFIG if Path(CONFIG).exists() or workflow.overwrite_configfiles el
 include: CHECKOUT / "rules/common.smk"
 
 
+# What `snakemake --report` begins with.
+report: str(CHECKOUT / "report/workflow.rst")
+
+
 # The first rule, which makes it the default target; a workflow that imports this has its own.
 rule all:
     """Make the table and the gallery of every default run."""
     input:
-        expand("runs/{run}/{file}", run=DEFAULT_RUNS, file=["report.md", "gallery.html"]),
+        expand(
+            "runs/{run}/{file}",
+            run=DEFAULT_RUNS,
+            file=["report.md", "report.html", "curves.png", "gallery.html"],
+        ),
+        [
+            f"runs/{run}/grid_epoch{epoch:03d}.png"
+            for run in DEFAULT_RUNS
+            for epoch in RUNS[run].schedule.checkpoint_epochs()
+        ],
+        "results/summary.html" if DEFAULT_RUNS else [],
 
 
 include: CHECKOUT / "rules/settings.smk"
@@ -63,6 +80,8 @@ include: CHECKOUT / "rules/photos.smk"
 include: CHECKOUT / "rules/heatmap.smk"
 include: CHECKOUT / "rules/evaluate.smk"
 include: CHECKOUT / "rules/report.smk"
+include: CHECKOUT / "rules/curves.smk"
+include: CHECKOUT / "rules/pages.smk"
 include: CHECKOUT / "rules/assign.smk"
 include: CHECKOUT / "rules/gallery.smk"
 include: CHECKOUT / "rules/summary.smk"

@@ -7,7 +7,12 @@ rule gallery:
         split="runs/{run}/split.npz",
         assignments="runs/{run}/assignments.csv",
     output:
-        "runs/{run}/gallery.html",
+        report(
+            "runs/{run}/gallery.html",
+            caption="../report/gallery.rst",
+            category="{run}",
+            labels={"result": "Gallery"},
+        ),
     log:
         "logs/{run}/gallery.log",
     conda:

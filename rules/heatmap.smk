@@ -6,7 +6,12 @@ rule heatmap:
     input:
         "runs/{run}/grid_epoch{epoch}.tsv",
     output:
-        "runs/{run}/grid_epoch{epoch}.png",
+        report(
+            "runs/{run}/grid_epoch{epoch}.png",
+            caption="../report/heatmap.rst",
+            category="{run}",
+            labels={"result": "Grid search, epoch {epoch}"},
+        ),
     log:
         "logs/{run}/heatmap_epoch{epoch}.log",
     localrule: True  # of a second, for which no queue is worth its wait

@@ -31,7 +31,11 @@ from gcdflow.files.formats import Features, PseudoLabels, Split, Truth
 from gcdflow.planning.plan import result_settings
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
+<<<<<<< HEAD
 STAGES = ["settings", "dataset", "train", "features", "cluster", "evaluate", "report", "heatmap"]
+=======
+STAGES = ["dataset", "train", "features", "cluster", "evaluate", "report", "heatmap", "curves"]
+>>>>>>> g-meta
 # Runs a script as `python script …` would, then prints which heavy modules that imported.
 PROBE = """
 import runpy, sys
@@ -186,6 +190,10 @@ def test_cluster_evaluate_and_report_without_torch(clustered):
     assert text.startswith("# x\n")
     assert "| 012" in text.replace("|   012", "| 012")
     assert text in result.stdout
+
+    result = stage("report", "--run", "x", "--output", "r.html", "m.json", cwd=clustered)
+    assert result.returncode == 0, result.stderr
+    assert '<td class="number">012</td>' in (clustered / "r.html").read_text()
 
 
 def test_bad_input_leaves_earlier_output_alone(clustered):

@@ -6,6 +6,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import gcdflow
 import pytest
 import yaml
 from gcdflow.config.reference import with_defaults
@@ -37,6 +38,13 @@ def test_every_dependency_is_pinned_once_and_without_an_address():
     names = project["dependencies"] + project["optional-dependencies"]["dev"]
     assert {normalised(name) for name in names} <= {normalised(name) for name in PINNED}
     assert "://" not in (ROOT / "constraints.txt").read_text()
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert citation["version"] == gcdflow.__version__
+    assert citation["license"] == project["license"]
 
 
 def test_rules_name_environments_that_exist():

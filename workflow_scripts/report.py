@@ -1,6 +1,8 @@
 #!/usr/bin/env python
 """Make the table of a run from the metrics of its checkpoint epochs, and print it.
 
+An output whose name ends with .html is an HTML page, any other one Markdown.
+
 Example:
   python workflow_scripts/report.py --run digits --output report.md metrics_epoch*.json
 """
@@ -14,6 +16,7 @@ from gcdflow.cli import run_stage, show, stage_parser
 
 def main(arguments: argparse.Namespace) -> None:
     """Write and print the table."""
+    from gcdflow.evaluation.page import as_page
     from gcdflow.evaluation.report import classes_of_truth, markdown_table, percent, read_run
     from gcdflow.files.atomic import atomic_write
 
@@ -26,7 +29,7 @@ def main(arguments: argparse.Namespace) -> None:
         f"{markdown_table(metrics)}\n"
     )
     with atomic_write(arguments.output, "w") as file:
-        file.write(text)
+        file.write(as_page(text) if arguments.output.suffix == ".html" else text)
     show(text)  # before the closing line, also where both go into one log
     logging.info(
         "%s: %d epochs; at the last, accuracy %s and %d clusters for %s",
@@ -42,5 +45,5 @@ if __name__ == "__main__":
     parser = stage_parser(__doc__)
     parser.add_argument("metrics", type=Path, nargs="+", help="metrics_epoch*.json of one run")
     parser.add_argument("--run", required=True, help="name of the run, for the title")
-    parser.add_argument("--output", type=Path, required=True, help="Markdown file to write")
+    parser.add_argument("--output", type=Path, required=True, help="table to write (.md or .html)")
     run_stage(main, parser)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Make the table of several runs: each by itself (TSV), mean ± deviation over seeds (Markdown).
+"""Make the table of several runs: each by itself (TSV), or means over seeds (Markdown, HTML).
 
 Each argument names a setting and the metrics of one run; runs of one setting differ in the seed. A
 file that is not there shows as missing.
@@ -17,7 +17,8 @@ from gcdflow.cli import run_stage, show, stage_parser
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Write both tables, and print one."""
+    """Write the tables that were asked for, and print one."""
+    from gcdflow.evaluation.page import as_page
     from gcdflow.evaluation.summary import markdown_table, missing_runs, parse_result, write_tsv
     from gcdflow.files.atomic import atomic_write
 
@@ -28,13 +29,17 @@ def main(arguments: argparse.Namespace) -> None:
         "new: unlabelled training images (transductive), test: the test split (inductive).\n\n"
         f"{markdown_table(results)}\n{missing_runs(results)}"
     )
-    with atomic_write(arguments.tsv, "w") as file:
-        write_tsv(file, results)
-    with atomic_write(arguments.markdown, "w") as file:
-        file.write(text)
+    if arguments.tsv:
+        with atomic_write(arguments.tsv, "w") as file:
+            write_tsv(file, results)
+    for path, content in ((arguments.markdown, text), (arguments.html, as_page(text))):
+        if path:
+            with atomic_write(path, "w") as file:
+                file.write(content)
     show(text)  # before the closing line, also where both go into one log
     done = sum(result.metrics is not None for result in results)
-    logging.info("%s: %d of %d runs are there", arguments.markdown, done, len(results))
+    made = arguments.markdown or arguments.html or arguments.tsv or "table"
+    logging.info("%s: %d of %d runs are there", made, done, len(results))
 
 
 if __name__ == "__main__":
@@ -42,6 +47,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "results", nargs="+", metavar="setting=metrics", help="a setting and metrics_epoch*.json"
     )
-    parser.add_argument("--tsv", type=Path, required=True, help="table of all runs to write")
-    parser.add_argument("--markdown", type=Path, required=True, help="table of means to write")
+    parser.add_argument("--tsv", type=Path, help="table of all runs to write")
+    parser.add_argument("--markdown", type=Path, help="table of means to write")
+    parser.add_argument("--html", type=Path, help="the same as an HTML page")
     run_stage(main, parser)

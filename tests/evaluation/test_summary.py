@@ -115,6 +115,7 @@ def test_a_broken_file_is_no_missing_one(tmp_path):
 def test_by_hand(tmp_path):
     there, absent = result(tmp_path, "a", "a0", 0.5), result(tmp_path, "a", "a1", None)
     outputs = ["--tsv", tmp_path / "s.tsv", "--markdown", tmp_path / "s.md"]
+    outputs += ["--html", tmp_path / "s.html"]
     results = [f"a={there.path}", f"a={absent.path}"]
     done = subprocess.run(
         [sys.executable, SCRIPT, *outputs, *results], capture_output=True, text=True, check=True
@@ -123,3 +124,4 @@ def test_by_hand(tmp_path):
     assert done.stdout.rstrip() == (tmp_path / "s.md").read_text().rstrip()
     assert "| a       | 1 of 2 |" in done.stdout
     assert (tmp_path / "s.tsv").read_text().count("\n") == 3
+    assert "<tr><td>a</td>" in (tmp_path / "s.html").read_text()

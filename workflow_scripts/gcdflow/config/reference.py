@@ -1,7 +1,7 @@
 """The documented ``defaults:`` of ``config/config.yaml``, generated from the settings models.
 
-``python workflow_scripts/gcdflow/config/reference.py`` (``make config``) rewrites them in place; a
-test fails when file and models differ.
+``python workflow_scripts/gcdflow/config/reference.py`` (``make config``) rewrites them in place,
+and the JSON schema beside them; tests fail when files and models differ.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 if __name__ == "__main__":  # run as a file: the package is one folder up
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from gcdflow.config.schema import schema_text
 from gcdflow.config.settings import RunSettings, Settings
 
 BEGIN = "# --- defaults: generated, see workflow_scripts/gcdflow/config/reference.py ---"
@@ -72,5 +73,7 @@ def with_defaults(text: str) -> str:
 
 
 if __name__ == "__main__":
-    path = Path(__file__).resolve().parents[3] / "config" / "config.yaml"
+    folder = Path(__file__).resolve().parents[3] / "config"
+    path = folder / "config.yaml"
     path.write_text(with_defaults(path.read_text(encoding="utf-8")), encoding="utf-8")
+    (folder / "config.schema.json").write_text(schema_text(), encoding="utf-8")

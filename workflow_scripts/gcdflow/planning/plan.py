@@ -320,19 +320,25 @@ def train_request(
     return job_resources.train_request(settings, epochs, n, files.size_mb, threads, attempt)
 
 
-def features_request(settings: RunSettings, files: JobFiles, threads: int, attempt: int) -> JobRequest:
+def features_request(
+    settings: RunSettings, files: JobFiles, threads: int, attempt: int
+) -> JobRequest:
     """Memory and walltime of a feature extraction."""
     n, _ = array_shape(files.get("split"), "indices")
     return job_resources.features_request(settings, n, files.size_mb, threads, attempt)
 
 
-def cluster_request(settings: RunSettings, files: JobFiles, threads: int, attempt: int) -> JobRequest:
+def cluster_request(
+    settings: RunSettings, files: JobFiles, threads: int, attempt: int
+) -> JobRequest:
     """Memory and walltime of a grid search."""
     n, d = array_shape(files.get("features"), "features")
     return job_resources.cluster_request(settings.clustering, n, d, threads, attempt)
 
 
-def reading_request(settings: RunSettings, files: JobFiles, threads: int, attempt: int) -> JobRequest:
+def reading_request(
+    settings: RunSettings, files: JobFiles, threads: int, attempt: int
+) -> JobRequest:
     """Memory and walltime of a job that reads its inputs and is done in minutes."""
     return job_resources.reading_request(files.size_mb, attempt)
 

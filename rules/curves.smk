@@ -1,0 +1,31 @@
+"""Needs the metrics of all checkpoint epochs of a run, by which its event log is complete; makes a
+picture of the curves in the log.
+"""
+
+
+rule curves:
+    """Draw losses, accuracy and clusters of a run over its epochs."""
+    input:
+        report_inputs,
+    output:
+        report(
+            "runs/{run}/curves.png",
+            caption="../report/curves.rst",
+            category="{run}",
+            labels={"result": "Curves"},
+        ),
+    log:
+        "logs/{run}/curves.log",
+    localrule: True  # of a second, for which no queue is worth its wait
+    conda:
+        "../envs/cluster.yaml"
+    resources:
+        mem_mb=memory(reading_needs),
+        runtime=walltime(reading_needs),
+    params:
+        version=RESULT_VERSIONS["curves"],
+    shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
+        'stage curves --log-dir "$(dirname {output:q})/log" --output {output:q}'
+        " --title {wildcards.run} 2>&1 | tee -i {log:q}"

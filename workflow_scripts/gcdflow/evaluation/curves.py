@@ -1,0 +1,99 @@
+"""The curves of a run as one picture, from the scalars that its stages logged for TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from gcdflow.files.atomic import atomic_write
+
+Curves = Mapping[str, Sequence[tuple[int, float]]]
+
+# Title of a panel, and its curves: tag in the log, and name in the legend.
+PANELS: tuple[tuple[str, dict[str, str]], ...] = (
+    (
+        "Losses",
+        {
+            "L_total": "total",
+            "L_contrast": "contrast",
+            "L_supcon": "supcon",
+            "L_pseudo": "pseudo labels",
+        },
+    ),
+    (
+        "Accuracy (dashed: test split)",
+        {
+            **{f"val_acc_{part}": part for part in ("all", "old", "new")},
+            **{f"test_acc_{part}": part for part in ("all", "old", "new")},
+        },
+    ),
+    ("Clusters", {"pseudo/n_clusters": "clusters"}),
+    ("Learning rate", {"learning_rate": "learning rate"}),
+    (
+        "Shares",
+        {
+            "gamma": "γ",
+            "pseudo/core_ratio": "core points",
+            "pseudo/label_change_rate": "labels changed",
+        },
+    ),
+    ("Score of the chosen clustering", {"pseudo/score": "score"}),
+)
+_COLOURS = ("C0", "C1", "C2", "C3")
+_FEW = 30  # points of a curve that are marked one by one
+
+
+def draw_curves(curves: Curves, path: Path, title: str = "") -> int:
+    """Draw the panels; one without a curve says that nothing was logged.
+
+    Parameters
+    ----------
+    curves : mapping of tag to (step, value) pairs in order of step
+        As :func:`gcdflow.files.event_log.read_scalars` gives it.
+    path : path of the PNG to write
+    title : str
+
+    Returns
+    -------
+    int
+        Number of curves that were drawn.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    figure = Figure(figsize=(13, 6.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    n_drawn = 0
+    for axes, (name, tags) in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
+        drawn = [tag for tag in tags if curves.get(tag)]
+        for tag in drawn:
+            _draw(axes, curves[tag], tag, tags[tag], list(tags).index(tag))
+        axes.set(title=name, xlabel="epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if name == "Clusters":
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.25)
+        if len(drawn) > 1:
+            axes.legend(fontsize=8)
+        if not drawn:
+            axes.text(0.5, 0.5, "not logged", ha="center", va="center", transform=axes.transAxes)
+        n_drawn += len(drawn)
+    figure.suptitle(title)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=100)
+    return n_drawn
+
+
+def _draw(axes, points: Sequence[tuple[int, float]], tag: str, label: str, number: int) -> None:
+    is_test = tag.startswith("test_")
+    steps, values = zip(*points, strict=True)
+    axes.plot(
+        steps,
+        values,
+        color=_COLOURS[number % 3 if is_test else number],
+        linestyle="--" if is_test else "-",
+        marker="o" if len(points) <= _FEW else "",
+        markersize=3,
+        label=f"_{label}" if is_test else label,  # the legend leaves out names with an underscore
+    )
