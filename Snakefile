@@ -55,19 +55,9 @@ report: str(CHECKOUT / "report/workflow.rst")
 
 # The first rule, which makes it the default target; a workflow that imports this has its own.
 rule all:
-    """Make the table and the gallery of every default run."""
+    """Make tables, curves, heatmaps and galleries of the default runs."""
     input:
-        expand(
-            "runs/{run}/{file}",
-            run=DEFAULT_RUNS,
-            file=["report.md", "report.html", "curves.png", "gallery.html"],
-        ),
-        [
-            f"runs/{run}/grid_epoch{epoch:03d}.png"
-            for run in DEFAULT_RUNS
-            for epoch in RUNS[run].schedule.checkpoint_epochs()
-        ],
-        "results/summary.html" if DEFAULT_RUNS else [],
+        plan.all_results(RUNS, DEFAULT_RUNS),
 
 
 include: CHECKOUT / "rules/settings.smk"

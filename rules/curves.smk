@@ -6,7 +6,7 @@ picture of the curves in the log.
 rule curves:
     """Draw losses, accuracy and clusters of a run over its epochs."""
     input:
-        report_inputs,
+        of_run(plan.report_inputs),
     output:
         report(
             "runs/{run}/curves.png",
@@ -20,12 +20,13 @@ rule curves:
     conda:
         "../envs/cluster.yaml"
     resources:
-        mem_mb=memory(reading_needs),
-        runtime=walltime(reading_needs),
+        mem_mb=memory(of_settings(plan.reading_request)),
+        runtime=walltime(of_settings(plan.reading_request)),
     params:
+        log_dir=log_dir,
         version=RESULT_VERSIONS["curves"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
-        'stage curves --log-dir "$(dirname {output:q})/log" --output {output:q}'
+        "stage curves --log-dir {params.log_dir:q} --output {output:q}"
         " --title {wildcards.run} 2>&1 | tee -i {log:q}"

@@ -6,7 +6,7 @@ report.md and summary.md; unlike summary.md, the page of all default runs waits 
 rule report_page:
     """Write the table of a run as an HTML page."""
     input:
-        report_inputs,
+        of_run(plan.report_inputs),
     output:
         report(
             "runs/{run}/report.html",
@@ -20,8 +20,8 @@ rule report_page:
     conda:
         "../envs/cluster.yaml"
     resources:
-        mem_mb=memory(reading_needs),
-        runtime=walltime(reading_needs),
+        mem_mb=memory(of_settings(plan.reading_request)),
+        runtime=walltime(of_settings(plan.reading_request)),
     params:
         version=RESULT_VERSIONS["pages"],
     shell:
@@ -34,7 +34,7 @@ rule report_page:
 rule summary_page:
     """Write the table of all default runs as an HTML page."""
     input:
-        last_metrics,
+        list(plan.summary_metrics(RUNS, DEFAULT_RUNS, str).values()),
     output:
         report(
             "results/summary.html",
@@ -51,7 +51,7 @@ rule summary_page:
         mem_mb=1000,
         runtime=10,
     params:
-        runs=summary_runs,
+        runs=lambda wildcards: plan.summary_runs(RUNS, SUMMARY_METRICS),
         version=RESULT_VERSIONS["pages"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '

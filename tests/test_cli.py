@@ -31,11 +31,8 @@ from gcdflow.files.formats import Features, PseudoLabels, Split, Truth
 from gcdflow.planning.plan import result_settings
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
-<<<<<<< HEAD
-STAGES = ["settings", "dataset", "train", "features", "cluster", "evaluate", "report", "heatmap"]
-=======
-STAGES = ["dataset", "train", "features", "cluster", "evaluate", "report", "heatmap", "curves"]
->>>>>>> g-meta
+STAGES = ["settings", "dataset", "train", "features", "cluster", "evaluate"]
+STAGES += ["report", "heatmap", "curves"]
 # Runs a script as `python script …` would, then prints which heavy modules that imported.
 PROBE = """
 import runpy, sys

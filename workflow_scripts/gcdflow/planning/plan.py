@@ -35,6 +35,8 @@ RESULT_VERSIONS = {
     "assign": 3,
     "gallery": 1,
     "summary": 1,
+    "curves": 1,
+    "pages": 1,
 }
 
 THREADS_PER_GPU = 8  # of a training: they read images ahead
@@ -220,6 +222,17 @@ def summary_metrics(
     return {
         run: placed(run_file(run, "metrics_epoch{}.json", last_epoch(runs[run]))) for run in names
     }
+
+
+def all_results(runs: Mapping[str, RunSettings], names: Iterable[str]) -> list[str]:
+    """What plain ``snakemake`` makes: the results of some runs that people look at."""
+    found = []
+    for run in names:
+        for file in ("report.md", "report.html", "curves.png", "gallery.html"):
+            found.append(run_file(run, file))
+        for epoch in runs[run].schedule.checkpoint_epochs():
+            found.append(run_file(run, "grid_epoch{}.png", epoch))
+    return [*found, "results/summary.html"] if found else []
 
 
 # -- parameters ------------------------------------------------------------------------------------
