@@ -1,5 +1,6 @@
-"""Needs the metrics of all checkpoint epochs of a run, and the file of its settings, which lies beside
-the table; makes the table."""
+"""Needs the metrics of all checkpoint epochs of a run; makes its table. The file of settings, an input
+that the stage does not read, is written beside the table in this way.
+"""
 
 
 rule report:

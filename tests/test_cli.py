@@ -129,7 +129,9 @@ def test_dataset(tmp_path):
     settings = {"name": "digits", "old_classes": [1, 2]}
     result = stage(
         "dataset",
-        *("--settings", json.dumps(settings), "--split", "a/split.npz", "--truth", "a/truth.npz"),
+        f"--settings={json.dumps(settings)}",
+        "--split=a/split.npz",
+        "--truth=a/truth.npz",
         cwd=tmp_path,
     )
     assert result.returncode == 0, result.stderr
