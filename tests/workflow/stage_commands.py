@@ -11,9 +11,10 @@ from snakemake_runs import snakemake
 RUN = "runs/digits-smoke"
 TARGETS = [
     *(f"{RUN}/{name}" for name in ("report.md", "gallery.html", "grid_epoch003.png")),
+    f"{RUN}/curves.png",
     "results/summary.md",
 ]
-LATE = ("assign", "gallery", "heatmap", "summary")  # stages that the shared run has not made
+LATE = ("assign", "gallery", "heatmap", "curves", "summary")  # the shared run has not made these
 STAGES = ("dataset", "train", "features", "cluster", "evaluate", "report", *LATE)
 
 
