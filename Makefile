@@ -1,4 +1,5 @@
-# make demo: set everything up and run the main job on the digits.  make test: and pass the tests.
+# make install: set everything up.  make demo: and run the main job on the digits.  make test: and pass
+# the tests; make test-fast: only those of two minutes.
 # CORES=4 sets the number of processors.  PYTHON=python3.12 chooses the interpreter.
 
 PYTHON ?= python3
@@ -6,8 +7,10 @@ CORES ?= $(shell nproc)
 ENVIRONMENT := .venv/installed
 ACTIVATE := . .venv/bin/activate &&
 
-.PHONY: demo test lint unit test-slurm torture fuzz config clean
+.PHONY: install demo test test-fast lint unit test-slurm torture fuzz config clean distclean
 .DELETE_ON_ERROR:
+
+install: $(ENVIRONMENT)
 
 demo: $(ENVIRONMENT)
 	$(ACTIVATE) snakemake --cores $(CORES) --rerun-incomplete runs/digits/report.md runs/digits/gallery.html
@@ -25,6 +28,10 @@ lint: $(ENVIRONMENT)
 unit: $(ENVIRONMENT)
 	$(ACTIVATE) python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -rs \
 	  --ignore tests/slurm/test_nine_runs.py
+
+# What tests/conftest.py does not mark as slow.
+test-fast: $(ENVIRONMENT)
+	$(ACTIVATE) python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
 # The Slurm profile on a real Slurm of one node, which the tests start (as root) and end: ten minutes
 # on two processors, most of them for nine runs, whose timeline is drawn.
@@ -52,5 +59,18 @@ $(ENVIRONMENT): pyproject.toml constraints.txt
 	$(ACTIVATE) pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+# Caches of tools. Runs, logs and .snakemake, which knows what runs were made with, stay.
 clean:
-	rm -rf .venv .snakemake runs logs
+	rm -rf build .pytest_cache .ruff_cache .hypothesis .import_linter_cache workflow_scripts/*.egg-info
+	find workflow_scripts tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
+
+# As freshly cloned, but for data and weights. Runs may be days of training, so this asks.
+distclean:
+	@if [ "$(YES)" != 1 ]; then \
+	  echo "This deletes runs, results, logs, .snakemake and .venv."; \
+	  [ -t 0 ] || { echo "No terminal to ask on; make distclean YES=1 deletes them."; exit 1; }; \
+	  printf "Delete them? [y/N] "; read -r answer; \
+	  case "$$answer" in [yY]|[yY]es) ;; *) echo "Nothing is deleted."; exit 1;; esac; \
+	fi
+	$(MAKE) --no-print-directory clean
+	rm -rf runs results logs .snakemake .venv

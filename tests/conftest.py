@@ -10,12 +10,20 @@ from gcdflow.data.datasets.catalogue import split_catalogue
 from gcdflow.data.datasets.digits import catalogue
 from gcdflow.files.formats import Split
 
-_LONG = ("slurm", "workflow")
+# What `make test-fast` leaves out: the folders that start Snakemake, and the longest files.
+_SLOW_FOLDERS = ("slurm", "workflow")
+_SLOW_FILES = ("test_launcher.py", "test_failing_workers.py", "test_ranks.py", "test_fuzz.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, so that none of several processes is left with it."""
-    items.sort(key=lambda item: item.path.parent.name not in _LONG)
+    """Mark slow tests, and run those first that start Snakemake.
+
+    So no process that shares the tests is left with a long one at the end.
+    """
+    for item in items:
+        if item.path.parent.name in _SLOW_FOLDERS or item.path.name in _SLOW_FILES:
+            item.add_marker("slow")
+    items.sort(key=lambda item: item.path.parent.name not in _SLOW_FOLDERS)
 
 
 @pytest.fixture(autouse=True)

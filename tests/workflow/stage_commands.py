@@ -14,9 +14,10 @@ TARGETS = (
     f"{RUN}/report.md",
     f"{RUN}/gallery.html",
     f"{RUN}/grid_epoch003.png",
+    f"{RUN}/curves.png",
     "results/summary.md",
 )
-LATE = ("assign", "gallery", "heatmap", "summary")  # stages that the shared run has not made
+LATE = ("assign", "gallery", "heatmap", "curves", "summary")  # the shared run has not made these
 STAGES = ("settings", "dataset", "train", "features", "cluster", "evaluate", "report", *LATE)
 
 
