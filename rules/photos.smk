@@ -3,7 +3,7 @@ the last epoch; makes the labels and the clustering that assignments and gallery
 
 The dataset rule reads the CSV file once, and has no input that would change with it: training goes
 by the labels that were there when it began. A correction re-runs only what is here, and what
-follows from it. To train anew with all labels and photographs, the target comes first, since
+follows from it. To train again with all labels and photographs, the target comes first, since
 --forcerun takes all that follows it: `snakemake --cores all runs/photos/gallery.html --forcerun
 dataset`.
 

@@ -1,7 +1,7 @@
 """Needs split.npz and, after the warm-up, checkpoint and pseudo labels of the epoch before; makes
 the checkpoint of an epoch.
 
-A killed segment goes on from its rolling checkpoint in runs/{run}/.rolling, which is no output (the
+A killed segment resumes from its rolling checkpoint in runs/{run}/.rolling, which is no output (the
 outputs of a failed rule are deleted) and is refused if settings or inputs have changed.
 """
 

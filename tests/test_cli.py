@@ -207,7 +207,7 @@ def test_bad_input_leaves_earlier_output_alone(clustered):
 def refusal(tmp_path, monkeypatch, capsys):
     """What a stage says of bad input, run in an empty folder by this very process.
 
-    Importing PyTorch anew for each would take most of the time of all tests.
+    Importing PyTorch again for each would take most of the time of all tests.
     """
 
     def call(name: str, *arguments: str) -> str:

@@ -2,7 +2,7 @@
 """Read the CSV file of labels as it is now, for the photographs of a run that has begun.
 
 The labels that training knows stand in split.npz. These may be newer: clustering with them takes
-seconds, where training anew would take hours. Photographs that came to the folder since are only
+seconds, where training again would take hours. Photographs that came to the folder since are only
 counted.
 
 Example:

@@ -2,7 +2,7 @@
 """Train one segment: from nothing or a checkpoint to the end of an epoch, and write a checkpoint.
 
 Without --pseudo-labels this is the warm-up (contrastive training only), with them the segment is
-guided by the pseudo labels. A killed call goes on from its rolling checkpoint when repeated.
+guided by the pseudo labels. A killed call resumes from its rolling checkpoint when repeated.
 
 Examples:
   python workflow_scripts/train.py --run digits --split runs/digits/split.npz \\
@@ -78,7 +78,7 @@ if __name__ == "__main__":
         required=True,
         help="write the checkpoint after this epoch",
     )
-    parser.add_argument("--resume-from-ckpt", type=Path, help="checkpoint to go on from")
+    parser.add_argument("--resume-from-ckpt", type=Path, help="checkpoint to resume from")
     parser.add_argument("--pseudo-labels", type=Path, help="pseudo labels that guide the segment")
     parser.add_argument("--log-dir", type=Path, help="directory of TensorBoard event files")
     parser.add_argument(

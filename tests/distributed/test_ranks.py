@@ -168,7 +168,7 @@ def test_the_same_ranks_leave_the_same_bytes_also_when_cut(
     assert (rolling["step"], ended) == (2, [130, 130])
     assert run_as_ranks(2, train, cut, chosen, 5) == [0, 0]
     assert digest(calm.output) == digest(cut.output)
-    done = "after step {} of 4; all of it is saved, and the same call goes on from there"
+    done = "after step {} of 4; all of it is saved, and the same call resumes from there"
     assert errors.read_text().splitlines() == [
         f"interrupted by SIGTERM in epoch 4 {done.format(2)}",
         f"interrupted by SIGINT in epoch 5 {done.format(2)}",

@@ -21,7 +21,7 @@ def added(a, b):
 
 @pytest.fixture
 def kernel(tmp_path, monkeypatch):
-    """A function that compiles a kernel anew, from a module in a folder of its own."""
+    """A function that compiles a kernel afresh, from a module in a folder of its own."""
     monkeypatch.setattr(config, "CACHE_DIR", "")
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
     _compiled._say_once.cache_clear()

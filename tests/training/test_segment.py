@@ -122,7 +122,7 @@ def test_killed_training_resumes_to_the_same_bytes_and_log(split_path: Path, tmp
         assert not (killed / "c.pt").exists()
     finished = subprocess.run(arguments, check=True, capture_output=True, text=True)
 
-    assert "going on after epoch" in finished.stderr
+    assert "resuming after epoch" in finished.stderr
     assert digest(calm / "c.pt") == digest(killed / "c.pt")
     assert not rolling.exists()
     expected, found = read_scalars(calm / "log"), read_scalars(killed / "log")

@@ -156,7 +156,7 @@ def test_photographs_are_sorted_and_a_correction_does_not_train_anew(tmp_path: P
     assert planned(tmp_path, GALLERY, changes={"runs": PHOTOS}) == expected
     output = make(tmp_path, GALLERY, changes={"runs": PHOTOS})
     assert "1 photographs came since training began (first: tour0/new.png)" in output
-    assert f"train anew: {again} --forcerun dataset" in output
+    assert f"train again: {again} --forcerun dataset" in output
     assert assignments(tmp_path) == second
     assert planned(tmp_path, GALLERY, changes={"runs": PHOTOS}) == {}
     plan = forced_plan(tmp_path)

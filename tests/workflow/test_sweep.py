@@ -1,4 +1,4 @@
-"""A sweep makes its runs; their table takes what is there, and never trains."""
+"""A sweep makes its runs; their table shows the finished ones, and never trains."""
 
 from __future__ import annotations
 

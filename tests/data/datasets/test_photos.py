@@ -421,7 +421,7 @@ def test_new_photographs_are_left_out_with_a_word(settings, caplog):
     assert words.startswith("0 added")
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
     assert "2 photographs came since training began (first: new.jpg)" in record.getMessage()
-    assert record.getMessage().endswith(f"train anew: {ANEW}")
+    assert record.getMessage().endswith(f"train again: {ANEW}")
 
 
 def test_photographs_that_are_gone(settings):
@@ -460,7 +460,7 @@ def test_a_listed_path_that_is_nowhere(settings, path):
 def test_another_split_takes_a_new_training(settings):
     split = split_of(settings)
     write(settings, TABLE.replace("b.png,,test,robin", "b.png,robin,,"))
-    expected = rf"line 5: the split of b\.png is train, but was test when .* train anew: {ANEW}$"
+    expected = rf"line 5: the split of b\.png is train, but was test when .* train again: {ANEW}$"
     with pytest.raises(InputError, match=expected):
         present_labels(table_of(settings), split, "mine")
     write(settings, TABLE.replace("a.jpg,,train", "a.jpg,,test"))
@@ -508,4 +508,4 @@ def test_stage_names_its_run_by_the_folder(settings, tmp_path):
         check=False,
     )
     assert done.returncode == 2
-    assert done.stderr.endswith(f"train anew without them: {ANEW}\n")
+    assert done.stderr.endswith(f"train again without them: {ANEW}\n")

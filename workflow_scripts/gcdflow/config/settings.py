@@ -158,7 +158,7 @@ class SmallConvNetSettings(Settings):
 
 
 def brought_weights(model: str) -> str:
-    """Where somebody may put the pretrained weights of a model; what is there is used as it is."""
+    """Where somebody may put the pretrained weights of a model; a file there is used unchanged."""
     return f"weights/{model}.safetensors"
 
 

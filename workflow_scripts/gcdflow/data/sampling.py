@@ -33,7 +33,7 @@ def plan_epoch(
 ) -> list[BatchPlan]:
     """The batches of one epoch: half labelled, half unlabelled samples.
 
-    Both halves walk through random orders of their samples, beginning anew when one is used up, so
+    Both halves walk through random orders of their samples, starting over when one is used up, so
     that the epoch has as many samples as the training split (up to rounding to whole batches). If
     one kind is missing, the other fills the batch.
 

@@ -121,7 +121,7 @@ class Ranks:
         return values
 
     def largest(self, number: int) -> int:
-        """The largest of the ranks' numbers; all ranks come here before any goes on."""
+        """The largest of the ranks' numbers; no rank continues before all have come here."""
         if self.size == 1:
             return number
         value = torch.tensor(number)  # on the CPU, so that no GPU has to be waited for

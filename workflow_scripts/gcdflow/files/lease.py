@@ -97,7 +97,7 @@ class Lease:
         if self._is_lost or number > self._number or not self._file(self._number).exists():
             raise InputError(
                 f"{self._path}: another process has taken this over while this one stood still; "
-                "it goes on there"
+                "that process continues"
             )
 
     def _file(self, number: int) -> Path:

@@ -72,7 +72,7 @@ def train_request(
 ) -> JobRequest:
     """Request of a segment of training.
 
-    Its walltime does not grow with the attempts: each goes on where the one before was stopped.
+    Its walltime does not grow with the attempts: each resumes where the one before stopped.
 
     Parameters
     ----------

@@ -88,13 +88,13 @@ class Checkpoint:
         except Exception as error:
             raise InputError(
                 f"{path}: not a checkpoint that can be read safely ({type(error).__name__}); "
-                "delete it to train it anew"
+                "delete it to train it again"
             ) from None
         if not isinstance(values, dict) or "format" not in values:
             raise InputError(f"{path}: not a checkpoint of this project")
         version = values.pop("format")
         if type(version) is not int or version != FORMAT:
-            raise InputError(f"{path}: written by another version of this project; train it anew")
+            raise InputError(f"{path}: written by another version of this project; train it again")
         values.setdefault("history", "{}")  # of a version that kept none
         if values.keys() != {"fingerprint", *cls.__dataclass_fields__}:
             raise InputError(f"{path}: not a checkpoint of this project")
@@ -136,7 +136,7 @@ class Checkpoint:
             if ours.get(key) != theirs.get(key):
                 raise InputError(
                     f"{path}: was trained with {key} = {theirs.get(key)}, now it is "
-                    f"{ours.get(key)}; restore the setting or train anew"
+                    f"{ours.get(key)}; restore the setting or train again"
                 )
 
 

@@ -79,7 +79,7 @@ def extract_features(
             next_report = done / len(split.indices) + 0.1
     features = np.concatenate(parts)
     if not np.isfinite(features).all():
-        raise InputError(f"{checkpoint_path}: its features are NaN or infinite; train it anew")
+        raise InputError(f"{checkpoint_path}: its features are NaN or infinite; train it again")
     similarity = mean_cosine(features)
     if similarity > COLLAPSED_ABOVE:
         log.warning(

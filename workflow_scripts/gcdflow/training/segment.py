@@ -1,7 +1,7 @@
 """One training segment: from a checkpoint (or from nothing) to the end of an epoch.
 
 A segment may be killed at any moment. After each epoch, and after the present step when a signal
-asks it to end, it leaves a rolling checkpoint, from which the same call goes on; since all
+asks it to end, it leaves a rolling checkpoint, from which the same call resumes; since all
 randomness is stateless (see :mod:`gcdflow.data.randomness`), the result does not depend on where it
 was cut.
 """
@@ -236,7 +236,7 @@ class Segment:
             self._finish_epoch(values)
 
     def _save(self, path: Path, rolling: dict | None = None) -> None:
-        """Write a checkpoint: the first rank does, and no other goes on before it is there."""
+        """Write a checkpoint: the first rank does, and the others wait until it exists."""
         if self.ranks.is_first:
             self.lease.check()
             self._checkpoint(rolling).save(path)
@@ -309,7 +309,7 @@ class Segment:
         self._save(self.files.rolling, rolling)
         self.stop.raise_if_requested(
             f" in epoch {epoch} after step {done} of {self.n_steps}; all of it is saved, and the "
-            "same call goes on from there"
+            "same call resumes from there"
         )
 
     def _finish_epoch(self, values: dict[str, float]) -> None:
@@ -335,7 +335,7 @@ class Segment:
             values[SPEED],
         )
         if self.epoch < self.stop_at_epoch:
-            self.stop.raise_if_requested(f" after epoch {self.epoch}; the same call goes on there")
+            self.stop.raise_if_requested(f" after epoch {self.epoch}; the same call resumes there")
 
     def _rolling_state(self) -> dict:
         """What a rolling checkpoint holds beside the state of the training."""
@@ -385,7 +385,7 @@ class Segment:
         parts = []
         for images in batches:
             parts.append(self._embed(images))
-            self.stop.raise_if_requested("; the same call goes on after the last whole epoch")
+            self.stop.raise_if_requested("; the same call resumes after the last whole epoch")
         z = self.ranks.gather(torch.cat(parts))[:n]
         labels = pseudo.labels[positions].to(self.device)
         prototypes = cluster_prototypes(z, labels, pseudo.n_clusters)

@@ -30,7 +30,7 @@ class SegmentFiles:
     output : path of the checkpoint to write
     rolling : path of the rolling checkpoint; deleted when the segment is done
     log_dir : directory of TensorBoard event files, or None
-    resume_from : path of the checkpoint to go on from, or None to begin
+    resume_from : path of the checkpoint to resume from, or None to begin
     pseudo_labels : path of ``pseudo_epoch*.npz``, or None in the warm-up
     """
 
@@ -44,7 +44,7 @@ class SegmentFiles:
     def starting_checkpoint(
         self, settings: TrainSettings, split_sha256: str, stop_at_epoch: int
     ) -> Checkpoint | None:
-        """The checkpoint to go on from; None to begin.
+        """The checkpoint to resume from; None to begin.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class SegmentFiles:
             return None
         step = checkpoint.rolling.get("step", 0)
         within = f" and step {step} of the next" if step else ""
-        log.info("going on after epoch %d%s from %s", checkpoint.epoch, within, path)
+        log.info("resuming after epoch %d%s from %s", checkpoint.epoch, within, path)
         return checkpoint
 
     def finished_checkpoint(self, key: str) -> Checkpoint | None:

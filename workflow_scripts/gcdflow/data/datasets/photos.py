@@ -147,7 +147,7 @@ def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
     Parameters
     ----------
     run : str
-        Name of the run, for the command that trains anew.
+        Name of the run, for the command that trains again.
 
     Returns
     -------
@@ -166,7 +166,7 @@ def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
     folder = Path(split.source["root"])
     _check_folder(folder)
     # The target first: what follows --forcerun are names of rules, and all of them are forced.
-    anew = f"snakemake --cores all runs/{run}/gallery.html --forcerun dataset"
+    again = f"snakemake --cores all runs/{run}/gallery.html --forcerun dataset"
     real_classes = split.source.get("real_classes", [])
     if not isinstance(real_classes, list) or not all(isinstance(c, str) for c in real_classes):
         raise InputError("split.npz: 'source' has no list of names as real_classes; make it again")
@@ -176,7 +176,7 @@ def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
     if gone:
         raise InputError(
             f"{folder}: {len(gone)} of {len(known)} photographs of the run are gone (first: "
-            f"{gone[0]}); put them back, or train anew without them: {anew}"
+            f"{gone[0]}); put them back, or train again without them: {again}"
         )
     position = {path: i for i, path in enumerate(known)}
     rows = match_paths(rows, table, folder, [*files, *known])
@@ -197,7 +197,7 @@ def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
             "warning: %s",
             one_line(
                 f"{folder}: {len(new)} photographs came since training began (first: {new[0]}) and "
-                f"are not sorted; to take them in, train anew: {anew}"
+                f"are not sorted; to take them in, train again: {again}"
             ),
         )
     rows = [row for row in rows if row.path in position]
@@ -206,7 +206,7 @@ def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
         if row.split != before:
             raise InputError(
                 f"{table}, line {row.line}: the split of {row.path} is {row.split}, but was "
-                f"{before} when training began; change it back, or train anew: {anew}"
+                f"{before} when training began; change it back, or train again: {again}"
             )
     _check_any_label(table, rows)
     return _labels(split, {position[row.path]: row.label for row in rows if row.label})
