@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Kill a small workflow at random moments, again and again, and see that nothing is lost.
+"""Kill a small workflow at random moments, again and again, and check that nothing is lost.
 
 Each campaign makes a run of the digits once undisturbed, and once while SIGKILL hits, at random
 moments, a process of a stage, one that loads images for it, the whole process group, or Snakemake
-alone; after each kill the documented command resumes the run. At the end every target must have the
-bytes of the undisturbed run, TensorBoard each step once, no temporary file may be left, and no epoch
-may have been trained twice from its beginning to its end.
+alone. After each kill the documented command resumes the run. At the end every target must have the
+bytes of the undisturbed run, TensorBoard must have each step once, no temporary file may be left,
+and no epoch may have been trained twice from its beginning to its end.
 
     python benchmarks/torture.py --kills 200 --seed 0      # make torture
     python benchmarks/torture.py --minutes 30
