@@ -12,7 +12,11 @@ from gcdflow.files.formats import Split
 
 # What `make test-fast` leaves out: the folders that start Snakemake, and the longest files.
 _SLOW_FOLDERS = ("slurm", "workflow")
-_SLOW_FILES = ("test_launcher.py", "test_failing_workers.py", "test_ranks.py", "test_fuzz.py")
+_SLOW_FILES = (
+    *("test_launcher.py", "test_failing_workers.py", "test_ranks.py"),
+    *("test_segment.py", "test_two_trainings.py", "test_vit.py", "test_reference.py"),
+    *("test_fuzz.py", "test_wrong_content.py", "test_hostile_files.py"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
