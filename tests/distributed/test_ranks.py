@@ -381,10 +381,8 @@ def test_parts_make_up_the_batch_and_are_balanced(split_path: Path):
 
     def first_batch(part: slice):
         options = {"epochs": range(1, 2), "batch_size": 64, "seed": 0, "num_workers": 0}
-        ((_, batches),) = [
-            next(training_batches(split, images, augmentation, part=part, **options))
-        ]
-        return next(batches)
+        epochs = training_batches(split, images, augmentation, part=part, **options)
+        return next(batch for _, batches in epochs for batch in batches)
 
     whole, parts = first_batch(slice(None)), [first_batch(slice(r, None, 4)) for r in range(4)]
     for rank, part in enumerate(parts):

@@ -24,7 +24,10 @@ def intervals(output: str) -> dict[str, list[tuple[datetime, datetime]]]:
     """When the jobs of each rule began and ended, by Snakemake's own log."""
     began, found = {}, {}
     for stamp, begun, ended, rule in re.findall(
-        _STAMP + r"(?:(?:local)?(?:Job|job) (\d+): |Finished jobid: (\d+) \(Rule: (\w+)\))", output
+        _STAMP
+        + r"(?:(?:local)?rule \w+:\n(?:    .*\n)*?    jobid: (\d+)"
+        + r"|Finished jobid: (\d+) \(Rule: (\w+)\))",
+        output,
     ):
         time = datetime.strptime(stamp, "%a %b %d %H:%M:%S %Y")
         if begun:
