@@ -300,12 +300,17 @@ def test_interruption_is_no_traceback(monkeypatch, capsys, signum, status):
     assert capsys.readouterr().err == f"stage.py: interrupted by {signum.name}\n"
 
 
-def test_bugs_keep_their_traceback(monkeypatch):
+def test_bugs_keep_their_traceback_and_end_the_process(monkeypatch, capsys):
     def main(arguments):
         raise ValueError("a bug")
 
-    with pytest.raises(ValueError, match="a bug"):
+    monkeypatch.setattr(os, "_exit", sys.exit)  # this process has more to do
+    with pytest.raises(SystemExit) as info:
         run(monkeypatch, main)
+    assert info.value.code == 70
+    said = capsys.readouterr().err
+    assert said.startswith("Traceback (most recent call last):\n")
+    assert said.endswith("\nValueError: a bug\nstage.py: error: ValueError: a bug (unexpected)\n")
 
 
 def test_settings_of_a_run_or_as_json(tmp_path):
