@@ -31,6 +31,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
 
+from gcdflow.data.workers import PROCESS_NAME
 from gcdflow.files.event_log import read_scalars
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -121,7 +122,7 @@ def _kind(process: psutil.Process) -> str:
     try:
         if not any("workflow_scripts/" in part for part in process.cmdline()[:2]):
             return ""
-        return "loader" if process.name() == "pt_data_worker" else "stage"
+        return "loader" if process.name() == PROCESS_NAME else "stage"
     except psutil.Error:
         return ""
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import errno
 import multiprocessing
+import multiprocessing.heap
+import multiprocessing.synchronize
 import os
 import re
-import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import psutil
@@ -20,10 +20,9 @@ import pytest
 import torch
 from forked_ranks import run_as_ranks
 from gcdflow.config.settings import AffineAugmentation
-from gcdflow.data import loading
+from gcdflow.data import loading, workers
 from gcdflow.data.augmentation import build_augmentation
 from gcdflow.data.datasets.images import ArrayImages
-from gcdflow.distributed.interruption import kill_helpers
 from gcdflow.errors import MachineError, machine_error
 from gcdflow.training.segment import train_segment
 from gcdflow.training.segment_files import SegmentFiles
@@ -32,7 +31,7 @@ from stage_processes import SCRIPTS, begun, ended, wait_for
 from test_launcher import LONG, arguments
 
 N = 24
-IS_GONE = r"a data-loading process is gone \(DataLoader worker"
+TEST_PROCESS = os.getpid()
 AUGMENTATION = build_augmentation(AffineAugmentation())
 
 
@@ -44,17 +43,13 @@ class Failing(ArrayImages):
         self._failure = failure
 
     def read(self, positions, shortest_side=None):
-        if torch.utils.data.get_worker_info() is not None:
+        if os.getpid() != TEST_PROCESS:
             self._failure()
         return super().read(positions)
 
 
 def out_of_memory() -> None:
     raise MemoryError
-
-
-def no_room_to_share() -> None:
-    raise RuntimeError("unable to allocate shared memory(shm): No space left on device (28)")
 
 
 def bug() -> None:
@@ -65,9 +60,15 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def bus_error() -> None:
-    """As where shared memory is full."""
-    os.kill(os.getpid(), signal.SIGBUS)
+class Odd(Exception):
+    """An error that cannot be sent to another process."""
+
+    def __init__(self, number: int, text: str):
+        super().__init__(text)
+
+
+def odd_bug() -> None:
+    raise Odd(1, "an odd bug")
 
 
 def train_views(make_split, images: ArrayImages) -> None:
@@ -84,46 +85,29 @@ def evaluation_views(make_split, images: ArrayImages) -> None:
     )
 
 
-@pytest.fixture(autouse=True)
-def _no_helper_is_left() -> Iterator[None]:
-    """What a stage does at its end."""
-    yield
-    kill_helpers()
-
-
 @pytest.mark.parametrize("load", [train_views, evaluation_views])
 @pytest.mark.parametrize(
     ("failure", "error", "sentence"),
     [
-        (
-            die,
-            MachineError,
-            rf"{IS_GONE} .* (Killed|unexpectedly)\W.*fewer --num-workers",
-        ),
-        (
-            bus_error,
-            MachineError,
-            rf"{IS_GONE} .* (error|unexpectedly)\W.*/dev/shm is full",
-        ),
-        (lambda: os._exit(1), MachineError, rf"{IS_GONE} .* exited unexpectedly"),
-        (
-            out_of_memory,
-            MachineError,
-            r"memory ran out \(MemoryError\); what had been saved",
-        ),
-        (no_room_to_share, MachineError, r"shared memory is full \(.*No space left.*--shm-size"),
+        (die, MachineError, r"process was ended by SIGKILL; the out-.*fewer --num-workers"),
+        (lambda: os._exit(3), MachineError, r"process exited with status 3; the out-of-memory"),
+        (out_of_memory, MachineError, r"memory ran out \(MemoryError\); what had been saved"),
         (bug, ZeroDivisionError, "a bug"),
+        (odd_bug, RuntimeError, r"Odd\('an odd bug'\)"),
     ],
 )
 def test_a_worker_that_fails_ends_the_loading(make_split, load, failure, error, sentence):
-    with pytest.raises(error, match=sentence):
+    with pytest.raises(error, match=sentence) as info:
         load(make_split, Failing(failure))
+    assert multiprocessing.active_children() == []
+    if error is not MachineError:
+        assert f"in {failure.__name__}" in "".join(info.value.__notes__)
 
 
 @pytest.mark.parametrize("load", [train_views, evaluation_views])
 def test_a_batch_that_never_comes_is_noticed(make_split, monkeypatch, load):
-    monkeypatch.setattr(loading, "TIMEOUT_SECONDS", 1)
-    with pytest.raises(MachineError, match=r"no batch came .*timed out after 1 seconds"):
+    monkeypatch.setattr(workers, "TIMEOUT_SECONDS", 1)
+    with pytest.raises(MachineError, match=r"no batch came .* for 1 seconds; are the"):
         load(make_split, Failing(lambda: time.sleep(8)))
 
 
@@ -153,44 +137,26 @@ def test_a_bug_is_no_failure_of_the_machine(error):
     assert machine_error(error) is None
 
 
-def test_little_shared_memory_is_not_used(make_split, monkeypatch, caplog):
-    images = ArrayImages(np.random.default_rng(0).integers(0, 256, (N, 8, 8, 1), dtype=np.uint8))
+def test_workers_need_no_shared_memory_of_the_system(make_split, monkeypatch):
+    """``/dev/shm`` may be tiny, as in Docker, or read-only, where no semaphore can be made."""
 
-    def batches(num_workers: int) -> list[loading.Batch]:
-        options = {"epochs": range(1, 2), "batch_size": 4, "seed": 0, "num_workers": num_workers}
-        ((_, found),) = [
-            (epoch, list(batches))
-            for epoch, batches in loading.training_batches(
-                make_split(N), images, AUGMENTATION, **options
-            )
-        ]
-        return found
-
-    alone, shared = batches(0), batches(1)
-    assert caplog.text == ""
-    assert all(batch.views.is_shared() for batch in shared)
-    bytes_of_a_batch = alone[0].views.nbytes
-    usage = SimpleNamespace(free=2 * 4 * bytes_of_a_batch - 1)  # 2 of a worker, and 2 on their way
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    piped = batches(1)
-    assert "batches of 1 data-loading processes take 0 MB, so they are sent" in caplog.text
-    assert not any(batch.views.is_shared() for batch in piped)
-    for a, b, c in zip(alone, shared, piped, strict=True):
-        assert torch.equal(a.views, b.views)
-        assert torch.equal(a.views, c.views)
-        assert torch.equal(a.positions, c.positions)
-
-
-def test_without_locks_to_share_this_process_loads(make_split, monkeypatch, caplog):
-    """As where ``/dev/shm`` is read-only."""
-
-    def refuse() -> None:
+    def refuse(*arguments: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(multiprocessing, "Lock", refuse)
-    train_views(make_split, Failing(die))
-    assert "no data-loading processes can be started (Read-only file system, is" in caplog.text
-    assert multiprocessing.active_children() == []
+    monkeypatch.setattr("multiprocessing.synchronize.SemLock.__init__", refuse)
+    monkeypatch.setattr("multiprocessing.heap.Arena.__init__", refuse)
+    images = ArrayImages(np.random.default_rng(0).integers(0, 256, (N, 8, 8, 1), dtype=np.uint8))
+    before = set(os.listdir("/dev/shm"))
+    options = {"epochs": range(1, 2), "batch_size": 4, "seed": 0}
+
+    def views(num_workers: int) -> torch.Tensor:
+        loaded = loading.training_batches(
+            make_split(N), images, AUGMENTATION, num_workers=num_workers, **options
+        )
+        return torch.cat([batch.views for _, batches in loaded for batch in batches])
+
+    assert torch.equal(views(2), views(0))
+    assert not {name for name in set(os.listdir("/dev/shm")) - before if "torch" in name}
 
 
 # -- stages ---------------------------------------------------------------------------------------
@@ -235,7 +201,7 @@ def workers_in(directory: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["name", "cwd"]):
         name, cwd = process.info["name"], process.info["cwd"]
-        if name == "pt_data_worker" and cwd == str(directory):
+        if name == workers.PROCESS_NAME and cwd == str(directory):
             found.append(process)
     return found
 
@@ -250,7 +216,7 @@ def kill_a_worker(command: list[str], directory: Path, n_workers: int) -> tuple[
     return status, errors.splitlines()[-1]
 
 
-GONE = rf": error: {IS_GONE} .* (killed|unexpectedly)"
+GONE = ": error: a data-loading process was ended by SIGKILL; "
 
 
 @pytest.mark.parametrize("n_ranks", [1, 2])

@@ -34,27 +34,11 @@ class MachineError(StageError, RuntimeError):
 def machine_error(error: BaseException) -> MachineError | None:
     """What an exception of a library says about the machine; None if it is another kind of error.
 
-    PyTorch has no class for most of these, so its words decide. A data-loading process that is gone
-    makes the main thread raise at any line, because its ``SIGCHLD`` handler does.
+    PyTorch has no class for all of these, so its words decide.
     """
     if isinstance(error, MachineError):
         return error
     text = str(error).strip()
-    if "DataLoader worker" in text and ("killed by signal" in text or "exited unexpect" in text):
-        return MachineError(
-            f"a data-loading process is gone ({text.splitlines()[0]}): the out-of-memory killer "
-            "may have ended it, or /dev/shm is full; fewer --num-workers need less memory"
-        )
-    if "DataLoader timed out" in text:
-        return MachineError(
-            f"no batch came from the data-loading processes ({text.splitlines()[0]}); are the "
-            "images on a disk that does not answer?"
-        )
-    if "shared memory" in text or "</torch_" in text:
-        return MachineError(
-            f"shared memory is full ({text.splitlines()[0]}); docker run --shm-size=8g gives more, "
-            "and --num-workers 0 needs none"
-        )
     out_of_memory = ("out of memory", "can't allocate memory", "Cannot allocate memory")
     if isinstance(error, MemoryError) or any(words in text for words in out_of_memory):
         words = text.splitlines()[0] if text else "MemoryError"

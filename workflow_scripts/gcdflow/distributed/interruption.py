@@ -57,11 +57,11 @@ def end_on_signals() -> None:
         signal.signal(signum, _raise)
 
 
-def outlive_first_sigterm(worker: int = 0) -> None:
+def outlive_first_sigterm() -> None:
     """Let this process ignore one SIGTERM: what a process that works for a stage does first.
 
     A cluster sends it to all processes of a job. The stage answers it, and still needs the others
-    to finish its step. The signature is that of a ``worker_init_fn`` of PyTorch's ``DataLoader``.
+    to finish its step.
     """
 
     def ignore_once(signum: int, frame: FrameType | None) -> None:
@@ -74,12 +74,9 @@ def kill_helpers() -> None:
     """End the processes that work for this one, at once.
 
     At exit Python sends each of them a SIGTERM and waits for ever; see
-    :func:`outlive_first_sigterm`. PyTorch's handler of ``SIGCHLD`` would raise at their end.
+    :func:`outlive_first_sigterm`.
     """
-    helpers = multiprocessing.active_children()
-    if helpers and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for helper in helpers:
+    for helper in multiprocessing.active_children():
         helper.kill()
 
 

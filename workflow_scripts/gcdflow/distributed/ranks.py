@@ -175,7 +175,7 @@ def _peers() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if machine_error(error) is not None:  # of this rank, at a line where it waited
+        if machine_error(error) is not None:  # of this rank, whose memory ran out
             raise
         reason = str(error).splitlines()[0]
         raise PeerLost(f"the connection to another rank is lost ({reason})") from error

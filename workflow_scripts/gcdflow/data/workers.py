@@ -1,0 +1,220 @@
+"""Worker processes that load batches, and what happens when one of them fails.
+
+PyTorch's ``DataLoader`` is not used, because its failures cannot be told from bugs: its handler of
+``SIGCHLD`` raises at any line of the main thread, and its tensors travel as file descriptors, which
+a worker that was killed no longer hands over. Here each worker has a pipe and a piece of anonymous
+shared memory, so neither ``/dev/shm`` nor semaphores are needed, and the main process waits for
+the pipe and for the worker's end at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import mmap
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from gcdflow.distributed.interruption import SIGNALS, outlive_first_sigterm
+from gcdflow.errors import MachineError, StageError, machine_error
+
+log = logging.getLogger(__name__)
+
+Arrays: TypeAlias = tuple[np.ndarray, ...]
+
+# A batch takes seconds; what takes so long will not come.
+TIMEOUT_SECONDS = 600
+PROCESS_NAME = "gcdflow-loader"  # in top and ps; Linux shows 15 characters
+_PREFETCHED = 2  # batches that each worker makes ahead
+_ALIGNMENT = 64  # bytes; of each array in shared memory
+_MOST_ARRAYS = 8  # of one result
+_SECONDS_BETWEEN_LOOKS = 2.0
+
+
+def in_workers(
+    function: Callable[[object], Arrays],
+    items: Iterable[object],
+    num_workers: int,
+    n_bytes: Callable[[], int],
+) -> Iterator[Arrays]:
+    """What a function makes of the items, in their order.
+
+    Parameters
+    ----------
+    function : callable
+        Gives a tuple of arrays for an item.
+    num_workers : int
+        Processes that call it; 0: this one.
+    n_bytes : callable
+        Gives the bytes of the arrays of one result, at most; called where there are workers.
+
+    Raises
+    ------
+    MachineError
+        If a worker is gone, memory runs out, or nothing comes for ``TIMEOUT_SECONDS``.
+    Exception
+        Whatever the function raises, with the worker's traceback as a note.
+    """
+    # Elsewhere a copy of a process that has threads may not work.
+    if num_workers == 0 or sys.platform != "linux":
+        yield from map(function, items)
+        return
+    workers: list[_Worker] = []
+    try:
+        size = n_bytes()
+        for _ in range(num_workers):
+            workers.append(_Worker(function, size))
+        asked: deque[_Worker] = deque()  # in the order of the items
+        jobs = zip(itertools.cycle(workers), items)
+        for worker, item in itertools.islice(jobs, _PREFETCHED * num_workers):
+            worker.ask(item)
+            asked.append(worker)
+        while asked:
+            result = asked.popleft().result()
+            for worker, item in itertools.islice(jobs, 1):
+                worker.ask(item)
+                asked.append(worker)
+            yield result
+    finally:
+        for worker in workers:
+            worker.kill()
+
+
+class _Worker:
+    """A process that applies a function; up to ``_PREFETCHED`` items may wait in it."""
+
+    def __init__(self, function: Callable[[object], Arrays], n_bytes: int):
+        size = n_bytes + _ALIGNMENT * _MOST_ARRAYS
+        self._slots = [mmap.mmap(-1, size) for _ in range(_PREFETCHED)]
+        self._n_results = 0
+        self._connection, theirs = multiprocessing.Pipe()
+        self._process = multiprocessing.get_context("fork").Process(
+            target=_work, args=(theirs, self._slots, function), daemon=True
+        )
+        # Until it has handlers of its own, a signal would be answered by those of this process.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        theirs.close()  # now the pipe ends with the worker
+
+    def ask(self, item: object) -> None:
+        """Let the worker make the result of an item."""
+        try:
+            self._connection.send(item)
+        except ConnectionError:
+            raise self._gone() from None
+
+    def result(self) -> Arrays:
+        """Copies of the arrays that the worker made of the oldest item that it was asked for."""
+        if not wait([self._connection, self._process.sentinel], TIMEOUT_SECONDS):
+            raise MachineError(
+                f"no batch came from the data-loading processes for {TIMEOUT_SECONDS} seconds; "
+                "are the images on a disk that does not answer?"
+            )
+        try:
+            # What a worker sent before its end can still be read.
+            answer = self._connection.recv() if self._connection.poll() else None
+        except (EOFError, ConnectionError):
+            answer = None
+        if answer is None:
+            raise self._gone()
+        if isinstance(answer, BaseException):
+            raise answer
+        slot = self._slots[self._n_results % _PREFETCHED]
+        self._n_results += 1
+        return tuple(
+            np.frombuffer(slot, dtype, count=int(np.prod(shape)), offset=offset)
+            .reshape(shape)
+            .copy()
+            for dtype, shape, offset in answer
+        )
+
+    def kill(self) -> None:
+        """End the worker, whatever it does."""
+        self._process.kill()
+        self._process.join(_SECONDS_BETWEEN_LOOKS)
+        self._connection.close()
+
+    def _gone(self) -> MachineError:
+        self._process.join(_SECONDS_BETWEEN_LOOKS)
+        status = self._process.exitcode
+        how = f"exited with status {status}"
+        if status is None:
+            how = "no longer answers"
+        elif status < 0:
+            how = f"was ended by {signal.Signals(-status).name}"
+        return MachineError(
+            f"a data-loading process {how}; the out-of-memory killer may have ended it: fewer "
+            "--num-workers need less memory"
+        )
+
+
+# -- in the worker ---------------------------------------------------------------------------------
+
+
+def _work(
+    connection: Connection, slots: list[mmap.mmap], function: Callable[[object], Arrays]
+) -> None:
+    """Answer items until the process that asks is gone."""
+    outlive_first_sigterm()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it, too; the stage sees to it
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(PROCESS_NAME)
+    torch.set_num_threads(1)  # a copy of a process has none of its threads, and would wait for them
+    parent = os.getppid()
+    for slot in itertools.cycle(slots):
+        # Other workers may hold a copy of the other end, so its end alone would not tell.
+        while not connection.poll(_SECONDS_BETWEEN_LOOKS):
+            if os.getppid() != parent:
+                return
+        try:
+            connection.send(_answer(connection.recv(), slot, function))
+        except (EOFError, ConnectionError):
+            return
+
+
+def _answer(
+    item: object, slot: mmap.mmap, function: Callable[[object], Arrays]
+) -> list[tuple[str, tuple[int, ...], int]] | Exception:
+    """Where in the slot the result lies: dtype, shape and offset of each array; or the error."""
+    try:
+        arrays, placed, end = function(item), [], 0
+        for array in arrays:
+            place = np.frombuffer(slot, array.dtype, count=array.size, offset=end)
+            place.reshape(array.shape)[...] = array
+            placed.append((array.dtype.str, array.shape, end))
+            end += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
+        return placed
+    except StageError as error:
+        return error
+    except Exception as error:
+        if (known := machine_error(error)) is not None:
+            return known
+        return _sendable(error)
+
+
+def _sendable(error: Exception) -> Exception:
+    """The error with its traceback as a note, or one of that text if it cannot be sent as it is."""
+    text = f"in a data-loading process:\n{traceback.format_exc()}"
+    try:
+        copy = pickle.loads(pickle.dumps(error))
+    except Exception:
+        copy = RuntimeError(repr(error))
+    copy.add_note(text)
+    return copy
