@@ -2,6 +2,8 @@ import copy
 
 import pytest
 import torch
+from gcdflow.losses.infonce import info_nce
+from gcdflow.losses.supcon import sup_con
 from gcdflow.models.head import DINOHead
 from torch import nn
 from torch.nn import functional as F
@@ -108,3 +110,41 @@ def test_gradient():
 def test_sizes_must_be_positive(name):
     with pytest.raises(ValueError, match=f"{name} is 0, expected 1 or more"):
         DINOHead(**{**SMALL, name: 0})
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+@pytest.mark.parametrize("frozen_magnitude", [True, False])
+def test_compact_rows_have_the_dot_products_and_gradients_of_wide_ones(
+    dtype, tolerance, frozen_magnitude
+):
+    head = seeded_head(out_dim=500, norm_last_layer=frozen_magnitude).to(dtype)
+    x = torch.randn(9, 12, dtype=dtype)
+    labels = torch.tensor([0, 0, 1, 1, 2, 2, 2, 0, 1])
+    found = []
+    for embed in (head.forward, head.compact):
+        features = x.clone().requires_grad_()
+        head.zero_grad()
+        z = embed(features)
+        loss = sup_con(z, labels, temperature=0.2) + info_nce(z[:4], z[4:8], temperature=0.5)
+        loss.backward()
+        parameters = [p.grad.clone() for p in head.parameters() if p.requires_grad]
+        found.append((z @ z.T, loss.detach(), features.grad, *parameters))
+    for wide, compact in zip(*found, strict=True):
+        largest = wide.abs().max().item()
+        torch.testing.assert_close(compact, wide, rtol=0, atol=tolerance * largest)
+
+
+def test_compact_rows_of_a_last_layer_of_low_rank():
+    head = seeded_head(out_dim=200)
+    with torch.no_grad():
+        directions = head.last_layer.parametrizations.weight.original1
+        directions.copy_(torch.randn(200, 2) @ torch.randn(2, 6))
+    x = torch.randn(5, 12)
+    wide, compact = head(x), head.compact(x)
+    torch.testing.assert_close(compact @ compact.T, wide @ wide.T, rtol=1e-3, atol=1e-3)
+
+
+def test_compact_pays_for_wide_heads_only():
+    with torch.device("meta"):
+        assert DINOHead(384).compact_pays
+    assert not seeded_head().compact_pays

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+_WIDE = 16  # times the bottleneck
+
 
 class DINOHead(nn.Module):
     """DINO's projection head, with a normalised output.
@@ -78,6 +80,28 @@ class DINOHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Project features of shape (B, in_dim) to unit rows of shape (B, out_dim)."""
         return _unit_rows(self.last_layer(_unit_rows(self.mlp(x))))
+
+    def compact(self, x: Tensor) -> Tensor:
+        """Unit rows (B, bottleneck_dim) that have the dot products of :meth:`forward`'s rows.
+
+        With the last layer's weights W and a bottleneck row b, the output is W b over its length,
+        so dot products need only G = WᵀW = L Lᵀ: the rows Lᵀb have the same ones, and the same
+        gradients. The wide output, with its products of (B, out_dim), is never formed.
+        """
+        bottleneck = _unit_rows(self.mlp(x))
+        with torch.autocast(x.device.type, enabled=False):
+            weight = self.last_layer.weight
+            gram = (weight.T @ weight).double()
+            # Of the size of the rounding errors of G: a last layer of lower rank factors as well.
+            ridge = 8 * torch.finfo(weight.dtype).eps * gram.diagonal().mean()
+            factor, _ = torch.linalg.cholesky_ex(gram + ridge * torch.eye(len(gram)).to(gram))
+            return _unit_rows(bottleneck @ factor.to(bottleneck.dtype))
+
+    @property
+    def compact_pays(self) -> bool:
+        """Whether :meth:`compact` is clearly cheaper than :meth:`forward`."""
+        out_dim, bottleneck_dim = self.last_layer.weight.shape
+        return out_dim >= _WIDE * bottleneck_dim
 
 
 def _unit_rows(x: Tensor) -> Tensor:
