@@ -42,7 +42,7 @@ class Checkpoint:
     frozen_sha256 : str or None, SHA-256 of the weight file that holds the frozen parameters
     prototypes : tensor (K, out_dim) or None, of the prototypical loss
     pseudo_sha256 : str or None, the pseudo labels that the last epochs were guided by
-    rolling : dict, what only a rolling checkpoint holds (see :mod:`gcdflow.training.segment`)
+    rolling : dict, what only a rolling checkpoint holds (see :mod:`gcdflow.training.state`)
     history : dict of epoch to dict of tag to float, what TensorBoard shows of all epochs since the
         run began, but for what tells of time
     """

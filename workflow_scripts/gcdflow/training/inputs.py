@@ -1,0 +1,125 @@
+"""What a training segment reads: its files, the batches that come of them, and who they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gcdflow.config.settings import TrainSettings
+from gcdflow.data.augmentation import build_augmentation
+from gcdflow.data.datasets import open_images
+from gcdflow.data.loading import (
+    N_VIEWS,
+    Batch,
+    default_workers,
+    evaluation_batches,
+    training_batches,
+)
+from gcdflow.data.sampling import batches_per_epoch
+from gcdflow.distributed.device import check_mixed_precision
+from gcdflow.distributed.ranks import Ranks
+from gcdflow.errors import InputError
+from gcdflow.files.atomic import canonical_json, sha256_file, sha256_text
+from gcdflow.files.formats import Split
+from gcdflow.training.checkpoint import fingerprint, frozen_sha256
+from gcdflow.training.objective import Objective
+from gcdflow.training.pseudo_targets import PseudoTargets
+from gcdflow.training.segment_files import SegmentFiles
+
+
+class SegmentInputs:
+    """The inputs of a segment, read and checked.
+
+    Attributes
+    ----------
+    split : Split
+    objective : Objective
+        The loss, with the labels and pseudo labels that it needs.
+    n_steps : int
+        Steps of an epoch.
+    split_sha256, pseudo_sha256, frozen_sha256 : str; the last two None where there is no such file
+    key : str
+        What a rolling checkpoint must agree on to be of this very segment.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        files: SegmentFiles,
+        *,
+        stop_at_epoch: int,
+        ranks: Ranks,
+        num_workers: int | None,
+        result_version: int,
+    ):
+        self._settings, self._ranks = settings, ranks
+        self.split = Split.load(files.split)
+        self.split_sha256 = sha256_file(files.split)
+        self._images = open_images(self.split.source, self.split.paths)
+        self._augmentation = build_augmentation(settings.augmentation)
+        if num_workers is None:
+            self._num_workers = default_workers(self._images, self._augmentation)
+        else:
+            self._num_workers = ranks.share(num_workers)
+        n_train = int(self.split.train_mask.sum())
+        self.n_steps = batches_per_epoch(n_train, settings.training.batch_size)
+        pseudo, self.pseudo_sha256 = None, None
+        if files.pseudo_labels is not None:
+            self.pseudo_sha256 = sha256_file(files.pseudo_labels)
+        self.frozen_sha256 = frozen_sha256(settings)
+        if files.pseudo_labels is not None:
+            pseudo = PseudoTargets.select(files.pseudo_labels, self.split, settings)
+        self.objective = Objective(settings, torch.from_numpy(self.split.labels), pseudo)
+        resume_sha256 = None if files.resume_from is None else sha256_file(files.resume_from)
+        inputs = [resume_sha256, self.pseudo_sha256, self.frozen_sha256]
+        inputs += [stop_at_epoch, result_version]
+        self.key = sha256_text(canonical_json([fingerprint(settings, self.split_sha256), inputs]))
+
+    def training_batches(
+        self, epochs: range, first_step: int
+    ) -> Iterator[tuple[int, Iterable[Batch]]]:
+        """This rank's part of the batches, epoch by epoch, without the first ones that are done."""
+        return training_batches(
+            self.split,
+            self._images,
+            self._augmentation,
+            epochs=epochs,
+            first_step=first_step,
+            part=self._ranks.part,
+            batch_size=self._settings.training.batch_size,
+            seed=self._settings.seed,
+            num_workers=self._num_workers,
+        )
+
+    def evaluation_batches(self, positions: np.ndarray) -> Iterator[Tensor]:
+        """Images of some positions without randomness, as many at a time as a step has views."""
+        return evaluation_batches(
+            self._images,
+            self._augmentation,
+            positions,
+            batch_size=N_VIEWS * self._settings.training.batch_size // self._ranks.size,
+            num_workers=self._num_workers,
+        )
+
+
+def check_segment(
+    settings: TrainSettings, files: SegmentFiles, stop_at_epoch: int, ranks: Ranks
+) -> None:
+    """Refuse what cannot be trained, before any file is read (InputError)."""
+    if (files.pseudo_labels is None) != (settings.pseudo is None):
+        raise InputError(
+            "pseudo labels and the settings of their loss belong together: found "
+            f"pseudo_labels = {files.pseudo_labels}, pseudo settings = {settings.pseudo}"
+        )
+    if stop_at_epoch > settings.total_epochs:
+        raise InputError(
+            f"--stop-at-epoch {stop_at_epoch} is beyond total_epochs = {settings.total_epochs}"
+        )
+    if files.pseudo_labels is not None and files.resume_from is None:
+        raise InputError("pseudo labels guide a trained model: a checkpoint to resume is needed")
+    settings.training.check_shared_by(ranks.size)
+    if settings.training.mixed_precision:
+        check_mixed_precision(ranks.device)
