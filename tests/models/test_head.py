@@ -2,9 +2,11 @@ import copy
 
 import pytest
 import torch
+from gcdflow.config.settings import PseudoSettings
 from gcdflow.losses.infonce import info_nce
 from gcdflow.losses.supcon import sup_con
 from gcdflow.models.head import DINOHead
+from gcdflow.models.model import Model
 from torch import nn
 from torch.nn import functional as F
 
@@ -148,3 +150,12 @@ def test_compact_pays_for_wide_heads_only():
     with torch.device("meta"):
         assert DINOHead(384).compact_pays
     assert not seeded_head().compact_pays
+
+
+@pytest.mark.parametrize(
+    ("out_dim", "loss", "width"), [(96, "supcon", 4), (96, "prototypical", 96), (8, "supcon", 8)]
+)
+def test_model_embeds_compactly_where_dot_products_are_enough(tiny_settings, out_dim, loss, width):
+    head = tiny_settings.head.model_copy(update={"out_dim": out_dim})
+    settings = tiny_settings.model_copy(update={"head": head, "pseudo": PseudoSettings(loss=loss)})
+    assert Model(settings)(torch.zeros(2, 1, 8, 8)).shape == (2, width)

@@ -13,7 +13,9 @@ from gcdflow.models.head import DINOHead
 class Model(nn.Module):
     """Backbone and projection head.
 
-    ``forward`` gives L2-normalised embeddings (B, out_dim); ``backbone`` alone gives the features.
+    ``forward`` gives L2-normalised embeddings; ``backbone`` alone gives the features. Embeddings
+    are the head's compact ones where those are cheaper. Prototypes need the wide ones: they last
+    for longer than a step, and compact rows of two steps have no common axes.
     """
 
     def __init__(self, settings: TrainSettings):
@@ -21,7 +23,10 @@ class Model(nn.Module):
         image_size = build_augmentation(settings.augmentation).image_size
         self.backbone = build_backbone(settings.backbone, image_size)
         self.head = DINOHead(self.backbone.feature_dim, **settings.head.model_dump())
+        has_prototypes = settings.pseudo is not None and settings.pseudo.loss == "prototypical"
+        self.compact = self.head.compact_pays and not has_prototypes
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embeddings (B, out_dim), rows of length 1, of images (B, C, H, W)."""
-        return self.head(self.backbone(images))
+        """Embeddings (B, out_dim or bottleneck_dim), rows of length 1, of images (B, C, H, W)."""
+        features = self.backbone(images)
+        return self.head.compact(features) if self.compact else self.head(features)

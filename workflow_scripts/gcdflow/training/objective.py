@@ -51,7 +51,7 @@ class Objective:
 
         Parameters
         ----------
-        z1, z2 : (B, out_dim), embeddings of the two views, rows of length 1
+        z1, z2 : (B, d), embeddings of the two views, rows of length 1
         positions : int64 (B,), of the samples in the split; on the CPU
         prototypes : (n_clusters, out_dim) or None, of the prototypical loss
 

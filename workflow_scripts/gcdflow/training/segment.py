@@ -190,7 +190,7 @@ class Segment:
             self.stop.raise_if_requested(f" after epoch {epoch}; the same call resumes there")
 
     def _embed(self, images: Tensor) -> Tensor:
-        """Embeddings (b, out_dim), float32 also where the model computes in bfloat16."""
+        """Embeddings (b, d), float32 also where the model computes in bfloat16."""
         mixed = self.settings.training.mixed_precision
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
             return self.state.model(images.to(self.device, non_blocking=True))
