@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from gcdflow.config.settings import TrainSettings
-from gcdflow.data.augmentation import build_augmentation
 from gcdflow.data.datasets import open_images
 from gcdflow.data.loading import (
     N_VIEWS,
@@ -41,6 +40,7 @@ from gcdflow.files.event_log import EventLog, event_file, remove_overlapping, re
 from gcdflow.files.formats import Split
 from gcdflow.files.lease import Lease
 from gcdflow.losses.prototypical import cluster_prototypes
+from gcdflow.models.backbones import augmentation_of
 from gcdflow.models.model import Model
 from gcdflow.training.checkpoint import (
     Checkpoint,
@@ -79,7 +79,7 @@ class Segment:
         self.split = Split.load(files.split)
         self.split_sha256 = sha256_file(files.split)
         self.images = open_images(self.split.source, self.split.paths)
-        self.augmentation = build_augmentation(settings.augmentation)
+        self.augmentation = augmentation_of(settings)
         if num_workers is None:
             self.num_workers = default_workers(self.images, self.augmentation)
         else:
