@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gcdflow.data.augmentation import build_augmentation
 from gcdflow.data.datasets import open_images
 from gcdflow.data.loading import default_workers, evaluation_batches
 from gcdflow.distributed.device import resolve_device
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import sha256_file
 from gcdflow.files.formats import Features, Split
+from gcdflow.models.backbones import augmentation_of
 from gcdflow.training.checkpoint import Checkpoint, restore_model
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def extract_features(
     chosen = resolve_device(device)
     backbone = restore_model(checkpoint_path, checkpoint).backbone.to(chosen).eval()
     images = open_images(split.source, split.paths)
-    augmentation = build_augmentation(checkpoint.settings.augmentation)
+    augmentation = augmentation_of(checkpoint.settings)
     batches = evaluation_batches(
         images,
         augmentation,
