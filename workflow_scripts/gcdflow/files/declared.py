@@ -7,6 +7,7 @@ breaks files. The plan needs no arrays, so neither does this module.
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -51,7 +52,7 @@ class Field:
     about: str
     axes: tuple[str, ...] = ("n",)
     least: float | None = None
-    most: float = LARGEST_COUNT
+    most: float = math.inf
     below: str | None = None
     unique: bool = False
     optional: bool = False
@@ -68,7 +69,7 @@ class Field:
             return "positive numbers"
         if self.below:
             return f"{self.least:g} to the last of `{self.below}`"
-        largest = self.most in (LARGEST_COUNT, LARGEST_FLOAT)
+        largest = self.most >= LARGEST_COUNT
         return f"{self.least:g} or more" if largest else f"{self.least:g} to {self.most:g}"
 
 
@@ -288,15 +289,15 @@ GRID = RunFile(
     "`heatmap`",
     "one row for each configuration of the grid",
     (
-        Field("k", "whole number", "number of neighbours", least=1),
+        Field("k", "whole number", "number of neighbours", least=1, most=LARGEST_COUNT),
         Field("density_percentile", "number", "density percentile", least=0, most=100),
         Field("score", "number", "score of section 3.2"),
         Field("cross_entropy", "number", "CE"),
         Field("silhouette", "number", "Sil"),
-        Field("n_clusters", "whole number", "number of clusters", least=1),
+        Field("n_clusters", "whole number", "number of clusters", least=1, most=LARGEST_COUNT),
         Field("n_core", "whole number", "number of core points"),
         Field("core_ratio", "number", "share of core points", least=0, most=1),
-        Field("cutoff", "number", "density from which points are core points"),
+        Field("cutoff", "number", "mean distance to the k nearest neighbours"),
         Field("seconds", "number", "time that the configuration took"),
     ),
 )

@@ -119,10 +119,11 @@ def _problem_of_names(name: str, array: np.ndarray) -> str | None:
 def _problem_of_numbers(
     field: Field, array: np.ndarray, most: float, indices: np.ndarray
 ) -> str | None:
-    bad = ~((array >= field.least) & (array <= most))  # of NaN too
-    samples = bad.reshape(len(array), -1).any(axis=1)
-    if not samples.any():
+    # As numbers of Python: those of the array may be too small to hold the bounds.
+    if array.size == 0 or (field.least <= array.min().item() and array.max().item() <= most):
         return None
+    bad = ~((array >= np.float64(field.least)) & (array <= np.float64(most)))  # of NaN too
+    samples = bad.reshape(len(array), -1).any(axis=1)
     expected = f"{field.least:g}…{most}" if field.below else field.range
     return (
         f"'{field.name}' of {samples.sum()} of {len(array)} samples is out of range (first: "
