@@ -123,7 +123,7 @@ def write_variants(root: Path, split: str, pairs: Sequence[tuple[str, str]]) -> 
 def write_cars(root: Path, name: str, classes: Sequence[object], files=None, **options) -> None:
     """Annotations of Stanford Cars; a class of None: without classes, as for the test split."""
     fields = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname"]
-    if None in classes:
+    if classes[0] is None:
         fields.remove("class")
     table = np.zeros((1, len(classes)), dtype=[(field, object) for field in fields])
     for i, value in enumerate(classes):

@@ -20,8 +20,8 @@ from gcdflow.files.declared import RunFile
 
 Mutation = Callable[[random.Random, bytes], bytes]
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_MAGICS = [b"PK\3\4", b"\x93NUMPY\1\0", _PNG, b"\xff\xd8\xff\xe0", b"GIF89a", b"II*\0", b"{"]
+PNG = b"\x89PNG\r\n\x1a\n"
+_MAGICS = [b"PK\3\4", b"\x93NUMPY\1\0", PNG, b"\xff\xd8\xff\xe0", b"GIF89a", b"II*\0", b"{"]
 _MAGICS += [b"\x80\x02", b"\x80\x05", b"RIFF", b"MATLAB 5.0 MAT-file", b"%!PS-Adobe-3.0", b"---\n"]
 _NUMBERS = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**32 - 1, 2**62, 2**63 - 1, 2**64 - 1)
 _TOKENS = b"nan inf -inf -1 1e999 1e-999 0x10 1_0 true null NaN Infinity \" ' &a *a \\ud800".split()
@@ -315,7 +315,7 @@ def mutate_png(rng: random.Random, content: bytes) -> bytes:
     chunks[i] = (kind, data)
     if rng.random() < 0.2:
         chunks.insert(i, (rng.choice((b"iCCP", b"zTXt", b"eXIf", b"PLTE", b"tRNS", b"acTL")), data))
-    return content[:8] + b"".join(_chunk(*chunk) for chunk in chunks)
+    return content[:8] + b"".join(png_chunk(*chunk) for chunk in chunks)
 
 
 def png(pixels: np.ndarray, bits: int) -> bytes:
@@ -324,8 +324,8 @@ def png(pixels: np.ndarray, bits: int) -> bytes:
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"sBIT", bytes([bits] * 3)), (b"IDAT", zlib.compress(rows))]
-    return _PNG + b"".join(_chunk(*chunk) for chunk in (*chunks, (b"IEND", b"")))
+    return PNG + b"".join(png_chunk(*chunk) for chunk in (*chunks, (b"IEND", b"")))
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
+def png_chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
