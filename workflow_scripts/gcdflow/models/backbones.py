@@ -45,10 +45,18 @@ class SmallConvNet(nn.Module):
         self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
         self.feature_dim = channels
 
+    def frozen(self, images: Tensor) -> Tensor:
+        """The images (B, 1, height, width) themselves: nothing is frozen."""
+        return images
+
+    def trained(self, stored: Tensor) -> Tensor:
+        """Features (B, feature_dim) of images (B, 1, height, width)."""
+        images = stored.contiguous(memory_format=torch.channels_last)
+        return self.layers(images).mean(dim=(2, 3))
+
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, feature_dim) of images (B, 1, height, width)."""
-        images = images.contiguous(memory_format=torch.channels_last)
-        return self.layers(images).mean(dim=(2, 3))
+        return self.trained(self.frozen(images))
 
 
 def _build_small_convnet(settings: SmallConvNetSettings, image_size: int | None) -> nn.Module:

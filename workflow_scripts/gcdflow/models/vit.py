@@ -64,6 +64,7 @@ class ViT(nn.Module):
                 f"blocks; {n_blocks} freezes them all"
             )
         self.feature_dim = vit.num_features
+        self._first = grad_from_block
         vit.requires_grad_(False)
         for block in vit.blocks[grad_from_block:]:
             block.requires_grad_(True)
@@ -72,9 +73,19 @@ class ViT(nn.Module):
             values = 255 * torch.tensor(vit.pretrained_cfg[name])[:, None, None]
             self.register_buffer(name, values, persistent=False)
 
+    @torch.no_grad()
+    def frozen(self, images: Tensor) -> Tensor:
+        """Tokens (B, n, width) after the frozen blocks, of uint8 images (B, 3, side, side)."""
+        x = self.vit._pos_embed(self.vit.patch_embed((images - self.mean) / self.std))
+        return self.vit.blocks[: self._first](self.vit.norm_pre(self.vit.patch_drop(x)))
+
+    def trained(self, stored: Tensor) -> Tensor:
+        """Features (B, feature_dim) of tokens."""
+        return self.vit.forward_head(self.vit.norm(self.vit.blocks[self._first :](stored)))
+
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, feature_dim) of uint8 images (B, 3, image_size, image_size)."""
-        return self.vit((images - self.mean) / self.std)
+        return self.trained(self.frozen(images))
 
 
 def timm_name(model: str) -> str:
