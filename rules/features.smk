@@ -1,4 +1,6 @@
-"""Needs split.npz, a checkpoint, and stored views where the run has some; makes the feature cache of its epoch."""
+"""Needs split.npz, a checkpoint and, where the run has some, stored views; makes the feature cache of
+its epoch.
+"""
 
 
 rule features:

@@ -1,5 +1,5 @@
-"""Needs split.npz, stored views where the run has some, and, after the warm-up, checkpoint and pseudo labels of the epoch before; makes
-the checkpoint of an epoch.
+"""Needs split.npz, stored views where the run has some and, after the warm-up, checkpoint and pseudo
+labels of the epoch before; makes the checkpoint of an epoch.
 
 A killed segment resumes from its rolling checkpoint in runs/{run}/.rolling, which is no output (the
 outputs of a failed rule are deleted) and is refused if settings or inputs have changed.
