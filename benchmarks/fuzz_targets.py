@@ -32,7 +32,7 @@ from gcdflow.data.datasets.photos import read_labels as read_photo_labels
 from gcdflow.evaluation.report import read_metrics, row
 from gcdflow.files.formats import Features, Labels, PseudoLabels, Split, Truth
 from gcdflow.models.model import Model
-from gcdflow.models.vit import load_weights
+from gcdflow.models.weights import load_weights
 from gcdflow.training.checkpoint import Checkpoint, restore_model, stored_weights
 from PIL import Image
 from scipy.io import savemat

@@ -14,7 +14,8 @@ from gcdflow.cli import run_stage, stage_parser
 
 def main(arguments: argparse.Namespace) -> None:
     """Fetch the file."""
-    from gcdflow.models.vit import download_weights, timm_name  # imports torch: after --help
+    from gcdflow.models.timm_models import timm_name  # imports torch: after --help
+    from gcdflow.models.weights import download_weights
 
     download_weights(arguments.model, arguments.output)
     logging.info(

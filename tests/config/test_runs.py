@@ -26,8 +26,8 @@ from gcdflow.config.settings import (
     ScheduleSettings,
     Settings,
     SmallConvNetSettings,
+    TimmSettings,
     TrainSettings,
-    ViTSettings,
 )
 from gcdflow.errors import InputError
 from hypothesis import given
@@ -49,7 +49,7 @@ def sections(model: type[Settings] = RunSettings):
 def test_all_sections_are_found():
     names = {model.__name__ for model in sections()}
     assert len(names) == 15
-    assert {"AffineAugmentation", "ViTSettings", "ClusteringSettings"} <= names
+    assert {"AffineAugmentation", "TimmSettings", "ClusteringSettings"} <= names
 
 
 @pytest.mark.parametrize("model", sorted(sections(), key=lambda m: m.__name__))
@@ -275,7 +275,7 @@ def test_train_settings_survive_json(guided):
 def test_paths_may_begin_at_home(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     values = {"name": "photos", "root": "~/data", "folder": "~/photos", "labels": "~/l.csv"}
-    run = {"dataset": values, "backbone": {"name": "vit", "weights": "~/w.pth"}}
+    run = {"dataset": values, "backbone": {"name": "timm", "weights": "~/w.pth"}}
     settings = resolve_runs({"runs": {"a": run}})["a"]
     assert settings.dataset.root == "/home/me/data"
     assert settings.dataset.folder == "/home/me/photos"
@@ -321,7 +321,7 @@ def test_another_name_replaces_a_section_whole():
         {
             "defaults": {
                 "augmentation": {"name": "crop", "resize": 300},
-                "backbone": {"name": "vit", "model": "dino_vits16"},
+                "backbone": {"name": "timm", "model": "dino_vits16"},
                 "dataset": {"name": "cub", "root": "/somewhere", "seed": 3, "old_classes": [4]},
             },
             "runs": {
@@ -337,7 +337,7 @@ def test_another_name_replaces_a_section_whole():
         }
     )
     assert runs["same"].augmentation == CropAugmentation(resize=300, flip=False)
-    assert runs["unnamed"].backbone == ViTSettings(model="dino_vits16", grad_from_block=3)
+    assert runs["unnamed"].backbone == TimmSettings(model="dino_vits16", grad_from_block=3)
     assert runs["other"].augmentation == AffineAugmentation()
     assert runs["other"].backbone == SmallConvNetSettings(width=3)
     assert runs["same"].dataset.old_classes == [4]

@@ -30,7 +30,7 @@ from gcdflow.data.datasets.photos import read_labels
 from gcdflow.errors import InputError, one_line
 from gcdflow.files.formats import Features, PseudoLabels, Split
 from gcdflow.files.torch_files import load_torch_file
-from gcdflow.models.vit import load_weights
+from gcdflow.models.weights import load_weights
 from gcdflow.training.checkpoint import Checkpoint
 from PIL import Image
 

@@ -157,7 +157,7 @@ def test_weights(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def files(**backbone: object) -> list[str]:
-        return plan.weights_files(settings(backbone={"name": "vit", **backbone}), "a")
+        return plan.weights_files(settings(backbone={"name": "timm", **backbone}), "a")
 
     assert files(weights="random") == []
     assert plan.weights_files(settings(**DIGITS), "a") == []

@@ -254,7 +254,7 @@ def vit_settings(tmp_path, tiny_settings) -> TrainSettings:
     vit = timm.create_model("test_vit", num_classes=0, img_size=32)
     torch.save(vit.state_dict(), tmp_path / "vit.pth")
     backbone = {
-        "name": "vit",
+        "name": "timm",
         "model": "test_vit",
         "weights": str(tmp_path / "vit.pth"),
         "grad_from_block": 5,

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from gcdflow.config.settings import TrainSettings
-from gcdflow.data.augmentation import build_augmentation
 from gcdflow.data.datasets import open_images
 from gcdflow.data.loading import default_workers, evaluation_batches
 from gcdflow.distributed.device import resolve_device
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import sha256_file
 from gcdflow.files.formats import Features, Split
+from gcdflow.models.backbones import augmentation_of
 from gcdflow.training.checkpoint import Checkpoint, restore_model
 from gcdflow.training.inputs import open_views
 
@@ -115,7 +115,7 @@ def _images_in_batches(
     split: Split, settings: TrainSettings, batch_size: int, num_workers: int | None
 ) -> Iterator[Tensor]:
     images = open_images(split.source, split.paths)
-    augmentation = build_augmentation(settings.augmentation)
+    augmentation = augmentation_of(settings)
     return evaluation_batches(
         images,
         augmentation,

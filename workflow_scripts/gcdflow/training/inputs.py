@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from gcdflow.config.settings import TrainSettings
-from gcdflow.data.augmentation import build_augmentation
 from gcdflow.data.datasets import open_images
 from gcdflow.data.loading import (
     N_VIEWS,
@@ -27,6 +26,7 @@ from gcdflow.distributed.ranks import Ranks
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import canonical_json, sha256_file, sha256_text
 from gcdflow.files.formats import Split
+from gcdflow.models.backbones import augmentation_of
 from gcdflow.training.checkpoint import fingerprint, frozen_sha256
 from gcdflow.training.objective import Objective
 from gcdflow.training.pseudo_targets import PseudoTargets
@@ -64,7 +64,7 @@ class SegmentInputs:
         self.frozen_sha256 = frozen_sha256(settings)
         self._stored = open_views(settings, files.views, self.split, self.frozen_sha256)
         self._images = open_images(self.split.source, self.split.paths)
-        self._augmentation = build_augmentation(settings.augmentation)
+        self._augmentation = augmentation_of(settings)
         if num_workers is None:
             self._num_workers = default_workers(self._images, self._augmentation)
         else:

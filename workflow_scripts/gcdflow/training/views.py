@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gcdflow.config.settings import ViewsSettings
-from gcdflow.data.augmentation import Augmentation, build_augmentation
+from gcdflow.data.augmentation import Augmentation
 from gcdflow.data.datasets import open_images
 from gcdflow.data.datasets.images import Images
 from gcdflow.data.loading import default_workers, evaluation_batches
@@ -25,7 +25,7 @@ from gcdflow.distributed.interruption import Interrupted
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Split
 from gcdflow.files.lease import Lease
-from gcdflow.models.backbones import build_backbone
+from gcdflow.models.backbones import augmentation_of, build_backbone
 from gcdflow.training.checkpoint import frozen_sha256
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class ViewMaker:
         num_workers: int | None = None,
     ):
         self._split, self._device = split, device
-        self._augmentation = build_augmentation(settings.augmentation)
+        self._augmentation = augmentation_of(settings)
         self._images = open_images(split.source, split.paths)
         self._num_workers = num_workers
         if num_workers is None:
