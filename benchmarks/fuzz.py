@@ -34,7 +34,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
 
 import torch
-from fuzz_targets import Target, all_targets
+from fuzz_datasets import dataset_targets
+from fuzz_targets import Target, file_targets
 from gcdflow.errors import InputError
 
 _SECONDS = 20.0  # for one input; an image of 200 million pixels takes a few
@@ -167,7 +168,9 @@ def main(arguments: argparse.Namespace) -> int:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        targets = all_targets(folder)
+        targets = file_targets(folder) | dataset_targets(folder)
+        for name, target in targets.items():
+            (folder / name / target.place).parent.mkdir(parents=True, exist_ok=True)
         _check_seeds(folder, targets)
         foreign = [target.seeds[0] for target in targets.values()]
         if arguments.reader:

@@ -3,57 +3,33 @@
 from __future__ import annotations
 
 import io
+import json
 import random
 import re
 import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
+from example_files import written
+from gcdflow.files.declared import RunFile
 
 Mutation = Callable[[random.Random, bytes], bytes]
 
-_MAGICS = (
-    *(b"PK\3\4", b"\x93NUMPY\1\0", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a", b"II*\0"),
-    *(b"\x80\x02", b"\x80\x05", b"RIFF", b"MATLAB 5.0 MAT-file", b"%!PS-Adobe-3.0", b"{", b"---\n"),
-)
+PNG = b"\x89PNG\r\n\x1a\n"
+_MAGICS = [b"PK\3\4", b"\x93NUMPY\1\0", PNG, b"\xff\xd8\xff\xe0", b"GIF89a", b"II*\0", b"{"]
+_MAGICS += [b"\x80\x02", b"\x80\x05", b"RIFF", b"MATLAB 5.0 MAT-file", b"%!PS-Adobe-3.0", b"---\n"]
 _NUMBERS = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**32 - 1, 2**62, 2**63 - 1, 2**64 - 1)
-_TOKENS = (
-    *(b"nan", b"inf", b"-inf", b"-1", b"1e999", b"1e-999", b"9" * 5000, b"0x10", b"1_0", b""),
-    *(
-        b"\xd9\xa3",
-        b"true",
-        b"null",
-        b"NaN",
-        b"Infinity",
-        b'"',
-        b"'",
-        b"\x00",
-        b"\n",
-        b"\r",
-        b"\x1b[",
-    ),
-    *(
-        b"../../x",
-        b"/etc/passwd",
-        b"<script>",
-        b"\xff\xfe",
-        b"\\ud800",
-        b"\xe2\x80\xae",
-        b"&a",
-        b"*a",
-    ),
-    *(
-        b"!!python/object/apply:os.system [true]",
-        b"[" * 2000,
-        b"{a: " * 500,
-        b"2001-99-99",
-        b"," * 9,
-    ),
-)
+_TOKENS = b"nan inf -inf -1 1e999 1e-999 0x10 1_0 true null NaN Infinity \" ' &a *a \\ud800".split()
+_TOKENS += b"../../x /etc/passwd <script> 2001-99-99 !!python/object/apply:os.system".split()
+_TOKENS += [b"", b"\0", b"\n", b"\r", b"\x1b[", b"\xff\xfe", "\u202e".encode(), "\u0663".encode()]
+_TOKENS += [b"9" * 5000, b"[" * 2000, b"{a: " * 500, b"," * 9]
+# What may stand in JSON and in files of torch.save instead of a value.
+_VALUES = (None, -1, 0, 10**30, float("nan"), 1e15, "x", "", [], {}, True, 1.5, {"a": 1}, [1])
 
 
 # -- any file --------------------------------------------------------------------------------------
@@ -124,10 +100,8 @@ def set_token(rng: random.Random, content: bytes) -> bytes:
     return content[: word.start()] + rng.choice(_TOKENS) + content[end:]
 
 
-_ANY = (
-    *(truncate, flip_bits, zero, delete, insert, duplicate, set_number, other_magic),
-    *(flip_bits, set_token, set_token),
-)
+_ANY = (truncate, zero, delete, insert, duplicate, set_number, other_magic)
+_ANY += (flip_bits, flip_bits, set_token, set_token)
 
 
 # -- archives of arrays ----------------------------------------------------------------------------
@@ -172,18 +146,8 @@ def mutate_npz(rng: random.Random, content: bytes) -> bytes:
     return flip_bits(rng, altered) if rng.random() < 0.05 else altered
 
 
-_TEXTS = (
-    *("", "{", "[]", "null", "NaN", '{"a": NaN}', '{"a": 1e999}', '{"epoch": null}', "[" * 9999),
-    *(
-        '{"epoch": -1}',
-        '{"epoch": "x"}',
-        '{"epoch": 1e3}',
-        '{"fingerprint": 3}',
-        '{"k": "\\ud800"}',
-    ),
-    *('{"n_clusters": 99}', '{"normalize": 3}', '{"label_change_rate": "x"}', '{"dataset": [1]}'),
-    *('{"root": 3}', '{"dataset": "cub"}', '{"a": ' * 999, '{"a": ' + "9" * 5000 + "}"),
-)
+_TEXTS = ["", "{", "[]", "null", "NaN", '{"a": NaN}', '{"a": 1e999}', '{"k": "\\ud800"}']
+_TEXTS += ["[" * 9999, '{"a": ' * 999, '{"a": ' + "9" * 5000 + "}", '{"root": 3}']
 
 
 def _other_members(rng: random.Random, members: list[tuple[str, bytes]], at: int) -> None:
@@ -220,9 +184,7 @@ def _other_header(rng: random.Random, data: bytes) -> bytes:
 
 
 def _array_bytes(array: np.ndarray) -> bytes:
-    target = io.BytesIO()
-    np.lib.format.write_array(target, array)
-    return target.getvalue()
+    return written(partial(np.lib.format.write_array, array=array))
 
 
 def _other_values(rng: random.Random, data: bytes) -> bytes:
@@ -232,16 +194,12 @@ def _other_values(rng: random.Random, data: bytes) -> bytes:
     flat = array.reshape(-1)
     positions = rng.sample(range(len(flat)), min(len(flat), rng.choice((1, 1, 2, len(flat)))))
     values = {
-        "i": (-1, -2, 0, 1, 2**62, -(2**63)),
+        "i": (-1, -2, 0, 1, 127),
         "f": (np.nan, np.inf, -np.inf, 0.0, -1.0, 1e38, 1e-45),
         "b": (True, False),
         "U": ("", "..", "/etc", "a\0b", "\x1b[31m", "<b>"),
-    }[array.dtype.kind]
-    chosen = rng.choice(values)
-    if array.dtype.kind == "i":
-        chosen = min(max(chosen, np.iinfo(array.dtype).min), np.iinfo(array.dtype).max)
-    for position in positions:
-        flat[position] = chosen
+    }
+    flat[positions] = rng.choice(values[array.dtype.kind])
     if array.dtype.kind == "b" and rng.random() < 0.3:
         flat.view(np.uint8)[positions[0]] = 7
     if array.dtype.kind == "U" and rng.random() < 0.3:
@@ -249,6 +207,44 @@ def _other_values(rng: random.Random, data: bytes) -> bytes:
     if rng.random() < 0.3:
         array = rng.choice((array[:-1], array[::-1], np.concatenate([array, array])))
     return _array_bytes(np.ascontiguousarray(array))
+
+
+def broken_as_declared(file: RunFile) -> Mutation:
+    """Break what is declared of one field: its range, its uniqueness, its length, its keys."""
+
+    def mutation(rng: random.Random, content: bytes) -> bytes:
+        with np.load(io.BytesIO(content)) as archive:
+            arrays = dict(archive)
+        field = rng.choice([field for field in file.fields if field.name in arrays])
+        array, kind = arrays[field.name], rng.randrange(8)
+        if kind == 0:
+            del arrays[field.name]
+        elif kind == 1:
+            arrays[field.name] = np.zeros(array.shape, rng.choice(("U9", "S9", "c16", "f2", "i1")))
+        elif field.keys:
+            values = dict.fromkeys(field.keys.model_fields, 1) | json.loads(str(array))
+            _change_leaf(rng, values, _VALUES)
+            arrays[field.name] = np.array(json.dumps(values))
+        elif kind == 2 or not len(array):
+            arrays[field.name] = rng.choice((array[:-1], array[:0], np.repeat(array, 2, axis=0)))
+        else:
+            flat = array.astype(field.kind if field.kind != "text" else array.dtype).reshape(-1)
+            numbers = [flat[0], -1, 0, 1]
+            if field.least is not None:
+                numbers += [field.least - 1, field.least, min(2.0**62, 2 * field.most)]
+                numbers += [np.nan, np.inf] if field.kind == "float32" else []
+            flat[rng.randrange(len(flat))] = rng.choice(numbers)
+            arrays[field.name] = flat.reshape(array.shape)
+        return written(partial(np.savez, **arrays))
+
+    return mutation
+
+
+def broken_json(rng: random.Random, content: bytes) -> bytes:
+    """A JSON object with another value somewhere."""
+    values = json.loads(content)
+    _change_leaf(rng, values, _VALUES)
+    return json.dumps(values).encode()
 
 
 def mutate_npy(rng: random.Random, content: bytes) -> bytes:
@@ -263,10 +259,10 @@ def mutate_pt(rng: random.Random, content: bytes) -> bytes:
     """An archive whose checksums are right, and whose pickle, storages or values are not."""
     if rng.random() < 0.5:
         values = torch.load(io.BytesIO(content), weights_only=True)
-        _change_leaf(rng, values)
-        target = io.BytesIO()
-        torch.save(values, target)
-        return target.getvalue()
+        tensor = torch.ones(2, 3)
+        others = [tensor, tensor.expand(4, 2, 3), tensor.to_sparse(), tensor.to("meta")]
+        _change_leaf(rng, values, [*_VALUES, b"x", (1,), {1: 2}, tensor.bool(), *others])
+        return written(partial(torch.save, values))
     members = _members(content)
     pickles = [i for i, (name, _) in enumerate(members) if name.endswith("data.pkl")]
     at = rng.choice(pickles) if rng.random() < 0.6 else rng.randrange(len(members))
@@ -278,7 +274,7 @@ def mutate_pt(rng: random.Random, content: bytes) -> bytes:
     return _zipped(members, rng.choice((zipfile.ZIP_STORED,) * 4 + (zipfile.ZIP_DEFLATED,)))
 
 
-def _change_leaf(rng: random.Random, values: dict) -> None:
+def _change_leaf(rng: random.Random, values: dict, others: Sequence[object]) -> None:
     """Go down to some value of nested dictionaries and lists, and put another in its place."""
     here: dict | list = values
     while True:
@@ -288,33 +284,10 @@ def _change_leaf(rng: random.Random, values: dict) -> None:
             here = inner
             continue
         break
-    tensor = torch.ones(2, 3)
-    choices = [
-        None,
-        -1,
-        0,
-        10**30,
-        float("nan"),
-        "x",
-        [],
-        {},
-        b"x",
-        (1,),
-        {1: 2},
-        True,
-        1.5,
-        tensor,
-    ]
-    choices += [tensor.expand(4, 2, 3), tensor.to_sparse(), tensor.to("meta"), tensor.bool()]
+    choices = list(others)
     if isinstance(inner, torch.Tensor):
-        choices += [
-            inner * float("nan"),
-            inner.reshape(-1)[:1],
-            inner.double(),
-            inner.int(),
-            inner.half(),
-        ]
-        choices += [torch.ones(1).expand(10**12), inner.unsqueeze(0)]
+        choices += [inner * float("nan"), inner.reshape(-1)[:1], inner.double(), inner.int()]
+        choices += [inner.half(), inner.unsqueeze(0), torch.ones(1).expand(10**12)]
     here[key] = rng.choice(choices)
     if rng.random() < 0.1:
         del here[key]
@@ -342,6 +315,17 @@ def mutate_png(rng: random.Random, content: bytes) -> bytes:
     chunks[i] = (kind, data)
     if rng.random() < 0.2:
         chunks.insert(i, (rng.choice((b"iCCP", b"zTXt", b"eXIf", b"PLTE", b"tRNS", b"acTL")), data))
-    return content[:8] + b"".join(
-        struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks
-    )
+    return content[:8] + b"".join(png_chunk(*chunk) for chunk in chunks)
+
+
+def png(pixels: np.ndarray, bits: int) -> bytes:
+    """A PNG of colours in two bytes each (height, width, 3), of which some bits are meant."""
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"sBIT", bytes([bits] * 3)), (b"IDAT", zlib.compress(rows))]
+    return PNG + b"".join(png_chunk(*chunk) for chunk in (*chunks, (b"IEND", b"")))
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

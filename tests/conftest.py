@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from example_files import TINY
 from gcdflow.config.settings import DigitsSettings, TrainSettings
 from gcdflow.data.datasets.catalogue import split_catalogue
 from gcdflow.data.datasets.digits import catalogue
@@ -64,16 +65,7 @@ def make_split() -> Callable[..., Split]:
 @pytest.fixture
 def tiny_settings() -> TrainSettings:
     """A model of a few thousand weights for 8 × 8 images."""
-    return TrainSettings.model_validate(
-        {
-            "seed": 0,
-            "augmentation": {"name": "affine"},
-            "backbone": {"name": "small_convnet", "width": 2},
-            "head": {"hidden_dim": 8, "bottleneck_dim": 4, "out_dim": 6},
-            "training": {"batch_size": 8},
-            "total_epochs": 10,
-        }
-    )
+    return TrainSettings.model_validate(TINY)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import yaml
 from gcdflow.config.reference import with_defaults
 from gcdflow.config.runs import load_runs
 from gcdflow.config.settings import RunSettings
+from gcdflow.files.tables import with_tables
 from snakemake.cli import get_argument_parser
 
 ROOT = Path(__file__).parents[1]
@@ -58,6 +59,12 @@ def test_documented_defaults_are_the_defaults():
     text = (ROOT / "config" / "config.yaml").read_text()
     assert with_defaults(text) == text, "run `make config`"
     assert RunSettings.model_validate(yaml.safe_load(text)["defaults"]) == RunSettings()
+
+
+def test_documented_files_are_the_declared_ones():
+    text = (ROOT / "docs" / "contract.md").read_text()
+    assert text.count("<!-- table: ") == 11
+    assert with_tables(text) == text, "run `make config`"
 
 
 def test_shipped_runs_are_valid():

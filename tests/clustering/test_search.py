@@ -11,13 +11,13 @@ from gcdflow import __version__
 from gcdflow.clustering import search as clustering
 from gcdflow.clustering.matching import label_change_rate
 from gcdflow.clustering.search import (
-    GRID_COLUMNS,
     Grid,
     cluster_features,
     pseudo_label_scalars,
     write_grid_table,
 )
 from gcdflow.errors import InputError
+from gcdflow.files import declared
 from gcdflow.files.formats import Features, PseudoLabels
 from ssddbc.reference import fit_configuration, normalise
 
@@ -168,7 +168,7 @@ def test_grid_table(tmp_path, clustered):
     write_grid_table(tmp_path / "g.tsv", results)
     with open(tmp_path / "g.tsv", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t"))
-    assert tuple(rows[0]) == GRID_COLUMNS
+    assert tuple(rows[0]) == declared.GRID.columns()
     assert [(int(r["k"]), int(r["density_percentile"])) for r in rows] == [
         (k, p) for k in GRID.k for p in GRID.percentile
     ]

@@ -1,21 +1,9 @@
 import json
 
 import pytest
+from example_files import make_metrics as metrics
 from gcdflow.errors import InputError
 from gcdflow.evaluation.report import COLUMNS, markdown_table, percent, read_metrics, row
-
-
-def metrics(epoch: int = 50, **changes) -> dict:
-    values = {
-        "epoch": epoch,
-        "transductive": {"all": 0.5, "old": 0.75, "new": 0.0},
-        "inductive": {"all": 1.0, "old": 0.12345, "new": None},
-        "n_clusters": 12,
-        "n_classes": 10,
-        "core_ratio": 0.456,
-        "label_change_rate": None,
-    }
-    return values | changes
 
 
 @pytest.mark.parametrize(

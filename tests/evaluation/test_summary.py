@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from example_files import make_metrics as metrics
 from gcdflow.errors import InputError
 from gcdflow.evaluation.summary import (
     TSV_COLUMNS,
@@ -19,7 +20,6 @@ from gcdflow.evaluation.summary import (
     parse_result,
     write_tsv,
 )
-from test_report import metrics
 
 SCRIPT = Path(__file__).parents[2] / "workflow_scripts" / "summary.py"
 

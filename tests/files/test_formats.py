@@ -1,112 +1,79 @@
 """The npz files between the stages: round trips, and every way in which they can be wrong."""
 
-import pickle
-import random
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from example_files import run_parts
 from gcdflow.errors import InputError
 from gcdflow.files.arrays import read_npz
-from gcdflow.files.formats import Features, Labels, PseudoLabels, Split, Truth, align
+from gcdflow.files.declared import FILES
+from gcdflow.files.formats import Features, PseudoLabels, Split, Truth, align
 from hypothesis import given
 from hypothesis import strategies as st
 
-
-def truth(**changes) -> Truth:
-    arrays = {
-        "indices": np.array([7, 3, 5]),
-        "labels": np.array([0, 2, 1]),
-        "old_mask": np.array([True, False, True]),
-        "class_names": np.array(["a", "b", "c"]),
-    }
-    return Truth(**(arrays | changes))
+PARTS = run_parts()
+FIELDS = [(name, field) for name, part in PARTS.items() for field in part.declared.fields]
+ARRAYS = [(name, field) for name, field in FIELDS if field.axes]
 
 
-def labels(**changes) -> Labels:
-    arrays = {
-        "indices": np.array([7, 3, 5]),
-        "labels": np.array([0, -1, 2]),
-        "class_names": np.array(["a", "b", "c"]),
-    }
-    return Labels(**(arrays | changes))
+def refused(tmp_path, value, message: str) -> None:
+    """Written and read, it is an error of one sentence that names the file."""
+    value.save(tmp_path / "x.npz")
+    with pytest.raises(InputError, match=rf"x\.npz: .*{message}"):
+        type(value).load(tmp_path / "x.npz")
 
 
-def features(**changes) -> Features:
-    arrays = {
-        "indices": np.array([7, 3, 5]),
-        "features": np.arange(6, dtype=np.float32).reshape(3, 2),
-        "labels": np.array([0, -1, -1]),
-        "train_mask": np.array([True, True, False]),
-        "metadata": {"epoch": 3, "checkpoint": "größe.pt"},
-    }
-    return Features(**(arrays | changes))
+def with_value(name: str, field: str, position: object, new: object):
+    """A part of the run with another value at some position of an array."""
+    array = getattr(PARTS[name], field).copy()
+    array[position] = new
+    return changed(name, field, array)
 
 
-def pseudo(**changes) -> PseudoLabels:
-    arrays = {
-        "indices": np.array([7, 3, 5]),
-        "labels": np.array([1, 0, 1]),
-        "core_mask": np.array([True, False, True]),
-        "densities": np.array([1, 2, 3], dtype=np.float32),
-        "best_params": {"k": 3, "density_percentile": 40},
-        "metadata": {"score": 0.1, "label_change_rate": None},
-    }
-    return PseudoLabels(**(arrays | changes))
+def changed(name: str, field: str, value: object):
+    return replace(PARTS[name], **{field: value})
 
 
-def assert_same(a, b) -> None:
-    for name, value in vars(a).items():
-        other = getattr(b, name)
-        if isinstance(value, np.ndarray):
-            assert value.dtype == other.dtype, name
-            np.testing.assert_array_equal(value, other)
-        else:
-            assert value == other
-
-
-@pytest.mark.parametrize("make", [truth, labels, features, pseudo, None])
-def test_round_trip(tmp_path, make, make_split):
-    value = (make or make_split)()
+@pytest.mark.parametrize("value", PARTS.values(), ids=PARTS)
+def test_round_trip(tmp_path, value):
     value.save(tmp_path / "1.npz")
     loaded = type(value).load(tmp_path / "1.npz")
-    assert_same(value, loaded)
+    for name, found in vars(loaded).items():
+        assert np.asarray(found).dtype == np.asarray(getattr(value, name)).dtype
+        np.testing.assert_array_equal(found, getattr(value, name))
     loaded.save(tmp_path / "2.npz")
     assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "2.npz").read_bytes()
     with np.load(tmp_path / "1.npz", allow_pickle=False) as archive:
-        assert all(archive[name].dtype != object for name in archive.files)
+        assert list(archive) == list(value.declared.columns())
+        for field in value.declared.fields:
+            array = archive[field.name]
+            kind = {"JSON": "str", "text": "str"}.get(field.kind, field.kind)
+            assert (array.dtype.name.startswith(kind), array.ndim) == (True, len(field.axes))
 
 
-def test_documented_dtypes(tmp_path, make_split):
-    """The contract with other programs that read the files (docs/contract.md, sections 2 and 4)."""
-    pseudo().save(tmp_path / "p.npz")
-    with np.load(tmp_path / "p.npz") as archive:
-        assert {name: (archive[name].dtype.kind, archive[name].ndim) for name in archive.files} == {
-            "indices": ("i", 1),
-            "labels": ("i", 1),
-            "core_mask": ("b", 1),
-            "densities": ("f", 1),
-            "best_params": ("U", 0),
-            "metadata": ("U", 0),
-        }
+def test_documented_dtypes():
+    """The contract with other programs that read the files (docs/contract.md, section 4)."""
+    fields = {field.name: (field.kind, field.axes) for field in PseudoLabels.declared.fields}
+    assert fields == {
+        "indices": ("int64", ("n",)),
+        "labels": ("int64", ("n",)),
+        "core_mask": ("bool", ("n",)),
+        "densities": ("float32", ("n",)),
+        "best_params": ("JSON", ()),
+        "metadata": ("JSON", ()),
+    }
 
 
-def test_paths_of_images_survive(tmp_path, make_split):
-    paths = np.array([f"a b/ö{i}.jpg" for i in range(20)])
-    split = make_split(paths=paths, source={"dataset": "cub", "root": "x"})
-    split.save(tmp_path / "s.npz")
-    assert_same(Split.load(tmp_path / "s.npz"), split)
-
-
-def test_images_that_were_left_out_survive(tmp_path, make_split):
-    assert make_split().left_out == {}
+def test_paths_and_what_is_left_out_survive(tmp_path):
+    assert PARTS["split"].left_out == {}
     source = {"dataset": "photos", "root": "x", "left_out": {"ö.jpg": "torn"}}
-    make_split(source=source).save(tmp_path / "s.npz")
-    assert Split.load(tmp_path / "s.npz").left_out == {"ö.jpg": "torn"}
-    for left_out in (["ö.jpg"], {"ö.jpg": 1}, {"ö.jpg": ""}, {"": "torn"}, None, "ö.jpg"):
-        make_split(source=source | {"left_out": left_out}).save(tmp_path / "s.npz")
-        with pytest.raises(InputError, match=r"s\.npz: 'source' has left_out .*, expected paths w"):
-            Split.load(tmp_path / "s.npz")
+    paths = np.array([f"a b/ö{i}.jpg" for i in PARTS["split"].indices])
+    replace(PARTS["split"], paths=paths, source=source).save(tmp_path / "s.npz")
+    found = Split.load(tmp_path / "s.npz")
+    assert found.left_out == {"ö.jpg": "torn"}
+    np.testing.assert_array_equal(found.paths, paths)
 
 
 def test_integers_of_any_kind_become_int64(tmp_path):
@@ -116,194 +83,159 @@ def test_integers_of_any_kind_become_int64(tmp_path):
         assert read_npz(path, {"a": "i1"})["a"].dtype == np.int64
 
 
+def test_features_from_elsewhere(tmp_path):
+    np.savez(tmp_path / "x.npz", features=np.ones((4, 2)), surplus=np.array([{}]))
+    np.save(tmp_path / "x.npy", np.ones((4, 2)))
+    for name in ("x.npz", "x.npy"):
+        loaded = Features.load(tmp_path / name)
+        np.testing.assert_array_equal(loaded.features, np.ones((4, 2)))
+        np.testing.assert_array_equal(loaded.indices, [0, 1, 2, 3])
+        np.testing.assert_array_equal(loaded.labels, [-1] * 4)
+        assert loaded.train_mask.all()
+        assert loaded.metadata == {}
+
+
+def test_number_of_clusters():
+    assert PARTS["pseudo"].n_clusters == 4
+
+
 # -- broken files ----------------------------------------------------------------------------------
 
 
-class Payload:
-    """An object whose unpickling would create a file."""
-
-    def __init__(self, path):
-        self._path = str(path)
-
-    def __reduce__(self):
-        return open, (self._path, "w")
-
-
-def test_pickled_objects_are_refused_and_not_executed(tmp_path):
-    trap, path = tmp_path / "executed", tmp_path / "x.npz"
-    arrays = {name: value for name, value in vars(features()).items() if name != "metadata"}
-    for name in ("labels", "metadata"):
-        np.savez(path, **(arrays | {name: np.array([Payload(trap)], dtype=object)}))
-        with pytest.raises(InputError, match=r"x\.npz: not a readable \.npz file of plain arrays"):
-            Features.load(path)
-    path.write_bytes(pickle.dumps(Payload(trap)))
-    with pytest.raises(InputError, match=r"x\.npz: not a readable \.npz file of plain arrays"):
-        Features.load(path)
-    assert not trap.exists()
-    np.load(tmp_path / "x.npz", allow_pickle=True)  # the trap does work
-    assert trap.exists()
-
-
 def test_missing_file(tmp_path):
-    with pytest.raises(InputError, match=r"absent\.npz: no such file"):
-        Truth.load(tmp_path / "absent.npz")
+    for name in ("absent.npz", "absent.npy"):
+        with pytest.raises(InputError, match=rf"{name}: no such file"):
+            Features.load(tmp_path / name)
     with pytest.raises(InputError, match=r"not a readable \.npz file"):
         Truth.load(tmp_path)
 
 
-def test_single_array(tmp_path):
+def test_an_array_and_an_archive_are_told_apart(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((3, 2)))
     with pytest.raises(InputError, match=r"expected an \.npz archive, found a single \.npy array"):
         PseudoLabels.load(tmp_path / "x.npy")
+    with open(tmp_path / "archive.npy", "wb") as file:
+        np.savez(file, features=np.zeros((2, 2)))
+    with pytest.raises(InputError, match=r"expected a single \.npy array, found an \.npz"):
+        Features.load(tmp_path / "archive.npy")
 
 
+@pytest.mark.parametrize("suffix", ["npz", "npy"])
 @pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 cut off", b"\x93NUM"])
-def test_not_an_archive(tmp_path, content):
-    (tmp_path / "x.npz").write_bytes(content)
-    with pytest.raises(InputError, match=r"x\.npz: not a readable \.npz file of plain arrays"):
-        Features.load(tmp_path / "x.npz")
-
-
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_altered_bytes_are_read_or_refused_but_nothing_else(tmp_path, save):
-    path = tmp_path / "x.npz"
-    save(path, **{k: v for k, v in vars(features()).items() if k != "metadata"})
-    content, generator = path.read_bytes(), random.Random(0)
-    refused = 0
-    for _ in range(300):
-        altered = bytearray(content)
-        for _ in range(generator.randint(1, 3)):
-            altered[generator.randrange(len(altered))] = generator.randrange(256)
-        if generator.random() < 0.1:
-            altered = altered[: generator.randrange(len(altered))]
-        path.write_bytes(altered)
-        try:
-            Features.load(path)
-        except InputError:
-            refused += 1
-    assert refused > 100
+def test_not_an_archive(tmp_path, suffix, content):
+    (tmp_path / f"x.{suffix}").write_bytes(content)
+    with pytest.raises(InputError, match=rf"x\.{suffix}: (not a readable|expected a single)"):
+        Features.load(tmp_path / f"x.{suffix}")
 
 
 # -- wrong content ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("array", "message"),
-    [
-        (np.zeros(3), "array 'labels' is float64 with 1 dimensions, expected integer with 1"),
-        (np.zeros((3, 1), int), "array 'labels' is int64 with 2 dimensions, expected integer with"),
-        (np.array(3), "array 'labels' is int64 with 0 dimensions"),
-        (np.array(["a"] * 3), "array 'labels' is <U1 with 1 dimensions"),
-        (np.zeros(3, bool), "array 'labels' is bool with 1 dimensions"),
-        (np.zeros(2, int), r"arrays differ in length: .*'labels': 2"),
-    ],
-)
-@pytest.mark.parametrize("make", [truth, labels, features, pseudo])
-def test_wrong_labels_array(tmp_path, make, array, message):
-    value = make(labels=array)
-    value.save(tmp_path / "x.npz")
-    with pytest.raises(InputError, match=rf"x\.npz: {message}"):
-        type(value).load(tmp_path / "x.npz")
-
-
-@pytest.mark.parametrize("make", [truth, labels, features, pseudo, None])
-def test_missing_arrays(tmp_path, make, make_split):
-    value = (make or make_split)()
-    path = tmp_path / "x.npz"
+@pytest.mark.parametrize(("name", "field"), FIELDS)
+def test_a_missing_field(tmp_path, name, field):
+    path, value = tmp_path / "x.npz", PARTS[name]
     value.save(path)
     with np.load(path) as archive:
-        arrays = dict(archive)
-    optional = {"indices", "labels", "train_mask", "metadata"} if make is features else set()
-    for name in arrays.keys() - optional:
-        np.savez(path, **{k: v for k, v in arrays.items() if k != name})
-        with pytest.raises(InputError, match=rf"array '{name}' is missing \(found: "):
-            type(value).load(path)
+        arrays = {key: archive[key] for key in archive if key != field.name}
+    np.savez(path, **arrays)
+    if field.optional:
+        type(value).load(path)
+        return
+    with pytest.raises(InputError, match=rf"array '{field.name}' is missing \(found: "):
+        type(value).load(path)
 
 
-@pytest.mark.parametrize("make", [truth, labels, features, pseudo, None])
-def test_repeated_sample_ids(tmp_path, make, make_split):
-    value = (make or make_split)()
-    indices = value.indices.copy()
-    indices[1] = indices[0]
-    replace(value, indices=indices).save(tmp_path / "x.npz")
-    with pytest.raises(InputError, match="'indices' holds a sample id more than once"):
-        type(value).load(tmp_path / "x.npz")
+@pytest.mark.parametrize(("name", "field"), ARRAYS)
+def test_an_array_of_another_kind_or_length(tmp_path, name, field):
+    array = getattr(PARTS[name], field.name)
+    words = {"int64": "integer", "float32": "float"}.get(field.kind, field.kind)
+    expected = rf"expected {words} with {len(field.axes)}"
+    for other in (array[None], array.astype("c16" if field.kind != "text" else "S9"), np.array(3)):
+        value = changed(name, field.name, other)
+        refused(tmp_path, value, rf"(array '{field.name}' is .*{expected}|holds \S+, expected)")
+    if field.axes[0] == "n":
+        value = changed(name, field.name, array[1:])
+        refused(tmp_path, value, rf"arrays differ in length: .*'{field.name}': {len(array) - 1}")
+
+
+@pytest.mark.parametrize(("name", "field"), [pair for pair in ARRAYS if pair[1].unique])
+def test_what_occurs_twice(tmp_path, name, field):
+    first, said = getattr(PARTS[name], field.name)[0], f"'{field.name}' holds"
+    refused(tmp_path, with_value(name, field.name, 1, first), f"{said} {first} more than once")
+    if field.kind == "text":
+        refused(tmp_path, with_value(name, field.name, 1, ""), f"{said} an empty name")
+
+
+@pytest.mark.parametrize(("name", "field"), [p for p in ARRAYS if p[1].least is not None])
+def test_numbers_out_of_range(tmp_path, name, field):
+    expected, wrong = re.escape(field.range), [field.least - 1]
+    if field.below:
+        n = len(getattr(PARTS[name], field.below))
+        expected, wrong = f"-1…{n - 1}", [*wrong, n]
+    if field.kind == "float32":
+        wrong = [2 * field.least if field.least < 0 else 0, np.nan, np.inf, -np.inf]
+    for number in wrong:
+        said = f"'{field.name}' of 1 of .* is out of range .first: .* of sample 3., expected "
+        refused(tmp_path, with_value(name, field.name, 3, number), said + expected)
+
+
+def test_numbers_of_any_width_are_compared_with_the_same_range(tmp_path):
+    with_value("pseudo", "densities", 3, 1e-45).save(tmp_path / "x.npz")
+    assert PseudoLabels.load(tmp_path / "x.npz").densities[3] > 0
+    half = PARTS["features"].features.astype(np.float16)  # the largest number is 65504
+    changed("features", "features", half).save(tmp_path / "x.npz")
+    assert Features.load(tmp_path / "x.npz").features.dtype == np.float16
+    half[3] = np.inf
+    refused(tmp_path, changed("features", "features", half), "'features' of 1 of 40 samples is out")
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_no_samples(tmp_path, name):
+    fields = [field.name for field in PARTS[name].declared.fields if field.axes]
+    empty = {field: getattr(PARTS[name], field)[:0] for field in fields}
+    refused(tmp_path, replace(PARTS[name], **empty), "holds no samples")
 
 
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (truth(labels=np.array([0, 1, 3])), "'labels' has values outside -1…2"),
-        (truth(labels=np.array([0, 1, -2])), "'labels' has values outside -1…2"),
-        (labels(labels=np.array([0, 1, 3])), "'labels' has values outside -1…2"),
-        (labels(labels=np.array([0, 1, -2])), "'labels' has values outside -1…2"),
-        (features(labels=np.array([0, -2, 1])), "'labels' holds -2; expected class ids from 0"),
-        (
-            features(features=np.array([[0, 1], [np.nan, 1], [np.inf, 2]], np.float32)),
-            r"features of 2 of 3 samples are NaN or infinite \(first: sample 3\)",
-        ),
-        (features(features=np.zeros((3, 2), int)), "'features' is int64 with 2 dimensions"),
-        (pseudo(labels=np.array([0, 2, 0])), "'labels' are not consecutive cluster ids from 0"),
-        (pseudo(labels=np.array([1, 2, 1])), "'labels' are not consecutive cluster ids from 0"),
-        (pseudo(labels=np.array([0, -1, 0])), "'labels' are not consecutive cluster ids from 0"),
+        (with_value("pseudo", "labels", slice(None), 1), "'labels' are not consecutive cluster"),
+        (with_value("pseudo", "core_mask", slice(None), False), "'core_mask' marks no core point"),
+        (with_value("truth", "old_mask", 3, True), "'old_mask' calls class 3 old for some samples"),
+        (with_value("split", "labels", 0, -1), "'labels' and 'labelled_mask' disagree on 1 sam"),
+        (with_value("split", "labelled_mask", 3, True), r"disagree on 1 samples \(first: 3\)"),
+        (with_value("split", "train_mask", 0, False), "samples of the test split are labelled"),
+        (changed("split", "paths", np.array(["a"])), "arrays differ in length: .*'paths': 1"),
+        (changed("features", "metadata", {"epoch": None}), "'metadata': key 'epoch' is None"),
+        (changed("pseudo", "metadata", {"n_clusters": 9}), "has n_clusters 9, but 'labels' has 4"),
+        (changed("pseudo", "metadata", {"label_change_rate": 2}), "key 'label_change_rate' is 2"),
+        (changed("split", "source", {"root": 3}), "'source': key 'root' is 3"),
     ],
 )
-def test_values_out_of_range(tmp_path, value, message):
-    value.save(tmp_path / "x.npz")
-    with pytest.raises(InputError, match=rf"x\.npz: .*{message}"):
-        type(value).load(tmp_path / "x.npz")
+def test_what_does_not_fit_together(tmp_path, value, message):
+    refused(tmp_path, value, message)
 
 
-def test_pseudo_labels_of_nothing(tmp_path):
-    empty = np.zeros(0)
-    value = pseudo(
-        indices=empty.astype(int),
-        labels=empty.astype(int),
-        core_mask=empty.astype(bool),
-        densities=empty,
-    )
-    assert value.n_clusters == 0
-    value.save(tmp_path / "x.npz")
-    with pytest.raises(InputError, match="holds no samples"):
-        PseudoLabels.load(tmp_path / "x.npz")
+@pytest.mark.parametrize("left_out", [["ö.jpg"], {"ö.jpg": 1}, {"ö.jpg": ""}, {"": "torn"}, None])
+def test_wrong_images_that_were_left_out(tmp_path, left_out):
+    value = changed("split", "source", {"left_out": left_out})
+    refused(tmp_path, value, r"'source': key 'left_out\S* is ")
 
 
-def test_number_of_clusters():
-    assert pseudo().n_clusters == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "message"), [("{", "'metadata' is not JSON text"), ("[1]", "is not a JSON object")]
-)
+@pytest.mark.parametrize(("text", "message"), [("{", "not JSON text"), ("[1]", "not a JSON obj")])
 def test_metadata_that_is_no_json_object(tmp_path, text, message):
     np.savez(tmp_path / "x.npz", features=np.zeros((2, 2)), metadata=np.array(text))
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=f"'metadata': {message}"):
         Features.load(tmp_path / "x.npz")
 
 
-def split_changes():
-    yield {"labelled_mask": np.zeros(20, bool)}, "labels of samples that are not labelled"
-    yield {"labels": np.full(20, -1)}, "'labels' has values outside 0…2"
-    yield {"old_class_names": np.array(["a"])}, "'labels' has values outside 0…0"
-    yield {"train_mask": np.zeros(20, bool)}, "samples of the test split are labelled"
-    yield {"paths": np.array(["a.jpg"])}, "1 image paths for 20 samples"
-    yield {"train_mask": np.ones(19, bool)}, "arrays differ in length: .*'train_mask': 19"
-
-
-@pytest.mark.parametrize(("changes", "message"), list(split_changes()))
-def test_inconsistent_split(tmp_path, make_split, changes, message):
-    make_split(**changes).save(tmp_path / "x.npz")
-    with pytest.raises(InputError, match=rf"x\.npz: .*{message}"):
-        Split.load(tmp_path / "x.npz")
-
-
-def test_features_from_elsewhere(tmp_path):
-    np.savez(tmp_path / "x.npz", features=np.ones((4, 2)), surplus=np.array([{}]))
-    loaded = Features.load(tmp_path / "x.npz")
-    np.testing.assert_array_equal(loaded.indices, [0, 1, 2, 3])
-    np.testing.assert_array_equal(loaded.labels, [-1] * 4)
-    assert loaded.train_mask.all()
-    assert loaded.metadata == {}
+def test_every_file_has_a_rule_that_makes_it_where_it_is_declared(request):
+    """The paths of the rules, in both directions."""
+    rules = request.config.rootpath / "rules"
+    written = "".join(path.read_text() for path in rules.glob("*.smk"))
+    paths = set(re.findall(r'"runs/\{run\}/([^"]+)"', written))
+    declared = {file.path for file in FILES if file.path != "log/"}
+    assert paths == declared
 
 
 # -- align -----------------------------------------------------------------------------------------
@@ -320,24 +252,3 @@ def test_align_finds_every_position(ids, data):
 def test_align_names_the_first_missing_sample(ids):
     with pytest.raises(InputError, match=r"file: 2 of 2 expected samples are missing \(first: 5\)"):
         align("file", np.array(ids, dtype=np.int64), np.array([5, 100]))
-
-
-def test_features_alone_may_be_a_npy_file(tmp_path):
-    array = np.random.default_rng(0).random((5, 3), dtype=np.float32)
-    np.save(tmp_path / "f.npy", array)
-    found = Features.load(tmp_path / "f.npy")
-    np.testing.assert_array_equal(found.features, array)
-    assert found.train_mask.all()
-    assert (found.labels == -1).all()
-
-
-def test_a_bad_npy_file_is_one_sentence(tmp_path):
-    (tmp_path / "bad.npy").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"bad\.npy: not a readable \.npy file"):
-        Features.load(tmp_path / "bad.npy")
-    with open(tmp_path / "archive.npy", "wb") as file:
-        np.savez(file, features=np.zeros((2, 2)))
-    with pytest.raises(InputError, match=r"expected a single \.npy array, found an \.npz"):
-        Features.load(tmp_path / "archive.npy")
-    with pytest.raises(InputError, match=r"none\.npy: no such file"):
-        Features.load(tmp_path / "none.npy")

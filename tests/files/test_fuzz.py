@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
 
+import fuzz
 import pytest
+from fuzz_targets import Target
+from gcdflow.errors import InputError
 
 FUZZ = Path(__file__).parents[2] / "benchmarks" / "fuzz.py"
 
@@ -40,10 +44,6 @@ def test_every_reader_is_tried_and_refuses_most(campaign):
 
 def test_the_fuzzer_notices(tmp_path, monkeypatch):
     """Readers that behave badly in each of the ways that count are reported."""
-    monkeypatch.syspath_prepend(FUZZ.parent)
-    import fuzz
-    from fuzz_targets import Target
-    from gcdflow.errors import InputError
 
     def raises(path: Path) -> None:
         raise KeyError(path)
@@ -98,12 +98,7 @@ def test_the_fuzzer_notices(tmp_path, monkeypatch):
             assert (problem or "") in (said or ""), said
 
 
-def test_inputs_depend_on_seed_and_number_alone(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(FUZZ.parent)
-    import random
-
-    from fuzz_targets import Target
-
+def test_inputs_depend_on_seed_and_number_alone():
     target = Target("x", [bytes(range(200))], lambda path: None, lambda path, value: None)
     inputs = [
         [target.input(random.Random(f"{seed} x {i}"), [b"other"]) for i in range(50)]

@@ -6,11 +6,11 @@ import json
 import pytest
 import timm
 import torch
+from example_files import stepped
 from gcdflow.config.runs import validated
 from gcdflow.config.settings import TrainSettings
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import sha256_file
-from gcdflow.models.model import Model
 from gcdflow.training.checkpoint import (
     FORMAT,
     Checkpoint,
@@ -22,30 +22,6 @@ from gcdflow.training.checkpoint import (
 )
 
 SPLIT = "5" * 64
-
-
-def stepped(settings: TrainSettings, seed: int = 0, **changes) -> tuple[Model, Checkpoint]:
-    """A model after one step of SGD, and its checkpoint."""
-    torch.manual_seed(seed)
-    model = Model(settings)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.5**epoch)
-    size = getattr(settings.augmentation, "image_size", 8)
-    channels = 3 if settings.augmentation.name == "crop" else 1
-    model(torch.rand(4, channels, size, size))[:, 0].sum().backward()
-    optimizer.step()
-    scheduler.step()
-    values = {
-        "epoch": 3,
-        "settings": settings,
-        "split_sha256": SPLIT,
-        "weights": stored_weights(model, settings),
-        "optimizer": optimizer.state_dict(),
-        "scheduler": scheduler.state_dict(),
-        "frozen_sha256": frozen_sha256(settings),
-    }
-    return model, Checkpoint(**(values | changes))
 
 
 def assert_equal(a, b):
@@ -135,28 +111,6 @@ def test_fingerprint(tiny_settings):
 
 
 # -- refusing to read ------------------------------------------------------------------------------
-
-
-class Payload:
-    """An object whose unpickling would create a file."""
-
-    def __init__(self, path):
-        self._path = str(path)
-
-    def __reduce__(self):
-        return open, (self._path, "w")
-
-
-def test_pickled_code_is_not_executed(tmp_path, tiny_settings):
-    trap, path = tmp_path / "executed", tmp_path / "c.pt"
-    stepped(tiny_settings)[1].save(path)
-    values = torch.load(path, weights_only=True)
-    torch.save(values | {"rolling": {"key": Payload(trap)}}, path)
-    with pytest.raises(InputError, match=r"c\.pt: not a checkpoint that can be read safely"):
-        Checkpoint.load(path)
-    assert not trap.exists()
-    torch.load(path, weights_only=False)  # the trap does work
-    assert trap.exists()
 
 
 def test_missing_and_broken_files(tmp_path, tiny_settings):

@@ -16,15 +16,11 @@ from gcdflow.categories.confidence import confidences
 from gcdflow.clustering.predict import cluster_test_samples, load_clustered, rows_at
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write
+from gcdflow.files.declared import ASSIGNMENTS, CELLS
 from gcdflow.files.formats import UNLABELLED, Features, Labels, PseudoLabels, Split, align
 
-COLUMNS = (
-    *("path", "category", "confidence", "doubtful", "core_point", "label", "suggested"),
-    *("split", "cluster", "problem"),
-)
+COLUMNS = ASSIGNMENTS.columns()
 _DECIMALS = 3  # of confidences: what is decided by them is decided by what the table shows
-_SHARE = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
-_NUMBER = re.compile(r"[0-9]{1,9}")
 # How far from 1 confidences lie depends on the features, so they are compared with those of the
 # category. On the digits run this share finds three quarters of the wrong ones, and seven of ten
 # that it finds are wrong; a fixed bound of 0.1 finds one in fifty.
@@ -168,19 +164,11 @@ def _check_row(row: list[str], number: int) -> None:
         raise ValueError(f"row {number} has a problem, but is in a category")
     if cell["problem"]:
         return
-    found = {
-        "path": bool(cell["path"]),
-        "category": bool(cell["category"]),
-        "confidence": _SHARE.fullmatch(cell["confidence"]) and float(cell["confidence"]) <= 1,
-        "doubtful": cell["doubtful"] in ("true", "false"),
-        "core_point": cell["core_point"] in ("true", "false"),
-        "label": cell["label"] in ("", cell["category"]),
-        "suggested": cell["suggested"] != cell["category"],
-        "split": cell["split"] in ("train", "test"),
-        "cluster": _NUMBER.fullmatch(cell["cluster"]),
-        "problem": True,
-    }
-    wrong = [name for name in COLUMNS if not found[name]]
+    wrong = [f.name for f in ASSIGNMENTS.fields if not re.fullmatch(CELLS[f.kind], cell[f.name])]
+    if cell["label"] not in ("", cell["category"]):
+        wrong.append("label")
+    if cell["suggested"] == cell["category"]:
+        wrong.append("suggested")
     if wrong:
         raise ValueError(f"row {number} has the {wrong[0]} '{cell[wrong[0]]}'")
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write
+from gcdflow.files.declared import GRID
 
 _NEEDED = ("k", "density_percentile", "score", "n_clusters")
-_BOUNDS = {"k": (1, 1e9), "density_percentile": (0, 100), "n_clusters": (1, 1e9)}
 _LARGEST_GRID = 1_000_000
 
 
@@ -42,16 +42,16 @@ def read_grid_table(path: Path) -> dict[str, np.ndarray]:
 
 def _check_grid(grid: dict[str, np.ndarray]) -> None:
     """Make sure that the numbers are of a grid search (ValueError)."""
-    for name, values in grid.items():
+    for field in GRID.fields:
+        values = grid.get(field.name, np.zeros(0))
         if not np.isfinite(values).all():
-            raise ValueError(f"{name} is not finite")
-    for name, (low, high) in _BOUNDS.items():
-        wrong = grid[name][(grid[name] < low) | (grid[name] > high)]
+            raise ValueError(f"{field.name} is not finite")
+        least = -np.inf if field.least is None else field.least
+        wrong = values[(values < least) | (values > field.most)]
         if len(wrong):
-            raise ValueError(f"{name} is {wrong[0]:g}, expected {low:g} to {high:g}")
-    for name in ("k", "n_clusters"):
-        if (grid[name] % 1).any():
-            raise ValueError(f"{name} is no whole number")
+            raise ValueError(f"{field.name} is {wrong[0]:g}, expected {field.range}")
+        if field.kind == "whole number" and (values % 1).any():
+            raise ValueError(f"{field.name} is no whole number")
     cells = np.stack([grid["k"], grid["density_percentile"]], axis=1)
     if len(np.unique(cells, axis=0)) != len(cells):
         raise ValueError("a configuration is there twice")

@@ -16,23 +16,12 @@ from gcdflow.clustering.matching import label_change_rate, match_by_indices
 from gcdflow.clustering.memory import available_memory
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write
+from gcdflow.files.declared import GRID
 from gcdflow.files.formats import Features, PseudoLabels
 from gcdflow.ssddbc import SSDDBCGridSearch, estimate_resources
 
 log = logging.getLogger(__name__)
 
-GRID_COLUMNS = (
-    "k",
-    "density_percentile",
-    "score",
-    "cross_entropy",
-    "silhouette",
-    "n_clusters",
-    "n_core",
-    "core_ratio",
-    "cutoff",
-    "seconds",
-)
 _SECONDS_BETWEEN_REPORTS = 2.0
 
 
@@ -191,8 +180,8 @@ def write_grid_table(path: Path, results: dict[str, np.ndarray]) -> None:
     """Write one row per configuration, tab-separated."""
     with atomic_write(path, "w") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
-        writer.writerow(GRID_COLUMNS)
-        for row in zip(*(results[column] for column in GRID_COLUMNS), strict=True):
+        writer.writerow(GRID.columns())
+        for row in zip(*(results[column] for column in GRID.columns()), strict=True):
             writer.writerow(f"{v:.6g}" if isinstance(v, float | np.floating) else v for v in row)
 
 

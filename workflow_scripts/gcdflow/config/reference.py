@@ -1,7 +1,8 @@
 """The documented ``defaults:`` of ``config/config.yaml``, generated from the settings models.
 
 ``python workflow_scripts/gcdflow/config/reference.py`` (``make config``) rewrites them in place,
-and the JSON schema beside them; tests fail when files and models differ.
+the JSON schema beside them, and the tables of docs/contract.md; tests fail when files and models
+differ.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if __name__ == "__main__":  # run as a file: the package is one folder up
 
 from gcdflow.config.schema import schema_text
 from gcdflow.config.settings import RunSettings, Settings
+from gcdflow.files.tables import with_tables
 
 BEGIN = "# --- defaults: generated, see workflow_scripts/gcdflow/config/reference.py ---"
 END = "# --- end of defaults ---"
@@ -73,7 +75,11 @@ def with_defaults(text: str) -> str:
 
 
 if __name__ == "__main__":
-    folder = Path(__file__).resolve().parents[3] / "config"
-    path = folder / "config.yaml"
-    path.write_text(with_defaults(path.read_text(encoding="utf-8")), encoding="utf-8")
-    (folder / "config.schema.json").write_text(schema_text(), encoding="utf-8")
+    root = Path(__file__).resolve().parents[3]
+    (root / "config" / "config.schema.json").write_text(schema_text(), encoding="utf-8")
+    for name, rewritten in (
+        ("config/config.yaml", with_defaults),
+        ("docs/contract.md", with_tables),
+    ):
+        text = (root / name).read_text(encoding="utf-8")
+        (root / name).write_text(rewritten(text), encoding="utf-8")

@@ -1,64 +1,188 @@
-"""The files that pass between the stages: what is in them, how they are written, read and checked.
+"""The archives that pass between the stages, as values: read, checked and written.
 
-All are plain ``.npz`` archives (see :mod:`gcdflow.files.arrays`). A reader checks names, dtypes,
-shapes and value ranges before anybody uses a number, and raises one clear :class:`InputError`.
+:mod:`gcdflow.files.declared` says what is in them. A reader checks names, dtypes, shapes and value
+ranges before anybody uses a number, and raises one clear :class:`InputError`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from gcdflow.errors import InputError
+from gcdflow.files import declared
 from gcdflow.files.arrays import read_npy, read_npz
 from gcdflow.files.atomic import canonical_json, write_npz
+from gcdflow.files.declared import Field, RunFile
 from gcdflow.files.json_text import parse_json_object
 
 UNLABELLED = -1
 
-_LARGEST_FEATURE = 1e15  # sums of squares stay finite in float32
-_LAST_EPOCH = 999
+_KINDS = {"bool": "b", "int64": "i", "float32": "f", "text": "U", "JSON": "U"}
 
 
-def _check_lengths(path, arrays: dict[str, np.ndarray], names: tuple[str, ...]) -> None:
-    lengths = {name: len(arrays[name]) for name in names}
-    if len(set(lengths.values())) > 1:
-        raise InputError(f"{path}: arrays differ in length: {lengths}")
+class ArrayFile:
+    """Value of an archive; its fields are attributes: arrays, and dictionaries of JSON objects.
+
+    Attributes
+    ----------
+    declared : RunFile
+    invariants : functions of the value that say what is wrong across its fields, or nothing
+    """
+
+    declared: ClassVar[RunFile]
+    invariants: ClassVar[tuple[Callable[[Any], str | None], ...]]
+
+    def __init_subclass__(cls, *, declared: RunFile, invariants: tuple = ()) -> None:
+        cls.declared, cls.invariants = declared, invariants
+        cls.__annotations__ = {
+            field.name: dict[str, Any] if field.keys else np.ndarray for field in declared.fields
+        }
+        dataclass(frozen=True)(cls)
+
+    def save(self, path: str | Path) -> None:
+        """Write the archive atomically."""
+        write_npz(
+            path,
+            {
+                name: np.array(canonical_json(value)) if isinstance(value, dict) else value
+                for name, value in vars(self).items()
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read and check the archive.
+
+        Raises
+        ------
+        InputError
+            If it is missing, no such archive, or something in it is not as it is declared.
+        """
+        arrays = cls._read(path)
+        for field in cls.declared.fields:
+            if field.keys and field.name in arrays:
+                try:
+                    arrays[field.name] = parse_json_object(str(arrays[field.name]), field.keys)
+                except ValueError as error:
+                    raise InputError(f"{path}: '{field.name}': {error}") from None
+        value = cls(**cls._completed(arrays))
+        for problem in value._problems():
+            if problem is not None:
+                raise InputError(f"{path}: {problem}")
+        return value
+
+    @classmethod
+    def _read(cls, path: str | Path) -> dict[str, Any]:
+        kinds: tuple[dict[str, str], dict[str, str]] = ({}, {})
+        for field in cls.declared.fields:
+            kinds[field.optional][field.name] = f"{_KINDS[field.kind]}{len(field.axes)}"
+        return read_npz(path, *kinds)
+
+    @classmethod
+    def _completed(cls, arrays: dict[str, Any]) -> dict[str, Any]:
+        return arrays
+
+    def _problems(self) -> Iterator[str | None]:
+        """What is wrong in the arrays by themselves, and then across them."""
+        arrays = {field: getattr(self, field.name) for field in self.declared.fields if field.axes}
+        lengths = {
+            field.name: len(array)
+            for field, array in arrays.items()
+            if field.axes[0] == "n" or (field.axes[0] == "n or 0" and len(array))
+        }
+        if len(set(lengths.values())) > 1:
+            yield f"arrays differ in length: {lengths}"
+        for field, array in arrays.items():
+            if field.axes[0] == "n" and array.size == 0:
+                yield f"holds no samples: '{field.name}' is empty (shape {array.shape})"
+            if field.unique:
+                yield _problem_of_names(field.name, array)
+            if field.least is not None:
+                below = len(getattr(self, field.below)) - 1 if field.below else field.most
+                yield _problem_of_numbers(field, array, below, self.indices)
+        for invariant in self.invariants:
+            yield invariant(self)
 
 
-def _check_unique(path, indices: np.ndarray) -> None:
-    if len(np.unique(indices)) != len(indices):
-        raise InputError(f"{path}: 'indices' holds a sample id more than once")
+def _problem_of_names(name: str, array: np.ndarray) -> str | None:
+    values, counts = np.unique(array, return_counts=True)
+    if (counts > 1).any():
+        return f"'{name}' holds {values[counts > 1][0]} more than once"
+    return f"'{name}' holds an empty name" if array.dtype.kind == "U" and "" in values else None
 
 
-def _check_not_empty(path, arrays: dict[str, np.ndarray]) -> None:
-    if len(arrays["indices"]) == 0:
-        raise InputError(f"{path}: holds no samples")
+def _problem_of_numbers(
+    field: Field, array: np.ndarray, most: float, indices: np.ndarray
+) -> str | None:
+    # As numbers of Python: those of the array may be too small to hold the bounds.
+    if array.size == 0 or (field.least <= array.min().item() and array.max().item() <= most):
+        return None
+    bad = ~((array >= np.float64(field.least)) & (array <= np.float64(most)))  # of NaN too
+    samples = bad.reshape(len(array), -1).any(axis=1)
+    expected = f"{field.least:g}…{most}" if field.below else field.range
+    return (
+        f"'{field.name}' of {samples.sum()} of {len(array)} samples is out of range (first: "
+        f"{array[bad][0]} of sample {indices[np.argmax(samples)]}), expected {expected}"
+    )
 
 
-def _check_names(path, name: str, names: np.ndarray) -> None:
-    if len(set(names.tolist())) != len(names) or "" in names.tolist():
-        raise InputError(f"{path}: '{name}' holds an empty name, or one more than once")
+# -- what must hold across fields ------------------------------------------------------------------
 
 
-def _parse_json(path, name: str, text: np.ndarray) -> dict[str, Any]:
-    try:
-        return parse_json_object(str(text))
-    except ValueError as error:
-        raise InputError(f"{path}: '{name}' is {error}") from None
+def labels_where_labelled(split: Split) -> str | None:
+    """A sample has a label if it is labelled, and -1 if it is not."""
+    differ = (split.labels != UNLABELLED) != split.labelled_mask
+    if differ.any():
+        first = split.indices[np.argmax(differ)]
+        return f"'labels' and 'labelled_mask' disagree on {differ.sum()} samples (first: {first})"
+    return None
 
 
-def _check_metadata(path, metadata: dict[str, Any]) -> None:
-    """What other stages rely on, where it is there."""
-    epoch = metadata.get("epoch", 0)
-    if type(epoch) is not int or not 0 <= epoch <= _LAST_EPOCH:
-        raise InputError(f"{path}: 'metadata' has epoch {epoch!r}, expected 0…{_LAST_EPOCH}")
-    for key in ("checkpoint", "checkpoint_sha256", "fingerprint"):
-        if not isinstance(metadata.get(key, ""), str):
-            raise InputError(f"{path}: 'metadata' has {key} {metadata[key]!r}, expected text")
+def labelled_in_training(split: Split) -> str | None:
+    """Labels of the test split would leak into training."""
+    if (split.labelled_mask & ~split.train_mask).any():
+        return "samples of the test split are labelled"
+    return None
+
+
+def paths_below_root(split: Split) -> str | None:
+    """No image lies outside the folder of the images."""
+    strangers = [image for image in split.paths.tolist() if leaves_folder(image)]
+    return f"image path '{strangers[0]}' does not lie in the folder" if strangers else None
+
+
+def classes_old_or_new(truth: Truth) -> str | None:
+    """All samples of a class agree whether it is an old one."""
+    known, old = truth.labels >= 0, truth.old_mask
+    mixed = np.intersect1d(truth.labels[known & old], truth.labels[known & ~old])
+    if len(mixed):
+        return f"'old_mask' calls class {mixed[0]} old for some samples, new for others"
+    return None
+
+
+def clusters_consecutive(pseudo: PseudoLabels) -> str | None:
+    """Cluster ids are all numbers from 0 to the largest."""
+    if len(np.unique(pseudo.labels)) != pseudo.n_clusters:
+        return "'labels' are not consecutive cluster ids from 0"
+    return None
+
+
+def some_core_points(pseudo: PseudoLabels) -> str | None:
+    """Test samples go to clusters by core points."""
+    return None if pseudo.core_mask.any() else "'core_mask' marks no core point, expected some"
+
+
+def counts_in_metadata(pseudo: PseudoLabels) -> str | None:
+    """What the metadata say of the clustering is true, where they say something."""
+    for key, found in (("n_clusters", pseudo.n_clusters), ("n_samples", len(pseudo.labels))):
+        if pseudo.metadata.get(key, found) != found:
+            return f"'metadata' has {key} {pseudo.metadata[key]}, but 'labels' has {found}"
+    return None
 
 
 def leaves_folder(path: str) -> bool:
@@ -67,177 +191,36 @@ def leaves_folder(path: str) -> bool:
     return not pure.name or pure.is_absolute() or ".." in pure.parts or "\0" in path
 
 
-@dataclass(frozen=True)
-class Split:
-    """What every stage may know of the samples (``split.npz``): all but the hidden truth.
+# -- the archives ----------------------------------------------------------------------------------
 
-    Attributes
-    ----------
-    indices : int64 (n,), sample ids
-    train_mask : bool (n,), training split (else test)
-    labelled_mask : bool (n,), label is given
-    labels : int64 (n,), old class of labelled samples, -1 elsewhere
-    source : dict, where the images come from (see :mod:`gcdflow.data.datasets`)
-    paths : str (n,), image file of each sample relative to the source's root; empty if in memory
-    old_class_names : str (number of old classes,), name of each label
-    """
 
-    indices: np.ndarray
-    train_mask: np.ndarray
-    labelled_mask: np.ndarray
-    labels: np.ndarray
-    source: dict[str, Any]
-    paths: np.ndarray
-    old_class_names: np.ndarray
+class Split(
+    ArrayFile,
+    declared=declared.SPLIT,
+    invariants=(labels_where_labelled, labelled_in_training, paths_below_root),
+):
+    """What every stage may know of the samples (``split.npz``): all but the hidden truth."""
 
     @property
     def left_out(self) -> dict[str, str]:
         """Path of each image that could not be read and is no sample, and why."""
         return self.source.get("left_out", {})
 
-    def save(self, path: str | Path) -> None:
-        """Write ``split.npz`` atomically."""
-        arrays = {**vars(self), "source": np.array(canonical_json(self.source))}
-        write_npz(path, arrays)
 
-    @classmethod
-    def load(cls, path: str | Path) -> Split:
-        """Read and check ``split.npz``."""
-        a = read_npz(
-            path,
-            {"indices": "i1", "train_mask": "b1", "labelled_mask": "b1", "labels": "i1"}
-            | {"source": "U0", "paths": "U1", "old_class_names": "U1"},
-        )
-        _check_lengths(path, a, ("indices", "train_mask", "labelled_mask", "labels"))
-        _check_unique(path, a["indices"])
-        if len(a["paths"]) not in (0, len(a["indices"])):
-            raise InputError(
-                f"{path}: {len(a['paths'])} image paths for {len(a['indices'])} samples"
-            )
-        _check_not_empty(path, a)
-        strangers = [image for image in a["paths"].tolist() if leaves_folder(image)]
-        if strangers:
-            raise InputError(f"{path}: image path '{strangers[0]}' does not lie in the folder")
-        _check_names(path, "old_class_names", a["old_class_names"])
-        labelled, labels = a["labelled_mask"], a["labels"]
-        if (labels[~labelled] != UNLABELLED).any():
-            raise InputError(f"{path}: 'labels' holds labels of samples that are not labelled")
-        n_old = len(a["old_class_names"])
-        if labelled.any() and not (0 <= labels[labelled].min() <= labels[labelled].max() < n_old):
-            raise InputError(f"{path}: 'labels' has values outside 0…{n_old - 1}")
-        if (labelled & ~a["train_mask"]).any():
-            raise InputError(f"{path}: samples of the test split are labelled")
-        a["source"] = _parse_json(path, "source", a["source"])
-        for key in ("dataset", "root"):
-            if not isinstance(a["source"].get(key, ""), str):
-                raise InputError(f"{path}: 'source' has {key} {a['source'][key]!r}, expected text")
-        left_out = a["source"].get("left_out", {})
-        if not isinstance(left_out, dict) or not all(
-            image and reason and isinstance(reason, str) for image, reason in left_out.items()
-        ):
-            raise InputError(
-                f"{path}: 'source' has left_out {left_out!r}, expected paths with reasons"
-            )
-        return cls(**a)
+class Truth(ArrayFile, declared=declared.TRUTH, invariants=(classes_old_or_new,)):
+    """The hidden truth (``truth.npz``), for evaluation and monitoring only."""
 
 
-@dataclass(frozen=True)
-class Truth:
-    """The hidden truth (``truth.npz``), for evaluation and monitoring only.
-
-    Attributes
-    ----------
-    indices : int64 (n,), sample ids
-    labels : int64 (n,), true class of every sample; -1 where nobody knows it
-    old_mask : bool (n,), the true class is an old one
-    class_names : str (number of classes,)
-    """
-
-    indices: np.ndarray
-    labels: np.ndarray
-    old_mask: np.ndarray
-    class_names: np.ndarray
-
-    def save(self, path: str | Path) -> None:
-        """Write ``truth.npz`` atomically."""
-        write_npz(path, vars(self))
-
-    @classmethod
-    def load(cls, path: str | Path) -> Truth:
-        """Read and check ``truth.npz``."""
-        a = read_npz(path, {"indices": "i1", "labels": "i1", "old_mask": "b1", "class_names": "U1"})
-        _check_lengths(path, a, ("indices", "labels", "old_mask"))
-        _check_unique(path, a["indices"])
-        _check_not_empty(path, a)
-        _check_names(path, "class_names", a["class_names"])
-        n_classes, classes = len(a["class_names"]), a["labels"]
-        if not (-1 <= classes.min() <= classes.max() < n_classes):
-            raise InputError(f"{path}: 'labels' has values outside -1…{n_classes - 1}")
-        known, old = classes >= 0, a["old_mask"]
-        mixed = np.intersect1d(classes[known & old], classes[known & ~old])
-        if len(mixed):
-            raise InputError(
-                f"{path}: 'old_mask' calls class {mixed[0]} old for some samples, new for others"
-            )
-        return cls(**a)
+class Labels(ArrayFile, declared=declared.LABELS):
+    """Labels that replace those of a split or feature cache (``labels.npz``)."""
 
 
-@dataclass(frozen=True)
-class Labels:
-    """Labels that replace those of a split or feature cache (``labels.npz``).
-
-    Attributes
-    ----------
-    indices : int64 (n,), sample ids
-    labels : int64 (n,), class of labelled samples, -1 elsewhere
-    class_names : str (number of classes,), name of each label
-    """
-
-    indices: np.ndarray
-    labels: np.ndarray
-    class_names: np.ndarray
-
-    def save(self, path: str | Path) -> None:
-        """Write ``labels.npz`` atomically."""
-        write_npz(path, vars(self))
-
-    @classmethod
-    def load(cls, path: str | Path) -> Labels:
-        """Read and check ``labels.npz``."""
-        a = read_npz(path, {"indices": "i1", "labels": "i1", "class_names": "U1"})
-        _check_lengths(path, a, ("indices", "labels"))
-        _check_unique(path, a["indices"])
-        _check_not_empty(path, a)
-        _check_names(path, "class_names", a["class_names"])
-        n_classes, labels = len(a["class_names"]), a["labels"]
-        if not (UNLABELLED <= labels.min() <= labels.max() < n_classes):
-            raise InputError(f"{path}: 'labels' has values outside -1…{n_classes - 1}")
-        return cls(**a)
-
-
-@dataclass(frozen=True)
-class Features:
+class Features(ArrayFile, declared=declared.FEATURES):
     """A feature cache (``features_epoch*.npz``).
 
-    Attributes
-    ----------
-    indices : int64 (n,), sample ids
-    features : float32 (n, d), as the backbone gives them (the consumer normalises)
-    labels : int64 (n,), old-class label of labelled samples, -1 elsewhere
-    train_mask : bool (n,)
-    metadata : dict; ``checkpoint``, ``checkpoint_sha256``, ``fingerprint`` and ``epoch`` of the
-        source, empty for features that come from elsewhere
+    All but ``features`` may be missing. Then nothing is labelled, all samples are for training, and
+    they are numbered from 0. A ``.npy`` file holds the features alone.
     """
-
-    indices: np.ndarray
-    features: np.ndarray
-    labels: np.ndarray
-    train_mask: np.ndarray
-    metadata: dict[str, Any]
-
-    def save(self, path: str | Path) -> None:
-        """Write the feature cache atomically."""
-        write_npz(path, {**vars(self), "metadata": np.array(canonical_json(self.metadata))})
 
     def relabelled(self, path: str | Path, labels: Labels) -> Features:
         """The same features with the labels of ``path``; InputError if it lacks some samples."""
@@ -245,49 +228,21 @@ class Features:
         return replace(self, labels=labels.labels[at])
 
     @classmethod
-    def load(cls, path: str | Path) -> Features:
-        """Read and check a feature cache; all arrays but ``features`` may be missing.
-
-        Without ``labels`` nothing is labelled, without ``train_mask`` all samples are for
-        training, without ``indices`` the samples are numbered from 0. A ``.npy`` file holds the
-        features alone.
-        """
+    def _read(cls, path: str | Path) -> dict[str, Any]:
         if Path(path).suffix == ".npy":
-            a = {"features": read_npy(path, "features", "f2")}
-        else:
-            a = read_npz(
-                path,
-                {"features": "f2"},
-                {"indices": "i1", "labels": "i1", "train_mask": "b1", "metadata": "U0"},
-            )
-        n = len(a["features"])
-        if a["features"].size == 0:
-            raise InputError(f"{path}: 'features' is empty (shape {a['features'].shape})")
-        a.setdefault("indices", np.arange(n, dtype=np.int64))
-        a.setdefault("labels", np.full(n, UNLABELLED, dtype=np.int64))
-        a.setdefault("train_mask", np.ones(n, dtype=bool))
-        _check_lengths(path, a, ("features", "indices", "labels", "train_mask"))
-        _check_unique(path, a["indices"])
-        if a["labels"].min() < UNLABELLED:
-            raise InputError(
-                f"{path}: 'labels' holds {a['labels'].min()}; expected class ids from 0, "
-                "or -1 for unlabelled"
-            )
-        bad = ~np.isfinite(a["features"]).all(axis=1)
-        if bad.any():
-            raise InputError(
-                f"{path}: features of {bad.sum()} of {n} samples are NaN or infinite "
-                f"(first: sample {a['indices'][np.argmax(bad)]})"
-            )
-        largest = float(max(-a["features"].min(), a["features"].max()))
-        if largest > _LARGEST_FEATURE:
-            raise InputError(
-                f"{path}: 'features' holds values up to {largest:.3g}, expected at most "
-                f"{_LARGEST_FEATURE:g}; rescale them"
-            )
-        a["metadata"] = _parse_json(path, "metadata", a.get("metadata", np.array("{}")))
-        _check_metadata(path, a["metadata"])
-        return cls(**a)
+            return {"features": read_npy(path, "features", "f2")}
+        return super()._read(path)
+
+    @classmethod
+    def _completed(cls, arrays: dict[str, Any]) -> dict[str, Any]:
+        n = len(arrays["features"])
+        return {
+            "indices": np.arange(n, dtype=np.int64),
+            "labels": np.full(n, UNLABELLED, dtype=np.int64),
+            "train_mask": np.ones(n, dtype=bool),
+            "metadata": {},
+            **arrays,
+        }
 
 
 def load_features(path: str | Path, labels: str | Path | None) -> Features:
@@ -296,81 +251,17 @@ def load_features(path: str | Path, labels: str | Path | None) -> Features:
     return features if labels is None else features.relabelled(labels, Labels.load(labels))
 
 
-@dataclass(frozen=True)
-class PseudoLabels:
-    """Pseudo labels of the training split (``pseudo_epoch*.npz``; docs/contract.md, section 4).
-
-    Attributes
-    ----------
-    indices : int64 (n,), sample ids
-    labels : int64 (n,), cluster ids, consecutive from 0
-    core_mask : bool (n,), core points
-    densities : float32 (n,)
-    best_params : dict, chosen ``k`` and ``density_percentile``
-    metadata : dict, score and its parts, counts, provenance
-    """
-
-    indices: np.ndarray
-    labels: np.ndarray
-    core_mask: np.ndarray
-    densities: np.ndarray
-    best_params: dict[str, Any]
-    metadata: dict[str, Any]
+class PseudoLabels(
+    ArrayFile,
+    declared=declared.PSEUDO,
+    invariants=(clusters_consecutive, some_core_points, counts_in_metadata),
+):
+    """Pseudo labels of the training split (``pseudo_epoch*.npz``)."""
 
     @property
     def n_clusters(self) -> int:
         """Number of clusters."""
         return int(self.labels.max()) + 1 if len(self.labels) else 0
-
-    def save(self, path: str | Path) -> None:
-        """Write the pseudo labels atomically."""
-        texts = {
-            name: np.array(canonical_json(getattr(self, name)))
-            for name in ("best_params", "metadata")
-        }
-        write_npz(path, {**vars(self), **texts})
-
-    @classmethod
-    def load(cls, path: str | Path) -> PseudoLabels:
-        """Read and check pseudo labels."""
-        a = read_npz(
-            path,
-            {"indices": "i1", "labels": "i1", "core_mask": "b1", "densities": "f1"}
-            | {"best_params": "U0", "metadata": "U0"},
-        )
-        _check_lengths(path, a, ("indices", "labels", "core_mask", "densities"))
-        _check_unique(path, a["indices"])
-        _check_not_empty(path, a)
-        if a["labels"].min() < 0 or len(np.unique(a["labels"])) != a["labels"].max() + 1:
-            raise InputError(f"{path}: 'labels' are not consecutive cluster ids from 0")
-        if not a["core_mask"].any():
-            raise InputError(f"{path}: 'core_mask' marks no core point, expected some")
-        good = np.isfinite(a["densities"]) & (a["densities"] > 0)
-        if not good.all():
-            raise InputError(
-                f"{path}: densities of {(~good).sum()} of {len(good)} samples are not positive "
-                f"numbers (first: {a['densities'][np.argmin(good)]} of sample "
-                f"{a['indices'][np.argmin(good)]}); cluster the features again"
-            )
-        for name in ("best_params", "metadata"):
-            a[name] = _parse_json(path, name, a[name])
-        _check_metadata(path, a["metadata"])
-        _check_clustering(path, a["metadata"], int(a["labels"].max()) + 1, len(a["labels"]))
-        return cls(**a)
-
-
-def _check_clustering(path, metadata: dict[str, Any], n_clusters: int, n_samples: int) -> None:
-    """What the metadata of a clustering says of it must be true, where it says something."""
-    for key, found in (("n_clusters", n_clusters), ("n_samples", n_samples)):
-        if metadata.get(key, found) != found:
-            raise InputError(
-                f"{path}: 'metadata' has {key} {metadata[key]!r}, but 'labels' has {found}"
-            )
-    if not isinstance(metadata.get("normalize", True), bool):
-        raise InputError(f"{path}: 'metadata' has normalize {metadata['normalize']!r}")
-    change = metadata.get("label_change_rate")
-    if change is not None and not (type(change) in (int, float) and 0 <= change <= 1):
-        raise InputError(f"{path}: 'metadata' has label_change_rate {change!r}, expected 0 to 1")
 
 
 def align(path: str | Path, indices: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 from typing import Any, NoReturn
 
+from pydantic import BaseModel, ValidationError
 
-def parse_json_object(text: str) -> dict[str, Any]:
+
+def parse_json_object(text: str, keys: type[BaseModel] | None = None) -> dict[str, Any]:
     """A JSON object, all of which can be written again.
+
+    Parameters
+    ----------
+    keys : model of the object, if it has one
 
     Raises
     ------
     ValueError
         If the text is not JSON or not an object, nests too deeply, or holds NaN, infinity, a number
-        too large for a float, or half of a surrogate pair. The message begins with "not".
+        too large for a float, or half of a surrogate pair; or if it does not fit the model.
     """
     try:
         value = json.loads(text, parse_constant=_refuse)
@@ -25,6 +31,14 @@ def parse_json_object(text: str) -> dict[str, Any]:
         raise ValueError(f"not JSON text ({error})") from None
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
+    try:
+        if keys is not None:
+            keys.model_validate(value)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key, message = ".".join(map(str, problem["loc"])), problem["msg"]
+        found = "missing" if problem["type"] == "missing" else repr(problem["input"])
+        raise ValueError(f"key '{key}' is {found} ({message[0].lower()}{message[1:]})") from None
     return value
 
 

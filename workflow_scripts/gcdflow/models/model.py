@@ -27,5 +27,9 @@ class Model(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings (B, out_dim or bottleneck_dim), rows of length 1, of images (B, C, H, W)."""
-        features = self.backbone(images)
+        return self.from_stored(self.backbone.frozen(images))
+
+    def from_stored(self, stored: Tensor) -> Tensor:
+        """The same from what the frozen part of the backbone gave for the images (B, …)."""
+        features = self.backbone.trained(stored)
         return self.head.compact(features) if self.compact else self.head(features)

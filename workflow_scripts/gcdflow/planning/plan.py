@@ -16,15 +16,18 @@ from gcdflow.config.runs import check_class_numbers, resolve_default_runs, resol
 from gcdflow.config.settings import PhotosSettings, RunSettings, Settings
 from gcdflow.config.sweeps import titles
 from gcdflow.errors import InputError
+from gcdflow.files import declared
 from gcdflow.files.records import mend_times
 from gcdflow.planning import job_resources
 from gcdflow.planning.job_resources import JobRequest, array_shape
 from gcdflow.planning.state import state_of_photographs
+from gcdflow.planning.stored_views import views_file
 
 # A change of code re-runs nothing by itself. Whoever changes what a stage computes from the same
 # input raises its number here; that stage, and all that follows from it, then runs again.
 RESULT_VERSIONS = {
     "dataset": 2,
+    "views": 1,
     "train": 1,
     "features": 1,
     "cluster": 1,
@@ -99,11 +102,6 @@ def last_epoch(settings: RunSettings) -> int:
 # -- files -----------------------------------------------------------------------------------------
 
 
-def run_file(run: str, name: str, epoch: int | None = None) -> str:
-    """Path of a file of a run; ``{}`` in its name stands for the epoch, in three digits."""
-    return f"runs/{run}/{name if epoch is None else name.format(f'{epoch:03d}')}"
-
-
 def log_dir(output: str) -> str:
     """Folder of a run's TensorBoard files, by the path of any other file of the run."""
     return str(Path(output).parent / "log")
@@ -128,11 +126,11 @@ def weights_files(settings: RunSettings, run: str) -> list[str]:
 
 def train_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
     """Inputs of a segment, but its weights."""
-    inputs = {"split": run_file(run, "split.npz")}
+    inputs = {"split": declared.SPLIT.of(run), **_stored_views(settings)}
     previous = previous_epoch(settings, run, epoch)
     if previous is not None:
-        inputs["checkpoint"] = run_file(run, "ckpt_epoch{}.pt", previous)
-        inputs["pseudo_labels"] = run_file(run, "pseudo_epoch{}.npz", previous)
+        inputs["checkpoint"] = declared.CHECKPOINT.of(run, previous)
+        inputs["pseudo_labels"] = declared.PSEUDO.of(run, previous)
     return inputs
 
 
@@ -140,17 +138,23 @@ def features_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
     """Inputs of a feature extraction, but the weights."""
     epoch = checked_epoch(settings, run, epoch)
     return {
-        "split": run_file(run, "split.npz"),
-        "checkpoint": run_file(run, "ckpt_epoch{}.pt", epoch),
+        "split": declared.SPLIT.of(run),
+        "checkpoint": declared.CHECKPOINT.of(run, epoch),
+        **_stored_views(settings),
     }
+
+
+def _stored_views(settings: RunSettings) -> Inputs:
+    path = views_file(settings)
+    return {} if path is None else {"views": path}
 
 
 def cluster_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
     """Inputs of a clustering; the previous pseudo labels only to count those that changed."""
     previous = previous_epoch(settings, run, epoch)
-    inputs = {"features": run_file(run, "features_epoch{}.npz", epoch)}
+    inputs = {"features": declared.FEATURES.of(run, epoch)}
     if previous is not None:
-        inputs["previous"] = run_file(run, "pseudo_epoch{}.npz", previous)
+        inputs["previous"] = declared.PSEUDO.of(run, previous)
     return inputs
 
 
@@ -167,14 +171,14 @@ def labels_inputs(settings: RunSettings, run: str) -> Inputs:
             f"run '{run}' is of dataset '{settings.dataset.name}', which has no CSV file of labels "
             "(dataset 'photos' has one)"
         )
-    return {"split": run_file(run, "split.npz")}
+    return {"split": declared.SPLIT.of(run)}
 
 
 def cluster_final_inputs(settings: RunSettings, run: str) -> Inputs:
     """Inputs of the clustering with the labels as they are now."""
     return {
-        "features": run_file(run, "features_epoch{}.npz", last_epoch(settings)),
-        "labels": run_file(run, "labels.npz"),
+        "features": declared.FEATURES.of(run, last_epoch(settings)),
+        "labels": declared.LABELS.of(run),
     }
 
 
@@ -182,30 +186,30 @@ def evaluate_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
     """Inputs of an evaluation, the only stage that reads the truth."""
     epoch = checked_epoch(settings, run, epoch)
     return {
-        "features": run_file(run, "features_epoch{}.npz", epoch),
-        "pseudo_labels": run_file(run, "pseudo_epoch{}.npz", epoch),
-        "truth": run_file(run, "truth.npz"),
+        "features": declared.FEATURES.of(run, epoch),
+        "pseudo_labels": declared.PSEUDO.of(run, epoch),
+        "truth": declared.TRUTH.of(run),
     }
 
 
 def report_inputs(settings: RunSettings, run: str) -> list[str]:
     """The metrics of all checkpoint epochs."""
     epochs = settings.schedule.checkpoint_epochs()
-    return [run_file(run, "metrics_epoch{}.json", epoch) for epoch in epochs]
+    return [declared.METRICS.of(run, epoch) for epoch in epochs]
 
 
 def assign_inputs(settings: RunSettings, run: str) -> Inputs:
     """Inputs of the table of categories; photographs may have corrected labels."""
     last = last_epoch(settings)
     inputs = {
-        "split": run_file(run, "split.npz"),
-        "features": run_file(run, "features_epoch{}.npz", last),
+        "split": declared.SPLIT.of(run),
+        "features": declared.FEATURES.of(run, last),
     }
     if isinstance(settings.dataset, PhotosSettings):
-        inputs["labels"] = run_file(run, "labels.npz")
-        inputs["pseudo_labels"] = run_file(run, "pseudo_final.npz")
+        inputs["labels"] = declared.LABELS.of(run)
+        inputs["pseudo_labels"] = declared.PSEUDO_FINAL.of(run)
     else:
-        inputs["pseudo_labels"] = run_file(run, "pseudo_epoch{}.npz", last)
+        inputs["pseudo_labels"] = declared.PSEUDO.of(run, last)
     return inputs
 
 
@@ -219,19 +223,17 @@ def summary_metrics(
     placed : callable
         Puts a path below the prefix of all files, where there is one.
     """
-    return {
-        run: placed(run_file(run, "metrics_epoch{}.json", last_epoch(runs[run]))) for run in names
-    }
+    return {run: placed(declared.METRICS.of(run, last_epoch(runs[run]))) for run in names}
 
 
 def all_results(runs: Mapping[str, RunSettings], names: Iterable[str]) -> list[str]:
     """What plain ``snakemake`` makes: the results of some runs that people look at."""
     found = []
     for run in names:
-        for file in ("report.md", "report.html", "curves.png", "gallery.html"):
-            found.append(run_file(run, file))
+        for file in (declared.REPORT, declared.REPORT_PAGE, declared.CURVES, declared.GALLERY):
+            found.append(file.of(run))
         for epoch in runs[run].schedule.checkpoint_epochs():
-            found.append(run_file(run, "grid_epoch{}.png", epoch))
+            found.append(declared.GRID_PICTURE.of(run, epoch))
     return [*found, "results/summary.html"] if found else []
 
 
@@ -326,11 +328,20 @@ def train_request(
     Raises
     ------
     FileNotFoundError
-        By this and the next two, if the input that says how much work there is does not exist yet.
+        By this and the next three, if the input that says how much work there is does not
+        exist yet.
     """
     n, _ = array_shape(files.get("split"), "indices")
     epochs = segment_length(settings, run, epoch)
     return job_resources.train_request(settings, epochs, n, files.size_mb, threads, attempt)
+
+
+def views_request(
+    settings: RunSettings, run: str, files: JobFiles, threads: int, attempt: int
+) -> JobRequest:
+    """Memory and walltime of the making of stored views."""
+    n, _ = array_shape(files.get("split"), "indices")
+    return job_resources.views_request(settings, n, files.size_mb, threads, attempt)
 
 
 def features_request(
@@ -399,17 +410,21 @@ def configured_runs(
     return runs, resolve_default_runs(config, runs)
 
 
-def mend_runs(folders: Mapping[str, str]) -> Iterator[str]:
+def mend_runs(folders: Mapping[str, str], views: str | None = None) -> Iterator[str]:
     """Correct the times of files that a copy did not keep; a sentence for each run that had some.
 
     Parameters
     ----------
     folders : mapping
         Name of a run to its folder.
+    views : str or None
+        Folder of stored views, which come before what the runs make of them.
     """
-    for run, folder in folders.items():
+    named = {f"run '{run}'": folder for run, folder in folders.items()}
+    first = {} if views is None else {"stored views": views}
+    for name, folder in (first | named).items():
         if mended := mend_times(Path(folder)):
             yield (
-                f"run '{run}': {len(mended)} files are older than what they were made of, which "
+                f"{name}: {len(mended)} files are older than what they were made of, which "
                 f"has not changed; their times are corrected ({mended[0]} …)"
             )

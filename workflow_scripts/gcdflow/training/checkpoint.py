@@ -20,11 +20,13 @@ from gcdflow.config.runs import validated
 from gcdflow.config.settings import TrainSettings
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write, canonical_json, sha256_file, sha256_text
+from gcdflow.files.declared import CHECKPOINT
 from gcdflow.files.json_text import parse_json_object
 from gcdflow.files.torch_files import check_plain, load_torch_file
 from gcdflow.models.model import Model
 
 FORMAT = 1
+_is_sha256 = re.compile("[0-9a-f]{64}").fullmatch
 _LARGEST_OPTION = 1e9  # of the optimizer, such as a learning rate; no NaN either
 
 
@@ -96,7 +98,7 @@ class Checkpoint:
         if type(version) is not int or version != FORMAT:
             raise InputError(f"{path}: written by another version of this project; train it again")
         values.setdefault("history", "{}")  # of a version that kept none
-        if values.keys() != {"fingerprint", *cls.__dataclass_fields__}:
+        if {"format", *values} != set(CHECKPOINT.columns()):
             raise InputError(f"{path}: not a checkpoint of this project")
         try:
             check_plain(values)
@@ -142,20 +144,18 @@ class Checkpoint:
 
 def _check_types(values: dict[str, Any]) -> None:
     """Make sure that all is of the kind that :class:`Checkpoint` says (ValueError)."""
-    is_sha = re.compile(r"[0-9a-f]{64}").fullmatch
-    for name in ("split_sha256", "frozen_sha256", "pseudo_sha256"):
+    for kind, name in ((f.kind, f.name) for f in CHECKPOINT.fields if f.name in values):
         value = values[name]
-        optional = name != "split_sha256"
-        if not (value is None and optional) and not (isinstance(value, str) and is_sha(value)):
+        if value is None and kind.endswith(" or none"):
+            continue
+        if kind.startswith("SHA-256") and not (type(value) is str and _is_sha256(value)):
             raise ValueError(f"{name} is {value!r}, expected 64 hexadecimal digits")
-    for name in ("weights", "optimizer", "scheduler", "rolling"):
-        if not isinstance(values[name], dict) or not all(type(k) is str for k in values[name]):
+        if kind == "names" and not (isinstance(value, dict) and all(type(k) is str for k in value)):
             raise ValueError(f"{name} is no dictionary of names")
+        if kind.startswith("table") and not (isinstance(value, Tensor) and value.ndim == 2):
+            raise ValueError(f"{name} is no table of numbers")
     if not all(isinstance(value, Tensor) for value in values["weights"].values()):
         raise ValueError("weights holds what is no tensor")
-    prototypes = values["prototypes"]
-    if prototypes is not None and not (isinstance(prototypes, Tensor) and prototypes.ndim == 2):
-        raise ValueError("prototypes is no table of numbers")
     if type(values["epoch"]) is not int or values["epoch"] < 0:
         raise ValueError(f"epoch is {values['epoch']!r}, expected a whole number")
     if not all(1 <= epoch <= values["epoch"] for epoch in values["history"]):

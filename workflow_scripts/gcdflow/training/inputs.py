@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from gcdflow.data.loading import (
     training_batches,
 )
 from gcdflow.data.sampling import batches_per_epoch
+from gcdflow.data.stored_views import StoredViews
+from gcdflow.data.view_files import Origin
 from gcdflow.distributed.device import check_mixed_precision
 from gcdflow.distributed.ranks import Ranks
 from gcdflow.errors import InputError
@@ -58,6 +61,8 @@ class SegmentInputs:
         self._settings, self._ranks = settings, ranks
         self.split = Split.load(files.split)
         self.split_sha256 = sha256_file(files.split)
+        self.frozen_sha256 = frozen_sha256(settings)
+        self._stored = open_views(settings, files.views, self.split, self.frozen_sha256)
         self._images = open_images(self.split.source, self.split.paths)
         self._augmentation = augmentation_of(settings)
         if num_workers is None:
@@ -69,40 +74,76 @@ class SegmentInputs:
         pseudo, self.pseudo_sha256 = None, None
         if files.pseudo_labels is not None:
             self.pseudo_sha256 = sha256_file(files.pseudo_labels)
-        self.frozen_sha256 = frozen_sha256(settings)
-        if files.pseudo_labels is not None:
             pseudo = PseudoTargets.select(files.pseudo_labels, self.split, settings)
         self.objective = Objective(settings, torch.from_numpy(self.split.labels), pseudo)
         resume_sha256 = None if files.resume_from is None else sha256_file(files.resume_from)
         inputs = [resume_sha256, self.pseudo_sha256, self.frozen_sha256]
         inputs += [stop_at_epoch, result_version]
+        inputs += [] if self._stored is None else [self._stored.sha256]
         self.key = sha256_text(canonical_json([fingerprint(settings, self.split_sha256), inputs]))
+
+    @property
+    def are_stored(self) -> bool:
+        """Whether batches hold what the frozen part of the backbone gave, and not images."""
+        return self._stored is not None
 
     def training_batches(
         self, epochs: range, first_step: int
     ) -> Iterator[tuple[int, Iterable[Batch]]]:
         """This rank's part of the batches, epoch by epoch, without the first ones that are done."""
+        options = {
+            "epochs": epochs,
+            "first_step": first_step,
+            "part": self._ranks.part,
+            "batch_size": self._settings.training.batch_size,
+            "seed": self._settings.seed,
+        }
+        if self._stored is not None:
+            return self._stored.training_batches(**options)
         return training_batches(
-            self.split,
-            self._images,
-            self._augmentation,
-            epochs=epochs,
-            first_step=first_step,
-            part=self._ranks.part,
-            batch_size=self._settings.training.batch_size,
-            seed=self._settings.seed,
+            *(self.split, self._images, self._augmentation),
+            **options,
             num_workers=self._num_workers,
         )
 
     def evaluation_batches(self, positions: np.ndarray) -> Iterator[Tensor]:
-        """Images of some positions without randomness, as many at a time as a step has views."""
+        """Evaluation views of some positions, as many at a time as a step has views."""
+        batch_size = N_VIEWS * self._settings.training.batch_size // self._ranks.size
+        if self._stored is not None:
+            return self._stored.evaluation_batches(positions, batch_size=batch_size)
         return evaluation_batches(
             self._images,
             self._augmentation,
             positions,
-            batch_size=N_VIEWS * self._settings.training.batch_size // self._ranks.size,
+            batch_size=batch_size,
             num_workers=self._num_workers,
         )
+
+
+def open_views(
+    settings: TrainSettings, path: Path | None, split: Split, weights_sha256: str | None
+) -> StoredViews | None:
+    """The stored views that a training with these settings starts from, if it does.
+
+    Parameters
+    ----------
+    weights_sha256 : str or None
+        Of the weight file of the backbone.
+
+    Raises
+    ------
+    InputError
+        If they are not those that the settings ask for.
+    """
+    stored = settings.stored_views()
+    if (path is None) != (stored is None):
+        raise InputError(
+            "stored views and their number belong together: found "
+            f"views = {path}, training.views = {settings.training.views}"
+        )
+    return (
+        None if path is None else StoredViews(path, split, Origin.of(stored, split, weights_sha256))
+    )
 
 
 def check_segment(

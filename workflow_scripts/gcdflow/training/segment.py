@@ -189,11 +189,12 @@ class Segment:
         if epoch < self.stop_at_epoch:
             self.stop.raise_if_requested(f" after epoch {epoch}; the same call resumes there")
 
-    def _embed(self, images: Tensor) -> Tensor:
+    def _embed(self, views: Tensor) -> Tensor:
         """Embeddings (b, d), float32 also where the model computes in bfloat16."""
-        mixed = self.settings.training.mixed_precision
+        mixed, model = self.settings.training.mixed_precision, self.state.model
+        views = views.to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
-            return self.state.model(images.to(self.device, non_blocking=True))
+            return model.from_stored(views.float()) if self.inputs.are_stored else model(views)
 
     def _losses(self, epoch: int, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
         """The loss of one step and its parts, and the prototypes after the step."""
@@ -220,8 +221,8 @@ class Segment:
         padded = np.resize(positions, -(-n // size) * size)  # each rank has as many
         state.model.eval()
         parts = []
-        for images in self.inputs.evaluation_batches(padded[self.ranks.part]):
-            parts.append(self._embed(images))
+        for views in self.inputs.evaluation_batches(padded[self.ranks.part]):
+            parts.append(self._embed(views))
             self.stop.raise_if_requested("; the same call resumes after the last whole epoch")
         z = self.ranks.gather(torch.cat(parts))[:n]
         labels = pseudo.labels[positions].to(self.device)

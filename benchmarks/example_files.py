@@ -1,0 +1,142 @@
+"""Small valid files of many kinds, for the fuzzer and the tests, which break them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gcdflow.config.settings import TrainSettings
+from gcdflow.files.formats import ArrayFile, Features, Labels, PseudoLabels, Split, Truth
+from gcdflow.models.model import Model
+from gcdflow.training.checkpoint import Checkpoint, frozen_sha256, stored_weights
+from scipy.io import savemat
+
+SHA = {"checkpoint": "größe.pt", "checkpoint_sha256": "1f", "fingerprint": "2e", "epoch": 12}
+TINY = {
+    "seed": 0,
+    "augmentation": {"name": "affine"},
+    "backbone": {"name": "small_convnet", "width": 2},
+    "head": {"hidden_dim": 8, "bottleneck_dim": 4, "out_dim": 6},
+    "training": {"batch_size": 8},
+    "total_epochs": 10,
+}
+
+
+def written(write: Callable[[Any], object]) -> bytes:
+    """The bytes that a function writes into a file."""
+    target = io.BytesIO()
+    write(target)
+    return target.getvalue()
+
+
+# -- files of a run --------------------------------------------------------------------------------
+
+
+def run_parts(n: int = 40, n_train: int = 32) -> dict[str, ArrayFile]:
+    """The archives of a run as values: four classes, two of them old; the last samples test."""
+    ids = np.arange(n)
+    classes, train, rng = ids % 4, ids < n_train, np.random.default_rng(0)
+    labels = np.where((classes < 2) & (ids < n_train // 2), classes, -1)
+    rows = (np.eye(4)[classes] + rng.normal(0, 0.1, (n, 4))).astype(np.float32)
+    names, in_memory = np.array(["ant", "bee"]), np.array([], "U1")
+    result = {"n_clusters": 4, "normalize": True, "label_change_rate": 0.1}
+    return {
+        "split": Split(ids, train, labels >= 0, labels, {"dataset": "digits"}, in_memory, names),
+        "truth": Truth(ids, classes, classes < 2, np.array(list("abcd"))),
+        "features": Features(ids, rows, labels, train, SHA),
+        "pseudo": PseudoLabels(
+            indices=ids[train],
+            labels=classes[train],
+            core_mask=ids[train] < n_train // 2,
+            densities=np.ones(n_train, np.float32),
+            best_params={"k": 3, "density_percentile": 40},
+            metadata=SHA | result,
+        ),
+        "labels": Labels(ids, labels, np.array(["ant", "bee", "cat"])),
+    }
+
+
+def make_metrics(epoch: int = 50, **changes: object) -> dict[str, Any]:
+    """Content of a ``metrics_epoch*.json``."""
+    values = {
+        "epoch": epoch,
+        "transductive": {"all": 0.5, "old": 0.75, "new": 0.0},
+        "inductive": {"all": 1.0, "old": 0.12345, "new": None},
+        "n_clusters": 12,
+        "n_classes": 10,
+        "core_ratio": 0.456,
+        "label_change_rate": None,
+    }
+    return values | changes
+
+
+def stepped(settings: TrainSettings, seed: int = 0, **changes: object) -> tuple[Model, Checkpoint]:
+    """A model after one step of SGD, and its checkpoint."""
+    torch.manual_seed(seed)
+    model = Model(settings)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.5**epoch)
+    size = getattr(settings.augmentation, "image_size", 8)
+    channels = 3 if settings.augmentation.name == "crop" else 1
+    model(torch.rand(4, channels, size, size))[:, 0].sum().backward()
+    optimizer.step()
+    scheduler.step()
+    weights = stored_weights(model, settings)
+    states = (optimizer.state_dict(), scheduler.state_dict(), frozen_sha256(settings))
+    return model, replace(Checkpoint(3, settings, "5" * 64, weights, *states), **changes)
+
+
+# -- datasets in their own formats, without images -------------------------------------------------
+
+
+def write_numbered(path: Path, values: Sequence[object]) -> None:
+    """CUB's tables: an id and a value in each line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{i} {value}\n" for i, value in enumerate(values, start=1)))
+
+
+def write_cub(root: Path, n_classes: int = 3, per_class: int = 3) -> list[str]:
+    """The tables of CUB, the last image of each class for testing; returns the images' paths."""
+    folder, names = root / "CUB_200_2011", [f"{c + 1:03d}.Bird_{c + 1}" for c in range(n_classes)]
+    paths = [f"{name}/{name[4:]}_{i:04d}.jpg" for name in names for i in range(per_class)]
+    write_numbered(folder / "images.txt", paths)
+    write_numbered(folder / "classes.txt", names)
+    of_images = np.repeat(np.arange(n_classes) + 1, per_class)
+    write_numbered(folder / "image_class_labels.txt", of_images)
+    write_numbered(folder / "train_test_split.txt", ([1] * (per_class - 1) + [0]) * n_classes)
+    return paths
+
+
+def write_variants(root: Path, split: str, pairs: Sequence[tuple[str, str]]) -> None:
+    """A list of FGVC-Aircraft: an image and its variant in each line."""
+    path = root / "fgvc-aircraft-2013b" / "data" / f"images_variant_{split}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{image} {variant}\n" for image, variant in pairs))
+
+
+def write_cars(root: Path, name: str, classes: Sequence[object], files=None, **options) -> None:
+    """Annotations of Stanford Cars; a class of None: without classes, as for the test split."""
+    fields = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2", "class", "fname"]
+    if classes[0] is None:
+        fields.remove("class")
+    table = np.zeros((1, len(classes)), dtype=[(field, object) for field in fields])
+    for i, value in enumerate(classes):
+        for field in fields[:4]:
+            table[field][0, i] = np.uint16(300 + i)
+        table["fname"][0, i] = files[i] if files else f"{i + 1:05d}.jpg"
+        if value is not None:
+            table["class"][0, i] = np.uint8(value) if isinstance(value, int) else value
+    write_mat(root, name, {"annotations": table}, **options)
+
+
+def write_mat(root: Path, name: str, content: dict[str, Any], **options) -> None:
+    """A MATLAB file of Stanford Cars, such as its ``devkit/cars_meta``."""
+    path = root / "stanford_cars" / f"{name}.mat"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    savemat(path, content, **options)

@@ -1,0 +1,357 @@
+"""Every file of a run, declared once: path, maker, readers, and what is in it.
+
+From here follow how files are read, checked and written (:mod:`gcdflow.files.formats` and the
+stages), the paths that the rules' plan asks for, the tables of docs/contract.md, and how the fuzzer
+breaks files. The plan needs no arrays, so neither does this module.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic import Field as Key
+
+TINY = sys.float_info.min  # the least of numbers that must be positive
+LARGEST_FEATURE = 1e15  # sums of squares stay finite in float32
+LARGEST_FLOAT = 3e38  # of float32
+LARGEST_COUNT = 1e9
+
+# Kinds of columns in tables, and what their cells look like.
+CELLS = {
+    "text": "(?s:.*)",
+    "name": "(?s:.+)",
+    "share": r"0(\.[0-9]{1,9})?|1(\.0{1,9})?",
+    "count": "[0-9]{1,9}",
+    "true or false": "true|false",
+    "train or test": "train|test",
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """An array of an ``.npz`` file, a column of a table, or a value of a checkpoint.
+
+    Attributes
+    ----------
+    name, about : what it is called, and what it holds
+    kind : dtype of an array (JSON: a text that holds an object), or kind of a column
+    axes : what an array is long in, ``n`` being the samples of the file
+    least, most : range of its numbers
+    below : name of the field whose length its numbers are below
+    unique : nothing occurs twice, and no text is empty
+    optional : files from elsewhere may lack it
+    keys : model of a JSON object
+    """
+
+    name: str
+    kind: str
+    about: str
+    axes: tuple[str, ...] = ("n",)
+    least: float | None = None
+    most: float = math.inf
+    below: str | None = None
+    unique: bool = False
+    optional: bool = False
+    keys: type[BaseModel] | None = None
+
+    @property
+    def range(self) -> str:
+        """The range in words; empty if there is none."""
+        if self.least is None:
+            return ""
+        if self.least == -self.most:
+            return f"at most {self.most:.0e} in magnitude".replace("e+", "e")
+        if self.least == TINY:
+            return "positive numbers"
+        if self.below:
+            return f"{self.least:g} to the last of `{self.below}`"
+        largest = self.most >= LARGEST_COUNT
+        return f"{self.least:g} or more" if largest else f"{self.least:g} to {self.most:g}"
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """A file in the folder of a run.
+
+    Attributes
+    ----------
+    path : in the folder of the run; ``{epoch}`` stands for three digits
+    made_by, read_by : rules and people
+    about : what it is
+    fields : of an archive of arrays, a checkpoint, or the columns of a table
+    keys : model of a JSON file
+    """
+
+    path: str
+    made_by: str
+    read_by: str
+    about: str
+    fields: tuple[Field, ...] = ()
+    keys: type[BaseModel] | None = None
+
+    def of(self, run: str, epoch: int | None = None) -> str:
+        """Path of the file of a run, and of an epoch if it has one for each."""
+        return f"runs/{run}/" + self.path.format(epoch=epoch if epoch is None else f"{epoch:03d}")
+
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of a table."""
+        return tuple(field.name for field in self.fields)
+
+
+# -- JSON objects ----------------------------------------------------------------------------------
+
+
+class Keys(BaseModel):
+    """A JSON object; other keys may be there too."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
+MISSING: Any = None  # default of a key that may be missing; null is no value of it
+
+Epoch = Annotated[int, Key(ge=0, le=999)]
+Count = Annotated[int, Key(ge=1, le=LARGEST_COUNT)]
+Share = Annotated[float, Key(ge=0, le=1)]
+Name = Annotated[str, Key(min_length=1)]
+
+
+class Source(Keys):
+    """Where images come from."""
+
+    dataset: str = Key(MISSING, description="name of the dataset")
+    root: str = Key(MISSING, description="folder of the images")
+    left_out: dict[Name, Name] = Key(MISSING, description="path and problem of unreadable images")
+
+
+class Provenance(Keys):
+    """Where features come from."""
+
+    checkpoint: str = Key(MISSING, description="path of the checkpoint")
+    checkpoint_sha256: str = Key(MISSING, description="SHA-256 of the checkpoint")
+    epoch: Epoch = Key(MISSING, description="epoch of the checkpoint")
+    fingerprint: str = Key(MISSING, description="SHA-256 of settings and split")
+
+
+class Clustering(Provenance):
+    """A clustering, and where its features come from."""
+
+    score: float = Key(MISSING, description="score of section 3.2")
+    cross_entropy: float = Key(MISSING, description="CE of section 3.2")
+    silhouette: float = Key(MISSING, description="Sil of section 3.2")
+    n_clusters: Count = Key(MISSING, description="number of clusters in `labels`")
+    n_samples: Count = Key(MISSING, description="number of samples")
+    core_ratio: Share = Key(MISSING, description="share of core points")
+    label_change_rate: Share | None = Key(
+        MISSING, description="share of labels that the refresh changed; null for the first"
+    )
+    normalize: bool = Key(MISSING, description="features were L2-normalised")
+    w_ce: float = Key(MISSING, description="weight of CE")
+    w_sil: float = Key(MISSING, description="weight of Sil")
+    version: str = Key(MISSING, description="version of the package")
+
+
+class Parameters(Keys):
+    """What a grid search chose."""
+
+    k: Count = Key(MISSING, description="number of neighbours")
+    density_percentile: float = Key(MISSING, ge=0, le=100, description="density percentile")
+
+
+class Accuracies(Keys):
+    """Accuracies on some samples; ``all_v1``, ``old_v1`` and ``new_v1`` may be there too."""
+
+    all: Share | None
+    old: Share | None
+    new: Share | None
+
+
+class Metrics(Keys):
+    """Metrics of an epoch."""
+
+    epoch: Epoch = Key(description="the checkpoint's epoch")
+    transductive: Accuracies = Key(
+        description="the six accuracies on the unlabelled training samples, 0 to 1; null where "
+        "there is no sample"
+    )
+    inductive: Accuracies = Key(
+        description="the same on the test split, whose samples get a cluster by step 6 of section 3"
+    )
+    n_clusters: Count = Key(description="number of pseudo clusters")
+    n_classes: Count | None = Key(
+        description="number of true classes; null if the class of some sample is unknown"
+    )
+    core_ratio: Share = Key(description="share of core points")
+    label_change_rate: Share | None = Key(description="as in section 4")
+
+
+# -- files -----------------------------------------------------------------------------------------
+
+_IDS = Field("indices", "int64", "sample ids", unique=True)
+_CLASS_NAMES = Field("class_names", "text", "name of each class", ("classes",), unique=True)
+_IN_TRAINING = "the sample is in the training split, else in the test split"
+_OLD_CLASS = "old class of a labelled sample, -1 elsewhere"
+
+CONFIG = RunFile("config.yaml", "`settings`", "nothing", "a record of the run's resolved settings")
+SPLIT = RunFile(
+    "split.npz",
+    "`dataset`",
+    "`train`, `features`, `labels`, `assign`, `gallery`",
+    "what every stage may know of the samples",
+    (
+        _IDS,
+        Field("train_mask", "bool", _IN_TRAINING),
+        Field("labelled_mask", "bool", "the label is given; only training samples have one"),
+        Field("labels", "int64", _OLD_CLASS, least=-1, below="old_class_names"),
+        Field("source", "JSON", "where the images come from", (), keys=Source),
+        Field("paths", "text", "image of each sample, relative to the root", ("n or 0",)),
+        Field("old_class_names", "text", "name of each label", ("old classes",), unique=True),
+    ),
+)
+TRUTH = RunFile(
+    "truth.npz",
+    "`dataset`",
+    "`evaluate` only",
+    "the hidden truth",
+    (
+        _IDS,
+        Field("labels", "int64", "true class, -1 if unknown", least=-1, below="class_names"),
+        Field("old_mask", "bool", "the true class is an old one"),
+        _CLASS_NAMES,
+    ),
+)
+CHECKPOINT = RunFile(
+    "ckpt_epoch{epoch}.pt",
+    "`train`",
+    "`features`, the next `train`",
+    "a `torch.save` file of tensors and plain values, which `weights_only=True` reads",
+    (
+        Field("format", "int", "1"),
+        Field("fingerprint", "SHA-256", "the settings and the split"),
+        Field("epoch", "int", "number of finished epochs", least=0),
+        Field("settings", "JSON", "all settings that training depends on"),
+        Field("split_sha256", "SHA-256", "the `split.npz` that was trained on"),
+        Field("weights", "names", "tensors of backbone and head but the frozen ones of a file"),
+        Field("optimizer", "names", "state of the optimizer"),
+        Field("scheduler", "names", "state of the schedule of learning rates"),
+        Field("frozen_sha256", "SHA-256 or none", "the file that holds the frozen weights"),
+        Field("prototypes", "table or none", "one row for each cluster, of the prototypical loss"),
+        Field("pseudo_sha256", "SHA-256 or none", "pseudo labels that guided the last epochs"),
+        Field("rolling", "names", "the position within the segment, in a rolling checkpoint"),
+        Field(
+            "history",
+            "JSON",
+            "what TensorBoard shows, by epoch and tag, since the run began; without speeds",
+            optional=True,
+        ),
+    ),
+)
+FEATURES = RunFile(
+    "features_epoch{epoch}.npz",
+    "`features`",
+    "`cluster`, `evaluate`, `assign`",
+    "the feature cache, of training and test samples",
+    (
+        Field("indices", "int64", "sample ids", unique=True, optional=True),
+        Field(
+            "features",
+            "float32",
+            "output of the backbone, not normalised",
+            ("n", "d"),
+            least=-LARGEST_FEATURE,
+            most=LARGEST_FEATURE,
+        ),
+        Field("labels", "int64", _OLD_CLASS, least=-1, optional=True),
+        Field("train_mask", "bool", _IN_TRAINING, optional=True),
+        Field("metadata", "JSON", "where they come from", (), optional=True, keys=Provenance),
+    ),
+)
+PSEUDO = RunFile(
+    "pseudo_epoch{epoch}.npz",
+    "`cluster`",
+    "the next `train`, the next `cluster`, `evaluate`, `assign`",
+    "pseudo labels of the training split",
+    (
+        _IDS,
+        Field("labels", "int64", "cluster ids, consecutive from 0", least=0),
+        Field("core_mask", "bool", "core points; at least one"),
+        Field("densities", "float32", "ρ of section 3", least=TINY, most=LARGEST_FLOAT),
+        Field("best_params", "JSON", "what the grid search chose", (), keys=Parameters),
+        Field("metadata", "JSON", "how good it is, and where it comes from", (), keys=Clustering),
+    ),
+)
+GRID = RunFile(
+    "grid_epoch{epoch}.tsv",
+    "`cluster`",
+    "`heatmap`",
+    "one row for each configuration of the grid",
+    (
+        Field("k", "whole number", "number of neighbours", least=1, most=LARGEST_COUNT),
+        Field("density_percentile", "number", "density percentile", least=0, most=100),
+        Field("score", "number", "score of section 3.2"),
+        Field("cross_entropy", "number", "CE"),
+        Field("silhouette", "number", "Sil"),
+        Field("n_clusters", "whole number", "number of clusters", least=1, most=LARGEST_COUNT),
+        Field("n_core", "whole number", "number of core points"),
+        Field("core_ratio", "number", "share of core points", least=0, most=1),
+        Field("cutoff", "number", "mean distance to the k nearest neighbours"),
+        Field("seconds", "number", "time that the configuration took"),
+    ),
+)
+GRID_PICTURE = RunFile("grid_epoch{epoch}.png", "`heatmap`", "people", "a picture of the grid")
+METRICS = RunFile(
+    "metrics_epoch{epoch}.json",
+    "`evaluate`",
+    "`report`, `summary`",
+    "accuracy of an epoch against the truth",
+    keys=Metrics,
+)
+REPORT = RunFile("report.md", "`report`", "people", "a table of all epochs")
+REPORT_PAGE = RunFile("report.html", "`report_page`", "people", "the same as a page")
+CURVES = RunFile("curves.png", "`curves`", "people", "losses, accuracy, clusters over epochs")
+ASSIGNMENTS = RunFile(
+    "assignments.csv",
+    "`assign`",
+    "`gallery`, people",
+    "one row for each sample in the order of the split, and one for each unreadable image; UTF-8 "
+    "with a byte-order mark",
+    (
+        Field("path", "name", "image file, or id of a sample in memory"),
+        Field("category", "name", "class name, or `new-3`"),
+        Field("confidence", "share", "1 where a person said it, near 0 between two categories"),
+        Field("doubtful", "true or false", "far less sure than is usual in the category"),
+        Field("core_point", "true or false", "core point of the clustering"),
+        Field("label", "text", "category that a person gave"),
+        Field("suggested", "text", "category of the sample's cluster, if it is not the label"),
+        Field("split", "train or test", "split of the sample"),
+        Field("cluster", "count", "id of the cluster"),
+        Field("problem", "text", "why the image could not be read"),
+    ),
+)
+GALLERY = RunFile("gallery.html", "`gallery`", "people", "the categories as a page of thumbnails")
+LABELS = RunFile(
+    "labels.npz",
+    "`labels`, for photographs",
+    "`cluster_final`, `assign`",
+    "labels that replace those of `split.npz` in clustering and assignment",
+    (
+        _IDS,
+        Field("labels", "int64", "class or -1, as in the split", least=-1, below="class_names"),
+        _CLASS_NAMES,
+    ),
+)
+PSEUDO_FINAL = RunFile(
+    "pseudo_final.npz",
+    "`cluster_final`, for photographs",
+    "`assign`",
+    "as `pseudo_epoch{epoch}.npz`, with the labels as they are now",
+)
+GRID_FINAL = RunFile(
+    "grid_final.tsv", "`cluster_final`, for photographs", "people", "its `grid_epoch{epoch}.tsv`"
+)
+LOG = RunFile("log/", "`train`, `cluster`, `evaluate`", "`curves`, TensorBoard", "curves")
+
+FILES = [value for value in vars().copy().values() if isinstance(value, RunFile)]
