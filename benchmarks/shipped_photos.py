@@ -69,10 +69,10 @@ def snakemake(
     changed = folder / "changes.json"
     changed.write_text(json.dumps({"runs": {"photos": changes}}))
     command = [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
+        *(sys.executable, "-m", "snakemake", TARGET, "--snakefile", str(ROOT / "Snakefile")),
         *("--directory", str(folder), "--cores", str(cores)),
         *("--configfile", str(ROOT / "config" / "config.yaml"), str(changed)),
-        *(*arguments, TARGET),
+        *arguments,
     ]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1"}
