@@ -40,8 +40,14 @@ def extract_features(
     threads: int | None = None,
     batch_size: int = 256,
     num_workers: int | None = None,
+    weights: Path | None = None,
 ) -> Features:
     """Backbone features of all samples, training and test, in the split's order.
+
+    Parameters
+    ----------
+    weights : Path or None
+        Where the backbone's weight file is, if the run names one.
 
     Returns
     -------
@@ -60,7 +66,7 @@ def extract_features(
     if checkpoint.split_sha256 != sha256_file(split_path):
         raise InputError(f"{checkpoint_path}: was trained on another split than {split_path}")
     chosen = resolve_device(device)
-    backbone = restore_model(checkpoint_path, checkpoint).backbone.to(chosen).eval()
+    backbone = restore_model(checkpoint_path, checkpoint, weights).backbone.to(chosen).eval()
     images = open_images(split.source, split.paths)
     augmentation = augmentation_of(checkpoint.settings)
     batches = evaluation_batches(
