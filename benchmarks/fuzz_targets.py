@@ -41,7 +41,7 @@ from gcdflow.evaluation.report import read_metrics, row
 from gcdflow.files.declared import GRID
 from gcdflow.files.formats import ArrayFile, Features, Split
 from gcdflow.models.model import Model
-from gcdflow.models.weights import load_weights
+from gcdflow.models.weights import convert_weights, load_weights
 from gcdflow.training.checkpoint import Checkpoint, restore_model
 
 CONFIG = Path(__file__).resolve().parents[1] / "config" / "config.yaml"
@@ -190,12 +190,16 @@ def _weights() -> dict[str, Target]:
         load_weights(vit, path)
         return vit
 
-    target = partial(Target, read=read, check=check_weights, weight=0.6)
+    def read_foreign(path: Path) -> torch.nn.Module:
+        convert_weights(path, path.with_name("converted.safetensors"))
+        return read(path.with_name("converted.safetensors"))
+
+    target = partial(Target, check=check_weights, weight=0.6)
     tensors = [safetensors.torch.save(state)]
     return {
-        "weights .pth": target("x.pth", new, mutations=(mutate, mutate_pt)),
-        "weights old .pth": target("x.pth", old, weight=0.4),
-        "weights safetensors": target("x.safetensors", tensors),
+        "weights .pth": target("x.pth", new, read=read_foreign, mutations=(mutate, mutate_pt)),
+        "weights old .pth": target("x.pth", old, read=read_foreign, weight=0.4),
+        "weights safetensors": target("x.safetensors", tensors, read=read),
     }
 
 

@@ -23,7 +23,7 @@ rule features:
         mem_mb=memory(of_settings(plan.features_request)),
         runtime=walltime(of_settings(plan.features_request)),
     params:
-        views=flags_of(views="--views"),
+        views=flags_of(views="--views", weights="--weights"),
         version=RESULT_VERSIONS["features"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
