@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fuzz_views
 import numpy as np
 import safetensors.torch
 import timm
@@ -289,7 +290,16 @@ def check_runs(path: Path, runs: dict[str, RunSettings]) -> None:
         run.schedule.checkpoint_epochs()
 
 
+def _stored_views(folder: Path) -> Target:
+    seeds = fuzz_views.seeds(folder)
+    return Target(
+        *(fuzz_views.PLACE, seeds, fuzz_views.read, fuzz_views.check),
+        (mutate, fuzz_views.mutate_views, fuzz_views.mutate_views),
+        2,
+    )
+
+
 def file_targets(folder: Path) -> dict[str, Target]:
     """Readers of files of a run, of weights, and of what people write."""
-    checkpoint = {"pt checkpoint": _checkpoint(folder)}
-    return {**_archives(folder), **checkpoint, **_weights(), **_tables(folder)}
+    others = {"pt checkpoint": _checkpoint(folder), "npy stored views": _stored_views(folder)}
+    return {**_archives(folder), **others, **_weights(), **_tables(folder)}
