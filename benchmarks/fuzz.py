@@ -162,6 +162,8 @@ def main(arguments: argparse.Namespace) -> int:
             targets = {name: targets[name] for name in arguments.reader}
         whole = sum(target.weight for target in targets.values())
         results, failures = {}, []
+        print("| reader | inputs | accepted | refused | failures | seconds |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: |")
         for name, target in targets.items():
             n = max(1, round(arguments.inputs * target.weight / whole))
             numbers = range(arguments.first, arguments.first + n)
@@ -175,7 +177,8 @@ def main(arguments: argparse.Namespace) -> int:
                     _keep(arguments.keep, name, number, target, foreign, arguments.seed)
             results[name] = counts
             counts["seconds"] = time.monotonic() - began
-    _print_table(results)
+            _print_row(name, counts)
+    _print_row("all", sum(results.values(), Counter()))
     for name, number, problem in failures[: arguments.show]:
         print(f"\n{name}, input {number}:\n{problem}")
     if arguments.json:
@@ -201,13 +204,10 @@ def _keep(
         (folder / f"{name.replace(' ', '-')}-{seed}-{number}").write_bytes(content)
 
 
-def _print_table(results: dict[str, Counter]) -> None:
-    print("| reader | inputs | accepted | refused | failures | seconds |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for name, c in {**results, "all": sum(results.values(), Counter())}.items():
-        inputs = c["accepted"] + c["refused"] + c["failed"]
-        cells = f"{inputs} | {c['accepted']} | {c['refused']} | {c['failed']} | {c['seconds']:.1f}"
-        print(f"| {name} | {cells} |")
+def _print_row(name: str, c: Counter) -> None:
+    inputs = c["accepted"] + c["refused"] + c["failed"]
+    cells = f"{inputs} | {c['accepted']} | {c['refused']} | {c['failed']} | {c['seconds']:.1f}"
+    print(f"| {name} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":
