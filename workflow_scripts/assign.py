@@ -13,7 +13,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import available_threads, run_stage, stage_parser, whole_number
+from gcdflow.cli import available_threads, run_stage, stage_parser
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -32,15 +32,9 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = stage_parser(__doc__)
-    parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
-    parser.add_argument("--features", type=Path, required=True, help="feature cache")
-    parser.add_argument("--pseudo-labels", type=Path, required=True, help="pseudo labels of it")
+    parser = stage_parser(__doc__, "split", "features", "pseudo-labels", "threads")
     parser.add_argument(
         "--labels", type=Path, help="newer labels (.npz), which replace those of the split"
     )
     parser.add_argument("--output", type=Path, required=True, help="table to write (.csv)")
-    parser.add_argument(
-        "--threads", type=whole_number(1), help="CPU threads (default: all available)"
-    )
     run_stage(main, parser)

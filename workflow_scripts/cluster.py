@@ -14,13 +14,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import (
-    available_threads,
-    integer_range,
-    run_stage,
-    stage_parser,
-    whole_number,
-)
+from gcdflow.cli import available_threads, integer_range, run_stage, stage_parser
 from gcdflow.config.settings import ClusteringSettings
 
 
@@ -72,7 +66,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser, defaults = stage_parser(__doc__), ClusteringSettings()
+    parser, defaults = stage_parser(__doc__, "log-dir", "threads"), ClusteringSettings()
     parser.add_argument(
         "--features", type=Path, required=True, help="features to cluster (.npz, .npy)"
     )
@@ -92,9 +86,6 @@ if __name__ == "__main__":
         help="density percentiles: the same",
     )
     parser.add_argument("--no-normalize", action="store_true", help="take the features as they are")
-    parser.add_argument(
-        "--threads", type=whole_number(1), help="CPU threads (default: all available)"
-    )
     parser.add_argument("--output", type=Path, required=True, help="pseudo labels to write (.npz)")
     parser.add_argument("--grid-table", type=Path, help="table of all configurations to write")
     parser.add_argument(
@@ -106,5 +97,4 @@ if __name__ == "__main__":
     parser.add_argument(
         "--previous", type=Path, help="pseudo labels of the refresh before (label change rate)"
     )
-    parser.add_argument("--log-dir", type=Path, help="directory of TensorBoard event files")
     run_stage(main, parser)

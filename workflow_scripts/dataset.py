@@ -18,7 +18,6 @@ from gcdflow.cli import (
     read_settings,
     run_stage,
     stage_parser,
-    whole_number,
 )
 from gcdflow.config.settings import Dataset
 from gcdflow.data.datasets import dataset_module, open_images
@@ -55,11 +54,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = stage_parser(__doc__)
+    parser = stage_parser(__doc__, "threads")
     add_settings_arguments(parser)
     parser.add_argument("--split", type=Path, required=True, help="split.npz to write")
     parser.add_argument("--truth", type=Path, required=True, help="truth.npz to write")
-    parser.add_argument(
-        "--threads", type=whole_number(1), help="CPU threads (default: all available)"
-    )
     run_stage(main, parser)

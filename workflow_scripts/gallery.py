@@ -32,8 +32,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = stage_parser(__doc__)
-    parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
+    parser = stage_parser(__doc__, "split", "threads")
     parser.add_argument(
         "--assignments", type=Path, required=True, help="its categories (assignments.csv)"
     )
@@ -47,8 +46,5 @@ if __name__ == "__main__":
     )
     parser.add_argument(
         "--side", type=whole_number(16), default=112, help="side of a thumbnail, pixels"
-    )
-    parser.add_argument(
-        "--threads", type=whole_number(1), help="CPU threads (default: all available)"
     )
     run_stage(main, parser)

@@ -37,9 +37,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = stage_parser(__doc__)
+    parser = stage_parser(__doc__, "split")
     parser.add_argument("--table", type=Path, required=True, help="CSV file of labels")
-    parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
     parser.add_argument("--output", type=Path, required=True, help="labels to write (.npz)")
     parser.add_argument(
         "--run", help="run that a sentence's command names (default: the output's folder)"

@@ -294,24 +294,6 @@ def test_a_bad_table_is_one_sentence(tmp_path: Path, text: str | bytes | None, m
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("key", SHA)
-def test_files_that_do_not_belong_together(tmp_path: Path, parts: dict, key: str):
-    split, pseudo = parts["split"], parts["pseudo"]
-    other = replace(pseudo, metadata=pseudo.metadata | {key: "other"})
-    with pytest.raises(InputError, match=rf"was made from other features .*{key} differs"):
-        assigned(tmp_path, {**parts, "pseudo": other})
-    other = replace(split, indices=split.indices + 1)
-    with pytest.raises(InputError, match=r"split\.npz: \d+ of 90 expected samples are missing"):
-        assigned(tmp_path, {**parts, "split": other})
-    cut = {name: getattr(pseudo, name)[1:] for name in ("indices", "core_mask", "densities")}
-    other = replace(pseudo, **cut, labels=pseudo.labels[1:])
-    with pytest.raises(InputError, match=r"pseudo\.npz: 1 of 70 expected samples are missing"):
-        assigned(tmp_path, {**parts, "pseudo": other})
-    newer = Labels(split.indices[1:], np.full(N - 1, -1), np.array(["owl"]))
-    with pytest.raises(InputError, match=r"labels\.npz: 1 of 90 expected samples are missing"):
-        assigned(tmp_path, parts, newer)
-
-
 def test_stage_ends_with_a_summary_and_needs_no_torch(tmp_path: Path, parts: dict):
     found = assigned(tmp_path, parts)
     arguments = ["--split", "split.npz", "--features", "features.npz", "--threads", "1"]

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from gcdflow.errors import InputError
 from gcdflow.evaluation.metrics import accuracy_scalars, evaluate
 from gcdflow.files.formats import Features, PseudoLabels, Truth
 
@@ -139,23 +138,6 @@ def test_without_test_samples(files):
     metrics = evaluated(files, features=cut)
     assert set(metrics["inductive"].values()) == {None}
     assert metrics["transductive"]["all"] > 0
-
-
-@pytest.mark.parametrize("key", SHA)
-def test_files_of_different_runs(files, key):
-    _, _, pseudo, _ = files
-    other = replace(pseudo, metadata=pseudo.metadata | {key: "other"})
-    expected = rf"pseudo\.npz: was made from other features than .*features\.npz \({key} differs\)"
-    with pytest.raises(InputError, match=expected):
-        evaluated(files, pseudo=other)
-
-
-def test_samples_that_are_missing(files):
-    _, _, pseudo, truth = files
-    with pytest.raises(InputError, match=r"features\.npz: 44 of 44 expected samples are missing"):
-        evaluated(files, pseudo=replace(pseudo, indices=pseudo.indices + 1000))
-    with pytest.raises(InputError, match=r"truth\.npz: \d+ of \d+ expected samples are missing"):
-        evaluated(files, truth=replace(truth, indices=truth.indices + 1000))
 
 
 def test_scalars_for_tensorboard(files):

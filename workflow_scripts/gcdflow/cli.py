@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from gcdflow import surroundings
 from gcdflow.distributed.interruption import Ended, end_on_signals, end_with_workflow, kill_helpers
@@ -81,8 +81,13 @@ def _end_unexpectedly(prog: str, error: Exception) -> NoReturn:
     os._exit(EXIT_UNEXPECTED)
 
 
-def stage_parser(description: str) -> argparse.ArgumentParser:
-    """A parser whose help shows defaults and keeps the description's line breaks."""
+def stage_parser(description: str, *flags: str) -> argparse.ArgumentParser:
+    """A parser whose help shows defaults and keeps the description's line breaks.
+
+    Parameters
+    ----------
+    flags : names of arguments that several stages take, out of ``_SHARED``
+    """
 
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
         def _get_help_string(self, action: argparse.Action) -> str | None:
@@ -94,6 +99,8 @@ def stage_parser(description: str) -> argparse.ArgumentParser:
     )
     # For all arguments of `type=Path`: the shell leaves the ~ of `--output=~/x` to us.
     parser.register("type", Path, lambda text: Path(os.path.expanduser(text)))
+    for flag in flags:
+        parser.add_argument(f"--{flag}", **_SHARED[flag])
     return parser
 
 
@@ -196,3 +203,12 @@ def integer_range(text: str) -> list[int]:
         return parse_range(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+_SHARED: dict[str, dict[str, Any]] = {
+    "split": {"type": Path, "required": True, "help": "split.npz of the run"},
+    "features": {"type": Path, "required": True, "help": "feature cache"},
+    "pseudo-labels": {"type": Path, "required": True, "help": "pseudo labels of it"},
+    "log-dir": {"type": Path, "help": "directory of TensorBoard event files"},
+    "threads": {"type": whole_number(1), "help": "CPU threads (default: all available)"},
+}
