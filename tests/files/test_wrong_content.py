@@ -14,7 +14,6 @@ import torch
 from example_files import make_metrics, run_parts, stepped
 from gcdflow.categories.assignments import COLUMNS, assign
 from gcdflow.errors import InputError
-from gcdflow.evaluation.report import read_metrics, read_run
 from gcdflow.files.atomic import sha256_file
 from gcdflow.training.checkpoint import Checkpoint, restore_model
 
@@ -23,6 +22,7 @@ N, N_TRAIN = 40, 32
 METRICS = make_metrics(12, n_classes=4)
 OTHER_CLASSES = json.dumps(METRICS | {"epoch": 25, "n_classes": 9})
 GRID = "k\tdensity_percentile\tscore\tn_clusters\n"
+LARGE_GRID = GRID + "".join(f"{i + 1}\t{i / 20}\t1\t4\n" for i in range(1500))
 
 
 @pytest.fixture
@@ -192,6 +192,7 @@ def test_files_of_another_run(run, tmp_path, parts, stage, name, change, message
             f"{GRID}3\t40\t1\t4\n3\t40\t1\t4\n",
             "a configuration is there twi",
         ),
+        ("heatmap", "grid_tsv", LARGE_GRID, "a grid of 1500 times 1500"),
         ("heatmap", "grid_tsv", "k\tx" + "y" * 200_000, "field larger than field limit"),
         ("gallery", "assignments_csv", "path,category\n0,ant\n", "the first line names other col"),
     ],
@@ -203,12 +204,6 @@ def test_tables_of_another_run(run, tmp_path, stage, name, text, message):
     assert said.count("\n") == 1
     assert message in said
     assert (tmp_path / "out").read_text() == "good"
-
-
-def test_a_grid_too_large_for_a_picture(run, tmp_path):
-    rows = "".join(f"{i + 1}\t{i / 20}\t1\t4\n" for i in range(1500))
-    code, said = run("heatmap", grid_tsv=GRID + rows)
-    assert (code, "a grid of 1500 times 1500" in said) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -327,11 +322,3 @@ def test_a_split_of_more_images_than_the_dataset_has(tmp_path, parts, checkpoint
     checkpoint.save(tmp_path / "c.pt")
     with pytest.raises(InputError, match=r"split\.npz: asks for image 1999 .* that has 1797"):
         extract_features(tmp_path / "c.pt", tmp_path / "split.npz", device="cpu", num_workers=0)
-
-
-def test_metrics_of_one_run(tmp_path):
-    paths = [tmp_path / f"{epoch}.json" for epoch in (12, 25)]
-    for path in paths:
-        path.write_text(json.dumps(METRICS | {"epoch": int(path.stem)}))
-    assert [one["epoch"] for one in read_run(paths)] == [12, 25]
-    assert read_run(paths)[0] == read_metrics(paths[0])
