@@ -76,38 +76,36 @@ def test_an_epoch_without_a_checkpoint_is_refused(function):
 # -- files -----------------------------------------------------------------------------------------
 
 
-def test_inputs_of_the_warm_up_and_of_a_guided_segment():
-    assert plan.train_inputs(settings(), "a", 5) == {"split": "runs/a/split.npz"}
-    assert plan.train_inputs(settings(), "a", 7) == {
-        "split": "runs/a/split.npz",
-        "checkpoint": "runs/a/ckpt_epoch005.pt",
-        "pseudo_labels": "runs/a/pseudo_epoch005.npz",
-    }
+def of_run(**files: str) -> dict[str, str]:
+    return {name: f"runs/a/{file}" for name, file in files.items()}
 
 
-def test_inputs_of_features_clustering_and_evaluation():
-    assert plan.features_inputs(settings(), "a", 7) == {
-        "split": "runs/a/split.npz",
-        "checkpoint": "runs/a/ckpt_epoch007.pt",
-    }
-    assert plan.cluster_inputs(settings(), "a", 5) == {"features": "runs/a/features_epoch005.npz"}
-    assert plan.cluster_inputs(settings(), "a", 8) == {
-        "features": "runs/a/features_epoch008.npz",
-        "previous": "runs/a/pseudo_epoch007.npz",
-    }
-    assert plan.evaluate_inputs(settings(), "a", 8) == {
-        "features": "runs/a/features_epoch008.npz",
-        "pseudo_labels": "runs/a/pseudo_epoch008.npz",
-        "truth": "runs/a/truth.npz",
-    }
+SPLIT, FEATURES = of_run(split="split.npz"), of_run(features="features_epoch008.npz")
+LABELS, PSEUDO = of_run(labels="labels.npz"), of_run(pseudo_labels="pseudo_epoch008.npz")
+
+
+@pytest.mark.parametrize(
+    ("function", "epoch", "expected"),
+    [
+        (plan.train_inputs, 5, SPLIT),
+        (
+            plan.train_inputs,
+            7,
+            SPLIT | of_run(checkpoint="ckpt_epoch005.pt", pseudo_labels="pseudo_epoch005.npz"),
+        ),
+        (plan.features_inputs, 7, SPLIT | of_run(checkpoint="ckpt_epoch007.pt")),
+        (plan.cluster_inputs, 5, of_run(features="features_epoch005.npz")),
+        (plan.cluster_inputs, 8, FEATURES | of_run(previous="pseudo_epoch007.npz")),
+        (plan.evaluate_inputs, 8, FEATURES | PSEUDO | of_run(truth="truth.npz")),
+    ],
+)
+def test_inputs_of_an_epoch(function, epoch, expected):
+    assert function(settings(), "a", epoch) == expected
 
 
 def test_inputs_of_the_report_and_the_summary():
-    assert plan.report_inputs(settings(), "a") == [
-        "runs/a/metrics_epoch005.json",
-        "runs/a/metrics_epoch007.json",
-        "runs/a/metrics_epoch008.json",
-    ]
+    expected = [f"runs/a/metrics_epoch00{epoch}.json" for epoch in (5, 7, 8)]
+    assert plan.report_inputs(settings(), "a") == expected
     runs = {"a": settings(), "b": settings(schedule={**SCHEDULE, "total_epochs": 6}, seed=1)}
     metrics = plan.summary_metrics(runs, ["b", "a"], "sub/{}".format)
     assert metrics == {
@@ -121,22 +119,11 @@ def test_inputs_of_the_report_and_the_summary():
 
 def test_photographs_are_assigned_by_their_labels_as_they_are_now():
     photos = settings(dataset={"name": "photos", "folder": "mine"})
-    assert plan.assign_inputs(settings(), "a") == {
-        "split": "runs/a/split.npz",
-        "features": "runs/a/features_epoch008.npz",
-        "pseudo_labels": "runs/a/pseudo_epoch008.npz",
-    }
-    assert plan.assign_inputs(photos, "a") == {
-        "split": "runs/a/split.npz",
-        "features": "runs/a/features_epoch008.npz",
-        "labels": "runs/a/labels.npz",
-        "pseudo_labels": "runs/a/pseudo_final.npz",
-    }
-    assert plan.cluster_final_inputs(photos, "a") == {
-        "features": "runs/a/features_epoch008.npz",
-        "labels": "runs/a/labels.npz",
-    }
-    assert plan.labels_inputs(photos, "a") == {"split": "runs/a/split.npz"}
+    assert plan.assign_inputs(settings(), "a") == SPLIT | FEATURES | PSEUDO
+    final = of_run(pseudo_labels="pseudo_final.npz")
+    assert plan.assign_inputs(photos, "a") == SPLIT | FEATURES | LABELS | final
+    assert plan.cluster_final_inputs(photos, "a") == FEATURES | LABELS
+    assert plan.labels_inputs(photos, "a") == SPLIT
     assert plan.labels_table(photos) == "data/mine/labels.csv"
     with pytest.raises(InputError, match="run 'a' is of dataset 'cub', which has no CSV file of"):
         plan.labels_inputs(settings(), "a")
