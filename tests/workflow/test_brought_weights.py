@@ -74,7 +74,7 @@ def test_a_file_of_pytorch_is_converted_once(tmp_path: Path):
     arguments = ["--dry-run", "--", "weights/converted/other.safetensors"]
     result = snakemake(tmp_path, *arguments, changes=changes)
     assert result.returncode != 0
-    assert "no run names a weight file that this could be made from" in result.stderr
+    assert "no run names a weight file that this could be made from" in result.stdout
 
 
 def test_weights_in_the_box_need_no_network(tmp_path: Path):
