@@ -7,6 +7,7 @@ outputs of DINO's head (as the code of Vaze et al., arXiv 2201.02609, and of its
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,17 +16,16 @@ import timm
 import torch
 from gcdflow.losses.infonce import info_nce
 from gcdflow.losses.supcon import sup_con
+from gcdflow.models.cut import block_names
 from gcdflow.models.head import DINOHead
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_SIZE = [
-    transforms.Resize(256, interpolation=transforms.InterpolationMode.BICUBIC),
-]
+_SIZE = [transforms.Resize(256, interpolation=transforms.InterpolationMode.BICUBIC)]
 _TENSOR = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
 FRESH = transforms.Compose(
     [*_SIZE, transforms.RandomCrop(224), transforms.RandomHorizontalFlip(), *_TENSOR]
@@ -44,54 +44,52 @@ class TwoViews:
 
 
 class FieldLoop:
-    """A backbone of timm with random weights, its head and optimizer, over a folder of pictures."""
+    """A model of timm with random weights, its head and optimizer, over a folder of pictures."""
 
     def __init__(
-        self,
-        model: str,
-        trained: Callable[[nn.Module], nn.Module],
-        folder: Path,
-        *,
-        batch_size: int,
-        device: torch.device,
-        workers: int = 2,
+        self, model: str, folder: Path, *, batch_size: int, device: torch.device, workers: int = 2
     ):
         self.device = device
         self.backbone = timm.create_model(model, num_classes=0).requires_grad_(False)
-        trained(self.backbone).requires_grad_(True)
+        self.backbone.get_submodule(block_names(self.backbone)[-1]).requires_grad_(True)
         self.head = DINOHead(self.backbone.num_features)
         self.net = nn.Sequential(self.backbone, self.head).to(device).train()
         parameters = [p for p in self.net.parameters() if p.requires_grad]
         self.optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4)
-        options = {"batch_size": batch_size, "num_workers": workers}
-        dataset = ImageFolder(str(folder), TwoViews(FRESH))
-        self.loader = DataLoader(dataset, shuffle=True, drop_last=True, **options)
+        options = {
+            "batch_size": batch_size,
+            "num_workers": workers,
+            "pin_memory": device.type == "cuda",
+        }
+        images = ImageFolder(str(folder), TwoViews(FRESH))
+        endless = RandomSampler(images, num_samples=1_000_000)  # epoch after epoch, without a pause
+        self.loader = DataLoader(images, sampler=endless, **options)
         self.plain_loader = DataLoader(ImageFolder(str(folder), PLAIN), **options)
 
     def steps(self) -> Iterator[int]:
         """Train; the number of images of each step."""
-        while True:
-            for (first, second), classes in self.loader:
-                views = torch.cat([first, second]).to(self.device, non_blocking=True)
-                z1, z2 = self.net(views).chunk(2)
-                labelled = torch.arange(len(classes), device=self.device) % 4 == 0
-                labels = classes.to(self.device)[labelled].repeat(2)
-                loss = 0.65 * info_nce(z1, z2) + 0.35 * sup_con(
-                    torch.cat([z1[labelled], z2[labelled]]), labels
-                )
-                self.optimizer.zero_grad()
-                loss.backward()
-                self.optimizer.step()
-                yield len(classes)
+        for (first, second), classes in self.loader:
+            views = torch.cat([first, second]).to(self.device, non_blocking=True)
+            z1, z2 = self.net(views).chunk(2)
+            labelled = torch.arange(len(classes), device=self.device) % 4 == 0
+            labels = classes.to(self.device)[labelled].repeat(2)
+            loss = 0.65 * info_nce(z1, z2) + 0.35 * sup_con(
+                torch.cat([z1[labelled], z2[labelled]]), labels
+            )
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            yield len(classes)
 
     def training_speed(self, n_steps: int) -> float:
         """Images per second over some steps, after one that is not counted."""
-        steps = self.steps()
-        next(steps)
-        began = time.perf_counter()
-        n_images = sum(next(steps) for _ in range(n_steps))
-        self._settle()
-        return n_images / (time.perf_counter() - began)
+        with contextlib.closing(self.steps()) as steps:
+            next(steps)
+            self._settle()
+            began = time.perf_counter()
+            n_images = sum(next(steps) for _ in range(n_steps))
+            self._settle()
+            return n_images / (time.perf_counter() - began)
 
     @torch.no_grad()
     def features_speed(self) -> float:

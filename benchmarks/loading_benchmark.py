@@ -16,42 +16,29 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
-from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
 
+from field_loop import FRESH, TwoViews
 from gcdflow.config.settings import CropAugmentation
 from gcdflow.data.augmentation import build_augmentation
 from gcdflow.data.datasets.images import FileImages, decode_image
 from gcdflow.data.loading import training_batches
 from gcdflow.files.formats import Split
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-class TwoViews:
-    """A transform applied twice, as in the field's code."""
-
-    def __init__(self, transform: Callable):
-        self._transform = transform
-
-    def __call__(self, image: Image.Image) -> list[torch.Tensor]:
-        return [self._transform(image) for _ in range(2)]
-
 
 def write_images(folder: Path, n: int) -> list[str]:
     """JPEGs with the spectrum and size of photographs: noise that falls with frequency."""
     rng = np.random.default_rng(0)
     paths = []
-    (folder / "class").mkdir()
+    (folder / "class").mkdir(parents=True)
     for i in range(n):
         height, width = (375, 500) if i % 3 else (500, 375)
         frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
@@ -93,16 +80,7 @@ def ours(folder: Path, paths: list[str], batch_size: int, workers: int) -> float
 
 def baseline(folder: Path, batch_size: int, workers: int) -> float:
     """Seconds of one epoch of ImageFolder and DataLoader."""
-    transform = transforms.Compose(
-        [
-            transforms.Resize(256, interpolation=transforms.InterpolationMode.BICUBIC),
-            transforms.RandomCrop(224),
-            transforms.RandomHorizontalFlip(),
-            transforms.ToTensor(),
-            transforms.Normalize(MEAN, STD),
-        ]
-    )
-    dataset = ImageFolder(str(folder), TwoViews(transform))
+    dataset = ImageFolder(str(folder), TwoViews(FRESH))
     loader = DataLoader(dataset, batch_size=batch_size, shuffle=True, num_workers=workers)
     began = time.perf_counter()
     seen = sum(len(labels) for _, labels in loader)

@@ -94,7 +94,8 @@ class DINOHead(nn.Module):
             gram = (weight.T @ weight).double()
             # Of the size of the rounding errors of G: a last layer of lower rank factors as well.
             ridge = 8 * torch.finfo(weight.dtype).eps * gram.diagonal().mean()
-            factor, _ = torch.linalg.cholesky_ex(gram + ridge * torch.eye(len(gram)).to(gram))
+            one = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+            factor, _ = torch.linalg.cholesky_ex(gram + ridge * one)
             return _unit_rows(bottleneck @ factor.to(bottleneck.dtype))
 
     @property

@@ -65,12 +65,11 @@ class Objective:
         options = self.settings.training
         labels = self.labels[positions]
         labelled = labels >= 0
-        chosen = torch.ones_like(labelled) if options.contrast_samples == "all" else ~labelled
-        chosen = chosen.to(z1.device)
+        contrasted = (z1, z2)
+        if options.contrast_samples == "unlabelled":
+            contrasted = _rows((z1, z2), ~labelled)
         losses = {
-            "L_contrast": info_nce(
-                z1[chosen], z2[chosen], temperature=options.contrast_temperature
-            ),
+            "L_contrast": info_nce(*contrasted, temperature=options.contrast_temperature),
             "L_supcon": sup_con(
                 *_both_views(z1, z2, labels, labelled), temperature=options.sup_con_temperature
             ),
@@ -92,7 +91,7 @@ class Objective:
         labels = self.pseudo.labels[positions]
         counts = labels >= 0
         z, chosen_labels = _both_views(z1, z2, labels, counts)
-        weights = self.pseudo.weights[positions][counts].to(z.device).repeat(2)
+        weights = _sent(self.pseudo.weights[positions][counts], z.device).repeat(2)
         if options.loss == "supcon":
             loss = sup_con(z, chosen_labels, temperature=options.temperature, weights=weights)
             return loss, None
@@ -106,5 +105,20 @@ class Objective:
 
 def _both_views(z1: Tensor, z2: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     """Embeddings and labels of the chosen samples, first views then second views."""
-    mask = chosen.to(z1.device)
-    return torch.cat([z1[mask], z2[mask]]), labels[chosen].to(z1.device).repeat(2)
+    return torch.cat(_rows((z1, z2), chosen)), _sent(labels[chosen], z1.device).repeat(2)
+
+
+def _rows(views: tuple[Tensor, Tensor], chosen: Tensor) -> list[Tensor]:
+    """The chosen rows of both views.
+
+    A mask on a GPU would have to be counted there, while the host waits; this one is on the CPU.
+    """
+    positions = _sent(chosen.nonzero()[:, 0], views[0].device)
+    return [z.index_select(0, positions) for z in views]
+
+
+def _sent(values: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device, for which the host does not wait."""
+    if device.type == "cuda":
+        values = values.pin_memory()
+    return values.to(device, non_blocking=True)
