@@ -399,7 +399,7 @@ def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch):
     for name in ("auto", "cuda"):
         assert resolve_device(name, 2, 1) == torch.device("cuda:1")
     assert resolve_device("cpu", 4, 3) == torch.device("cpu")
-    with pytest.raises(InputError, match="4 GPUs are requested, but PyTorch finds 2; set gpus to that"):
+    with pytest.raises(InputError, match="4 GPUs are requested, but PyTorch finds 2; set gpus"):
         resolve_device("auto", 4, 0)
     with pytest.raises(InputError, match="--device cuda:1: names one GPU, but 2 are requested"):
         resolve_device("cuda:1", 2, 0)
