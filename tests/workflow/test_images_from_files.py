@@ -155,7 +155,7 @@ def test_photographs_are_sorted_and_a_correction_does_not_train_anew(tmp_path: P
     picture(rng, 0, (50, 40)).save(folder / "tour0" / "new.png")
     assert planned(tmp_path, GALLERY, changes={"runs": PHOTOS}) == expected
     output = make(tmp_path, GALLERY, changes={"runs": PHOTOS})
-    assert "1 photographs came since training began (first: tour0/new.png)" in output
+    assert "1 photographs were added since training began (first: tour0/new.png)" in output
     assert f"train again: {again} --forcerun dataset" in output
     assert assignments(tmp_path) == second
     assert planned(tmp_path, GALLERY, changes={"runs": PHOTOS}) == {}

@@ -86,7 +86,7 @@ def test_published_old_classes(root):
     assert [found.class_names[c] for c in found.old_classes] == [variants[i] for i in known]
     assert len(known) == 50
     write_list(root, "trainval", [(f"{i:07d}", variants[i]) for i in order] + [("a", "b")])
-    expected = r"found 101 classes there, expected the 100 of .*; for others list names in datas"
+    expected = r"found 101 classes, expected the 100 of .*; to use others, list names in"
     with pytest.raises(InputError, match=expected):
         aircraft.catalogue(settings(root, old_classes=None))
     assert aircraft.catalogue(settings(root, old_classes=["b"])).old_classes == [0]

@@ -151,17 +151,17 @@ def test_old_class_ids():
         (
             [0, 6],
             None,
-            r"dataset\.old_classes: 6 is no class here \(found 6, ids 0…5: class 0,",
+            r"dataset\.old_classes: 6 is not a class here \(found 6, ids 0…5: class 0,",
         ),
-        ([-1, 2], None, r"dataset\.old_classes: -1 is no class here"),
-        (["class 9"], None, r"dataset\.old_classes: 'class 9' is no class here"),
+        ([-1, 2], None, r"dataset\.old_classes: -1 is not a class here"),
+        (["class 9"], None, r"dataset\.old_classes: 'class 9' is not a class here"),
         ([1, 1], None, r"dataset\.old_classes lists a class twice"),
         (["class 1", "class 1"], None, r"dataset\.old_classes lists a class twice"),
         (None, None, r"dataset\.old_classes is missing: list the names of the old classes"),
         (
             None,
             {"known_classes": [5], "num_classes": 7},
-            r"found 6 classes there, expected the 7 of the published list .* names in dataset\.old",
+            r"found 6 classes, expected the 7 of the published list .* names in dataset\.old",
         ),
     ],
 )

@@ -268,7 +268,9 @@ def test_20_way(tmp_path):
 
 def test_unknown_superclass(tmp_path):
     write_cifar100(tmp_path)
-    expected = r"'fish' is no 15-way superclass of CIFAR-100 \(expected one of trees, flowers, .*\)"
+    expected = (
+        r"'fish' is not a 15-way superclass of CIFAR-100 \(expected one of trees, flowers, .*"
+    )
     with pytest.raises(InputError, match=expected):
         cifar.catalogue(settings(tmp_path, "cifar100", superclass="fish"))
 
@@ -284,7 +286,7 @@ def test_superclass_without_new_classes_needs_a_choice(tmp_path):
     name = by_id.class_names[1]
     by_name = cifar.catalogue(settings(tmp_path, "cifar100", old_classes=[name], **wanted))
     assert by_id.old_classes == by_name.old_classes == [1]
-    with pytest.raises(InputError, match=r"dataset\.old_classes: 'apple' is no class here"):
+    with pytest.raises(InputError, match=r"dataset\.old_classes: 'apple' is not a class here"):
         cifar.catalogue(settings(tmp_path, "cifar100", old_classes=["apple"], **wanted))
 
 
@@ -364,9 +366,9 @@ LABELS = [0] * 10
         ({"data": pixels(10, 5).astype(np.int64), "labels": LABELS}, r"'data' is int64 \(10, 3072"),
         ({"data": pixels(10, 5)[:, 1:], "labels": LABELS}, r"'data' is uint8 \(10, 3071\)"),
         ({"data": pixels(10, 5)[0], "labels": LABELS}, r"'data' is uint8 \(3072,\)"),
-        ({"data": pixels(10, 5)}, r"'labels' is no list of whole numbers"),
-        ({"data": pixels(10, 5), "labels": ["a"] * 10}, r"'labels' is no list of whole numbers"),
-        ({"data": pixels(10, 5), "labels": [1.5] * 10}, r"'labels' is no list of whole numbers"),
+        ({"data": pixels(10, 5)}, r"'labels' is not a list of whole numbers"),
+        ({"data": pixels(10, 5), "labels": ["a"] * 10}, r"'labels' is not a list of whole numbers"),
+        ({"data": pixels(10, 5), "labels": [1.5] * 10}, r"'labels' is not a list of whole numbers"),
         ({"data": pixels(10, 5), "labels": [0] * 9}, r"9 'labels' for 10 images"),
         ({"data": pixels(10, 5), "labels": [0] * 9 + [10]}, r"'labels' holds 10, expected 0…9"),
         ({"data": pixels(10, 5), "labels": [-1] * 10}, r"'labels' holds -1, expected 0…9"),
@@ -384,7 +386,7 @@ def test_bad_batches(tmp_path, content, message):
 def test_bad_names(tmp_path, names):
     path = write_cifar10(tmp_path) / "batches.meta"
     path.write_bytes(pickle.dumps({"label_names": names}, 2))
-    with pytest.raises(InputError, match=r"batches\.meta: 'label_names' is no list of 10 names"):
+    with pytest.raises(InputError, match=r"batches\.meta: 'label_names' is not a list of 10 names"):
         cifar.catalogue(settings(tmp_path))
 
 
@@ -485,7 +487,7 @@ def test_wrong_checksum(tmp_path, served, monkeypatch):
     expect(monkeypatch, "0" * 32)
     root = tmp_path / "data"
     expected = (
-        rf"no folder {root}/cifar-10-batches-py \(what http://.*/cifar-10-python\.tar\.gz gives "
+        rf"no folder {root}/cifar-10-batches-py \(the file from http://.*/cifar-10-python\.tar\.gz gives "
         rf"has another MD5 checksum\); put cifar-10-python\.tar\.gz \(from .* MD5 0+\) in {root},"
     )
     with pytest.raises(InputError, match=expected):
@@ -506,10 +508,10 @@ def test_wrong_archive_in_the_root(tmp_path, served, monkeypatch):
 def test_failed_downloads(tmp_path, served, monkeypatch):
     (tmp_path / "server" / "cifar-10-python.tar.gz").unlink()
     hint = r"put cifar-10-python\.tar\.gz \(from .*\) in .*/data, where it will be unpacked"
-    with pytest.raises(InputError, match=rf"cannot be fetched: 404 .*; {hint}"):
+    with pytest.raises(InputError, match=rf"cannot be downloaded: 404 .*; {hint}"):
         cifar.catalogue(settings(tmp_path / "data", download=True))
     monkeypatch.setattr(cifar_files, "BASE_URL", "http://127.0.0.1:1")
-    with pytest.raises(InputError, match=rf"cannot be fetched: .*; {hint}") as error:
+    with pytest.raises(InputError, match=rf"cannot be downloaded: .*; {hint}") as error:
         cifar.catalogue(settings(tmp_path / "data", download=True))
     assert "\n" not in str(error.value)
     assert not list((tmp_path / "data").iterdir())

@@ -119,10 +119,10 @@ def test_chosen_classes(chosen, names, found):
         ([8], ["010", *"abcdefgh"], "8 may be the name of '010' or the id of 'h'"),
         ([8], ["010", "8"], "8 may be the class '010' or '8'; write the name that is meant in quo"),
         ([0, 10], NUMBERED, "0 is the id of a class, 10 the name; write the names in quotation ma"),
-        ([4], NUMBERED, r"4 is no class here \(found 4, ids 0…3: 1, 10, 2 …\)"),
-        ([-1], WORDS, "-1 is no class here"),
-        (["3"], WORDS, "'3' is no class here .*; an id is a number without quotation marks"),
-        (["Dog"], WORDS, "'Dog' is no class here .*; did you mean 'dog'"),
+        ([4], NUMBERED, r"4 is not a class here \(found 4, ids 0…3: 1, 10, 2 …\)"),
+        ([-1], WORDS, "-1 is not a class here"),
+        (["3"], WORDS, "'3' is not a class here .*; an id is a number without quotation marks"),
+        (["Dog"], WORDS, "'Dog' is not a class here .*; did you mean 'dog'"),
         (["dog", 3], WORDS, "lists a class twice"),
         (["dog", " dog"], WORDS, "lists a class twice"),
     ],
@@ -175,7 +175,7 @@ def test_classes_that_are_not_the_published_ones_are_told(dataset, caplog):
     assert record.levelno == logging.WARNING
     assert (
         f"1 of {len(names)} classes are not those of the published list (first: class 3 is "
-        f"'zebra', published: '{names[3]}'): figures do not compare" in record.getMessage()
+        f"'zebra', published: '{names[3]}'): results are not comparable" in record.getMessage()
     )
 
 

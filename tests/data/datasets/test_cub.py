@@ -82,7 +82,7 @@ def test_images_follow_the_split(root):
 def test_published_old_classes(root):
     """With all 200 names the old classes are the published ones; with fewer, a sentence."""
     with pytest.raises(
-        InputError, match=r"found 12 classes there, expected the 200 of .*; for others list"
+        InputError, match=r"found 12 classes, expected the 200 of .*; to use others, list"
     ):
         cub.catalogue(settings(root, old_classes=None))
     names = [f"{i + 1:03d}.Bird_{i + 1}" for i in range(200)]

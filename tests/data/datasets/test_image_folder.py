@@ -229,9 +229,9 @@ def test_old_classes_are_required(root):
     [
         (
             ["bee", "elk"],
-            r"dataset\.classes: 'elk' is no folder in .*/train \(found 3: Cat, ant, be",
+            r"dataset\.classes: 'elk' is not a folder in .*/train \(found 3: Cat, ant, be",
         ),
-        (["Bee"], r"dataset\.classes: 'Bee' is no folder in .*; did you mean 'bee'\?"),
+        (["Bee"], r"dataset\.classes: 'Bee' is not a folder in .*; did you mean 'bee'\?"),
         (["bee", "bee"], r"dataset\.classes lists a class twice"),
         (["bee", " bee"], r"dataset\.classes lists a class twice"),
         ([], r"dataset\.classes is empty"),
@@ -306,7 +306,7 @@ def test_herbarium(tmp_path):
     images.check(2)
     assert len(images) == 2 * 683
     write_classes(tmp_path / "herbarium_19" / "small-train", ["stray"], "1.png")
-    expected = r"dataset\.root: found 684 classes there, expected the 683 of .*; for oth"
+    expected = r"dataset\.root: found 684 classes, expected the 683 of .*; to use oth"
     with pytest.raises(InputError, match=expected):
         image_folder.catalogue(benchmark(tmp_path, "herbarium19"))
 
@@ -373,7 +373,7 @@ def test_imagenet_with_another_number_of_classes(tmp_path):
     names = wordnet(5)
     write_classes(tmp_path / "imagenet" / "train", names, "1.png")
     write_classes(tmp_path / "imagenet" / "val", names, "2.png")
-    expected = r"dataset\.root: found 5 classes there, expected the 100 of .*; for oth"
+    expected = r"dataset\.root: found 5 classes, expected the 100 of .*; to use oth"
     with pytest.raises(InputError, match=expected):
         image_folder.catalogue(benchmark(tmp_path, "imagenet100"))
     found = image_folder.catalogue(benchmark(tmp_path, "imagenet100", old_classes=[4, 1]))

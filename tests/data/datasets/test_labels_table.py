@@ -116,18 +116,18 @@ def test_quoted_line_breaks(read):
     [
         (
             ",path,label\n0,a.jpg,x\n1,b.jpg,\n",
-            "line 2: '0' is in a column without a name, .* take the first column out: it is an ind",
+            "line 2: '0' is in a column without a name, .* remove the first column: it is an ind",
         ),
-        ('"","path","label"\n"1","a.jpg","x"\n"2","b.jpg",NA\n', "take the first column out: it i"),
-        (";path;label\n0;a.jpg;x\n", "take the first column out: it is an index, as pandas writes"),
+        ('"","path","label"\n"1","a.jpg","x"\n"2","b.jpg",NA\n', "remove the first column: it i"),
+        (";path;label\n0;a.jpg;x\n", "remove the first column: it is an index, as pandas writes"),
         # Row names of R's write.table have no cell in the first line.
         (
             "path,label\n1,a.jpg,x\n2,b.jpg,y\n",
-            "line 2: 'x' .* take the first column out: it is an",
+            "line 2: 'x' .* remove the first column: it is an",
         ),
-        (",path,label\nfoo,a.jpg,x\n", "'foo' .*; name the first column or take it out"),
-        ("Unnamed: 0,path,label\n0,a.jpg,x\n", "the column 'unnamed: 0' .*; take column 1 out"),
-        ("path,label,index\na.jpg,x,0\n", "column 'index' is not known .*; take column 3 out"),
+        (",path,label\nfoo,a.jpg,x\n", "'foo' .*; name the first column or remove it"),
+        ("Unnamed: 0,path,label\n0,a.jpg,x\n", "the column 'unnamed: 0' .*; remove column 1"),
+        ("path,label,index\na.jpg,x,0\n", "column 'index' is not known .*; remove column 3"),
         ("path,,label\na.jpg,7,x\n", "'7' is in a column without a name, .*; put a text with a se"),
         ("path,label\na.jpg,x, y\n", "line 2: 'y' is in a column without a name.* quotation marks"),
         (
@@ -135,7 +135,7 @@ def test_quoted_line_breaks(read):
             r"separates its columns neither by ',' nor by ';' or tabs \(foun",
         ),
         ('"path" "label"\n"a.jpg" "x"\n', "separates its columns neither by"),
-        ("path,label,Label\na.jpg,x,y\n", "the column 'label' is there twice"),
+        ("path,label,Label\na.jpg,x,y\n", "the column 'label' occurs twice"),
         ("path,label,label.1\na.jpg,x,y\n", "the column 'label.1' is not known"),
     ],
 )

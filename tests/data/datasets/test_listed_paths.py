@@ -85,8 +85,8 @@ def test_a_line_break_in_a_name(folder):
         (" best of/a.png,x\nbest of/a.png,y", r" best of/a\.png is listed a second time"),
         ("Tour/B.png,x", r"no file Tour/B\.png in .*photos; did you mean tour/b\.png\?"),
         ("photos/tour/b.png,x", r"no file photos/tour.*; did you mean tour/b\.png\?"),
-        ("C:\\Users\\me\\b.png,x", r"the path 'C:\\\\?Users.* does not lie in the folder"),
-        ("\\\\nas\\me\\b.png,x", "does not lie in the folder; expected one relative to"),
+        ("C:\\Users\\me\\b.png,x", r"the path 'C:\\\\?Users.* is outside the folder"),
+        ("\\\\nas\\me\\b.png,x", "is outside the folder; expected one relative to"),
     ],
 )
 def test_paths_that_need_a_change(folder, line, message):

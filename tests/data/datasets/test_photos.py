@@ -209,7 +209,7 @@ def test_two_columns_are_enough(settings):
             "path,name\na.jpg,x\n",
             r"names no column 'label' \(found: path, name\); expected the col",
         ),
-        ("path,label,path\n", "the column 'path' is there twice .*, each once"),
+        ("path,label,path\n", "the column 'path' occurs twice .*, each once"),
         ("path,label\na.jpg\n", "no image has a label"),
         (
             "path,label\na.jpg,x,y\n",
@@ -219,11 +219,11 @@ def test_two_columns_are_enough(settings):
         ('path,label\na.jpg,"x\n', "not a CSV file"),
         (
             "path,label\n/etc/passwd,x\n",
-            "line 2: the path '/etc/passwd' does not lie",
+            "line 2: the path '/etc/passwd' is outside",
         ),
-        ("path,label\n../a.jpg,x\n", "'../a.jpg' does not lie in the folder; .* relative to"),
-        ("path,label\nmore/../../a.jpg,x\n", "does not lie in the folder"),
-        ("path,label\n,x\n", "the path '' does not lie"),
+        ("path,label\n../a.jpg,x\n", "'../a.jpg' is outside the folder; .* relative to"),
+        ("path,label\nmore/../../a.jpg,x\n", "is outside the folder"),
+        ("path,label\n,x\n", "the path '' is outside"),
         ("path,label\na.jpg,x\n./a.jpg,\n", "line 3: a.jpg is listed a second time"),
         ("path,label,split\na.jpg,x,val\n", "split is 'val', expected train, test or nothing"),
         ("path,label,split\na.jpg,x,test\n", "a test image carries the label 'x'"),
@@ -420,7 +420,7 @@ def test_new_photographs_are_left_out_with_a_word(settings, caplog):
     np.testing.assert_array_equal(labels.labels, split.labels)
     assert words.startswith("0 added")
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert "2 photographs came since training began (first: new.jpg)" in record.getMessage()
+    assert "2 photographs were added since training began (first: new.jpg)" in record.getMessage()
     assert record.getMessage().endswith(f"train again: {ANEW}")
 
 
@@ -441,7 +441,7 @@ def test_photographs_that_are_gone(settings):
 def test_a_missing_table_and_labels_that_are_gone(settings):
     split = split_of(settings)
     write(settings, "path,label\nc.JPG,\n")
-    with pytest.raises(InputError, match=r"labels\.csv: no image has a label; write the class of"):
+    with pytest.raises(InputError, match=r"labels\.csv: no image has a label; label some of"):
         present_labels(table_of(settings), split, "mine")
     table_of(settings).unlink()
     with pytest.raises(InputError, match=r"labels\.csv: no such file; write one with the columns"):
@@ -452,7 +452,7 @@ def test_a_missing_table_and_labels_that_are_gone(settings):
 def test_a_listed_path_that_is_nowhere(settings, path):
     split = split_of(settings)
     write(settings, TABLE + f"{path},crow,,\n")
-    expected = "listed paths are not among the photographs of .* \\(first: gone|does not lie in"
+    expected = "listed paths are not among the photographs of .* \\(first: gone|is outside"
     with pytest.raises(InputError, match=expected):
         present_labels(table_of(settings), split, "mine")
 

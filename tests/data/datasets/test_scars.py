@@ -100,7 +100,7 @@ def test_another_folder(root):
 
 def test_published_old_classes(root):
     """With all 196 names the known classes are the published ones; with fewer, a sentence."""
-    with pytest.raises(InputError, match=r"found 3 classes there, expected the 196 of .*; for oth"):
+    with pytest.raises(InputError, match=r"found 3 classes, expected the 196 of .*; to use oth"):
         scars.catalogue(settings(root, old_classes=None))
     names = [f"car {i + 1}" for i in range(196)]
     write_names(root / "stanford_cars", names)
@@ -159,7 +159,7 @@ def test_damaged_files(root, name, cut):
         ([1, 1.5], None, r"entry 2: 'class' is 1\.5, expected 1…3"),
         ([1, "x"], None, r"entry 2: 'class' is x, expected 1…3"),
         ([1, np.array([1, 2])], None, r"entry 2: 'class' is \[1 2\], expected 1…3"),
-        ([1, 2], ["a.jpg", 7], r"entry 2: 'fname' is no file name"),
+        ([1, 2], ["a.jpg", 7], r"entry 2: 'fname' is not a file name"),
         ([1, 2], ["a.jpg", "a.jpg"], r"lists an image a second time"),
     ],
 )
@@ -191,5 +191,5 @@ def test_other_variables(root, content, message):
 @pytest.mark.parametrize("names", [np.arange(3), np.array([[]], dtype=object)])
 def test_bad_names(root, names):
     savemat(root / "stanford_cars" / "devkit" / "cars_meta.mat", {"class_names": names})
-    with pytest.raises(InputError, match=r"cars_meta\.mat: 'class_names' is no list of names"):
+    with pytest.raises(InputError, match=r"cars_meta\.mat: 'class_names' is not a list of names"):
         scars.catalogue(settings(root))
