@@ -244,5 +244,5 @@ def test_numbers_of_classes_that_yaml_reads_as_others(tmp_path: Path):
     mine.write_text("runs: {mine: {inherit: digits, dataset: {old_classes: [1, 010]}}}")
     result = snakemake(tmp_path, "--dry-run", "--configfile", str(mine))
     assert result.returncode != 0
-    expected = "mine.yaml, line 1: old_classes: YAML takes 010 for the number 8; write a class's"
+    expected = "mine.yaml, line 1: old_classes: YAML reads 010 as the number 8; write a class's"
     assert expected in result.stdout + result.stderr

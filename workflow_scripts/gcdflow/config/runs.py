@@ -31,7 +31,7 @@ _LARGEST_FILE = 2**20
 
 _KIND_NAMES = {name for section in RunSettings.model_fields for name in kinds(section)}
 
-_NOT_TEXT = "YAML takes no, on, null, 010, 1:30 and 2024-01-01 for something else than text"
+_NOT_TEXT = "YAML reads no, on, null, 010, 1:30 and 2024-01-01 as other types than text"
 
 S = TypeVar("S", bound=Settings)
 
@@ -74,7 +74,7 @@ def _phrase(problem: ErrorDetails) -> str:
         return f"{key}: {context['error']}" if key else str(context["error"])
     message = problem["msg"][0].lower() + problem["msg"][1:]
     if problem["type"] == "float_type" and _is_number(value):
-        message += " (YAML takes it for text: write the digits out, or 1.0e-3 for 1e-3)"
+        message += " (YAML reads it as text: write the digits out, or 1.0e-3 for 1e-3)"
     if problem["type"] == "string_type" and not isinstance(value, list | dict):
         message += f" ({_NOT_TEXT}: put text into quotation marks)"
     return f"key '{key}' is {_shown(value)}: {message}" if key else f"{_shown(value)}: {message}"
@@ -142,7 +142,7 @@ def resolve_runs(config: Mapping[str, Any], where: str = "configuration") -> dic
         runs |= members
     for name in runs:
         if not isinstance(name, str):
-            raise InputError(f"{where}: run name {name!r} is no text; put it in quotes")
+            raise InputError(f"{where}: run name {name!r} is not text; put it in quotes")
         if not RUN_NAME.fullmatch(name):
             raise InputError(
                 f"{where}: run name '{name}' is a folder name too: expected letters, digits, "
@@ -288,7 +288,7 @@ def _check_number(path: str | Path, node: yaml.ScalarNode, number: int) -> None:
     digits = node.value.replace("_", "")
     if ":" in digits or (re.fullmatch(r"[-+]?\d+", digits) and int(digits) != number):
         raise InputError(
-            f"{path}, line {node.start_mark.line + 1}: old_classes: YAML takes {node.value} for "
+            f"{path}, line {node.start_mark.line + 1}: old_classes: YAML reads {node.value} as "
             f"the number {number}; write a class's name in quotation marks ('{node.value}'), an "
             "id without zeros before it"
         )

@@ -70,7 +70,7 @@ def _axis(key: object, values: object, where: str) -> list[tuple[str, Any]]:
         strange = [name for name in values if name is None or isinstance(name, bool)]
         if strange:
             raise InputError(
-                f"{where}: YAML takes the name of a value for {strange[0]}; put it into quotation "
+                f"{where}: YAML reads the name of a value as {strange[0]}; put it into quotation "
                 "marks"
             )
         named = [(str(name), value) for name, value in values.items()]
