@@ -66,7 +66,7 @@ def test_labels_are_obeyed_however_they_come(same):
         (y.astype("m8[s]"), r"dtype timedelta64"),
         (np.ma.masked_array(np.abs(y), y < 0), r"y has 20 masked values, expected none"),
         (sparse.csr_array(y[None]), r"y is sparse, expected a dense array"),
-        ([[0], [0, 1]] * 30, r"y is no array: setting an array element"),
+        ([[0], [0, 1]] * 30, r"y is not an array: setting an array element"),
         (iter(y), r"y is of type iterator, expected an array or a list"),
         ({0, 1}, r"y is of type set, expected an array or a list"),
         (y[:, None], r"y has shape \(60, 1\), expected \(60,\)"),
@@ -170,7 +170,7 @@ def test_features_that_are_refused(wrong, message):
     [
         (np.ma.masked_array(np.abs(y), y < 0), r"core_labels has 20 masked values"),
         (sparse.csr_array(y[None]), r"core_labels is sparse"),
-        ([[0], [0, 1]] * 30, r"core_labels is no array"),
+        ([[0], [0, 1]] * 30, r"core_labels is not an array"),
         (missing, r"core_labels has shape \(60,\) and dtype float64, expected \(60,\) integers"),
     ],
 )

@@ -20,7 +20,7 @@ def array(values, name: str) -> np.ndarray:
     try:
         found = np.asarray(values)
     except ValueError as error:  # rows of different lengths
-        raise InputError(f"{name} is no array: {_first_line(error)}") from None
+        raise InputError(f"{name} is not an array: {_first_line(error)}") from None
     if found.dtype == object and found.ndim == 0:
         raise InputError(f"{name} is of type {type(values).__name__}, expected an array or a list")
     return found
