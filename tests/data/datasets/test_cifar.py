@@ -487,7 +487,7 @@ def test_wrong_checksum(tmp_path, served, monkeypatch):
     expect(monkeypatch, "0" * 32)
     root = tmp_path / "data"
     expected = (
-        rf"no folder {root}/cifar-10-batches-py \(the file from http://.*/cifar-10-python\.tar\.gz gives "
+        rf"no folder {root}/cifar-10-batches-py \(the file from http://.*/cifar-10-python\.tar\.gz "
         rf"has another MD5 checksum\); put cifar-10-python\.tar\.gz \(from .* MD5 0+\) in {root},"
     )
     with pytest.raises(InputError, match=expected):
