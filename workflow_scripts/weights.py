@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Fetch the pretrained weights of a vision transformer from timm's hub.
+"""Download the pretrained weights of a vision transformer from timm's hub.
 
 Example:
   python workflow_scripts/weights.py --model dino_vitb16 --output weights/dino_vitb16.safetensors
@@ -13,7 +13,7 @@ from gcdflow.cli import run_stage, stage_parser
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Fetch the file."""
+    """Download the file."""
     from gcdflow.models.timm_models import timm_name  # imports torch: after --help
     from gcdflow.models.weights import download_weights
 
@@ -28,6 +28,6 @@ def main(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
-    parser.add_argument("--model", required=True, help="dino_vitb16 … or a name of timm")
+    parser.add_argument("--model", required=True, help="such as dino_vitb16, or a name in timm")
     parser.add_argument("--output", type=Path, required=True, help="weight file to write")
     run_stage(main, parser)

@@ -52,7 +52,7 @@ def test_the_stage_draws_what_is_logged(tmp_path: Path):
 
 def test_a_log_that_was_deleted_stops_nothing(tmp_path: Path):
     said = stage(tmp_path, "log").splitlines()
-    assert said[0].endswith("log: no scalars are logged here; the picture stays empty")
+    assert said[0].endswith("log: contains no scalars; the picture stays empty")
     assert said[-1].endswith("c.png: 0 curves")
     assert colours(tmp_path / "c.png") > 1
 

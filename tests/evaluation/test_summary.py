@@ -120,7 +120,7 @@ def test_by_hand(tmp_path):
     done = subprocess.run(
         [sys.executable, SCRIPT, *outputs, *results], capture_output=True, text=True, check=True
     )
-    assert "1 of 2 runs are there" in done.stderr
+    assert "1 of 2 runs are done" in done.stderr
     assert done.stdout.rstrip() == (tmp_path / "s.md").read_text().rstrip()
     assert "| a       | 1 of 2 |" in done.stdout
     assert (tmp_path / "s.tsv").read_text().count("\n") == 3

@@ -35,7 +35,7 @@ def test_the_table_shows_what_is_there_and_what_is_missing(finished_run: Path, t
         folder.mkdir(parents=True)
         shutil.copy(finished_run / "runs" / "digits-smoke" / metrics, folder)
         output = make(tmp_path, TABLE, changes=SWEEP)
-        assert f"{seed + 1} of 2 runs are there" in output
+        assert f"{seed + 1} of 2 runs are done" in output
         assert states(tmp_path) == {
             "tries-seed0": "done",
             "tries-seed1": "done" if seed == 1 else "missing",
