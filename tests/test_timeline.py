@@ -47,4 +47,4 @@ def test_records_of_no_job_are_refused(tmp_path: Path):
     command = [sys.executable, SCRIPT, tmp_path / "empty", "--output", tmp_path / "t.png"]
     result = subprocess.run(command, check=False, capture_output=True, text=True)
     assert result.returncode == 2
-    assert "no job in it has run and ended" in result.stderr
+    assert "contains no finished job" in result.stderr
