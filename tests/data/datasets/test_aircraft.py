@@ -1,4 +1,4 @@
-"""FGVC-Aircraft in miniature, and everything that can be wrong with its text files."""
+"""A small copy of FGVC-Aircraft, and errors in its text files."""
 
 import json
 from pathlib import Path
@@ -76,7 +76,7 @@ def test_another_folder(root):
 
 
 def test_published_old_classes(root):
-    """With 100 variants in any order the known classes are the published ranks of their names."""
+    """With 100 variants in any order, the known classes have the published ranks of their names."""
     variants = [f"variant {i:02d}" for i in range(100)]
     order = np.random.default_rng(0).permutation(100)
     write_list(root, "trainval", [(f"{i:07d}", variants[i]) for i in order])

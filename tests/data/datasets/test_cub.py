@@ -1,4 +1,4 @@
-"""A small dataset in CUB's format on the disk, and everything that can be wrong with it."""
+"""A small dataset in CUB's format, and errors in its files."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ def table(path: Path, values: list) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """12 classes of 3 images, the last of each for testing; the grey level tells which it is."""
+    """12 classes of 3 images, the last of each for testing; the grey level identifies the image."""
     folder = tmp_path / "CUB_200_2011"
     paths = [f"{name}/{name[4:]}_{i:04d}.jpg" for name in NAMES for i in range(PER_CLASS)]
     for number, path in enumerate(paths):
@@ -80,7 +80,7 @@ def test_images_follow_the_split(root):
 
 
 def test_published_old_classes(root):
-    """With all 200 names the old classes are the published ones; with fewer, a sentence."""
+    """With all 200 names, the old classes are the published ones; fewer names are an error."""
     with pytest.raises(
         InputError, match=r"found 12 classes, expected the 200 of .*; to use others, list"
     ):

@@ -1,4 +1,4 @@
-"""Stanford Cars in miniature, in its MATLAB files, and everything that can be wrong with them."""
+"""A small copy of Stanford Cars, and errors in its MATLAB files."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ BOX = ["bbox_x1", "bbox_y1", "bbox_x2", "bbox_y2"]
 
 
 def annotations(path: Path, classes: list | None, files: list | None = None) -> None:
-    """The struct array of the devkit; without classes in the test split, as Stanford gave it."""
+    """The struct array of the devkit; the test split has no classes, as in Stanford's file."""
     n = len(classes or TEST)
     files = files or [f"{i + 1:05d}.jpg" for i in range(n)]
     fields = [*BOX, "class", "fname"] if classes else [*BOX, "fname"]
@@ -99,7 +99,7 @@ def test_another_folder(root):
 
 
 def test_published_old_classes(root):
-    """With all 196 names the known classes are the published ones; with fewer, a sentence."""
+    """With all 196 names, the known classes are the published ones; fewer names are an error."""
     with pytest.raises(InputError, match=r"found 3 classes, expected the 196 of .*; to use oth"):
         scars.catalogue(settings(root, old_classes=None))
     names = [f"car {i + 1}" for i in range(196)]
