@@ -33,7 +33,7 @@ from gcdflow.planning.plan import result_settings
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
 STAGES = ["settings", "dataset", "train", "features", "cluster", "evaluate"]
 STAGES += ["report", "heatmap", "curves"]
-# Runs a script as `python script …` would, then prints which heavy modules that imported.
+# Runs a script like `python script …`, then prints the heavy modules that it imported.
 PROBE = """
 import runpy, sys
 sys.argv = sys.argv[1:]
@@ -58,7 +58,7 @@ def imported(result: subprocess.CompletedProcess) -> set[str]:
 
 
 def sentence(result: subprocess.CompletedProcess) -> str:
-    """What a stage says of bad input."""
+    """The error sentence of a stage for bad input."""
     assert result.returncode == 2, result.stderr
     assert "Traceback" not in result.stderr
     assert result.stderr.count("\n") == 1
@@ -69,7 +69,7 @@ def sentence(result: subprocess.CompletedProcess) -> str:
 
 
 @pytest.mark.parametrize("run", ["digits", "photos", "cifar100-15way-trees"])
-def test_the_settings_of_a_run_are_written_whole(tmp_path, run):
+def test_all_settings_of_a_run_are_written(tmp_path, run):
     result = stage("settings", "--run", run, "--output", "sub/config.yaml", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "torch" not in imported(result)
@@ -78,7 +78,7 @@ def test_the_settings_of_a_run_are_written_whole(tmp_path, run):
     assert written.keys() == RunSettings.model_fields.keys() - {"gpus"}
     settings = load_runs(DEFAULT_CONFIG)[run]
     assert RunSettings.model_validate(written) == settings
-    # As the rule calls it: equal bytes.
+    # The call of the rule gives equal bytes.
     result = stage(
         "settings", "--settings", result_settings(settings), "--output", "c", cwd=tmp_path
     )
@@ -191,9 +191,9 @@ def test_cluster_evaluate_and_report_without_torch(clustered):
 
 @pytest.fixture
 def refusal(tmp_path, monkeypatch, capsys):
-    """What a stage says of bad input, run in an empty folder by this very process.
+    """The error sentence of a stage for bad input, run in an empty folder in this process.
 
-    Importing PyTorch again for each would take most of the time of all tests.
+    Separate processes would spend most of the time importing PyTorch.
     """
 
     def call(name: str, *arguments: str) -> str:
@@ -270,7 +270,7 @@ def test_bugs_keep_their_traceback_and_end_the_process(monkeypatch, capsys):
     def main(arguments):
         raise ValueError("a bug")
 
-    monkeypatch.setattr(os, "_exit", sys.exit)  # this process has more to do
+    monkeypatch.setattr(os, "_exit", sys.exit)  # this process must continue
     with pytest.raises(SystemExit) as info:
         run(monkeypatch, main)
     assert info.value.code == 70
@@ -334,7 +334,7 @@ run_stage(main, stage_parser(None))
         ),
     ],
 )
-def test_nobody_reads_the_table(output, status, said):
+def test_a_closed_pipe_is_no_error(output, status, said):
     # The reader is gone before the table is printed.
     command = f'set -o pipefail; (sleep 0.1; exec "$0" -c "$1") {output}'
     result = subprocess.run(
@@ -352,7 +352,7 @@ def test_nobody_reads_the_table(output, status, said):
 def test_whole_number():
     assert whole_number(1)("12") == 12
     assert whole_number(0)("0") == 0
-    assert whole_number(1)("050") == 50  # an epoch, as the names of files have it
+    assert whole_number(1)("050") == 50  # an epoch, as in file names
     for text in ("0", "-3", "1.5", "", "x", "1e3"):
         with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is not a whole number fr"):
             whole_number(1)(text)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Write a table of all images of a run: category, confidence, and what was known before.
+"""Write a table of all images of a run: category, confidence and known label.
 
-A category is an old class, or new-1, new-2, … by decreasing size. Confidence is 1 for an image that
-lies among its like, and near 0 for one between two categories.
+A category is an old class, or new-1, new-2, … by decreasing size. Confidence is near 1 for an image
+in the middle of its category, and near 0 for one between two categories.
 
 Example:
   python workflow_scripts/assign.py --split split.npz --features features_epoch125.npz \\
@@ -34,7 +34,7 @@ def main(arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = stage_parser(__doc__, "split", "features", "pseudo-labels", "threads")
     parser.add_argument(
-        "--labels", type=Path, help="newer labels (.npz), which replace those of the split"
+        "--labels", type=Path, help="newer labels (.npz) that replace those of the split"
     )
     parser.add_argument("--output", type=Path, required=True, help="table to write (.csv)")
     run_stage(main, parser)

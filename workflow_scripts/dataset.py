@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Scan a dataset, hide the truth: write split.npz (for all stages) and truth.npz (evaluation).
+"""Scan a dataset, and write split.npz (for all stages) and truth.npz (for evaluation only).
 
-Every image is decoded once, so that one that is missing or broken is found here. Of somebody's own
-photographs, broken ones are left out and listed; in any other dataset they are an error.
+This stage decodes every image once to find missing and broken ones. Broken images among the user's
+own photographs are left out and listed; in any other dataset, they are an error.
 
 Example:
   python workflow_scripts/dataset.py --run digits --split split.npz --truth truth.npz

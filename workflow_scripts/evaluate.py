@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Measure pseudo labels against the hidden truth: accuracy on old, new and all classes.
 
-Transductive: the unlabelled training samples. Inductive: the test split, given to clusters by
-their nearest core points. Nothing downstream reads the result but the report.
+Transductive accuracy is that of the unlabelled training samples. Inductive accuracy is that of the
+test split, whose samples join the clusters of their nearest core points. Only the tables read the
+result.
 
 Example:
   python workflow_scripts/evaluate.py --features features_epoch050.npz \\

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Extract the backbone's features of every image, training and test, into a feature cache.
+"""Extract the backbone's features of all training and test images into a feature cache.
 
 Example:
   python workflow_scripts/features.py --checkpoint ckpt_epoch050.pt \\

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Train one segment: from nothing or a checkpoint to the end of an epoch, and write a checkpoint.
+"""Train one segment, from the start or a checkpoint up to an epoch, and write a checkpoint.
 
-Without --pseudo-labels this is the warm-up (contrastive training only), with them the segment is
-guided by the pseudo labels. A killed call resumes from its rolling checkpoint when repeated.
+Without --pseudo-labels, the segment is the warm-up (contrastive training only). With them, pseudo
+labels guide it. If the command is killed, the same command resumes from the rolling checkpoint.
 
 Examples:
   python workflow_scripts/train.py --run digits --split runs/digits/split.npz \\
@@ -93,14 +93,14 @@ if __name__ == "__main__":
         "--result-version",
         type=whole_number(0),
         default=0,
-        help="go on only from what a call with the same number left",
+        help="resume only from a rolling checkpoint with the same number",
     )
     add_device_arguments(parser)
     parser.add_argument(
         "--gpus",
-        type=whole_number(0),  # 0 is what a Snakemake that was told of no GPU says
+        type=whole_number(0),  # Snakemake passes 0 if it has no GPU
         default=1,
-        help="processes that share each step, one for each GPU (or CPU processes, which share "
-        "--threads); under torchrun they are as many as it starts",
+        help="processes that share each step, one per GPU (or CPU processes, which share "
+        "--threads); under torchrun, torchrun decides",
     )
     run_stage(main, parser)

@@ -33,7 +33,9 @@ def main(arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", help="efficientnet_lite0, dino_vitb16 ... or a name of timm")
+    source.add_argument(
+        "--model", help="such as efficientnet_lite0 or dino_vitb16, or a name in timm"
+    )
     source.add_argument("--file", type=Path, help="weight file to convert")
     parser.add_argument("--output", type=Path, required=True, help="weight file to write")
     run_stage(main, parser)

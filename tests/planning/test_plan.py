@@ -290,7 +290,7 @@ def test_configured_runs(tmp_path: Path):
     assert list(runs) == ["a", "b"]
     assert default == ["b"]
     path.write_text("runs: {a: {dataset: {name: cub, old_classes: [010]}}}\n")
-    with pytest.raises(InputError, match="line 1: old_classes: YAML takes 010 for the number 8"):
+    with pytest.raises(InputError, match="line 1: old_classes: YAML reads 010 as the number 8"):
         plan.configured_runs(yaml.safe_load(path.read_text()), [path])
     with pytest.raises(InputError, match="unknown key 'run'"):
         plan.configured_runs({"run": {}}, [])

@@ -1,4 +1,4 @@
-"""What a user brings is an input: pretrained weights, photographs and their labels."""
+"""The user's own files are inputs: pretrained weights, photographs and their labels."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ BROUGHT = ["weights/efficientnet_lite0.safetensors", "weights/mine.pth"]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where somebody has put photographs and weights."""
+    """A folder with a user's photographs and weights."""
     for name in (*PHOTOS, *BROUGHT):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("brought")
     return tmp_path
 
 
-def test_weights_that_were_brought_are_inputs_that_nothing_makes(folder: Path):
+def test_own_weights_are_inputs_that_no_rule_makes(folder: Path):
     target = "runs/photos/ckpt_epoch010.pt"
     result = snakemake(folder, "--forceall", "--dry-run", "--printshellcmds", "--", target)
     output = result.stdout + result.stderr
@@ -43,8 +43,8 @@ def test_weights_that_were_brought_are_inputs_that_nothing_makes(folder: Path):
     assert planned(folder, target) == {"dataset": 1, "train": 1}
 
 
-def test_no_rule_declares_what_was_brought_as_its_output(folder: Path):
-    """Of all that is there, what would be deleted was made."""
+def test_no_rule_declares_own_files_as_outputs(folder: Path):
+    """Snakemake would delete only files that it made."""
     result = snakemake(folder, "--summary", "--", *TARGETS, changes=CHANGES)
     assert result.returncode == 0, result.stderr
     names = {line.split("\t")[0] for line in result.stdout.splitlines()[1:]}
