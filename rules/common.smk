@@ -88,6 +88,8 @@ def weights_of_views(wildcards):
 
 def unneeded_views(wildcards):
     return stored_views.unneeded_views(VIEWS, RUNS, placed)
+
+
 def converted_from(wildcards):
     made = f"weights/{wildcards.origin}/{wildcards.model}.safetensors"
     return [local(path) for path in plan.weights_inputs(RUNS, made)]
