@@ -14,12 +14,14 @@ class SynchronisedBatchNorm(_Base):
     """A batch norm that keeps the weights and statistics of another and sees the whole batch.
 
     It does what :class:`torch.nn.SyncBatchNorm` does, which takes no tensors on a CPU. Every rank
-    must have the same number of rows.
+    must have the same number of rows. Modules inside the norm follow it: timm's
+    ``BatchNormAct2d`` has a dropout and an activation.
     """
 
     def __init__(self, norm: _Base, ranks: Ranks):
         super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine)
         self._parameters, self._buffers = norm._parameters, norm._buffers
+        self._modules = norm._modules
         self._ranks = ranks
         self.train(norm.training)
 
@@ -28,8 +30,12 @@ class SynchronisedBatchNorm(_Base):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (n, channels, …), in float32 as the original does under autocast."""
-        if not self.training:
-            return super().forward(input)
+        x = self._normalised(input) if self.training else super().forward(input)
+        for module in self.children():
+            x = module(x)
+        return x
+
+    def _normalised(self, input: Tensor) -> Tensor:
         x = input.to(torch.promote_types(input.dtype, torch.float32))
         variance, mean = torch.var_mean(x, dim=[d for d in range(x.ndim) if d != 1], correction=0)
         # One sum over the ranks exchanges both: each rank fills only its own row. The total
