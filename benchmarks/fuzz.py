@@ -99,7 +99,7 @@ def _run(
         rng = random.Random(f"{seed} {name} {number}")
         path.write_bytes(target.input(rng, foreign))
         pipe.send((number, "begun", None))
-        faulthandler.dump_traceback_later(4 * _SECONDS, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(15 * _SECONDS, exit=True, file=sys.__stderr__)
         said = os.fstat(errors).st_size
         outcome, problem = _problem_of_call(target, path)
         faulthandler.cancel_dump_traceback_later()
