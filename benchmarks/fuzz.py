@@ -38,7 +38,7 @@ from fuzz_datasets import dataset_targets
 from fuzz_targets import Target, file_targets
 from gcdflow.errors import InputError
 
-_SECONDS = 20.0  # for one input; an image of 200 million pixels takes a few
+_SECONDS = 20.0  # of computing, for one input; an image of 200 million pixels takes a few
 
 
 class _TooSlow(BaseException):
@@ -48,11 +48,11 @@ class _TooSlow(BaseException):
 def _problem_of_call(target: Target, path: Path) -> tuple[str, str | None]:
     """``accepted``, ``refused`` or ``failed``, and what is wrong."""
     try:
-        signal.setitimer(signal.ITIMER_REAL, _SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, _SECONDS)
         try:
             value = target.read(path)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
     except InputError as error:
         return _judged(str(error), None if target.lazy else error, path)
     except _TooSlow:
@@ -91,7 +91,7 @@ def _run(
     def too_slow(*_: object) -> None:
         raise _TooSlow
 
-    signal.signal(signal.SIGALRM, too_slow)
+    signal.signal(signal.SIGPROF, too_slow)
     _limit_memory(target.memory)
     path = folder / name / target.place
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -99,7 +99,7 @@ def _run(
         rng = random.Random(f"{seed} {name} {number}")
         path.write_bytes(target.input(rng, foreign))
         pipe.send((number, "begun", None))
-        faulthandler.dump_traceback_later(4 * _SECONDS, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(15 * _SECONDS, exit=True, file=sys.__stderr__)
         said = os.fstat(errors).st_size
         outcome, problem = _problem_of_call(target, path)
         faulthandler.cancel_dump_traceback_later()
