@@ -21,6 +21,7 @@ checkpoint epochs):
                                                runs that share it (`training.views`)
     weights/hub/{model}.safetensors            weights     pretrained weights, used by all runs, where
                                                nobody has put a file weights/{model}.safetensors
+    weights/converted/{name}.safetensors       weights     made of a weight file that a run names
     runs/{run}/.made/                          records of what files were made of, all stages
     runs/{run}/log/                            TensorBoard, all stages
 """

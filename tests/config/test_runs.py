@@ -81,7 +81,7 @@ def test_defaults_are_those_of_the_design():
     assert (run.pseudo.loss, run.pseudo.points, run.pseudo.samples, run.pseudo.weights) == (
         *("supcon", "core", "unlabelled", "none"),
     )
-    assert run.backbone.grad_from_block is None  # the last block: 11 of ViT-B's 12
+    assert run.backbone.trained_blocks == 1  # the field's grad_from_block is 11 of ViT-B's 12
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_paths_may_begin_at_home(monkeypatch):
     assert settings.dataset.root == "/home/me/data"
     assert settings.dataset.folder == "/home/me/photos"
     assert settings.dataset.labels == "/home/me/l.csv"
-    assert settings.backbone.weights_file == "/home/me/w.pth"
+    assert settings.backbone.named_file == "/home/me/w.pth"
     assert settings.train_settings(False).backbone.weights == "/home/me/w.pth"
 
     # All others mean what they always did, so that nothing is trained again.
@@ -326,7 +326,7 @@ def test_another_name_replaces_a_section_whole():
             },
             "runs": {
                 "same": {"augmentation": {"name": "crop", "flip": False}},
-                "unnamed": {"backbone": {"grad_from_block": 3}},
+                "unnamed": {"backbone": {"trained_blocks": 3}},
                 "other": {
                     "augmentation": {"name": "affine"},
                     "backbone": {"name": "small_convnet", "width": 3},
@@ -337,7 +337,7 @@ def test_another_name_replaces_a_section_whole():
         }
     )
     assert runs["same"].augmentation == CropAugmentation(resize=300, flip=False)
-    assert runs["unnamed"].backbone == TimmSettings(model="dino_vits16", grad_from_block=3)
+    assert runs["unnamed"].backbone == TimmSettings(model="dino_vits16", trained_blocks=3)
     assert runs["other"].augmentation == AffineAugmentation()
     assert runs["other"].backbone == SmallConvNetSettings(width=3)
     assert runs["same"].dataset.old_classes == [4]

@@ -16,7 +16,7 @@ from snakemake_runs import make, planned, snakemake
 # A vision transformer of 0.3 million weights, and images that fit it.
 SMALL = {
     "augmentation": {"name": "crop", "resize": 40, "image_size": 32},
-    "backbone": {"name": "timm", "model": "test_vit", "weights": "vit.pth", "grad_from_block": 5},
+    "backbone": {"name": "timm", "model": "test_vit", "weights": "vit.pth"},
     "head": {"hidden_dim": 32, "bottleneck_dim": 16, "out_dim": 32},
     "schedule": {"warmup_epochs": 1, "refresh_interval": 1, "total_epochs": 2},
     "training": {"batch_size": 16},
