@@ -16,6 +16,7 @@ from gcdflow.planning.stored_views import (
     runs_by_views,
     unneeded_views,
     views_file,
+    views_settings,
 )
 
 RUN = {
@@ -61,6 +62,19 @@ def test_what_comes_after_the_frozen_part_makes_no_other_file(changes: dict):
 )
 def test_what_the_frozen_part_sees_makes_another_file(changes: dict):
     assert views_file(run(**changes)) != views_file(run())
+
+
+def test_weights_of_the_same_bytes_are_the_same_wherever_they_lie(tmp_path: Path):
+    for name, content in (
+        ("a.safetensors", b"1"),
+        ("b.safetensors", b"1"),
+        ("c.safetensors", b"2"),
+    ):
+        (tmp_path / f"{name}.safetensors").write_bytes(content)
+    a, b, c = (run(backbone={"weights": str(tmp_path / f"{name}.safetensors")}) for name in "abc")
+    assert views_file(a) == views_file(b) != views_file(c)
+    assert views_settings(a, "a") == views_settings(b, "b")
+    assert str(tmp_path) not in views_settings(a, "a")
 
 
 def test_random_weights_have_the_seed_of_the_run():

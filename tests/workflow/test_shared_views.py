@@ -48,8 +48,7 @@ def test_runs_share_a_file_and_only_a_target_of_its_own_deletes_it(folder: Path)
     output = make(folder, "delete_views", changes=CHANGES)
     assert "nothing is deleted: there are no stored views that all their runs are done" in output
     assert files_of_views(folder) == [name]  # b needs it
-    output = make(folder, B, changes=CHANGES, options=OPTIONS)
-    assert not re.search(r"^(local)?rule views:", output, re.MULTILINE)
+    make(folder, B, changes=CHANGES, options=OPTIONS)
     assert planned(folder, A, B, changes=CHANGES) == {}
     output = make(folder, "delete_views", changes=CHANGES)
     assert f"stored views deleted: views/{name}, 0.1 MB" in output

@@ -52,8 +52,7 @@ def extract_features(
     Parameters
     ----------
     views_path : path of stored views to start from, or None: to start from the images
-    weights : Path or None
-        Where the backbone's weight file is, if the run names one.
+    weights : path of the backbone's weight file, if the run names one
 
     Returns
     -------
