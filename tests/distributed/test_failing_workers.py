@@ -183,7 +183,7 @@ run_stage(main, stage_parser("stage"))
     ("error", "status", "last"),
     [
         ("InputError('wrong')", 2, "-c: error: wrong"),
-        ("MemoryError", 71, "-c: error: memory ran out (MemoryError); what had been saved is kept"),
+        ("MemoryError", 71, "-c: error: memory ran out (MemoryError); saved state is kept"),
         ("KeyError('x')", 70, "-c: error: KeyError: 'x' (unexpected)"),
     ],
 )

@@ -74,7 +74,7 @@ def test_a_rank_that_was_killed_is_named(tmp_path: Path):
     body = "os.kill(os.getpid(), 9) if rank == 1 else sys.exit(launcher.EXIT_PEER_LOST)"
     status, errors = ended(stage(tmp_path, body), tmp_path)
     assert status == 128 + signal.SIGKILL
-    assert errors[9:] == "rank 1 of 2 was ended by SIGKILL; what it had saved is kept\n"
+    assert errors[9:] == "rank 1 of 2 was ended by SIGKILL; its saved state is kept\n"
 
 
 def test_a_second_signal_ends_ranks_that_ignore_the_first(tmp_path: Path):
@@ -154,7 +154,7 @@ def test_training_is_ended_in_every_way_and_resumes(
 
     status, last, second = train_until(kill_rank)
     assert status == 128 + signal.SIGKILL
-    assert last.endswith("rank 1 of 2 was ended by SIGKILL; what it had saved is kept")
+    assert last.endswith("rank 1 of 2 was ended by SIGKILL; its saved state is kept")
     assert first < second < 16
 
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

@@ -413,6 +413,6 @@ def test_a_missing_launcher_is_one_sentence(monkeypatch):
     for name, value in {**variables, "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.setattr(ranks_module, "_TIME_TO_MEET", timedelta(seconds=1))
-    expected = r"one of 2 processes of a launcher, but .*; where there is no launcher, unset LOCAL_"
+    expected = r"one of 2 processes of a launcher, but .*; if you use no launcher, unset LOCAL_"
     with pytest.raises(InputError, match=expected), joined("cpu"):
         raise AssertionError("no one is there")

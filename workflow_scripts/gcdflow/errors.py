@@ -42,7 +42,7 @@ def machine_error(error: BaseException) -> MachineError | None:
     out_of_memory = ("out of memory", "can't allocate memory", "Cannot allocate memory")
     if isinstance(error, MemoryError) or any(words in text for words in out_of_memory):
         words = text.splitlines()[0] if text else "MemoryError"
-        return MachineError(f"memory ran out ({words}); what had been saved is kept")
+        return MachineError(f"memory ran out ({words}); saved state is kept")
     return None
 
 

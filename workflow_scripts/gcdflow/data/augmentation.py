@@ -98,7 +98,7 @@ class Affine:
         return views
 
     def evaluation_view(self, prepared: Tensor) -> Tensor:
-        """The images as they are."""
+        """Return the images unchanged."""
         return prepared
 
     def _matrices(self, u: np.ndarray) -> Tensor:

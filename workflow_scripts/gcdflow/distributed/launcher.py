@@ -152,7 +152,7 @@ def _wait(ranks: list[subprocess.Popen], signals: list[int]) -> int:
     if status > 0:  # the rank has reported the reason
         return status
     name = signal.Signals(-status).name
-    log.error("rank %d of %d was ended by %s; what it had saved is kept", rank, len(ranks), name)
+    log.error("rank %d of %d was ended by %s; its saved state is kept", rank, len(ranks), name)
     return 128 - status
 
 

@@ -1,7 +1,7 @@
 """SSDDBC: semi-supervised density-based clustering, and a search over its grid.
 
-This package can be used as a library of its own, with scikit-learn's interface and without
-PyTorch. Names are loaded on first use, and the first fit loads compiled code.
+The package also works as a separate library, with scikit-learn's interface and without PyTorch.
+Names are loaded on first use, and the first fit loads compiled code.
 
 docs/contract.md, section 3, defines the algorithm. This implementation decides the open points as
 follows:
