@@ -47,12 +47,19 @@ class FieldLoop:
     """A model of timm with random weights, its head and optimizer, over a folder of pictures."""
 
     def __init__(
-        self, model: str, folder: Path, *, batch_size: int, device: torch.device, workers: int = 2
+        self,
+        model: str,
+        folder: Path,
+        *,
+        batch_size: int,
+        device: torch.device,
+        workers: int = 2,
+        out_dim: int = 65536,
     ):
         self.device = device
         self.backbone = timm.create_model(model, num_classes=0).requires_grad_(False)
         self.backbone.get_submodule(block_names(self.backbone)[-1]).requires_grad_(True)
-        self.head = DINOHead(self.backbone.num_features)
+        self.head = DINOHead(self.backbone.num_features, out_dim)
         self.net = nn.Sequential(self.backbone, self.head).to(device).train()
         parameters = [p for p in self.net.parameters() if p.requires_grad]
         self.optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-4)

@@ -1,0 +1,202 @@
+"""Pictures, and what is done with them by both sides of a benchmark of training.
+
+Ours is what the stages run: segments of training, whose speed stands in their event log, from
+stored and with fresh views, and the features of all images at a refresh. The other side is
+:mod:`field_loop`.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import re
+import statistics
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from field_loop import FieldLoop
+from gcdflow.config.settings import RunSettings, TrainSettings
+from gcdflow.data.workers import _PREFETCHED
+from gcdflow.files.event_log import read_scalars
+from gcdflow.files.formats import Split
+from gcdflow.models.timm_models import timm_name
+from gcdflow.training import features
+from gcdflow.training.segment import train_segment
+from gcdflow.training.segment_files import SegmentFiles
+from gcdflow.training.views import make_views
+from loading_benchmark import write_images
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A folder of pictures with a split, and what both sides may use.
+
+    Attributes
+    ----------
+    folder : Path, with ``pictures`` and ``split.npz``
+    n_images, batch_size : int
+    n_views : int, that are stored of each image
+    threads : int, of PyTorch, and as many loading processes
+    device : torch.device
+    out_dim : int, outputs of the head
+    """
+
+    folder: Path
+    n_images: int
+    batch_size: int
+    n_views: int
+    threads: int
+    device: torch.device
+    out_dim: int = 65536
+
+    def write(self) -> None:
+        """Write the pictures and their split, in which every other one is labelled."""
+        n = self.n_images
+        paths = write_images(self.folder / "pictures", n)
+        labelled = np.arange(n) % 2 == 0
+        Split(
+            indices=np.arange(n),
+            train_mask=np.ones(n, dtype=bool),
+            labelled_mask=labelled,
+            labels=np.where(labelled, 0, -1),
+            source={"dataset": "image_folder", "root": str(self.folder / "pictures")},
+            paths=np.array(paths),
+            old_class_names=np.array(["class"]),
+        ).save(self.split)
+
+    def settings(self, model: str, is_stored: bool, **training: object) -> TrainSettings:
+        """A warm-up with the field's head and losses."""
+        views = self.n_views if is_stored else None
+        return RunSettings.model_validate(
+            {
+                "augmentation": {
+                    **{"name": "crop", "resize": 256, "image_size": 224},
+                    "interpolation": "bicubic",
+                },
+                "backbone": {"name": "timm", "model": model, "weights": "random"},
+                "head": {"out_dim": self.out_dim},
+                "schedule": {"warmup_epochs": 999, "total_epochs": 999},
+                "training": {
+                    **{"batch_size": self.batch_size, "views": views, "lr": 0.003},
+                    **training,
+                },
+            }
+        ).train_settings(guided=False)
+
+    @property
+    def split(self) -> Path:
+        """The split of all pictures."""
+        return self.folder / "split.npz"
+
+    @property
+    def views(self) -> Path:
+        """Where stored views lie."""
+        return self.folder / "views.npy"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the last training left its checkpoint."""
+        return self.folder / "ckpt.pt"
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of an epoch."""
+        return max(1, round(self.n_images / self.batch_size))
+
+    @property
+    def options(self) -> dict[str, object]:
+        """Device, threads and loading processes, as the stages take them."""
+        return {
+            "device": str(self.device),
+            "threads": self.threads,
+            "num_workers": self.threads,
+        }
+
+    def train(self, chosen: TrainSettings, epochs: int) -> list[float]:
+        """Train from the beginning, from stored views if it is to; images per second by epoch."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as name:
+            files = SegmentFiles(
+                self.split,
+                self.checkpoint,
+                Path(name) / "rolling.pt",
+                Path(name) / "log",
+                views=None if chosen.training.views is None else self.views,
+            )
+            train_segment(chosen, files, stop_at_epoch=epochs, **self.options)
+            return [speed for _, speed in read_scalars(Path(name) / "log")["images_per_second"]]
+
+    def fresh_speed(self, model: str, **training: object) -> float:
+        """Images per second of a training with fresh views.
+
+        Of the second epoch, and there are as many more as are loaded ahead: the loading processes
+        are then as busy as ever.
+        """
+        epochs = 2 + math.ceil(_PREFETCHED * self.threads / self.n_steps)
+        return self.train(self.settings(model, False, **training), epochs)[1]
+
+    def stored_speed(self, model: str, **training: object) -> float:
+        """Images per second of a training from stored views, the median of four epochs.
+
+        The first one, which checks the file, does not count.
+        """
+        return statistics.median(self.train(self.settings(model, True, **training), 5)[1:])
+
+    def make_views(self, model: str) -> float:
+        """Store views of all pictures; seconds."""
+        began = time.perf_counter()
+        stored = self.settings(model, True).stored_views()
+        make_views(stored, self.split, self.views, **self.options)
+        return time.perf_counter() - began
+
+    def features_speed(self, is_stored: bool) -> float:
+        """Images per second of a pass with the last checkpoint, from when its model is there."""
+        began: list[float] = []
+        opened = "open_views" if is_stored else "_images_in_batches"
+        function = getattr(features, opened)
+
+        def noting(*arguments: object) -> object:
+            began.append(time.perf_counter())
+            return function(*arguments)
+
+        setattr(features, opened, noting)
+        try:
+            found = features.extract_features(
+                self.checkpoint, self.split, self.views if is_stored else None, **self.options
+            )
+        finally:
+            setattr(features, opened, function)
+        return len(found.features) / (time.perf_counter() - began[0])
+
+    def field(self, model: str) -> FieldLoop:
+        """The field's loop over the same pictures."""
+        torch.use_deterministic_algorithms(False)  # a segment on a CPU switches it on
+        torch.set_num_threads(self.threads)
+        return FieldLoop(
+            timm_name(model),
+            self.folder / "pictures",
+            batch_size=self.batch_size,
+            device=self.device,
+            workers=self.threads,
+            out_dim=self.out_dim,
+        )
+
+    def peak_memory(self, model: str, is_stored: bool) -> tuple[int, int]:
+        """Most bytes that a training's process, started anew, had in memory, and on its GPU.
+
+        Its loading processes are others.
+        """
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            return pool.submit(_peak_of_training, self, model, is_stored).result()
+
+
+def _peak_of_training(work: Workplace, model: str, is_stored: bool) -> tuple[int, int]:
+    work.train(work.settings(model, is_stored), 1)
+    status = Path("/proc/self/status").read_text()
+    on_gpu = torch.cuda.max_memory_allocated() if work.device.type == "cuda" else 0
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]), on_gpu
