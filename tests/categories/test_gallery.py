@@ -147,7 +147,7 @@ def test_many_categories_show_fewer_images_each(run, monkeypatch):
     table = assignments(["new-1"] * 10 + ["new-2"] * 10 + ["new-3"], [0.5] * 21)
     assert len(run(table, most=8).all("img")) == 7 + 7 + 1
     assert run.said.startswith(
-        "15 of 21 images in 3 categories (at most 7 of a category, for there"
+        "15 of 21 images in 3 categories (at most 7 per category to limit the"
     )
     assert len(run(table, most=7).all("img")) == 15
     assert "at most" not in run.said
@@ -193,7 +193,7 @@ def test_page_needs_no_other_files(run):
     assert all(image["src"].startswith("data:image/jpeg;base64,") for image in images)
     assert [image["alt"] for image in images[:4]] == [
         "a/3.png, labelled owl",
-        "a/1.png, labelled owl; the network would say new-1",
+        "a/1.png, labelled owl; the clustering suggests new-1",
         "a/0.png, confidence 0.90",
         "a/2.png, confidence 0.05",
     ]

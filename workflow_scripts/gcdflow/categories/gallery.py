@@ -221,7 +221,7 @@ def write_gallery(
     page = _render(split, assignments, rows, thumbnails, run, side)
     with atomic_write(output, "w") as file:
         file.write(page)
-    fewer = f" (at most {fitting} of a category, for there are many)" if fitting < most else ""
+    fewer = f" (at most {fitting} per category to limit the page)" if fitting < most else ""
     return (
         f"{len(shown)} of {len(assignments.paths)} images in {len(rows)} categories{fewer}, "
         f"{len(page) / 1e6:.1f} MB"
@@ -303,7 +303,7 @@ def _tile_maker(
             "uri": uri,
             "is_pixels": pixel_side is not None,
             "text": f"{assignments.paths[i]}, {said}"
-            + (f"; the network would say {other}" if other else ""),
+            + (f"; the clustering suggests {other}" if other else ""),
             "is_labelled": bool(label),
             "is_questioned": bool(other),
             "is_doubtful": bool(assignments.doubtful[i]),
