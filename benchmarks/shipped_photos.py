@@ -19,36 +19,32 @@ TARGET = "runs/photos/gallery.html"
 N_CLASSES = 10
 
 
-def time_photos(n: int, cores: int, model: str | None, fresh: bool) -> None:
+def time_photos(n: int, cores: int, changes: dict) -> None:
     """Run it in a folder that is deleted afterwards, and print a table of its wall time.
+
+    Weights are random where none are to be had.
 
     Parameters
     ----------
-    model : str or None
-        Another backbone than the run's own; its weights are random where none are to be had.
-    fresh : bool
-        Draw fresh views, whatever the run does.
+    changes : dict
+        Settings that differ from those of the shipped run.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_images(folder / "data" / "photos", n)
         write_labels(folder / "data" / "photos")
-        changes: dict = {"training": {"views": None}} if fresh else {}
-        if model is not None:
-            changes["backbone"] = {"model": model}
         began = time.monotonic()
         has_weights = snakemake(folder, cores, changes, "--until", "weights").returncode == 0
         if not has_weights:
-            changes["backbone"] = {**changes.get("backbone", {}), "weights": "random"}
+            backbone = {**changes.get("backbone", {}), "weights": "random"}
+            changes = {**changes, "backbone": backbone}
             began = time.monotonic()
         result = snakemake(folder, cores, changes)
         seconds = time.monotonic() - began
         if result.returncode != 0:
             sys.exit(result.stderr[-4000:])
-        print(
-            f"{n} pictures, {cores} cores, {'fresh' if fresh else 'as shipped'}, weights "
-            f"{'pretrained' if has_weights else 'random: none could be had'}\n"
-        )
+        weights = "pretrained" if has_weights else "random, since none can be had"
+        print(f"{n} pictures, {cores} cores, weights {weights}; changed: {json.dumps(changes)}\n")
         print("| stage | jobs | seconds |\n| --- | --- | --- |")
         for stage, jobs, spent in by_stage(folder / "logs"):
             print(f"| {stage} | {jobs} | {spent:.0f} |")

@@ -14,6 +14,7 @@ model, reading a checkpoint) counts on neither side.
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 import tempfile
@@ -98,13 +99,16 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of both sides")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     parser.add_argument("--photos", type=int, metavar="N", help="time the run photos on N pictures")
-    parser.add_argument("--photos-model", help="another backbone for the run photos")
-    parser.add_argument("--photos-fresh", action="store_true", help="with fresh views")
+    parser.add_argument(
+        "--photos-changes",
+        type=json.loads,
+        default={},
+        metavar="JSON",
+        help="""settings of photos that differ, like '{"training": {"views": null}}'""",
+    )
     arguments = parser.parse_args()
     if arguments.photos:
-        time_photos(
-            arguments.photos, arguments.threads, arguments.photos_model, arguments.photos_fresh
-        )
+        time_photos(arguments.photos, arguments.threads, arguments.photos_changes)
         return
     with tempfile.TemporaryDirectory() as name:
         work = Workplace(

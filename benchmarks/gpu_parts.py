@@ -1,0 +1,245 @@
+#!/usr/bin/env python
+"""The parts of gpu_check.py, each in a process of its own: its findings are lines of JSON.
+
+python benchmarks/gpu_parts.py speed --folder F --model vit_small_patch16_224 --device cuda
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
+
+from gcdflow.distributed.device import resolve_device
+from gcdflow.files.atomic import canonical_json
+from gcdflow.models.model import Model
+from gcdflow.training.objective import Objective
+from gcdflow.training.segment import Segment
+from torch import Tensor
+from training_workplace import Workplace
+from watched_steps import watched_steps
+
+ROOT = Path(__file__).resolve().parents[1]
+Finding = tuple[str, str]  # what, and what was found
+_LOSS_IMAGES = 16
+
+
+def losses(work: Workplace, model: str) -> Iterator[Finding]:
+    """Losses and gradients of a step on the CPU and on the device."""
+    expected, gradients = _one_step(work, model, torch.device("cpu"))
+    for name, exact in (("float32", True), ("as trained (TF32 convolutions)", False)):
+        torch.backends.cudnn.allow_tf32 = not exact
+        found, others = _one_step(work, model, work.device)
+        largest = max(
+            ((ours - theirs).norm() / theirs.norm().clamp(min=1e-12)).item()
+            for ours, theirs in zip(others, gradients, strict=True)
+        )
+        yield (
+            f"loss on the CPU and here, {name}",
+            f"{expected:.6f}, {found:.6f}; gradients differ by {largest:.1e} at most",
+        )
+
+
+def _one_step(work: Workplace, model: str, device: torch.device) -> tuple[float, list[Tensor]]:
+    chosen = work.settings(model, is_stored=False)
+    torch.manual_seed(0)
+    net = Model(chosen).to(device).train()
+    generator = torch.Generator().manual_seed(1)
+    shape = (2 * _LOSS_IMAGES, 3, 224, 224)
+    images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    labels = torch.arange(_LOSS_IMAGES) % 4 - 1
+    z = net(images.to(device))
+    found, _ = Objective(chosen, labels, None).losses(
+        1, *z.chunk(2), torch.arange(_LOSS_IMAGES), None
+    )
+    found["L_total"].backward()
+    return found["L_total"].item(), [
+        p.grad.double().cpu() for p in net.parameters() if p.grad is not None
+    ]
+
+
+def waits(work: Workplace, model: str) -> Iterator[Finding]:
+    """How often, and where, a step makes the host wait."""
+    if work.device.type == "cpu":
+        yield "host waits in a step", "none on a CPU"
+        return
+    work.make_views(model)
+    for name, is_stored in (("stored", True), ("fresh", False)):
+        with watched_steps() as found:
+            work.train(work.settings(model, is_stored), 3)
+        later = found[len(found) // 2 :]  # the first steps set libraries up
+        places = Counter(place for step in later for place in step)
+        listed = ", ".join(f"{place} {n / len(later):g} ×" for place, n in places.items())
+        yield f"host waits in a step, {name} views", listed or "none"
+
+
+def modes(work: Workplace, model: str) -> Iterator[Finding]:
+    """What bfloat16 and deterministic mode cost or save, and whether bytes are equal."""
+    work.make_views(model)
+    for name, speed in (("stored", work.stored_speed), ("fresh", work.fresh_speed)):
+        plain, mixed = speed(model), speed(model, mixed_precision=True)
+        yield (
+            f"bfloat16, {name} views",
+            f"{mixed:.1f} images/s, {mixed / plain:.2f} × of float32",
+        )
+    plain = work.stored_speed(model)
+    slower, digests = 0.0, set()
+    for _ in range(2):
+        slower = work.stored_speed(model, deterministic=True)
+        digests.add(hashlib.sha256(work.checkpoint.read_bytes()).hexdigest())
+    yield (
+        "deterministic mode, stored views",
+        f"{slower:.1f} images/s, {slower / plain:.2f} × of the plain one; two trainings end in "
+        f"{'equal bytes' if len(digests) == 1 else 'DIFFERENT BYTES'}",
+    )
+
+
+def speed(work: Workplace, model: str) -> Iterator[Finding]:
+    """Images per second beside the field's loop, memory, utilisation."""
+    seconds = work.make_views(model)
+    size = work.views.stat().st_size / work.n_images
+    yield (
+        f"making {work.n_views} views",
+        f"{work.n_images * (work.n_views + 1) / seconds:.1f} views/s with start, "
+        f"{size / 1e3:.0f} kB an image",
+    )
+    ours: dict[str, float] = {}
+    for name, function in (("stored", work.stored_speed), ("fresh", work.fresh_speed)):
+        if work.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        with utilisation(work.device) as busy:
+            ours[name] = function(model)
+        parts = [f"{ours[name]:.1f} images/s"]
+        if work.device.type == "cuda":
+            parts.append(f"{torch.cuda.max_memory_allocated() / 2**30:.2f} GiB of its memory")
+            parts.append(f"busy {busy[0]}" if busy else "utilisation unknown")
+        yield f"training, {name} views", "; ".join(parts)
+        passed = work.features_speed(is_stored=name == "stored")
+        yield f"features, {name} views", f"{passed:.1f} images/s"
+        ours.setdefault("features", passed)  # of the stored ones, which come first
+    status = Path("/proc/self/status").read_text()
+    peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**20
+    yield "peak memory of the process in all of this", f"{peak:.2f} GiB"
+    field = work.field(model)
+    with utilisation(work.device) as busy:
+        step = field.training_speed(4)
+    yield (
+        "the field's loop, training",
+        f"{step:.1f} images/s" + (f"; busy {busy[0]}" if busy else ""),
+    )
+    passed = field.features_speed()
+    yield "the field's loop, features", f"{passed:.1f} images/s"
+    yield (
+        "ours over the field's",
+        f"stored {ours['stored'] / step:.1f} ×, fresh {ours['fresh'] / step:.2f} ×, features "
+        f"{ours['features'] / passed:.1f} ×",
+    )
+
+
+def resume(work: Workplace, model: str) -> Iterator[Finding]:
+    """How long a resumed training takes until it trains."""
+    work.make_views(model)
+    chosen = work.settings(model, is_stored=True)
+    (first,) = work.train(chosen, 1)
+    command = [
+        *(sys.executable, ROOT / "workflow_scripts" / "train.py"),
+        *("--settings", canonical_json(chosen.model_dump()), "--split", work.split),
+        *("--views", work.views, "--resume-from-ckpt", work.checkpoint),
+        *("--output", work.folder / "resumed.pt", "--stop-at-epoch", 2),
+        *("--device", work.device, "--threads", work.threads),
+    ]
+    began = time.perf_counter()
+    subprocess.run([str(word) for word in command], check=True, capture_output=True)
+    seconds = time.perf_counter() - began
+    yield (
+        "a resumed training of one epoch, as a process",
+        f"{seconds:.1f} s, of which {work.n_steps * work.batch_size / first:.1f} s are an epoch's",
+    )
+
+
+@contextlib.contextmanager
+def utilisation(device: torch.device) -> Iterator[list[str]]:
+    """How busy the GPU is while epochs or steps run, if nvidia-smi can tell."""
+    found: list[str] = []
+    command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
+    index = [] if device.index is None else ["-i", str(device.index)]
+    try:
+        if device.type == "cpu":
+            raise OSError
+        process = subprocess.Popen(
+            [*command, *index, "-lms", "100"], stdout=subprocess.PIPE, text=True
+        )
+    except OSError:
+        yield found
+        return
+    samples: list[tuple[float, int]] = []
+
+    def read() -> None:
+        for line in process.stdout:
+            if line.strip().isdecimal():
+                samples.append((time.monotonic(), int(line)))
+
+    threading.Thread(target=read, daemon=True).start()
+    epochs: list[tuple[float, float]] = []
+    train_epoch = Segment._train_epoch
+
+    def timed(segment: Segment, *arguments: object) -> dict[str, float]:
+        began = time.monotonic()
+        values = train_epoch(segment, *arguments)
+        epochs.append((began, time.monotonic()))
+        return values
+
+    Segment._train_epoch = timed
+    try:
+        yield found
+    finally:
+        Segment._train_epoch = train_epoch
+        process.kill()
+        process.wait()
+    began, ended = (epochs[1][0], epochs[-1][1]) if len(epochs) > 1 else (0, time.monotonic())
+    seen = [value for moment, value in samples if began <= moment <= ended]
+    if seen:
+        found.append(f"{sum(seen) / len(seen):.0f} % in {len(seen)} samples")
+
+
+PARTS = {function.__name__: function for function in (losses, waits, modes, speed, resume)}
+
+
+def main() -> None:
+    """Run one part."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--folder", type=Path, required=True, help="pictures and their split")
+    parser.add_argument("--images", type=int, required=True)
+    parser.add_argument("--batch-size", type=int, required=True)
+    parser.add_argument("--views", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--out-dim", type=int, default=65536)
+    arguments = parser.parse_args()
+    device = resolve_device(arguments.device)
+    work = Workplace(
+        *(arguments.folder, arguments.images, arguments.batch_size, arguments.views),
+        *(arguments.threads, device, arguments.out_dim),
+    )
+    for finding in PARTS[arguments.part](work, arguments.model):
+        print(json.dumps(finding), flush=True)
+
+
+if __name__ == "__main__":
+    main()
