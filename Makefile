@@ -1,5 +1,5 @@
-# make install: set everything up.  make demo: and run the main job on the digits.  make test: and pass
-# the tests; make test-fast: only those of two minutes.
+# make install: set everything up.  make demo: run the workflow on the digits.  make test: run all
+# linters and tests.  make test-fast: run the quick tests, which take two minutes.
 # CORES=4 sets the number of processors.  PYTHON=python3.12 chooses the interpreter.
 
 PYTHON ?= python3
@@ -23,30 +23,28 @@ lint: $(ENVIRONMENT)
 	$(ACTIVATE) lint-imports
 	$(ACTIVATE) snakemake --lint
 
-# The Slurm profile is tested where there is a Slurm to start (as root); nine runs on it are for
-# test-slurm alone.
+# This tests the Slurm profile if Slurm can be started (as root); only test-slurm makes nine runs.
 unit: $(ENVIRONMENT)
 	$(ACTIVATE) python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -rs \
 	  --ignore tests/slurm/test_nine_runs.py
 
-# What tests/conftest.py does not mark as slow.
+# The tests that tests/conftest.py does not mark as slow.
 test-fast: $(ENVIRONMENT)
 	$(ACTIVATE) python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
-# The Slurm profile on a real Slurm of one node, which the tests start (as root) and end: ten minutes
-# on two processors, most of them for nine runs, whose timeline is drawn.
+# The Slurm profile on a real Slurm of one node, which the tests start (as root) and stop. This takes
+# ten minutes on two processors, most of them for nine runs and their timeline.
 test-slurm: $(ENVIRONMENT)
 	$(ACTIVATE) GCDFLOW_NEED_SLURM=1 python -m pytest -rs tests/slurm
 
-# What takes longer: kills at random moments, and broken files by the hundred thousand.
+# Longer tests: kills at random moments, and a hundred thousand broken files.
 torture: $(ENVIRONMENT)
 	$(ACTIVATE) python benchmarks/torture.py --kills 200 --seed 0
 
 fuzz: $(ENVIRONMENT)
 	$(ACTIVATE) python benchmarks/fuzz.py --inputs 100000 --seed 0
 
-# Rewrite the documented defaults in config/config.yaml, and the JSON schema beside it, from the
-# settings models.
+# Write the documented defaults in config/config.yaml and the JSON schema from the settings models.
 config: $(ENVIRONMENT)
 	$(ACTIVATE) python workflow_scripts/gcdflow/config/reference.py
 
@@ -59,12 +57,13 @@ $(ENVIRONMENT): pyproject.toml constraints.txt
 	$(ACTIVATE) pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-# Caches of tools. Runs, logs and .snakemake, which knows what runs were made with, stay.
+# Delete caches of tools. Runs, logs and .snakemake (Snakemake's records of the runs) stay.
 clean:
 	rm -rf build .pytest_cache .ruff_cache .hypothesis .import_linter_cache workflow_scripts/*.egg-info
 	find workflow_scripts tests benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
-# As freshly cloned, but for data and weights. Runs may be days of training, so this asks.
+# Delete everything that a fresh clone lacks, except data and weights. Runs may be days of training,
+# so this asks first.
 distclean:
 	@if [ "$(YES)" != 1 ]; then \
 	  echo "This deletes runs, results, logs, .snakemake and .venv."; \

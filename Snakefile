@@ -4,24 +4,25 @@ Files of a run ({run}: a key of `runs:` in the configuration, {epoch}: three dig
 checkpoint epochs):
 
     runs/{run}/config.yaml                     settings    all settings of the run
-    runs/{run}/split.npz, truth.npz            dataset     what all stages may know; the hidden truth
+    runs/{run}/split.npz, truth.npz            dataset     the split for all stages; the hidden truth
     runs/{run}/ckpt_epoch{epoch}.pt            train       one segment of training
     runs/{run}/features_epoch{epoch}.npz       features    backbone features of every image
     runs/{run}/pseudo_epoch{epoch}.npz         cluster     pseudo labels; grid_epoch{epoch}.tsv
     runs/{run}/grid_epoch{epoch}.png           heatmap     a picture of the grid
     runs/{run}/metrics_epoch{epoch}.json       evaluate    accuracy against the truth
     runs/{run}/report.md                       report      a table of all epochs
-    runs/{run}/report.html                     report_page the same as a page
+    runs/{run}/report.html                     report_page the table as a page
     runs/{run}/curves.png                      curves      losses, accuracy, clusters over epochs
-    runs/{run}/assignments.csv                 assign      category of every image, and how sure it is
+    runs/{run}/assignments.csv                 assign      category and confidence of every image
     runs/{run}/gallery.html                    gallery     the categories as a page of thumbnails
     results/summary.tsv, summary.md            summary     tables of all default runs
-    results/summary.html                       summary_page  the same as a page
-    views/{digest}.npy                         views       frozen part of the backbone for N views, by all
-                                               runs that share it (`training.views`)
-    weights/hub/{model}.safetensors            weights     pretrained weights, used by all runs, where
-                                               nobody has put a file weights/{model}.safetensors
-    runs/{run}/.made/                          records of what files were made of, all stages
+    results/summary.html                       summary_page  the tables as a page
+    views/{digest}.npy                         views       frozen part of the backbone for N views, shared
+                                               by runs (`training.views`)
+    weights/hub/{model}.safetensors            weights     pretrained weights for all runs, if the user
+                                               provides no weights/{model}.safetensors
+    weights/converted/{name}.safetensors       weights     made from a weight file that a run names
+    runs/{run}/.made/                          records of inputs and outputs, all stages
     runs/{run}/log/                            TensorBoard, all stages
 """
 
@@ -33,7 +34,7 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-# The folder of this very file, also where a link leads to it or another workflow imports it.
+# The folder of this file, even if it is linked or another workflow imports it.
 if not isinstance(workflow.included_stack[-1], os.PathLike):
     raise WorkflowError(
         "gcdflow runs the stages of a checkout; clone its repository, and give the path of the "
@@ -41,7 +42,7 @@ if not isinstance(workflow.included_stack[-1], os.PathLike):
     )
 CHECKOUT = Path(workflow.included_stack[-1]).resolve().parent
 
-# The configuration of the folder to work in. Where it has none, the one that is shipped.
+# The configuration in the working directory, or else the shipped one.
 CONFIG = "config/config.yaml"
 
 
@@ -51,11 +52,11 @@ configfile: CONFIG if Path(CONFIG).exists() or workflow.overwrite_configfiles el
 include: CHECKOUT / "rules/common.smk"
 
 
-# What `snakemake --report` begins with.
+# The first page of `snakemake --report`.
 report: str(CHECKOUT / "report/workflow.rst")
 
 
-# The first rule, which makes it the default target; a workflow that imports this has its own.
+# The first rule is the default target. A workflow that imports this one has its own.
 rule all:
     """Make tables, curves, heatmaps and galleries of the default runs."""
     input:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Images per second of training with 1, 2, 4 … processes, side by side, and their ratio to one.
+"""Compare training with 1, 2, 4 … processes (images per second, and ratio to one process).
 
-Each process has a GPU of its own, or, without GPUs, the same number of CPU threads. The whole batch
-is the same for all, so each process embeds a part of it. The workload is the digits' small network
-on a CPU; on GPUs a ViT-B/16 (random weights, last block trained, as for CUB) on JPEGs that are made
-for it. What is printed is the median over the rounds of what the training stage logs for its last
-epoch, start-up excluded.
+Each process has its own GPU or, without GPUs, the same number of CPU threads. The size of the whole
+batch is constant, and each process embeds a part of it. On a CPU, the workload is the small network
+of the digits; on GPUs, it is a ViT-B/16 (random weights, last block trained, as for CUB) on
+generated JPEGs. The benchmark prints medians over rounds of the speed that the training stage logs
+for its last epoch, without start-up.
 
     python benchmarks/data_parallel_benchmark.py [--ranks 1 2 4] [--rounds 3] [--threads 1]
 """
@@ -50,7 +50,7 @@ LARGE = {
 
 
 def write_images(folder: Path, n: int) -> None:
-    """JPEGs of 500 × 375, half of them in each of two classes."""
+    """Write JPEGs of 500 × 375 pixels, half of them in each of two classes."""
     rng = np.random.default_rng(0)
     for i in range(n):
         path = folder / "images" / "train" / f"class{i % 2}" / f"{i:05d}.jpg"
@@ -60,7 +60,7 @@ def write_images(folder: Path, n: int) -> None:
 
 
 def run_stage(name: str, *arguments: object) -> None:
-    """Run a stage; its messages appear if it fails."""
+    """Run a stage; print its messages if it fails."""
     command = [sys.executable, SCRIPTS / f"{name}.py", *arguments]
     result = subprocess.run([str(a) for a in command], capture_output=True, text=True, check=False)
     if result.returncode != 0:
@@ -68,7 +68,7 @@ def run_stage(name: str, *arguments: object) -> None:
 
 
 def throughput(folder: Path, settings: RunSettings, ranks: int, threads: int) -> float:
-    """Images per second of the last of three epochs."""
+    """Images per second in the last of three epochs."""
     with tempfile.TemporaryDirectory(dir=folder) as name:
         run_stage(
             "train",
@@ -111,7 +111,7 @@ def main() -> None:
             [throughput(folder, settings, n, threads) for n in ranks]
             for _ in range(arguments.rounds)
         ]
-    print(f"{name}: batches of {settings.training.batch_size}, {threads} threads a process")
+    print(f"{name}: batches of {settings.training.batch_size}, {threads} threads per process")
     for n, column in zip(ranks, zip(*rounds, strict=True), strict=True):
         ratios = [several / one[0] for several, one in zip(column, rounds, strict=True)]
         print(

@@ -13,7 +13,7 @@ import torch
 from gcdflow.config.settings import TrainSettings
 from gcdflow.files.formats import ArrayFile, Features, Labels, PseudoLabels, Split, Truth
 from gcdflow.models.model import Model
-from gcdflow.training.checkpoint import Checkpoint, frozen_sha256, stored_weights
+from gcdflow.training.checkpoint import Checkpoint, frozen_sha256, identified, stored_weights
 from scipy.io import savemat
 
 SHA = {"checkpoint": "größe.pt", "checkpoint_sha256": "1f", "fingerprint": "2e", "epoch": 12}
@@ -88,8 +88,10 @@ def stepped(settings: TrainSettings, seed: int = 0, **changes: object) -> tuple[
     optimizer.step()
     scheduler.step()
     weights = stored_weights(model, settings)
-    states = (optimizer.state_dict(), scheduler.state_dict(), frozen_sha256(settings))
-    return model, replace(Checkpoint(3, settings, "5" * 64, weights, *states), **changes)
+    sha256 = frozen_sha256(settings)
+    states = (optimizer.state_dict(), scheduler.state_dict(), sha256)
+    known = identified(settings, sha256)
+    return model, replace(Checkpoint(3, known, "5" * 64, weights, *states), **changes)
 
 
 # -- datasets in their own formats, without images -------------------------------------------------

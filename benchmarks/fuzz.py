@@ -27,8 +27,8 @@ import sys
 import tempfile
 import time
 import traceback
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
@@ -38,36 +38,21 @@ from fuzz_datasets import dataset_targets
 from fuzz_targets import Target, file_targets
 from gcdflow.errors import InputError
 
-_SECONDS = 20.0  # for one input; an image of 200 million pixels takes a few
+_SECONDS = 20.0  # of computing, for one input; an image of 200 million pixels takes a few
 
 
 class _TooSlow(BaseException):
     """Not an Exception, so that no reader catches it."""
 
 
-@dataclass
-class Counts:
-    """What came of the inputs of one reader."""
-
-    accepted: int = 0
-    refused: int = 0
-    failures: list[tuple[int, str]] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def inputs(self) -> int:
-        """All that were tried."""
-        return self.accepted + self.refused + len(self.failures)
-
-
 def _problem_of_call(target: Target, path: Path) -> tuple[str, str | None]:
     """``accepted``, ``refused`` or ``failed``, and what is wrong."""
     try:
-        signal.setitimer(signal.ITIMER_REAL, _SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, _SECONDS)
         try:
             value = target.read(path)
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
     except InputError as error:
         return _judged(str(error), None if target.lazy else error, path)
     except _TooSlow:
@@ -106,7 +91,7 @@ def _run(
     def too_slow(*_: object) -> None:
         raise _TooSlow
 
-    signal.signal(signal.SIGALRM, too_slow)
+    signal.signal(signal.SIGPROF, too_slow)
     _limit_memory(target.memory)
     path = folder / name / target.place
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -114,7 +99,7 @@ def _run(
         rng = random.Random(f"{seed} {name} {number}")
         path.write_bytes(target.input(rng, foreign))
         pipe.send((number, "begun", None))
-        faulthandler.dump_traceback_later(4 * _SECONDS, exit=True, file=sys.__stderr__)
+        faulthandler.dump_traceback_later(15 * _SECONDS, exit=True, file=sys.__stderr__)
         said = os.fstat(errors).st_size
         outcome, problem = _problem_of_call(target, path)
         faulthandler.cancel_dump_traceback_later()
@@ -176,34 +161,29 @@ def main(arguments: argparse.Namespace) -> int:
         if arguments.reader:
             targets = {name: targets[name] for name in arguments.reader}
         whole = sum(target.weight for target in targets.values())
-        results = {}
+        results, failures = {}, []
+        print("| reader | inputs | accepted | refused | failures | seconds |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: |")
         for name, target in targets.items():
             n = max(1, round(arguments.inputs * target.weight / whole))
             numbers = range(arguments.first, arguments.first + n)
-            counts, began = Counts(), time.monotonic()
+            counts, began = Counter(accepted=0, refused=0, failed=0), time.monotonic()
             for number, outcome, problem in fuzz(
                 name, target, folder, foreign, numbers, arguments.seed
             ):
-                if outcome == "accepted":
-                    counts.accepted += 1
-                elif outcome == "refused":
-                    counts.refused += 1
-                else:
-                    counts.failures.append((number, problem))
+                counts[outcome] += 1
+                if outcome == "failed":
+                    failures.append((name, number, problem))
                     _keep(arguments.keep, name, number, target, foreign, arguments.seed)
-            counts.seconds = time.monotonic() - began
             results[name] = counts
-    _print_table(results)
-    for name, counts in results.items():
-        for number, problem in counts.failures[: arguments.show]:
-            print(f"\n{name}, input {number}:\n{problem}")
+            counts["seconds"] = time.monotonic() - began
+            _print_row(name, counts)
+    _print_row("all", sum(results.values(), Counter()))
+    for name, number, problem in failures[: arguments.show]:
+        print(f"\n{name}, input {number}:\n{problem}")
     if arguments.json:
-        summary = {
-            name: {"inputs": c.inputs, "accepted": c.accepted, "failures": c.failures}
-            for name, c in results.items()
-        }
-        arguments.json.write_text(json.dumps(summary))
-    return sum(len(counts.failures) for counts in results.values())
+        arguments.json.write_text(json.dumps({"counts": results, "failures": failures}))
+    return len(failures)
 
 
 def _check_seeds(folder: Path, targets: dict[str, Target]) -> None:
@@ -224,23 +204,10 @@ def _keep(
         (folder / f"{name.replace(' ', '-')}-{seed}-{number}").write_bytes(content)
 
 
-def _print_table(results: dict[str, Counts]) -> None:
-    print("| reader | inputs | accepted | refused | failures | seconds |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
-    total = Counts()
-    for name, c in results.items():
-        print(
-            f"| {name} | {c.inputs} | {c.accepted} | {c.refused} | {len(c.failures)} | "
-            f"{c.seconds:.1f} |"
-        )
-        total.accepted += c.accepted
-        total.refused += c.refused
-        total.failures += c.failures
-        total.seconds += c.seconds
-    print(
-        f"| all | {total.inputs} | {total.accepted} | {total.refused} | {len(total.failures)} | "
-        f"{total.seconds:.1f} |"
-    )
+def _print_row(name: str, c: Counter) -> None:
+    inputs = c["accepted"] + c["refused"] + c["failed"]
+    cells = f"{inputs} | {c['accepted']} | {c['refused']} | {c['failed']} | {c['seconds']:.1f}"
+    print(f"| {name} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":
@@ -251,7 +218,7 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reader", action="append", help="only this reader (may be repeated)")
     parser.add_argument("--first", type=int, default=0, help="number of the first input")
-    parser.add_argument("--show", type=int, default=3, help="failures of each reader to print")
+    parser.add_argument("--show", type=int, default=30, help="failures to print")
     parser.add_argument("--keep", type=Path, help="folder for the inputs that failed")
     parser.add_argument("--json", type=Path, help="file for the counts")
     sys.exit(1 if main(parser.parse_args()) else 0)

@@ -42,15 +42,6 @@ def mutate(rng: random.Random, content: bytes) -> bytes:
     return content
 
 
-def _span(rng: random.Random, content: bytes) -> tuple[int, int]:
-    start = rng.randrange(len(content) + 1)
-    return start, min(len(content), start + int(2 ** rng.uniform(0, 10)))
-
-
-def truncate(rng: random.Random, content: bytes) -> bytes:
-    return content[: rng.randrange(len(content) + 1)]
-
-
 def flip_bits(rng: random.Random, content: bytes) -> bytes:
     changed = bytearray(content)
     for _ in range(rng.randint(1, 8) if content else 0):
@@ -58,50 +49,37 @@ def flip_bits(rng: random.Random, content: bytes) -> bytes:
     return bytes(changed)
 
 
-def zero(rng: random.Random, content: bytes) -> bytes:
-    start, end = _span(rng, content)
-    return content[:start] + bytes(end - start) + content[end:]
-
-
-def delete(rng: random.Random, content: bytes) -> bytes:
-    start, end = _span(rng, content)
-    return content[:start] + content[end:]
-
-
-def insert(rng: random.Random, content: bytes) -> bytes:
-    start = rng.randrange(len(content) + 1)
-    return content[:start] + rng.randbytes(rng.randint(1, 64)) + content[start:]
-
-
-def duplicate(rng: random.Random, content: bytes) -> bytes:
-    (start, end), at = _span(rng, content), rng.randrange(len(content) + 1)
-    return content[:at] + content[start:end] + content[at:]
-
-
-def set_number(rng: random.Random, content: bytes) -> bytes:
-    width, number = rng.choice((1, 2, 4, 8)), rng.choice(_NUMBERS)
-    data = (number % 256**width).to_bytes(width, rng.choice(("little", "big")))
-    start = rng.randrange(len(content) + 1)
-    return content[:start] + data + content[start + width :]
-
-
-def other_magic(rng: random.Random, content: bytes) -> bytes:
-    magic = rng.choice(_MAGICS)
-    return magic + content[rng.choice((0, len(magic))) :]
-
-
 def set_token(rng: random.Random, content: bytes) -> bytes:
     """Replace a number or word of a text, or insert something between."""
     words = list(re.finditer(rb"[\w.]+", content[:100_000]))
     if not words:
-        return insert(rng, content)
+        return splice(rng, content)
     word = rng.choice(words)
     end = rng.choice((word.start(), word.end()))
     return content[: word.start()] + rng.choice(_TOKENS) + content[end:]
 
 
-_ANY = (truncate, zero, delete, insert, duplicate, set_number, other_magic)
-_ANY += (flip_bits, flip_bits, set_token, set_token)
+def splice(rng: random.Random, content: bytes) -> bytes:
+    """Put something else in the place of some bytes, perhaps of none, or of all that follow."""
+    start, at = rng.randrange(len(content) + 1), rng.randrange(len(content) + 1)
+    end, magic = min(len(content), start + int(2 ** rng.uniform(0, 10))), rng.choice(_MAGICS)
+    width = rng.choice((1, 2, 4, 8))
+    number = (rng.choice(_NUMBERS) % 256**width).to_bytes(width, rng.choice(("little", "big")))
+    first, last, new = rng.choice(
+        (
+            (start, len(content), b""),
+            (start, end, bytes(end - start)),
+            (start, end, b""),
+            (start, start, rng.randbytes(rng.randint(1, 64))),
+            (at, at, content[start:end]),
+            (start, start + width, number),
+            (0, rng.choice((0, len(magic))), magic),
+        )
+    )
+    return content[:first] + new + content[last:]
+
+
+_ANY = (*[splice] * 7, flip_bits, flip_bits, set_token, set_token)
 
 
 # -- archives of arrays ----------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import fuzz_views
 import numpy as np
 import safetensors.torch
 import timm
@@ -41,7 +42,7 @@ from gcdflow.evaluation.report import read_metrics, row
 from gcdflow.files.declared import GRID
 from gcdflow.files.formats import ArrayFile, Features, Split
 from gcdflow.models.model import Model
-from gcdflow.models.weights import load_weights
+from gcdflow.models.weights import convert_weights, load_weights
 from gcdflow.training.checkpoint import Checkpoint, restore_model
 
 CONFIG = Path(__file__).resolve().parents[1] / "config" / "config.yaml"
@@ -190,12 +191,16 @@ def _weights() -> dict[str, Target]:
         load_weights(vit, path)
         return vit
 
-    target = partial(Target, read=read, check=check_weights, weight=0.6)
+    def read_foreign(path: Path) -> torch.nn.Module:
+        convert_weights(path, path.with_name("converted.safetensors"))
+        return read(path.with_name("converted.safetensors"))
+
+    target = partial(Target, check=check_weights, weight=0.6)
     tensors = [safetensors.torch.save(state)]
     return {
-        "weights .pth": target("x.pth", new, mutations=(mutate, mutate_pt)),
-        "weights old .pth": target("x.pth", old, weight=0.4),
-        "weights safetensors": target("x.safetensors", tensors),
+        "weights .pth": target("x.pth", new, read=read_foreign, mutations=(mutate, mutate_pt)),
+        "weights old .pth": target("x.pth", old, read=read_foreign, weight=0.4),
+        "weights safetensors": target("x.safetensors", tensors, read=read),
     }
 
 
@@ -285,7 +290,16 @@ def check_runs(path: Path, runs: dict[str, RunSettings]) -> None:
         run.schedule.checkpoint_epochs()
 
 
+def _stored_views(folder: Path) -> Target:
+    seeds = fuzz_views.seeds(folder)
+    return Target(
+        *(fuzz_views.PLACE, seeds, fuzz_views.read, fuzz_views.check),
+        (mutate, fuzz_views.mutate_views, fuzz_views.mutate_views),
+        2,
+    )
+
+
 def file_targets(folder: Path) -> dict[str, Target]:
     """Readers of files of a run, of weights, and of what people write."""
-    checkpoint = {"pt checkpoint": _checkpoint(folder)}
-    return {**_archives(folder), **checkpoint, **_weights(), **_tables(folder)}
+    others = {"pt checkpoint": _checkpoint(folder), "npy stored views": _stored_views(folder)}
+    return {**_archives(folder), **others, **_weights(), **_tables(folder)}

@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Images per second of the data loader against torchvision's ImageFolder with the same transforms.
+"""Compare our data loader with torchvision's ImageFolder and the same transforms (images/s).
 
-Both sides give batches of two augmented views of JPEGs of about 500 × 375 pixels (resize 256
+Both sides load batches of two augmented views of JPEGs of about 500 × 375 pixels (resize 256
 bicubic, random crop 224, flip), with the same number of worker processes, in one run, in turns. The
-baseline is what the field's code does: an ImageFolder, whose transform makes both views of the
-decoded image, and a DataLoader.
+baseline is that of published code: a DataLoader and an ImageFolder whose transform makes both views
+of the decoded image.
 
     python benchmarks/loading_benchmark.py [--images 400] [--workers 2] [--rounds 5]
 """
@@ -35,7 +35,7 @@ from gcdflow.files.formats import Split
 
 
 def write_images(folder: Path, n: int) -> list[str]:
-    """JPEGs with the spectrum and size of photographs: noise that falls with frequency."""
+    """Write JPEGs with the size and spectrum of photographs: noise that falls with frequency."""
     rng = np.random.default_rng(0)
     paths = []
     (folder / "class").mkdir(parents=True)
@@ -53,7 +53,7 @@ def write_images(folder: Path, n: int) -> list[str]:
 
 
 def ours(folder: Path, paths: list[str], batch_size: int, workers: int) -> float:
-    """Seconds of one epoch of our loader."""
+    """Seconds per image of one epoch of our loader."""
     n = len(paths)
     split = Split(
         indices=np.arange(n),
@@ -79,7 +79,7 @@ def ours(folder: Path, paths: list[str], batch_size: int, workers: int) -> float
 
 
 def baseline(folder: Path, batch_size: int, workers: int) -> float:
-    """Seconds of one epoch of ImageFolder and DataLoader."""
+    """Seconds per image of one epoch of ImageFolder and DataLoader."""
     dataset = ImageFolder(str(folder), TwoViews(FRESH))
     loader = DataLoader(dataset, batch_size=batch_size, shuffle=True, num_workers=workers)
     began = time.perf_counter()
@@ -88,7 +88,7 @@ def baseline(folder: Path, batch_size: int, workers: int) -> float:
 
 
 def shares(folder: Path, paths: list[str]) -> dict[str, float]:
-    """Seconds per image of the parts of our loader, in one process with one thread."""
+    """Seconds per image of each part of our loader, in one process with one thread."""
     augmentation = build_augmentation(CropAugmentation(resize=256, image_size=224))
     torch.set_num_threads(1)
     began = time.perf_counter()
@@ -135,7 +135,7 @@ def main() -> None:
         parts = shares(folder, paths[:100])
         total = sum(parts.values())
         for part, seconds in parts.items():
-            print(f"{part:9} {1000 * seconds:5.2f} ms an image, {seconds / total:4.0%}")
+            print(f"{part:9} {1000 * seconds:5.2f} ms per image, {seconds / total:4.0%}")
 
 
 if __name__ == "__main__":

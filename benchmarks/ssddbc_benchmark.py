@@ -1,4 +1,4 @@
-"""Side-by-side timings of the SSDDBC grid search; prints ratios of medians of this very run.
+"""Compare timings of the SSDDBC grid search in one run, and print ratios of medians.
 
     python benchmarks/ssddbc_benchmark.py reference --n 2500 --classes 5
     python benchmarks/ssddbc_benchmark.py reference --n 6000 --classes 200 --literal-cells 4
@@ -9,8 +9,8 @@
 ``reference``: the literal implementation of the tests, in parallel over configurations with joblib;
 a few configurations are timed and extrapolated to the whole grid. ``neighbours``: scikit-learn's
 brute-force ``kneighbors`` with 20 neighbours, once. ``growth``: n against 2n. ``threads``: one
-thread against two. Seconds of the processors are printed beside the wall's: on a machine with other
-work they are the steadier measure.
+thread against two. Processor time is printed beside wall time, because it varies less on a busy
+machine.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ GRID = [(k, p) for k in range(3, 21) for p in range(40, 100, 5)]
 
 
 def make_features(n: int, d: int, n_classes: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Overlapping classes of unequal width in a decaying spectrum, rows normalised; labels.
+    """Normalised features of overlapping classes of unequal width, and labels.
 
-    Half of the classes are known, and half of their samples are labelled.
+    The spectrum of the features decays. Half of the samples of half of the classes are labelled.
     """
     rng = np.random.default_rng(seed)
     spectrum = (1.0 + np.arange(d)) ** -0.5
@@ -58,7 +58,7 @@ def make_features(n: int, d: int, n_classes: int, seed: int = 0) -> tuple[np.nda
 
 
 class Clock:
-    """Median wall and processor seconds of a call, after one that does not count."""
+    """Measures median wall and processor seconds of a call, after a warm-up call."""
 
     def __init__(self, repeat: int, warm_up: bool = True):
         self.repeat, self.warm_up = repeat, warm_up
@@ -87,7 +87,7 @@ def _ratio(name: str, goal: str, slow: tuple[float, float], fast: tuple[float, f
 
 
 def grid_search(X: np.ndarray, y: np.ndarray, n_jobs: int) -> Callable[[], object]:
-    """The whole default grid."""
+    """A function that runs the whole default grid."""
     from gcdflow.ssddbc import SSDDBCGridSearch
 
     return lambda: SSDDBCGridSearch(n_jobs=n_jobs).fit(X, y)
@@ -108,7 +108,7 @@ def _literal(X: np.ndarray, y: np.ndarray, k: int, percentile: float) -> float:
 
 
 def compare_reference(args: argparse.Namespace) -> None:
-    """Literal implementation, a sample of the grid, against the whole grid."""
+    """Compare the literal implementation on a sample of the grid with the whole grid search."""
     X, y = make_features(args.n, args.d, args.classes)
     warm(args.jobs)
     fast = Clock(args.repeat, warm_up=False)("grid search", grid_search(X, y, args.jobs))
@@ -128,7 +128,7 @@ def compare_reference(args: argparse.Namespace) -> None:
 
 
 def compare_neighbours(args: argparse.Namespace) -> None:
-    """One brute-force neighbour search against the whole grid, and the grid's memory."""
+    """Compare one brute-force neighbour search with the whole grid, and print the grid's memory."""
     from sklearn.neighbors import NearestNeighbors
 
     X, y = make_features(args.n, args.d, args.classes)
@@ -145,7 +145,7 @@ def compare_neighbours(args: argparse.Namespace) -> None:
 
 
 def compare_growth(args: argparse.Namespace) -> None:
-    """n against 2n."""
+    """Compare n with 2n samples."""
     warm(args.jobs)
     clock = Clock(args.repeat)
     times = [
@@ -156,7 +156,7 @@ def compare_growth(args: argparse.Namespace) -> None:
 
 
 def compare_threads(args: argparse.Namespace) -> None:
-    """One thread against two."""
+    """Compare one thread with two."""
     X, y = make_features(args.n, args.d, args.classes)
     warm(2)
     clock = Clock(args.repeat)
@@ -185,7 +185,7 @@ def main() -> None:
     parser.add_argument(
         "--literal-cells", type=int, default=8, help="configurations timed (default: 8)"
     )
-    parser.add_argument("--goal", type=int, default=150, help="ratio that is aimed at")
+    parser.add_argument("--goal", type=int, default=150, help="ratio to reach (default: 150)")
     args = parser.parse_args()
     print(
         f"{platform.machine()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f};"

@@ -1,9 +1,10 @@
 #!/usr/bin/env python
-"""SSDDBC beside other clusterings, on the raw pixels of scikit-learn's digits.
+"""Compare SSDDBC with other clusterings, on the raw pixels of scikit-learn's digits.
 
-Classes 0-4 are known and half of their images labelled; the score is the adjusted Rand index (ARI)
-of the unlabelled images. K-means and semi-supervised k-means are told the true number of clusters,
-10; SSDDBC and HDBSCAN find their own. HDBSCAN's parameter is chosen *by the truth*, to its favour.
+Classes 0-4 are known, and half of their images are labelled. The score is the adjusted Rand index
+(ARI) of the unlabelled images. K-means and semi-supervised k-means get the true number of clusters,
+10; SSDDBC and HDBSCAN find their own. HDBSCAN's parameter is chosen *by the truth*, which favours
+it.
 
     python benchmarks/ssddbc_quality.py
 """
@@ -64,14 +65,14 @@ def ari(labels: np.ndarray, classes: np.ndarray, y: np.ndarray) -> float:
 
 
 def count(labels: np.ndarray) -> int:
-    """Number of clusters; HDBSCAN's noise (-1) is none."""
+    """Number of clusters; HDBSCAN's noise (-1) is not a cluster."""
     return len(set(labels) - {-1})
 
 
 def cluster_by_all(
     X: np.ndarray, y: np.ndarray, classes: np.ndarray, seed: int
 ) -> dict[str, np.ndarray]:
-    """Labels by each method; the classes serve only to choose HDBSCAN's parameter."""
+    """Labels from each method; the classes only choose HDBSCAN's parameter."""
     sizes = range(5, 51, 5)
     hdbscans = [HDBSCAN(min_cluster_size=size, copy=True).fit_predict(X) for size in sizes]
     return {
@@ -85,7 +86,7 @@ def cluster_by_all(
 
 
 def main() -> None:
-    """Cluster by each method and print the table."""
+    """Cluster with each method and print the table."""
     digits = load_digits()
     X, classes = normalize(digits.data), digits.target
     rows = []

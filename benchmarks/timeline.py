@@ -1,9 +1,9 @@
 #!/usr/bin/env python
-"""Draw how busy the partitions of a Slurm were over time, from the records of its jobs.
+"""Draw how busy the partitions of a Slurm cluster were over time, from the records of its jobs.
 
-Takes a file that Slurm's plugin jobcomp/filetxt wrote, or the output of `scontrol show job -o`, and
-says how much of the time, from the first start to the last end, each partition had work, and all
-had. Jobs that were requeued count with each of their runs in the former.
+The input is a file of Slurm's plugin jobcomp/filetxt, or the output of `scontrol show job -o`. The
+script prints the share of the time, from the first start to the last end, in which each partition
+had work, and in which all had. The file of jobcomp/filetxt includes every run of a requeued job.
 
     python benchmarks/timeline.py jobcomp.log --partitions gpu cpu --output timeline.png
 """
@@ -32,13 +32,13 @@ class Job:
 
 
 def read_jobs(text: str) -> list[Job]:
-    """All jobs of the records, a line each, that have run and ended."""
+    """All finished jobs in the records, which have one line per job."""
     jobs = []
     for line in text.splitlines():
         record = dict(_FIELD.findall(line))
         try:
             times = [datetime.fromisoformat(record[key]) for key in ("StartTime", "EndTime")]
-        except (KeyError, ValueError):  # no record, or a job that never began
+        except (KeyError, ValueError):  # no record, or a job that never started
             continue
         cpus = int(record.get("ProcCnt") or record["NumCPUs"])
         jobs.append(Job(record["Partition"], cpus, *(time.timestamp() for time in times)))
@@ -46,14 +46,14 @@ def read_jobs(text: str) -> list[Job]:
 
 
 def busy(jobs: list[Job], times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Jobs that run, and processors that they have, at each of some times; int (n_times,)."""
+    """Number of running jobs and of their processors at each time; int (n_times,)."""
     running = np.array([(job.began <= times) & (times < job.ended) for job in jobs], dtype=int)
     running = running.reshape(len(jobs), len(times))
     return running.sum(axis=0), np.array([job.cpus for job in jobs], dtype=int) @ running
 
 
 def shares(jobs: list[Job], partitions: list[str]) -> dict[str, float]:
-    """Share of the whole time in which each partition had work, and under `all` all of them."""
+    """Share of the time in which each partition had work; `all`: in which all of them had."""
     times = seconds(jobs)
     has_work = {
         partition: busy([job for job in jobs if job.partition == partition], times)[0] > 0
@@ -69,7 +69,7 @@ def seconds(jobs: list[Job]) -> np.ndarray:
 
 
 def draw(jobs: list[Job], partitions: list[str], output: Path) -> None:
-    """One panel for each partition: a line for each job, and the number of running jobs above."""
+    """Draw each partition: the number of running jobs above, and a line for each job below."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -87,7 +87,7 @@ def draw(jobs: list[Job], partitions: list[str], output: Path) -> None:
         above.plot((times - times[0]) / 60, cpus, drawstyle="steps-post", color="k", lw=0.6)
         above.set_ylabel("jobs, CPUs")
         above.set_title(
-            f"{partition}: {len(those)} jobs, at work {np.mean(count > 0):.0%} of the time"
+            f"{partition}: {len(those)} jobs, busy {np.mean(count > 0):.0%} of the time"
             " (filled: jobs; line: CPUs)",
             fontsize=9,
         )
@@ -113,7 +113,7 @@ def main() -> None:
     arguments = parser.parse_args()
     jobs = read_jobs(arguments.records.read_text())
     if not jobs:
-        parser.error(f"{arguments.records}: no job in it has run and ended")
+        parser.error(f"{arguments.records}: contains no finished job")
     draw(jobs, arguments.partitions, arguments.output)
     length = len(seconds(jobs)) / 60
     print(f"{len(jobs)} jobs in {length:.1f} minutes; share of the time with work:")

@@ -1,11 +1,11 @@
 #!/usr/bin/env python
-"""Kill a small workflow at random moments, again and again, and check that nothing is lost.
+"""Kill a small workflow repeatedly at random moments, and check that nothing is lost.
 
-Each campaign makes a run of the digits once undisturbed, and once while SIGKILL hits, at random
-moments, a process of a stage, one that loads images for it, the whole process group, or Snakemake
-alone. After each kill the documented command resumes the run. At the end every target must have the
-bytes of the undisturbed run, TensorBoard must have each step once, no temporary file may be left,
-and no epoch may have been trained twice from its beginning to its end.
+First, a run of the digits is made undisturbed. Each campaign makes it again, while SIGKILL hits at
+random moments a stage, a process that loads images for it, the whole process group, or Snakemake
+alone. After each kill, the documented command resumes the run. At the end, every file must equal
+that of the undisturbed run, TensorBoard must have each step once, no temporary file may be left,
+and no epoch may have been trained completely twice.
 
     python benchmarks/torture.py --kills 200 --seed 0      # make torture
     python benchmarks/torture.py --minutes 30
@@ -39,16 +39,16 @@ RUN = "digits-smoke"
 TARGETS = [f"runs/{RUN}/report.md", f"runs/{RUN}/gallery.html"]
 SETTINGS = {"schedule": {"warmup_epochs": 3, "refresh_interval": 2, "total_epochs": 7}}
 KINDS = ("stage", "loader", "group", "snakemake")
-# Only these are left to Snakemake and to the stage: the others end Snakemake, too.
+# After these kills, Snakemake continues; the other kinds kill Snakemake too.
 _SEEN_TO = ("stage", "loader")
 _PATIENCE = 10.0  # seconds to wait for a process to kill: loaders live for a second or two
-_TIMED_TAGS = {"images_per_second"}  # says how long something took, which no two runs agree on
+_TIMED_TAGS = {"images_per_second"}  # differs between any two runs
 _EPOCH = re.compile(r"epoch (\d+)/\d+  L_total")
 
 
 @dataclass
 class Tally:
-    """What happened in all campaigns."""
+    """Counts over all campaigns."""
 
     kills: Counter = field(default_factory=Counter)
     starts: int = 0
@@ -58,17 +58,17 @@ class Tally:
 
 
 def command(directory: Path, *arguments: str) -> list[str]:
-    """Snakemake on the shipped workflow, in a directory of its own."""
+    """The command that runs the shipped workflow in a separate directory."""
     changes = directory / "changes.json"
     changes.write_text(json.dumps({"runs": {RUN: SETTINGS}}))
     configuration = [str(ROOT / "config" / "config.yaml"), str(changes)]
     return [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
         *("--directory", str(directory), "--configfile", *configuration),
-        # One thread a stage: with more, the last bits of sums depend on how many are free.
+        # One thread per stage: with more, the last bits of sums depend on the free processors.
         *("--cores", "2", "--set-threads", "train=1", "features=1", "cluster=1", "evaluate=1"),
         *("--set-resources", "train:num_workers=2", "features:num_workers=2"),
-        *("--retries", "0"),  # this repeats itself, and counts
+        *("--retries", "0"),  # this script repeats the command and counts the starts
         *arguments,
     ]
 
@@ -79,7 +79,7 @@ def environment() -> dict[str, str]:
 
 
 def start(directory: Path, log: Path) -> subprocess.Popen:
-    """Begin, or go on with, the run: the documented command."""
+    """Start or resume the run with the documented command."""
     with open(log, "ab") as output:
         return subprocess.Popen(
             command(directory, "--rerun-incomplete", "--", *TARGETS),
@@ -91,13 +91,13 @@ def start(directory: Path, log: Path) -> subprocess.Popen:
 
 
 def unlock(directory: Path) -> None:
-    """What Snakemake asks for after it was killed itself: the documented command."""
+    """Remove Snakemake's lock with the documented command, needed after Snakemake was killed."""
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     subprocess.run(command(directory, "--unlock"), check=True, env=environment(), **quiet)
 
 
 def kill(process: subprocess.Popen, kind: str, rng: random.Random) -> bool:
-    """SIGKILL one or more processes; False if there was none to kill."""
+    """Send SIGKILL to one or more processes; return False if there was none to kill."""
     try:
         parent = psutil.Process(process.pid)
         if kind in _SEEN_TO:
@@ -118,7 +118,7 @@ def kill(process: subprocess.Popen, kind: str, rng: random.Random) -> bool:
 
 
 def _kind(process: psutil.Process) -> str:
-    """``stage``, ``loader`` (a process that loads images for one), or nothing of interest."""
+    """``stage``, ``loader`` (a process that loads images for a stage), or an empty text."""
     try:
         if not any("workflow_scripts/" in part for part in process.cmdline()[:2]):
             return ""
@@ -130,7 +130,7 @@ def _kind(process: psutil.Process) -> str:
 def campaign(
     directory: Path, rng: random.Random, tally: Tally, most_kills: int, deadline: float
 ) -> None:
-    """One run to its end, with kills until there were enough of them."""
+    """Make one run to its end, with kills until their total is reached."""
     log = directory / "all.log"
     log.touch()
     while True:
@@ -144,7 +144,7 @@ def campaign(
                 kind = rng.choice(KINDS)
                 if kill(process, kind, rng):
                     tally.kills[kind] += 1
-                    if kind not in _SEEN_TO:  # else Snakemake sees to it, and may be hit meanwhile
+                    if kind not in _SEEN_TO:  # else Snakemake continues
                         process.wait()
                         unlock(directory)
                         break
@@ -156,15 +156,15 @@ def campaign(
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """All that a run leaves in its folder, without what tells of time."""
+    """Everything that a run leaves in its folder, without values that depend on time."""
     found: dict[str, object] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        # Records hold digests of what tells of time, such as the grid table.
+        # Records hold digests of files that depend on time, such as the grid table.
         if path.is_dir() or name.startswith(("log/", ".made/")) or name.endswith(".done"):
             continue
         content = path.read_bytes()
-        if path.suffix == ".tsv":  # the last column are seconds
+        if path.suffix == ".tsv":  # the last column holds seconds
             content = b"\n".join(line.rpartition(b"\t")[0] for line in content.splitlines())
         found[name] = content
     curves = read_scalars(folder / "log")
@@ -172,14 +172,14 @@ def contents(folder: Path) -> dict[str, object]:
         steps = [step for step, _ in points]
         found[f"steps of {tag}"] = steps
         if len(set(steps)) < len(steps):
-            found[f"steps of {tag} that stand twice"] = True
+            found[f"repeated steps of {tag}"] = True
         if tag not in _TIMED_TAGS:
             found[f"curve of {tag}"] = points
     return found
 
 
 def differences(calm: dict[str, object], found: dict[str, object]) -> list[str]:
-    """Names of what is missing, left over, or not equal."""
+    """Names of missing, additional and unequal files and curves."""
     return [
         name
         for name in sorted(calm.keys() | found.keys())
@@ -188,7 +188,7 @@ def differences(calm: dict[str, object], found: dict[str, object]) -> list[str]:
 
 
 def torture(most_kills: int, minutes: float, seed: int) -> Tally:
-    """Campaigns until there were enough kills, or the time is over."""
+    """Run campaigns until the number of kills is reached or the time is over."""
     rng, tally = random.Random(seed), Tally()
     with tempfile.TemporaryDirectory() as name:
         calm = Path(name) / "calm"

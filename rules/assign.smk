@@ -1,5 +1,6 @@
-"""Needs split.npz, and feature cache and pseudo labels of a run's last checkpoint epoch; makes the
-table of all images with their categories. A run on photographs takes the present labels instead.
+"""Needs split.npz, and the features and pseudo labels of the last checkpoint epoch; makes the table
+of all images with their categories. A run on photographs uses the clustering with the current
+labels.
 """
 
 

@@ -19,7 +19,6 @@ from gcdflow.surroundings import foreign_interpreter
 
 try:
     from gcdflow.config.runs import RUN_NAME, find_run
-    from gcdflow.config.settings import fetched_weights
     from gcdflow.errors import InputError
     from gcdflow.planning import plan, stored_views
     from gcdflow.planning.plan import RESULT_VERSIONS
@@ -89,6 +88,15 @@ def weights_of_views(wildcards):
 
 def unneeded_views(wildcards):
     return stored_views.unneeded_views(VIEWS, RUNS, placed)
+
+
+def converted_from(wildcards):
+    made = f"weights/{wildcards.origin}/{wildcards.model}.safetensors"
+    return [local(path) for path in plan.weights_inputs(RUNS, made)]
+
+
+def weights_source(wildcards, input):
+    return plan.input_flags(input, {"file": "--file"}) or ["--model", wildcards.model]
 
 
 # Params that ask for a job's files are none that Snakemake compares: they re-run nothing.

@@ -1,5 +1,5 @@
-"""Needs the metrics of all checkpoint epochs of a run, by which its event log is complete; makes a
-picture of the curves in the log.
+"""Needs the metrics of all checkpoint epochs of a run, because the event log is then complete; makes
+a picture of the curves in the log.
 """
 
 
@@ -16,7 +16,7 @@ rule curves:
         ),
     log:
         "logs/{run}/curves.log",
-    localrule: True  # of a second, for which no queue is worth its wait
+    localrule: True  # takes a second, too little for a queue
     conda:
         "../envs/cluster.yaml"
     resources:

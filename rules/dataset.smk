@@ -1,17 +1,17 @@
 """Needs the images of the run's dataset; makes split.npz (for all stages) and truth.npz.
 
-Every image is decoded once, so that a broken one is found here and not in training.
+The rule decodes every image once, so that broken ones are found here and not in training.
 """
 
 
 rule dataset:
-    """Scan the images of a run's dataset, and hide the truth."""
+    """Scan the images of a run's dataset, and separate the truth."""
     output:
         split="runs/{run}/split.npz",
         truth="runs/{run}/truth.npz",
     log:
         "logs/{run}/dataset.log",
-    retries: 0  # fails for what people bring, which a repetition does not change
+    retries: 0  # fails because of bad input, which a retry does not change
     conda:
         "../envs/cluster.yaml"
     threads: 8

@@ -1,5 +1,5 @@
-"""Needs feature cache, pseudo labels and the truth; makes the metrics of an epoch, which only the
-report reads.
+"""Needs feature cache, pseudo labels and the truth; makes the metrics of an epoch, which only
+tables and curves use.
 """
 
 

@@ -24,10 +24,12 @@ rule features:
         runtime=walltime(of_settings(plan.features_request)),
     params:
         views=flags_of(views="--views"),
+        weights=flags_of(weights="--weights"),
         version=RESULT_VERSIONS["features"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
         "stage features --checkpoint {input.checkpoint:q} --split {input.split:q}"
-        " {params.views:q} --output {output:q} --threads {threads} --num-workers {resources.num_workers}"
+        " {params.weights:q} {params.views:q}"
+        " --output {output:q} --threads {threads} --num-workers {resources.num_workers}"
         " 2>&1 | tee -i {log:q}"

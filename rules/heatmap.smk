@@ -14,7 +14,7 @@ rule heatmap:
         ),
     log:
         "logs/{run}/heatmap_epoch{epoch}.log",
-    localrule: True  # of a second, for which no queue is worth its wait
+    localrule: True  # takes a second, too little for a queue
     conda:
         "../envs/cluster.yaml"
     resources:

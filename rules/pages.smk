@@ -1,5 +1,5 @@
-"""The tables of runs as HTML pages, which `snakemake --report` shows. Need the same metrics as
-report.md and summary.md; unlike summary.md, the page of all default runs waits for them.
+"""Makes the tables of runs as HTML pages, which `snakemake --report` shows. Needs the same metrics
+as report.md and summary.md. Unlike summary.md, the page of all default runs has them as inputs.
 """
 
 
@@ -16,7 +16,7 @@ rule report_page:
         ),
     log:
         "logs/{run}/report_page.log",
-    localrule: True  # of a second, for which no queue is worth its wait
+    localrule: True  # takes a second, too little for a queue
     conda:
         "../envs/cluster.yaml"
     resources:

@@ -1,26 +1,25 @@
-"""For runs on somebody's photographs. Needs the CSV file of labels as it is now and the features of
-the last epoch; makes the labels and the clustering that assignments and gallery are made from.
+"""For runs on the user's photographs. Needs the current CSV file of labels and the features of the
+last epoch; makes the labels and the clustering for assignments and gallery.
 
-The dataset rule reads the CSV file once, and has no input that would change with it: training goes
-by the labels that were there when it began. A correction re-runs only what is here, and what
-follows from it. To train again with all labels and photographs, the target comes first, since
---forcerun takes all that follows it: `snakemake --cores all runs/photos/gallery.html --forcerun
-dataset`.
+Training uses the labels that the dataset rule read when training started. The CSV file is no input
+of that rule, so a correction re-runs only the rules in this file and those after them. To train
+again with all labels and photographs, use `snakemake --cores all runs/photos/gallery.html --forcerun
+dataset`. The target comes first, because --forcerun takes all words after it as rules.
 
-The CSV file is no input of `labels` but a param, with a digest of it and of the names in the folder:
-so what is missing or has come there makes the stage run, which says what to do about it.
+The CSV file is a param of `labels`, not an input, with a digest of the file and of the names in the
+folder. If files are missing or new, the stage therefore runs and tells the user what to do.
 """
 
 
 rule labels:
-    """Read the labels of photographs as they are now."""
+    """Read the current labels of photographs."""
     input:
         unpack(of_run(plan.labels_inputs)),
     output:
         "runs/{run}/labels.npz",
     log:
         "logs/{run}/labels.log",
-    retries: 0  # fails for what people bring, which a repetition does not change
+    retries: 0  # fails because of bad input, which a retry does not change
     conda:
         "../envs/cluster.yaml"
     resources:
@@ -38,7 +37,7 @@ rule labels:
 
 
 rule cluster_final:
-    """Cluster the last features with the labels as they are now."""
+    """Cluster the last features with the current labels."""
     input:
         unpack(of_run(plan.cluster_final_inputs)),
     output:

@@ -1,5 +1,5 @@
-"""Needs the metrics of all checkpoint epochs of a run; makes its table. The file of settings, an input
-that the stage does not read, is written beside the table in this way.
+"""Needs the metrics of all checkpoint epochs of a run; makes its table. The stage does not read the
+file of settings; it is an input so that every run with a table has one.
 """
 
 
@@ -12,7 +12,7 @@ rule report:
         "runs/{run}/report.md",
     log:
         "logs/{run}/report.log",
-    localrule: True  # of a second, for which no queue is worth its wait
+    localrule: True  # takes a second, too little for a queue
     conda:
         "../envs/cluster.yaml"
     resources:

@@ -1,16 +1,16 @@
-"""Needs nothing but the configuration; makes the file of all settings that a run has.
+"""Needs only the configuration; makes the file of all settings of a run.
 
-The report takes it as an input, so that every run that is reported has one.
+The file is an input of the report, so that every run with a report has one.
 """
 
 
 rule settings:
-    """Write the settings of a run, with all that it inherits."""
+    """Write all settings of a run, including inherited ones."""
     output:
         "runs/{run}/config.yaml",
     log:
         "logs/{run}/settings.log",
-    localrule: True  # of a second, for which no queue is worth its wait
+    localrule: True  # takes a second, too little for a queue
     conda:
         "../envs/cluster.yaml"
     resources:

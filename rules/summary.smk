@@ -1,8 +1,7 @@
-"""Takes the metrics of the default runs' last epochs, as far as they are there; makes the tables of
-all of them.
+"""Uses the existing metrics of the last epochs of all default runs; makes their tables.
 
-The metrics are no inputs but a param, with a digest of them: a table never trains, and a run that
-is missing shows as missing. To make all runs, as far as they go: `snakemake --keep-going all`.
+The metrics are a param (with a digest of the files), not inputs. So a table never starts a
+training, and a run without metrics is shown as missing. `snakemake --keep-going all` makes all runs.
 """
 
 

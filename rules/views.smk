@@ -30,11 +30,13 @@ rule views:
         runtime=walltime(of_views(plan.views_request)),
     params:
         settings=of_views(stored_views.views_settings),
+        weights=flags_of(weights="--weights"),
         version=RESULT_VERSIONS["views"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
-        "stage views --settings {params.settings:q} --split {input.split:q} --output {output:q}"
+        "stage views --settings {params.settings:q} --split {input.split:q} {params.weights:q}"
+        " --output {output:q}"
         " --result-version {params.version} --threads {threads} --num-workers {resources.num_workers}"
         " 2>&1 | tee -i {log:q}"
 

@@ -11,19 +11,20 @@ from gcdflow.data.datasets.catalogue import split_catalogue
 from gcdflow.data.datasets.digits import catalogue
 from gcdflow.files.formats import Split
 
-# What `make test-fast` leaves out: the folders that start Snakemake, and the longest files.
+# `make test-fast` skips these: the folders whose tests start Snakemake, and the longest files.
 _SLOW_FOLDERS = ("slurm", "workflow")
 _SLOW_FILES = (
     *("test_launcher.py", "test_failing_workers.py", "test_ranks.py"),
-    *("test_segment.py", "test_two_trainings.py", "test_vit.py", "test_reference.py"),
+    *("test_segment.py", "test_two_trainings.py", "test_reference.py"),
+    *("test_timm_backbone.py", "test_weights.py"),
     *("test_fuzz.py", "test_wrong_content.py", "test_hostile_files.py"),
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark slow tests, and run those first that start Snakemake.
+    """Mark slow tests, and run those that start Snakemake first.
 
-    So no process that shares the tests is left with a long one at the end.
+    So no long test is left for one process at the end.
     """
     for item in items:
         if item.path.parent.name in _SLOW_FOLDERS or item.path.name in _SLOW_FILES:
@@ -33,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _signal_handlers() -> Iterator[None]:
-    """Stages that a test runs in this process change them."""
+    """Restore signal handlers, which stages in this process change."""
     before = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
     yield
     for signum, handler in before.items():
@@ -70,7 +71,7 @@ def tiny_settings() -> TrainSettings:
 
 @pytest.fixture(scope="session")
 def split_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A split of some 250 digits; the rest is marked as test samples, which training never sees."""
+    """A split of about 250 digits; the rest are test samples, which training does not use."""
     directory = tmp_path_factory.mktemp("split")
     whole = catalogue(DigitsSettings())
     few = replace(whole, train_mask=whole.train_mask & (np.arange(len(whole.classes)) < 300))

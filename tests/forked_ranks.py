@@ -1,4 +1,4 @@
-"""Several ranks as forks of the test's process, which start in no time: torch is imported."""
+"""Several ranks as forks of the test process, which start fast because torch is imported."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from gcdflow.errors import InputError
 
 
 def run_as_ranks(n: int, function: Callable, *arguments: object, errors: Path | None = None):
-    """Call a function in ``n`` processes that find each other as launched ranks do.
+    """Call a function in ``n`` processes that find each other like launched ranks.
 
-    What would end a stage ends a rank, with the same status and sentence.
+    An error ends a rank with the same status and sentence as a stage.
 
     Parameters
     ----------
     errors : Path, optional
-        File that the sentences are added to.
+        File to which the sentences are appended.
 
     Returns
     -------
@@ -38,8 +38,8 @@ def run_as_ranks(n: int, function: Callable, *arguments: object, errors: Path | 
     ]
     for rank in ranks:
         rank.start()
-    # Not before: what the store's thread has locked while it serves the first ranks would stay
-    # locked for ever in one that is forked then.
+    # Fork before serving: locks of the store's thread would stay
+    # locked forever in a rank that is forked later.
     store = serve(listener, port)
     for rank in ranks:
         rank.join(60)

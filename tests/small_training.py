@@ -1,4 +1,4 @@
-"""A training of a few seconds, for tests of all that trains."""
+"""A training of a few seconds, for tests that need one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gcdflow.config.runs import merged
 from gcdflow.config.settings import RunSettings, TrainSettings
 from gcdflow.files.formats import PseudoLabels, Split
 
-# It learns (a test sees to that): bytes of a collapsed training would be equal whatever happened.
+# It learns (a test checks this): collapsed trainings would have equal bytes in any case.
 TINY = {
     "augmentation": {"name": "affine"},
     "backbone": {"name": "small_convnet", "width": 4},

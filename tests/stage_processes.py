@@ -1,4 +1,4 @@
-"""Stages as processes of their own, as a shell starts them."""
+"""Stages as separate processes, as a shell starts them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
 
 
 def begun(command: list[str], directory: Path, **environment: str) -> subprocess.Popen:
-    """Start a command as a shell does, in a process group of its own."""
+    """Start a command in its own process group, as a shell does."""
     return subprocess.Popen(
         command,
         cwd=directory,
@@ -31,7 +31,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
 
 
 def processes_in(directory: Path) -> dict[int, int | None]:
-    """Living processes of a working directory, with the rank of those that have one."""
+    """Living processes in a working directory, with their ranks if they have one."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -46,7 +46,7 @@ def processes_in(directory: Path) -> dict[int, int | None]:
 
 
 def ended(process: subprocess.Popen, directory: Path) -> tuple[int, str]:
-    """Status and messages of a stage of which nothing is left."""
+    """Wait for a stage, check that no process is left, and return status and messages."""
     _, errors = process.communicate(timeout=60)
     assert processes_in(directory) == {}
     return process.returncode, errors

@@ -1,4 +1,4 @@
-"""`make clean` keeps what took long to make, and `make distclean` asks."""
+"""`make clean` keeps expensive results, and `make distclean` asks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def make(checkout: Path, *arguments: str, answer: str | None = None) -> subprocess.CompletedProcess:
-    """Run make; an answer is typed on a terminal, without one there is none."""
+    """Run make, on a terminal if there is an answer to type, otherwise without one."""
     ours, theirs = pty.openpty()
     try:
         if answer is not None:
@@ -72,7 +72,7 @@ def test_distclean_deletes_nothing_without_consent(checkout: Path, answer: str |
 
 
 @pytest.mark.parametrize(("arguments", "answer"), [(("YES=1",), None), ((), "y"), ((), "yes")])
-def test_distclean_deletes_all_that_was_made(
+def test_distclean_deletes_all_results(
     checkout: Path, arguments: tuple[str, ...], answer: str | None
 ):
     result = make(checkout, "distclean", *arguments, answer=answer)

@@ -1,4 +1,4 @@
-"""What is written down twice agrees: versions, defaults, the runs that are shipped."""
+"""Duplicated facts agree: versions, defaults, shipped runs."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ WRITTEN = [
     *(ROOT / "rules").glob("*.smk"),
     *(path for name in ("workflow_scripts", "benchmarks") for path in (ROOT / name).rglob("*.py")),
 ]
-# A command line up to its end, a comment or the end of what is quoted; it may be continued.
+# A command line up to its end, a comment or a closing quote; it may have continuation lines.
 COMMAND = re.compile(r"(?<![.\w])snakemake ((?:\\\n[ #]*|[^`#\n\\])*)")
 TARGET = re.compile(r"…|all|(runs|results|weights)/.*|.*\.(md|html|csv|npz|pt|tsv)")
 
@@ -90,7 +90,7 @@ OPTIONS = get_argument_parser()._option_string_actions
 
 
 def option_values(command: str) -> dict[str, list[str]]:
-    """What Snakemake takes for values of options that have any number of them; targets: ""."""
+    """The words that Snakemake reads as values of each option with many values; targets: ""."""
     found: dict[str, list[str]] = {"": []}
     option, is_single_value = "", False
     for word in command.split():
@@ -107,7 +107,7 @@ def option_values(command: str) -> dict[str, list[str]]:
 
 
 def commands() -> list[tuple[str, str]]:
-    """All command lines of Snakemake that are written down, with the file that holds them."""
+    """All documented command lines of Snakemake, with their files."""
     return [
         (str(path.relative_to(ROOT)), re.sub(r"\\\n[ #]*", " ", match[1]))
         for path in WRITTEN
@@ -115,7 +115,7 @@ def commands() -> list[tuple[str, str]]:
     ]
 
 
-def test_no_option_takes_a_target_for_its_value():
+def test_no_option_reads_a_target_as_its_value():
     found = commands()
     assert len(found) > 20
     for path, command in found:
@@ -132,7 +132,7 @@ def test_commands_with_a_configuration_name_their_targets_before_it():
         assert any(map(TARGET.fullmatch, before)), f"{path}: {command}"
 
 
-def test_a_target_that_an_option_would_take_is_seen():
+def test_the_check_finds_a_target_that_an_option_reads():
     values = option_values("--cores 2 --configfile a.yaml b.yaml runs/a/report.md -n")
     assert values["--configfile"] == ["a.yaml", "b.yaml", "runs/a/report.md"]
     assert option_values("runs/a/report.md --configfile a.yaml")[""] == ["runs/a/report.md"]

@@ -1,4 +1,4 @@
-"""What a stage makes of its environment and interpreter before it does anything else."""
+"""How a stage handles its environment and interpreter before it does anything else."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ STAGES = sorted(path.stem for path in SCRIPTS.glob("*.py"))
 
 @pytest.fixture(autouse=True)
 def _unchanged(monkeypatch, tmp_path):
-    """What a test leaves in the environment of this process is taken back.
+    """Undo the changes of a test to the environment of this process.
 
-    After ``tmp_path``, which asks for the folder of temporary files, and Python remembers it.
+    It follows ``tmp_path``, which makes Python remember the folder of temporary files.
     """
     monkeypatch.setattr(os, "environ", os.environ.copy())
     monkeypatch.setattr(tempfile, "tempdir", None)
@@ -80,7 +80,7 @@ def test_a_temporary_folder_is_writable_and_short(monkeypatch, tmp_path):
     assert os.environ["TMPDIR"] == tempfile.tempdir == "/dev/shm"
 
 
-def test_a_temporary_folder_that_serves_is_kept(monkeypatch):
+def test_a_suitable_temporary_folder_is_kept(monkeypatch):
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         os.environ["TMPDIR"] = folder
         settle()
@@ -110,8 +110,8 @@ def test_no_file_takes_the_place_of_a_closed_stream(tmp_path, closed):
     assert (tmp_path / "file").read_text() == ""
 
 
-def test_other_encodings_of_file_names_are_left_behind(tmp_path):
-    # Python refuses other letters of a command there.
+def test_other_encodings_of_file_names_are_replaced(tmp_path):
+    # Python refuses non-ASCII letters in a command there.
     code = "from gcdflow.surroundings import settle; settle(); "
     code += r"print('\xb1', open('\xfc.txt').read())"
     (tmp_path / "ü.txt").write_text("content")
@@ -140,10 +140,10 @@ def test_warnings_are_no_errors(monkeypatch):
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_without_the_packages_a_stage_says_one_sentence(name):
+def test_missing_packages_are_one_sentence(name):
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    # Without site there are no packages, as in a Python that is not the environment's. Some stages
-    # need none for their help.
+    # Without site, Python finds no packages, as outside the environment. Some stages
+    # need no packages for their help.
     command = [sys.executable, "-S", SCRIPTS / f"{name}.py", "--help"]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if result.returncode != 0:
@@ -172,7 +172,7 @@ def test_a_package_that_a_stage_needs_later(tmp_path):
     assert result.stderr.count("\n") == 1
 
 
-def test_what_is_no_foreign_interpreter():
+def test_other_import_errors_are_bugs():
     assert foreign_interpreter(ImportError("broken in many\nlines")) is None
     assert foreign_interpreter(ModuleNotFoundError("x", name="gcdflow.no_such")) is None
     old = ImportError("cannot import name 'TypeAdapter' from 'pydantic' (/x)", name="pydantic")
@@ -186,7 +186,7 @@ def test_bugs_keep_their_traceback(capsys):
     assert "ImportError: x" in capsys.readouterr().err
 
 
-def test_an_older_python_says_so(monkeypatch):
+def test_an_older_python_is_one_sentence(monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 9, 18))
     expected = r"is Python 3\.9, expected 3\.11 or newer; activate the environment"
     with pytest.raises(SystemExit, match=expected):
@@ -194,5 +194,5 @@ def test_an_older_python_says_so(monkeypatch):
 
 
 @pytest.mark.parametrize("name", [*STAGES, "gcdflow/__init__"])
-def test_what_an_older_python_reads_first_is_valid_there(name):
+def test_the_first_files_are_valid_in_an_older_python(name):
     ast.parse((SCRIPTS / f"{name}.py").read_text(encoding="utf-8"), feature_version=(3, 6))

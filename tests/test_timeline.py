@@ -1,4 +1,4 @@
-"""The timeline of a Slurm's jobs, from its records."""
+"""The timeline of Slurm jobs, from their records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JobId=4 Partition=cpu StartTime=Unknown EndTime=Unknown ProcCnt=2
 """
 
 
-def test_jobs_and_processors_at_work_at_each_second():
+def test_running_jobs_and_processors_at_each_second():
     jobs = TIMELINE["read_jobs"](RECORDS)
     assert [(job.partition, job.cpus) for job in jobs] == [("gpu", 1), ("cpu", 4), ("cpu", 2)]
     count, cpus = TIMELINE["busy"](jobs, TIMELINE["seconds"](jobs))
@@ -33,7 +33,7 @@ def test_share_of_the_time_with_work():
     assert shares == pytest.approx({"gpu": 0.6, "cpu": 0.6, "all": 0.2})
 
 
-def test_the_script_draws_and_says_the_shares(tmp_path: Path):
+def test_the_script_draws_and_prints_the_shares(tmp_path: Path):
     (tmp_path / "jobcomp.log").write_text(RECORDS)
     command = [sys.executable, SCRIPT, tmp_path / "jobcomp.log", "--output", tmp_path / "t.png"]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -42,9 +42,9 @@ def test_the_script_draws_and_says_the_shares(tmp_path: Path):
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_records_of_no_job_are_refused(tmp_path: Path):
+def test_records_without_a_job_are_refused(tmp_path: Path):
     (tmp_path / "empty").write_text("No jobs in the system\n")
     command = [sys.executable, SCRIPT, tmp_path / "empty", "--output", tmp_path / "t.png"]
     result = subprocess.run(command, check=False, capture_output=True, text=True)
     assert result.returncode == 2
-    assert "no job in it has run and ended" in result.stderr
+    assert "contains no finished job" in result.stderr

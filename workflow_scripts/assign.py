@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Write a table of all images of a run: category, confidence, and what was known before.
+"""Write a table of all images of a run: category, confidence and known label.
 
-A category is an old class, or new-1, new-2, … by decreasing size. Confidence is 1 for an image that
-lies among its like, and near 0 for one between two categories.
+A category is an old class, or new-1, new-2, … by decreasing size. Confidence is near 1 for an image
+in the middle of its category, and near 0 for one between two categories.
 
 Example:
   python workflow_scripts/assign.py --split split.npz --features features_epoch125.npz \\
@@ -13,7 +13,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import available_threads, run_stage, stage_parser, whole_number
+from gcdflow.cli import available_threads, run_stage, stage_parser
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -32,15 +32,9 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = stage_parser(__doc__)
-    parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
-    parser.add_argument("--features", type=Path, required=True, help="feature cache")
-    parser.add_argument("--pseudo-labels", type=Path, required=True, help="pseudo labels of it")
+    parser = stage_parser(__doc__, "split", "features", "pseudo-labels", "threads")
     parser.add_argument(
-        "--labels", type=Path, help="newer labels (.npz), which replace those of the split"
+        "--labels", type=Path, help="newer labels (.npz) that replace those of the split"
     )
     parser.add_argument("--output", type=Path, required=True, help="table to write (.csv)")
-    parser.add_argument(
-        "--threads", type=whole_number(1), help="CPU threads (default: all available)"
-    )
     run_stage(main, parser)

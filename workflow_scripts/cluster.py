@@ -1,10 +1,10 @@
 #!/usr/bin/env python
-"""Cluster a feature cache by an SSDDBC grid search, and write the best clustering.
+"""Cluster features with an SSDDBC grid search, and write the best clustering.
 
-Works on anybody's features: an .npz with 'features' (n × d, float), and if you have them 'labels'
-(n, integer; -1 = unlabelled), 'indices' (n, sample ids) and 'train_mask' (n, bool; others are left
-out); or a .npy of features alone. The output holds indices, labels, core_mask, densities,
-best_params and metadata.
+The input may come from any source: an .npz with 'features' (n × d, float) and optionally 'labels'
+(n, integer; -1 = unlabelled), 'indices' (n, sample ids) and 'train_mask' (n, bool; only these
+samples are clustered), or a .npy with features alone. The output holds indices, labels, core_mask,
+densities, best_params and metadata.
 
 Example:
   python workflow_scripts/cluster.py --features F.npz --output P.npz --grid-table G.tsv
@@ -14,13 +14,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import (
-    available_threads,
-    integer_range,
-    run_stage,
-    stage_parser,
-    whole_number,
-)
+from gcdflow.cli import available_threads, integer_range, run_stage, stage_parser
 from gcdflow.config.settings import ClusteringSettings
 
 
@@ -72,7 +66,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser, defaults = stage_parser(__doc__), ClusteringSettings()
+    parser, defaults = stage_parser(__doc__, "log-dir", "threads"), ClusteringSettings()
     parser.add_argument(
         "--features", type=Path, required=True, help="features to cluster (.npz, .npy)"
     )
@@ -89,12 +83,9 @@ if __name__ == "__main__":
         "--percentile",
         type=integer_range,
         default=defaults.percentile,
-        help="density percentiles: the same",
+        help="density percentiles, in the same form",
     )
-    parser.add_argument("--no-normalize", action="store_true", help="take the features as they are")
-    parser.add_argument(
-        "--threads", type=whole_number(1), help="CPU threads (default: all available)"
-    )
+    parser.add_argument("--no-normalize", action="store_true", help="do not normalise the features")
     parser.add_argument("--output", type=Path, required=True, help="pseudo labels to write (.npz)")
     parser.add_argument("--grid-table", type=Path, help="table of all configurations to write")
     parser.add_argument(
@@ -104,7 +95,6 @@ if __name__ == "__main__":
         "--w-sil", type=float, default=defaults.w_sil, help="weight of the silhouette in the score"
     )
     parser.add_argument(
-        "--previous", type=Path, help="pseudo labels of the refresh before (label change rate)"
+        "--previous", type=Path, help="pseudo labels of the last refresh (for the change rate)"
     )
-    parser.add_argument("--log-dir", type=Path, help="directory of TensorBoard event files")
     run_stage(main, parser)

@@ -19,9 +19,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     curves = read_scalars(arguments.log_dir)
     if not curves:
-        logging.warning(
-            "%s: no scalars are logged here; the picture stays empty", arguments.log_dir
-        )
+        logging.warning("%s: contains no scalars; the picture stays empty", arguments.log_dir)
     n_drawn = draw_curves(curves, arguments.output, title=arguments.title)
     logging.info("%s: %d curves", arguments.output, n_drawn)
 

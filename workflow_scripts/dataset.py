@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Scan a dataset, hide the truth: write split.npz (for all stages) and truth.npz (evaluation).
+"""Scan a dataset, and write split.npz (for all stages) and truth.npz (for evaluation only).
 
-Every image is decoded once, so that one that is missing or broken is found here. Of somebody's own
-photographs, broken ones are left out and listed; in any other dataset they are an error.
+This stage decodes every image once to find missing and broken ones. Broken images among the user's
+own photographs are left out and listed; in any other dataset, they are an error.
 
 Example:
   python workflow_scripts/dataset.py --run digits --split split.npz --truth truth.npz
@@ -18,7 +18,6 @@ from gcdflow.cli import (
     read_settings,
     run_stage,
     stage_parser,
-    whole_number,
 )
 from gcdflow.config.settings import Dataset
 from gcdflow.data.datasets import dataset_module, open_images
@@ -55,11 +54,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = stage_parser(__doc__)
+    parser = stage_parser(__doc__, "threads")
     add_settings_arguments(parser)
     parser.add_argument("--split", type=Path, required=True, help="split.npz to write")
     parser.add_argument("--truth", type=Path, required=True, help="truth.npz to write")
-    parser.add_argument(
-        "--threads", type=whole_number(1), help="CPU threads (default: all available)"
-    )
     run_stage(main, parser)

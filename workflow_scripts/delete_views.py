@@ -19,7 +19,16 @@ def main(arguments: argparse.Namespace) -> None:
     from gcdflow.data.partial_views import delete_views  # imports NumPy: after --help
 
     freed = sum(delete_views(path) for path in arguments.paths)
-    logging.info("%d files of stored views deleted, %.1f MB", len(arguments.paths), freed / 1e6)
+    if arguments.paths:
+        logging.info("stored views deleted: %s, %.1f MB", _listed(arguments.paths), freed / 1e6)
+    else:
+        logging.info(
+            "nothing is deleted: there are no stored views that all their runs are done with"
+        )
+
+
+def _listed(paths: list[Path]) -> str:
+    return ", ".join(map(str, paths))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Measure pseudo labels against the hidden truth: accuracy on old, new and all classes.
 
-Transductive: the unlabelled training samples. Inductive: the test split, given to clusters by
-their nearest core points. Nothing downstream reads the result but the report.
+Transductive accuracy is that of the unlabelled training samples. Inductive accuracy is that of the
+test split, whose samples join the clusters of their nearest core points. Only the tables read the
+result.
 
 Example:
   python workflow_scripts/evaluate.py --features features_epoch050.npz \\
@@ -13,7 +14,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import available_threads, run_stage, stage_parser, whole_number
+from gcdflow.cli import available_threads, run_stage, stage_parser
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -49,13 +50,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = stage_parser(__doc__)
-    parser.add_argument("--features", type=Path, required=True, help="feature cache")
-    parser.add_argument("--pseudo-labels", type=Path, required=True, help="pseudo labels of it")
+    parser = stage_parser(__doc__, "features", "pseudo-labels", "log-dir", "threads")
     parser.add_argument("--truth", type=Path, required=True, help="truth.npz of the run")
     parser.add_argument("--output", type=Path, required=True, help="metrics to write (.json)")
-    parser.add_argument(
-        "--threads", type=whole_number(1), help="CPU threads (default: all available)"
-    )
-    parser.add_argument("--log-dir", type=Path, help="directory of TensorBoard event files")
     run_stage(main, parser)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Extract the backbone's features of every image, training and test, into a feature cache.
+"""Extract the backbone's features of all training and test images into a feature cache.
 
 Example:
   python workflow_scripts/features.py --checkpoint ckpt_epoch050.pt \\
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gcdflow.cli import (
     add_device_arguments,
+    add_weights_argument,
     run_stage,
     stage_parser,
     whole_number,
@@ -30,6 +31,7 @@ def main(arguments: argparse.Namespace) -> None:
         threads=arguments.threads,
         batch_size=arguments.batch_size,
         num_workers=arguments.num_workers,
+        weights=arguments.weights,
     )
     features.save(arguments.output)
     logging.info(
@@ -48,6 +50,7 @@ if __name__ == "__main__":
         "--views", type=Path, help="stored views to start from, where the images are not to be"
     )
     parser.add_argument("--output", type=Path, required=True, help="feature cache to write")
+    add_weights_argument(parser)
     parser.add_argument("--batch-size", type=whole_number(1), default=256, help="images at a time")
     add_device_arguments(parser)
     run_stage(main, parser)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Show the categories of a run as one HTML page of thumbnails, typical images first.
+"""Show the categories of a run as an HTML page of thumbnails, typical images first.
 
-The page holds all that it shows: it can be mailed, and opened without a network.
+The page contains its images, so it can be mailed and opened without a network.
 
 Example:
   python workflow_scripts/gallery.py --split split.npz --assignments assignments.csv \\
@@ -32,8 +32,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = stage_parser(__doc__)
-    parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
+    parser = stage_parser(__doc__, "split", "threads")
     parser.add_argument(
         "--assignments", type=Path, required=True, help="its categories (assignments.csv)"
     )
@@ -43,12 +42,9 @@ if __name__ == "__main__":
         "--thumbnails",
         type=whole_number(1),
         default=40,
-        help="most images of a category to show (fewer if there are very many categories)",
+        help="largest number of images per category (smaller if there are very many categories)",
     )
     parser.add_argument(
         "--side", type=whole_number(16), default=112, help="side of a thumbnail, pixels"
-    )
-    parser.add_argument(
-        "--threads", type=whole_number(1), help="CPU threads (default: all available)"
     )
     run_stage(main, parser)

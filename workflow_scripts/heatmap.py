@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw the grid of a clustering: score and number of clusters over k and percentile.
+"""Draw a grid search: score and number of clusters over k and percentile.
 
 Example:
   python workflow_scripts/heatmap.py --grid-table grid_epoch050.tsv --output grid_epoch050.png

@@ -1,9 +1,8 @@
 #!/usr/bin/env python
-"""Read the CSV file of labels as it is now, for the photographs of a run that has begun.
+"""Read the current labels from the CSV file, for the photographs of an existing run.
 
-The labels that training knows stand in split.npz. These may be newer: clustering with them takes
-seconds, where training again would take hours. Photographs that came to the folder since are only
-counted.
+Training uses the labels in split.npz. The CSV file may be newer: clustering with its labels takes
+seconds, whereas training would take hours. Photographs that were added later are only counted.
 
 Example:
   python workflow_scripts/labels.py --table data/photos/labels.csv --split runs/photos/split.npz \\
@@ -37,11 +36,10 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = stage_parser(__doc__)
+    parser = stage_parser(__doc__, "split")
     parser.add_argument("--table", type=Path, required=True, help="CSV file of labels")
-    parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
     parser.add_argument("--output", type=Path, required=True, help="labels to write (.npz)")
     parser.add_argument(
-        "--run", help="run that a sentence's command names (default: the output's folder)"
+        "--run", help="name of the run, for hints in messages (default: the output's folder)"
     )
     run_stage(main, parser)

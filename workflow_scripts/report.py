@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Make the table of a run from the metrics of its checkpoint epochs, and print it.
+"""Write and print the table of a run from the metrics of its checkpoint epochs.
 
-An output whose name ends with .html is an HTML page, any other one Markdown.
+The output is an HTML page if its name ends with .html, otherwise Markdown.
 
 Example:
   python workflow_scripts/report.py --run digits --output report.md metrics_epoch*.json
@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace) -> None:
     )
     with atomic_write(arguments.output, "w") as file:
         file.write(as_page(text) if arguments.output.suffix == ".html" else text)
-    show(text)  # before the closing line, also where both go into one log
+    show(text)  # before the log line, even if both go into one file
     logging.info(
         "%s: %d epochs; at the last, accuracy %s and %d clusters for %s",
         arguments.output,

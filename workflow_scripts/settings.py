@@ -1,8 +1,7 @@
 #!/usr/bin/env python
-"""Write the settings of a run, with all defaults and all that it inherits, as YAML.
+"""Write all settings of a run, including defaults and inherited ones, as YAML.
 
-The file has the keys that may stand under the run's name in the configuration, but gpus, which
-changes no result.
+The file has the same keys as a run in the configuration except gpus, which changes no result.
 
 Example:
   python workflow_scripts/settings.py --run digits --output config.yaml

@@ -1,14 +1,13 @@
-# Read by the shell of each rule, which then calls `stage <name> <flags> | tee <log>`, and where
-# the job has inputs before that `made <outputs> -- <inputs> -- <log>`: what the stage is to leave a
-# record of (gcdflow.records).
+# The shell of each rule sources this file and calls `stage <name> <flags> | tee <log>`. If the job
+# has inputs, it first calls `made <outputs> -- <inputs> -- <log>`, which names the files that the
+# stage records (gcdflow.files.records).
 #
-# A stage ends when the Snakemake that it was started by (the shell's parent) is gone. A SIGTERM to
-# the whole group (Slurm's at the walltime) is for the stage to answer: shell and tee must outlive
-# it, or it could neither save in peace nor say that it did.
+# A stage ends when the Snakemake that started it (the shell's parent) is gone. At the walltime, Slurm
+# sends SIGTERM to the whole group. Shell and tee ignore it, so that the stage can save and report.
 #
-# What Python obeys before any code runs that could set it right is dealt with here, and so are the
-# traces of a launcher, which no stage of the workflow is started by (gcdflow.surroundings has the
-# rest). Where there is no `python`, Snakemake was called by its path, and its own is meant.
+# This file also resets variables that Python reads before any of our code runs, and variables of
+# launchers, which never start a stage of the workflow. gcdflow.surroundings does the rest. If PATH
+# has no `python`, Snakemake was called by its path, and its own Python is used.
 set -euo pipefail
 unset PYTHONINSPECT PYTHONOPTIMIZE PYTHONSAFEPATH PYTHONWARNINGS RANK LOCAL_RANK WORLD_SIZE
 export PYTHONUTF8=1 PATH="$PATH:$GCDFLOW_PYTHON"

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Make the table of several runs: each by itself (TSV), or means over seeds (Markdown, HTML).
+"""Write tables of several runs: each run (TSV), and means over seeds (Markdown, HTML).
 
-Each argument names a setting and the metrics of one run; runs of one setting differ in the seed. A
-file that is not there shows as missing.
+Each argument names a setting and the metrics of one run. Runs with the same setting differ only in
+the seed. If a file does not exist, the tables show its run as missing.
 
 Example:
   python workflow_scripts/summary.py --tsv summary.tsv --markdown summary.md \\
@@ -17,7 +17,7 @@ from gcdflow.cli import run_stage, show, stage_parser
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Write the tables that were asked for, and print one."""
+    """Write the requested tables, and print the table of means."""
     from gcdflow.evaluation.page import as_page
     from gcdflow.evaluation.summary import markdown_table, missing_runs, parse_result, write_tsv
     from gcdflow.files.atomic import atomic_write
@@ -36,10 +36,10 @@ def main(arguments: argparse.Namespace) -> None:
         if path:
             with atomic_write(path, "w") as file:
                 file.write(content)
-    show(text)  # before the closing line, also where both go into one log
+    show(text)  # before the log line, even if both go into one file
     done = sum(result.metrics is not None for result in results)
     made = arguments.markdown or arguments.html or arguments.tsv or "table"
-    logging.info("%s: %d of %d runs are there", made, done, len(results))
+    logging.info("%s: %d of %d runs are done", made, done, len(results))
 
 
 if __name__ == "__main__":
@@ -49,5 +49,5 @@ if __name__ == "__main__":
     )
     parser.add_argument("--tsv", type=Path, help="table of all runs to write")
     parser.add_argument("--markdown", type=Path, help="table of means to write")
-    parser.add_argument("--html", type=Path, help="the same as an HTML page")
+    parser.add_argument("--html", type=Path, help="table of means as an HTML page to write")
     run_stage(main, parser)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
-"""Train one segment: from nothing or a checkpoint to the end of an epoch, and write a checkpoint.
+"""Train one segment, from the start or a checkpoint up to an epoch, and write a checkpoint.
 
-Without --pseudo-labels this is the warm-up (contrastive training only), with them the segment is
-guided by the pseudo labels. A killed call resumes from its rolling checkpoint when repeated.
+Without --pseudo-labels, the segment is the warm-up (contrastive training only). With them, pseudo
+labels guide it. If the command is killed, the same command resumes from the rolling checkpoint.
 
 Examples:
   python workflow_scripts/train.py --run digits --split runs/digits/split.npz \\
@@ -20,6 +20,7 @@ from pathlib import Path
 from gcdflow.cli import (
     add_device_arguments,
     add_settings_arguments,
+    add_weights_argument,
     read_settings,
     run_stage,
     stage_parser,
@@ -36,6 +37,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.gpus > 1 and launched_ranks() == 1:
         sys.exit(launch(arguments.gpus))
 
+    from gcdflow.training.checkpoint import located
     from gcdflow.training.segment import train_segment
     from gcdflow.training.segment_files import SegmentFiles  # these import torch: after --help
 
@@ -51,7 +53,7 @@ def main(arguments: argparse.Namespace) -> None:
         views=arguments.views,
     )
     train_segment(
-        settings,
+        located(settings, arguments.weights),
         files,
         stop_at_epoch=arguments.stop_at_epoch,
         device=arguments.device,
@@ -82,6 +84,7 @@ if __name__ == "__main__":
     parser.add_argument("--resume-from-ckpt", type=Path, help="checkpoint to resume from")
     parser.add_argument("--pseudo-labels", type=Path, help="pseudo labels that guide the segment")
     parser.add_argument("--views", type=Path, help="stored views to start from (training.views)")
+    add_weights_argument(parser)
     parser.add_argument("--log-dir", type=Path, help="directory of TensorBoard event files")
     parser.add_argument(
         "--rolling", type=Path, help="rolling checkpoint (default: .rolling/ beside the output)"
@@ -90,14 +93,14 @@ if __name__ == "__main__":
         "--result-version",
         type=whole_number(0),
         default=0,
-        help="go on only from what a call with the same number left",
+        help="resume only from a rolling checkpoint with the same number",
     )
     add_device_arguments(parser)
     parser.add_argument(
         "--gpus",
-        type=whole_number(0),  # 0 is what a Snakemake that was told of no GPU says
+        type=whole_number(0),  # Snakemake passes 0 if it has no GPU
         default=1,
-        help="processes that share each step, one for each GPU (or CPU processes, which share "
-        "--threads); under torchrun they are as many as it starts",
+        help="processes that share each step, one per GPU (or CPU processes, which share "
+        "--threads); under torchrun, torchrun decides",
     )
     run_stage(main, parser)

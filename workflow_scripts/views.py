@@ -15,6 +15,7 @@ from pathlib import Path
 from gcdflow.cli import (
     add_device_arguments,
     add_settings_arguments,
+    add_weights_argument,
     read_settings,
     run_stage,
     stage_parser,
@@ -36,11 +37,12 @@ def main(arguments: argparse.Namespace) -> None:
     """Make the file."""
     settings = read_settings(arguments, ViewsSettings, stored_views)
 
+    from gcdflow.training.checkpoint import located
     from gcdflow.training.views import make_views  # imports torch: after --help
 
     output = arguments.output
     make_views(
-        settings,
+        located(settings, arguments.weights),
         arguments.split,
         output,
         device=arguments.device,
@@ -60,6 +62,7 @@ if __name__ == "__main__":
     parser = stage_parser(__doc__)
     add_settings_arguments(parser)
     parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
+    add_weights_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="file to write (.npy)")
     parser.add_argument(
         "--result-version",

@@ -1,4 +1,4 @@
-"""The page of thumbnails: what is shown, in which order, and that names are only text."""
+"""The page of thumbnails: its images, their order, and escaped names."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def assignments(categories: list[str], confidences: list[float], labels=None) ->
 
 @pytest.fixture
 def run(tmp_path: Path):
-    """A function that makes a page of photographs from categories, confidences and labels."""
+    """A function that makes a page from categories, confidences and labels of photographs."""
 
     def make(table: Assignments, change=None, **options) -> Page:
         n = len(table.paths)
@@ -147,7 +147,7 @@ def test_many_categories_show_fewer_images_each(run, monkeypatch):
     table = assignments(["new-1"] * 10 + ["new-2"] * 10 + ["new-3"], [0.5] * 21)
     assert len(run(table, most=8).all("img")) == 7 + 7 + 1
     assert run.said.startswith(
-        "15 of 21 images in 3 categories (at most 7 of a category, for there"
+        "15 of 21 images in 3 categories (at most 7 per category to limit the"
     )
     assert len(run(table, most=7).all("img")) == 15
     assert "at most" not in run.said
@@ -180,7 +180,7 @@ def test_tiles_enlarge_tiny_images_by_whole_numbers():
     assert tile_side(112, []) == 112
 
 
-def test_page_needs_nothing_from_outside(run):
+def test_page_needs_no_other_files(run):
     table = assignments(["owl"] * 4 + ["new-1"] * 12, [0.9, 1, 0.05, 1] + [0.5] * 12)
     labels, suggested = ["", "owl", "", "owl", *[""] * 12], ["", "new-1", *[""] * 14]
     page = run(replace(table, labels=labels, suggested=suggested), most=8, run="birds")
@@ -193,7 +193,7 @@ def test_page_needs_nothing_from_outside(run):
     assert all(image["src"].startswith("data:image/jpeg;base64,") for image in images)
     assert [image["alt"] for image in images[:4]] == [
         "a/3.png, labelled owl",
-        "a/1.png, labelled owl; the network would say new-1",
+        "a/1.png, labelled owl; the clustering suggests new-1",
         "a/0.png, confidence 0.90",
         "a/2.png, confidence 0.05",
     ]
@@ -250,7 +250,7 @@ def test_digits_are_enlarged_and_have_no_files(tmp_path: Path, make_split):
     assert "CSV file" not in page.text
 
 
-def test_own_photographs_come_with_a_word_on_corrections(run, monkeypatch):
+def test_own_photographs_have_a_hint_on_corrections(run, monkeypatch):
     table = assignments(["new-1"], [0.5])
     assert "CSV file of labels" not in run(table).text
     monkeypatch.setattr("gcdflow.categories.gallery.open_images", lambda source, paths: Grey())
@@ -258,7 +258,7 @@ def test_own_photographs_come_with_a_word_on_corrections(run, monkeypatch):
     assert "CSV file of labels" in page.text
 
 
-def test_images_that_were_left_out_are_listed(run):
+def test_excluded_images_are_listed(run):
     table = assignments(["owl", "new-1"], [0.9, 0.8], labels=["owl", ""])
     assert "eft out" not in run(table).text
     page = run(replace(table, left_out={f"{EVIL}.jpg": "no such image", "b.jpg": "torn"}))
@@ -267,7 +267,7 @@ def test_images_that_were_left_out_are_listed(run):
     assert {"href": "#left-out"} in page.all("a")
 
 
-def test_all_images_are_there_as_lines_for_the_table(run, monkeypatch):
+def test_all_images_have_lines_for_the_table(run, monkeypatch):
     table = assignments(["owl"] * 9 + ["new-1"] * 3, [0.5] * 12, ["owl", *[""] * 11])
     table = replace(table, paths=["a, b.png", *table.paths[1:]])
     table = replace(table, train_mask=np.arange(12) != 11)
@@ -316,7 +316,7 @@ def test_assignments_of_another_split_are_one_sentence(run):
         run(table, lambda split: replace(split, paths=np.array(["a/0.png", "x", "a/2.png"])))
 
 
-def test_an_image_that_is_gone_is_one_sentence(run, tmp_path: Path):
+def test_a_missing_image_is_one_sentence(run, tmp_path: Path):
     table = assignments(["new-1"] * 3, [0.5] * 3)
     run(table)
     elsewhere = {"dataset": "cub", "root": str(tmp_path / "moved")}

@@ -81,7 +81,7 @@ def test_defaults_are_those_of_the_design():
     assert (run.pseudo.loss, run.pseudo.points, run.pseudo.samples, run.pseudo.weights) == (
         *("supcon", "core", "unlabelled", "none"),
     )
-    assert run.backbone.grad_from_block is None  # the last block: 11 of ViT-B's 12
+    assert run.backbone.trained_blocks == 1  # the field's grad_from_block is 11 of ViT-B's 12
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_shipped_configuration():
         ({"training": {"learning_rate": 1.0}}, "unknown key 'training.learning_rate'"),
         ({"training": {"lr": 0}}, "key 'training.lr' is 0: input should be greater than 0"),
         ({"training": {"lr": "fast"}}, "key 'training.lr' is 'fast': .* valid number$"),
-        ({"training": {"lr": "1e-3"}}, "'1e-3': .* \\(YAML takes it for text: .* 1\\.0e-3"),
+        ({"training": {"lr": "1e-3"}}, "'1e-3': .* \\(YAML reads it as text: .* 1\\.0e-3"),
         ({"training": {"batch_size": 12.5}}, "key 'training.batch_size' is 12.5: .* valid integer"),
         ({"training": {"batch_size": True}}, "key 'training.batch_size' is True: .*integer"),
         ({"training": {"lr": float("nan")}}, "key 'training.lr' is nan: .* finite"),
@@ -130,23 +130,23 @@ def test_shipped_configuration():
         ),
         (
             {"dataset": {"name": "cub", "old_classes": ["robin", False]}},
-            r"'dataset.old_classes.1' is False: .*string \(YAML takes no, .*: put text into quot",
+            r"'dataset.old_classes.1' is False: .*string \(YAML reads no, .*: put text into quot",
         ),
         (
             {"dataset": {"name": "cub", "old_classes": [None]}},
-            r"'dataset.old_classes.0' is None: .*string \(YAML takes no, on, null",
+            r"'dataset.old_classes.0' is None: .*string \(YAML reads no, on, null",
         ),
         (
             {"dataset": {"name": "cub", "old_classes": [datetime.date(2024, 1, 1)]}},
-            r"'dataset.old_classes.0' is datetime.date\(2024.*string \(YAML takes .*2024-01-01",
+            r"'dataset.old_classes.0' is datetime.date\(2024.*string \(YAML reads .*2024-01-01",
         ),
         (
             {"dataset": {"name": "image_folder", "classes": ["a", 8]}},
-            r"'dataset.classes.1' is 8: .*string \(YAML takes .* 010, .*: put text into quotation",
+            r"'dataset.classes.1' is 8: .*string \(YAML reads .* 010, .*: put text into quotation",
         ),
         (
             {"dataset": {"name": "photos", "real_classes": [None]}},
-            r"'dataset.real_classes.0' is None: .*string \(YAML takes .*null",
+            r"'dataset.real_classes.0' is None: .*string \(YAML reads .*null",
         ),
         (
             {"dataset": {"name": "cifar10", "superclass": "trees"}},
@@ -280,7 +280,7 @@ def test_paths_may_begin_at_home(monkeypatch):
     assert settings.dataset.root == "/home/me/data"
     assert settings.dataset.folder == "/home/me/photos"
     assert settings.dataset.labels == "/home/me/l.csv"
-    assert settings.backbone.weights_file == "/home/me/w.pth"
+    assert settings.backbone.named_file == "/home/me/w.pth"
     assert settings.train_settings(False).backbone.weights == "/home/me/w.pth"
 
     # All others mean what they always did, so that nothing is trained again.
@@ -326,7 +326,7 @@ def test_another_name_replaces_a_section_whole():
             },
             "runs": {
                 "same": {"augmentation": {"name": "crop", "flip": False}},
-                "unnamed": {"backbone": {"grad_from_block": 3}},
+                "unnamed": {"backbone": {"trained_blocks": 3}},
                 "other": {
                     "augmentation": {"name": "affine"},
                     "backbone": {"name": "small_convnet", "width": 3},
@@ -337,7 +337,7 @@ def test_another_name_replaces_a_section_whole():
         }
     )
     assert runs["same"].augmentation == CropAugmentation(resize=300, flip=False)
-    assert runs["unnamed"].backbone == TimmSettings(model="dino_vits16", grad_from_block=3)
+    assert runs["unnamed"].backbone == TimmSettings(model="dino_vits16", trained_blocks=3)
     assert runs["other"].augmentation == AffineAugmentation()
     assert runs["other"].backbone == SmallConvNetSettings(width=3)
     assert runs["same"].dataset.old_classes == [4]
@@ -359,7 +359,7 @@ def test_another_name_replaces_a_section_whole():
         ({"runs": {"a/b": {}}}, "run name 'a/b' is a folder name too"),
         ({"runs": {"": {}}}, "run name '' is a folder name too"),
         ({"runs": {"..": {}}}, r"run name '\.\.' is a folder name too"),
-        ({"runs": {2024: {}}}, "run name 2024 is no text; put it in quotes"),
+        ({"runs": {2024: {}}}, "run name 2024 is not text; put it in quotes"),
         (
             {"runs": {"a": {"inherit": "z"}, "b": {}}},
             r"runs.a.inherit: there is no run 'z' \(runs: a, b\)",
@@ -429,7 +429,7 @@ def test_bad_file(tmp_path, content, message):
 def test_numbers_of_classes_that_yaml_reads_as_others(tmp_path, text, written, number):
     path = tmp_path / "c.yaml"
     path.write_text(text.replace("NUMBER", written))
-    expected = rf"c\.yaml, line [23]: old_classes: YAML takes {written} for the number {number}; "
+    expected = rf"c\.yaml, line [23]: old_classes: YAML reads {written} as the number {number}; "
     with pytest.raises(InputError, match=expected + ".* in quotation marks"):
         check_class_numbers(path)
     path.write_text(text.replace("NUMBER", f"'{written}'"))
@@ -441,7 +441,7 @@ def test_loading_checks_the_numbers_of_classes_and_no_others(tmp_path):
     path.write_text("runs: {a: {seed: 010, dataset: {name: cub, old_classes: [00, 7, 1_0, 0x1F]}}}")
     assert load_runs(path)["a"].dataset.old_classes == [0, 7, 10, 31]
     path.write_text("runs: {a: {dataset: {name: cub, old_classes: [017]}}}")
-    with pytest.raises(InputError, match=r"^\S*c\.yaml, line 1: old_classes: YAML takes 017 for"):
+    with pytest.raises(InputError, match=r"^\S*c\.yaml, line 1: old_classes: YAML reads 017 as"):
         load_runs(path)
 
 

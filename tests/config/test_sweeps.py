@@ -79,10 +79,13 @@ def test_default_runs_may_name_sweeps_and_have_each_run_once():
         ({"seed": 3}, "sweeps.s.over.seed: expected a list of values"),
         ({"seed": "012"}, "sweeps.s.over.seed: expected a list of values"),
         ({7: [1]}, "sweeps.s.over.7: expected the name of a setting"),
-        ({"seed": [[1, 2]]}, r"over.seed: \[1, 2\] makes no part of a run's name; give the values"),
-        ({"training.deterministic": [True]}, "True makes no part of a run's name"),
-        ({"seed": {False: 1}}, "over.seed: YAML takes the name of a value for False; put it into"),
-        ({"seed": {None: 1}}, "over.seed: YAML takes the name of a value for None; put it into qu"),
+        (
+            {"seed": [[1, 2]]},
+            r"over.seed: \[1, 2\] cannot be part of a run's name; give the values",
+        ),
+        ({"training.deterministic": [True]}, "True cannot be part of a run's name"),
+        ({"seed": {False: 1}}, "over.seed: YAML reads the name of a value as False; put it into"),
+        ({"seed": {None: 1}}, "over.seed: YAML reads the name of a value as None; put it into qu"),
         ({"seed": [1, 1]}, "two of its runs would be called 's-seed1'; give the values names"),
         ({"seed": [0], "seed.x": [0]}, "another key of the sweep has set 'seed' as a whole"),
         ({"seed.x": [0], "seed": [0]}, "over.seed: another key of the sweep sets this too"),
@@ -103,7 +106,7 @@ def test_names_are_not_taken_twice():
         resolve_runs(taken)
     taken = config(s={"inherit": "base", "over": {"seed": [1]}})
     taken["runs"]["s-seed1"] = DIGITS
-    with pytest.raises(InputError, match=r"sweeps\.s: there is another run 's-seed1'"):
+    with pytest.raises(InputError, match=r"sweeps\.s: another run has the name 's-seed1'"):
         resolve_runs(taken)
     taken = config(
         s={"inherit": "base", "over": {"seed": [1]}},

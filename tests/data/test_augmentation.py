@@ -1,4 +1,4 @@
-"""Augmentations are functions of images and numbers: closed cases, SciPy, torchvision's own."""
+"""Augmentations against known results, SciPy and torchvision."""
 
 import math
 
@@ -19,7 +19,7 @@ STRENGTHS = {
 
 
 def affine(**strengths):
-    """Only the given strengths; all others 0."""
+    """An affine augmentation with the given strengths; all others are 0."""
     return build_augmentation(AffineAugmentation(**(STRENGTHS | strengths)))
 
 
@@ -29,7 +29,7 @@ def images(n=4, size=8, channels=1, seed=0) -> torch.Tensor:
 
 
 def arrays(batch) -> list[np.ndarray]:
-    """Images (C, H, W) as an image source gives them."""
+    """Images (C, H, W) in the form of an image source."""
     return [image.permute(1, 2, 0).numpy() for image in batch]
 
 
@@ -75,7 +75,7 @@ def test_every_strength_changes_the_view(strength):
 
 
 def column_of(strength: str, n_draws: int) -> int:
-    """Which of the numbers drives a strength that has one, found by trying each."""
+    """The column of random numbers that controls a strength, found by trying each."""
     augmentation = affine(**{strength: 0.5 if strength != "degrees" else 90.0})
     middle = np.full((1, n_draws), 0.5)
     still = view_of(augmentation, images(1), middle)
@@ -109,7 +109,7 @@ def cubic(x: float) -> float:
 
 
 def rotated_naively(pixels: np.ndarray, angle: float) -> np.ndarray:
-    """Bicubic rotation about the centre, pixel by pixel; zeros outside, values cut to 0…1."""
+    """Bicubic rotation about the centre, pixel by pixel; zeros outside, values clipped to 0…1."""
     n, result = len(pixels), np.zeros(pixels.shape)
     middle = (n - 1) / 2
     for y, x in np.ndindex(n, n):
@@ -133,12 +133,12 @@ def test_rotation_against_a_naive_one(degrees):
         np.abs(view - rotated_naively(pixels / 255.0, sign * math.radians(degrees))).max()
         for sign in (1, -1)
     ]
-    assert min(errors) < 1e-4  # which sign turns which way is a convention
+    assert min(errors) < 1e-4  # the direction of rotation is a convention
     assert max(errors) > 0.05
 
 
 def test_opposite_numbers_undo_a_rotation():
-    """The middle number is no change, and 0 and 1 are the same angle in two directions."""
+    """The number 0.5 changes nothing; 0 and 1 give the same angle in opposite directions."""
     augmentation = affine(degrees=90.0)
     u = np.full((4, augmentation.n_draws), 0.5)
     column = column_of("degrees", augmentation.n_draws)
@@ -186,7 +186,7 @@ def test_affine_maps_need_images_of_one_size():
 
 
 def test_elastic_displacements_are_smooth_and_bounded():
-    """A ramp shows where each pixel came from: nowhere farther than the strength, and smoothly."""
+    """The ramp shows the origin of each pixel: shifts are smooth and within the strength."""
     augmentation = affine(elastic=0.05)
     ramp = torch.arange(0, 256, 8, dtype=torch.uint8).repeat(32, 1)[None, None]
     u = draws(augmentation, 1)
@@ -234,7 +234,7 @@ SIZES = [(60, 41), (41, 60), (50, 50), (33, 97), (97, 33), (40, 53), (32, 32), (
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_evaluation_is_torchvisions(size):
+def test_evaluation_equals_torchvision(size):
     augmentation = build_augmentation(CropAugmentation(resize=40, image_size=32))
     reference = v2.Compose(
         [
@@ -250,7 +250,7 @@ def test_evaluation_is_torchvisions(size):
 
 
 def test_evaluation_is_close_to_that_on_pil_images():
-    """The field resizes PIL images; nothing but rounding of grey levels may differ."""
+    """Published code resizes PIL images; only the rounding of grey levels may differ."""
     augmentation = build_augmentation(CropAugmentation(resize=40, image_size=32))
     reference = v2.Compose(
         [
@@ -265,7 +265,7 @@ def test_evaluation_is_close_to_that_on_pil_images():
 
 
 def crop_offsets(size: tuple[int, int], u: tuple[float, float, float]) -> tuple[int, int]:
-    """Where in the resized image a crop comes from, found by comparing with all crops."""
+    """Position of a crop in the resized image, found by comparison with all crops."""
     augmentation = build_augmentation(CropAugmentation(resize=12, image_size=10, flip=False))
     image = rgb(*size)
     view = view_of(augmentation, [image], np.array([u]))[0]
@@ -281,7 +281,7 @@ def crop_offsets(size: tuple[int, int], u: tuple[float, float, float]) -> tuple[
     return found[0]
 
 
-LAST = 1 - 2.0**-53  # the largest number that uniforms() gives
+LAST = 1 - 2.0**-53  # the largest number that uniforms() returns
 
 
 @pytest.mark.parametrize(
@@ -316,7 +316,7 @@ def test_small_images_are_enlarged():
 
 
 @pytest.mark.parametrize("lying", [False, True])
-def test_of_a_strip_only_the_middle_is_resized(lying):
+def test_only_the_middle_of_a_strip_is_resized(lying):
     augmentation = build_augmentation(CropAugmentation(resize=16, image_size=16))
     strip = np.zeros((3, 4001, 3), np.uint8)
     strip[:, 1970:2031] = 255

@@ -1,4 +1,4 @@
-"""Batches: the plan's samples, the numbers that belong to them, whatever the number of workers."""
+"""Batches have the samples and random numbers of the plan, with any number of workers."""
 
 import multiprocessing
 
@@ -77,7 +77,7 @@ def test_batches_follow_the_plan(split, images):
 
 
 def test_all_views_of_a_sample_differ(make_split, images):
-    """Also those of a sample that comes several times in an epoch."""
+    """This includes a sample that occurs several times in an epoch."""
     split = make_split(N, labelled_mask=np.arange(N) < 1)
     epochs = batches_of(split, images, range(1, 3))
     views = [
@@ -101,14 +101,14 @@ def test_workers_change_nothing(split, images, num_workers):
 
 
 def test_workers_finish_after_a_sigterm_to_all_processes(split, images):
-    """Which a cluster sends at the walltime; the process that trains is the one to answer it."""
+    """A cluster sends it at the walltime, and only the training process reacts to it."""
     alone = batches_of(split, images, range(1, 3))
     loaded = training_batches(
         split, images, AUGMENTATION, epochs=range(1, 3), batch_size=6, seed=0, num_workers=2
     )
     together = {}
     for epoch, batches in loaded:
-        together[epoch] = [next(batches), next(batches)]  # one of each worker: both are there
+        together[epoch] = [next(batches), next(batches)]  # one of each worker, so both are running
         for worker in multiprocessing.active_children() if epoch == 1 else []:
             worker.terminate()
         together[epoch] += batches
@@ -116,7 +116,7 @@ def test_workers_finish_after_a_sigterm_to_all_processes(split, images):
         assert_same(alone[epoch], together[epoch])
 
 
-def test_cut_into_segments_changes_nothing(split, images):
+def test_segments_change_nothing(split, images):
     whole = batches_of(split, images, range(1, 4))
     assert_same(whole[1], batches_of(split, images, range(1, 2))[1])
     assert_same(whole[3], batches_of(split, images, range(3, 4))[3])
@@ -131,7 +131,7 @@ def test_seeds_differ(split, images):
 
 
 def test_order_of_the_split_does_not_matter(split, images):
-    """The same samples in another order give the same epoch."""
+    """The same samples in another order give the same batches."""
     order = np.random.default_rng(5).permutation(N)
     arrays = {
         name: getattr(split, name)[order]
@@ -148,7 +148,7 @@ def test_order_of_the_split_does_not_matter(split, images):
         assert torch.equal(a.views, b.views)
 
 
-def test_global_generator_is_left_alone(split, images):
+def test_global_generator_is_not_changed(split, images):
     state = torch.get_rng_state()
     batches_of(split, images, range(1, 2))
     list(evaluation_batches(images, AUGMENTATION, np.arange(3), batch_size=2, num_workers=0))

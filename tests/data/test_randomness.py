@@ -1,4 +1,4 @@
-"""Stateless numbers: known values, uniformity, and that nothing but the keys matters."""
+"""Stateless random numbers: known values, uniformity, and dependence on the keys only."""
 
 import numpy as np
 import pytest
@@ -94,7 +94,7 @@ def test_neighbouring_keys_are_uncorrelated():
 
 
 def test_every_bit_flips_half_of_the_hash():
-    """Avalanche: a change of one bit of a key changes each bit of the hash half of the time."""
+    """A change of one bit of a key changes each bit of the hash with probability one half."""
     base = np.arange(4000)
     for bit in range(0, 63, 7):
         changed = hash_keys(1, base) ^ hash_keys(1, base ^ (1 << bit))
@@ -105,7 +105,7 @@ def test_every_bit_flips_half_of_the_hash():
 
 
 @given(st.lists(keys, min_size=1, max_size=30), st.data())
-def test_cut_into_batches_changes_nothing(ids, data):
+def test_batches_change_nothing(ids, data):
     whole = uniforms(3, 5, 2, np.array(ids))
     cut = data.draw(st.integers(0, len(ids)))
     parts = [np.array(part, dtype=np.int64) for part in (ids[:cut], ids[cut:])]
@@ -138,7 +138,7 @@ def test_permutation_ignores_the_input_order(ids, random):
     assert sorted(a.tolist()) == sorted(ids)
 
 
-def test_a_sample_less_leaves_the_order_of_the_others():
+def test_a_removed_sample_keeps_the_order_of_the_others():
     order = permutation(np.arange(100), 0, 3)
     np.testing.assert_array_equal(
         permutation(np.delete(np.arange(100), 17), 0, 3), order[order != 17]

@@ -1,4 +1,4 @@
-"""Balanced batches: half and half, every sample once per pass, a function of the ids alone."""
+"""Balanced batches: half labelled, every sample once per pass, a function of the ids alone."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_every_batch_is_full_and_half_labelled(n_labelled, n_unlabelled, batch_s
 
 @given(counts, counts, batch_sizes)
 def test_samples_come_once_per_pass(n_labelled, n_unlabelled, batch_size):
-    """No sample comes a second time before all of its kind have come; occurrences count them."""
+    """A sample is repeated only after all of its kind have occurred; occurrences count passes."""
     if n_labelled + n_unlabelled == 0:
         return
     plans = make(n_labelled, n_unlabelled, batch_size)
@@ -54,7 +54,7 @@ def test_samples_come_once_per_pass(n_labelled, n_unlabelled, batch_size):
 
 
 def test_halves_against_a_naive_walk():
-    """The two streams as a loop that draws one sample after the other."""
+    """A naive loop draws the samples of both streams one after the other."""
     labelled, unlabelled = np.array([3, 1, 2]), np.arange(10, 21)
     plans = plan_epoch(labelled, unlabelled, batch_size=5, seed=4, epoch=2)
     walks = []

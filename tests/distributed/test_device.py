@@ -1,4 +1,4 @@
-"""Devices by name, and what is asked of them."""
+"""Devices by name, and checks of their abilities."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def test_mixed_precision_needs_a_gpu_with_bfloat16(monkeypatch):
         check_mixed_precision(torch.device("cuda"))
 
 
-def test_deterministic_mode_refuses_what_cannot_be_repeated(monkeypatch):
+def test_deterministic_mode_refuses_other_operations(monkeypatch):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     before = torch.are_deterministic_algorithms_enabled()
     try:

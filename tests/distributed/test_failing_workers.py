@@ -1,4 +1,4 @@
-"""What a loading process that dies, fails or stands still does to a stage: it ends, and says so."""
+"""A stage ends with an error if a loading process dies, fails or hangs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ AUGMENTATION = build_augmentation(AffineAugmentation())
 
 
 class Failing(ArrayImages):
-    """Images that do something else instead, once they are read by a worker process."""
+    """Images that run another function when a worker process reads them."""
 
     def __init__(self, failure: Callable[[], object]):
         super().__init__(np.zeros((N, 8, 8, 1), dtype=np.uint8))
@@ -105,7 +105,7 @@ def test_a_worker_that_fails_ends_the_loading(make_split, load, failure, error, 
 
 
 @pytest.mark.parametrize("load", [train_views, evaluation_views])
-def test_a_batch_that_never_comes_is_noticed(make_split, monkeypatch, load):
+def test_a_missing_batch_is_an_error(make_split, monkeypatch, load):
     monkeypatch.setattr(workers, "TIMEOUT_SECONDS", 1)
     with pytest.raises(MachineError, match=r"no batch came .* for 1 seconds; are the"):
         load(make_split, Failing(lambda: time.sleep(8)))
@@ -126,19 +126,19 @@ def test_a_batch_that_never_comes_is_noticed(make_split, monkeypatch, load):
         (OSError(12, "Cannot allocate memory"), "memory ran out ([Errno 12] Cannot allocate"),
     ],
 )
-def test_words_for_a_machine_that_fails(error, sentence):
+def test_errors_of_the_machine_are_recognised(error, sentence):
     known = machine_error(error)
     assert sentence in str(known)
     assert known.status == 71
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a bug"), RuntimeError(), KeyError("memory")])
-def test_a_bug_is_no_failure_of_the_machine(error):
+def test_a_bug_is_not_an_error_of_the_machine(error):
     assert machine_error(error) is None
 
 
 def test_workers_need_no_shared_memory_of_the_system(make_split, monkeypatch):
-    """``/dev/shm`` may be tiny, as in Docker, or read-only, where no semaphore can be made."""
+    """``/dev/shm`` may be tiny, as in Docker, or read-only, which prevents semaphores."""
 
     def refuse(*arguments: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
@@ -183,12 +183,12 @@ run_stage(main, stage_parser("stage"))
     ("error", "status", "last"),
     [
         ("InputError('wrong')", 2, "-c: error: wrong"),
-        ("MemoryError", 71, "-c: error: memory ran out (MemoryError); what had been saved is kept"),
+        ("MemoryError", 71, "-c: error: memory ran out (MemoryError); saved state is kept"),
         ("KeyError('x')", 70, "-c: error: KeyError: 'x' (unexpected)"),
     ],
 )
-def test_a_stage_that_fails_leaves_no_helper(tmp_path: Path, error, status, last):
-    """Also one that outlives its first SIGTERM."""
+def test_a_failed_stage_leaves_no_helper(tmp_path: Path, error, status, last):
+    """This includes helpers that ignore their first SIGTERM."""
     process = begun([sys.executable, "-c", STAGE.format(error=error)], tmp_path)
     found, errors = ended(process, tmp_path)
     assert found == status
@@ -197,7 +197,7 @@ def test_a_stage_that_fails_leaves_no_helper(tmp_path: Path, error, status, last
 
 
 def workers_in(directory: Path) -> list[psutil.Process]:
-    """Living loading processes that work in a directory."""
+    """Living loading processes in a working directory."""
     found = []
     for process in psutil.process_iter(["name", "cwd"]):
         name, cwd = process.info["name"], process.info["cwd"]
@@ -207,7 +207,7 @@ def workers_in(directory: Path) -> list[psutil.Process]:
 
 
 def kill_a_worker(command: list[str], directory: Path, n_workers: int) -> tuple[int, str]:
-    """Start a stage and kill one of its workers; its status and last line."""
+    """Start a stage and kill one of its workers; return its status and last line."""
     process = begun([sys.executable, *command], directory)
     wait_for(lambda: len(workers_in(directory)) >= n_workers)
     workers_in(directory)[0].kill()
@@ -220,7 +220,7 @@ GONE = ": error: a data-loading process was ended by SIGKILL; "
 
 
 @pytest.mark.parametrize("n_ranks", [1, 2])
-def test_training_ends_with_a_killed_worker_and_goes_on(split_path, tmp_path, n_ranks):
+def test_training_ends_with_a_killed_worker_and_resumes(split_path, tmp_path, n_ranks):
     calm = tmp_path / "calm" / "c.pt"
     files = SegmentFiles(split_path, calm, calm.parent / ".rolling" / "c.pt")
     options = {"stop_at_epoch": 16, "device": "cpu", "threads": n_ranks, "num_workers": 0}

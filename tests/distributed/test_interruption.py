@@ -1,4 +1,4 @@
-"""What stages do when they are asked to end, and when their Snakemake is gone."""
+"""Stages end on signals, and when their Snakemake is gone."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ def sleeper(output: Path, **environment: str) -> subprocess.Popen:
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
-def test_a_stage_ends_with_a_status_of_its_own_and_leaves_nothing(tmp_path, signum, status):
+def test_a_stage_ends_with_a_special_status_and_leaves_nothing(tmp_path, signum, status):
     process = sleeper(tmp_path / "out")
     process.send_signal(signum)
     _, errors = process.communicate(timeout=20)
@@ -65,7 +65,7 @@ def test_a_stage_ends_with_its_snakemake(tmp_path):
 
 
 @pytest.mark.parametrize("pid", ["", "none", str(2**22 + 1)])
-def test_a_stage_by_hand_has_no_snakemake(tmp_path, pid):
+def test_a_stage_started_by_hand_watches_no_snakemake(tmp_path, pid):
     process = sleeper(tmp_path / "out", **{WORKFLOW_PID: pid})
     time.sleep(1.5)
     assert process.poll() is None
@@ -111,7 +111,7 @@ def test_when_processes_began():
     assert process_start(child.pid) is None
 
 
-def test_a_helper_outlives_one_sigterm_and_not_a_second():
+def test_a_helper_ignores_only_the_first_sigterm():
     code = (
         "import time; from gcdflow.distributed.interruption import outlive_first_sigterm as o; "
         "o(); "

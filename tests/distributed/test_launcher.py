@@ -1,4 +1,4 @@
-"""A stage that is started as several processes ends as one: status, sentence, nobody left."""
+"""A stage of several processes ends as one: one status, one sentence, no process left."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def stage(directory: Path, body: str, **environment: str) -> subprocess.Popen:
         ("", 1),
     ],
 )
-def test_what_others_left_is_no_launcher(monkeypatch, variables, number):
+def test_leftover_variables_are_no_launcher(monkeypatch, variables, number):
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
     for variable in variables.split():
@@ -65,7 +65,7 @@ def test_what_others_left_is_no_launcher(monkeypatch, variables, number):
 
 
 def test_the_first_failure_decides_and_ends_the_others(tmp_path: Path):
-    """Rank 0 waits for ever, as a GPU does for one that is gone."""
+    """Rank 0 waits forever, as a GPU waits for a lost rank."""
     process = stage(tmp_path, "time.sleep(1); sys.exit(3) if rank == 1 else time.sleep(60)")
     assert ended(process, tmp_path) == (3, "")
 
@@ -74,10 +74,10 @@ def test_a_rank_that_was_killed_is_named(tmp_path: Path):
     body = "os.kill(os.getpid(), 9) if rank == 1 else sys.exit(launcher.EXIT_PEER_LOST)"
     status, errors = ended(stage(tmp_path, body), tmp_path)
     assert status == 128 + signal.SIGKILL
-    assert errors[9:] == "rank 1 of 2 was ended by SIGKILL; what it had saved is kept\n"
+    assert errors[9:] == "rank 1 of 2 was ended by SIGKILL; its saved state is kept\n"
 
 
-def test_a_second_signal_ends_ranks_that_do_not_listen(tmp_path: Path):
+def test_a_second_signal_ends_ranks_that_ignore_the_first(tmp_path: Path):
     process = stage(tmp_path, "Path(f'ready{rank}').touch(); time.sleep(60)")
     wait_for(lambda: all((tmp_path / f"ready{rank}").exists() for rank in (0, 1)))
     process.send_signal(signal.SIGINT)
@@ -121,11 +121,11 @@ def arguments(split: Path, output: Path) -> list[str]:
     ]
 
 
-def test_training_is_ended_in_every_way_and_goes_on(
+def test_training_is_ended_in_every_way_and_resumes(
     split_path: Path,
     tmp_path: Path,
 ):
-    """Ctrl-C, a killed rank; then to the end, under torchrun itself."""
+    """End it by Ctrl-C and by killing a rank, then finish it under torchrun."""
     calm = tmp_path / "calm"
     files = SegmentFiles(split_path, calm / "c.pt", calm / ".rolling" / "c.pt")
     options = {"stop_at_epoch": 16, "device": "cpu", "threads": 2, "num_workers": 0}
@@ -135,7 +135,7 @@ def test_training_is_ended_in_every_way_and_goes_on(
     rolling = tmp_path / ".rolling" / "c.pt"
 
     def train_until(act: Callable[[subprocess.Popen], object]) -> tuple[int, str, int]:
-        """Act when another epoch is done; status, messages, and the last epoch that is kept."""
+        """Act after the next epoch; return status, messages and the last saved epoch."""
         before = rolling.stat().st_mtime_ns if rolling.exists() else 0
         process = begun([sys.executable, *command, "--gpus", "2"], tmp_path)
         wait_for(lambda: rolling.exists() and rolling.stat().st_mtime_ns > before)
@@ -154,7 +154,7 @@ def test_training_is_ended_in_every_way_and_goes_on(
 
     status, last, second = train_until(kill_rank)
     assert status == 128 + signal.SIGKILL
-    assert last.endswith("rank 1 of 2 was ended by SIGKILL; what it had saved is kept")
+    assert last.endswith("rank 1 of 2 was ended by SIGKILL; its saved state is kept")
     assert first < second < 16
 
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -176,7 +176,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("gpus", "expected"), [("x", "'x' is not a whole number from 0")])
-def test_no_number_of_gpus(tmp_path: Path, gpus: str, expected: str):
+def test_a_bad_number_of_gpus(tmp_path: Path, gpus: str, expected: str):
     command = [sys.executable, *arguments(tmp_path / "s", tmp_path / "c"), "--gpus", gpus]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 2

@@ -1,4 +1,4 @@
-"""Several ranks compute what one process computes, whatever is cut, killed or resumed."""
+"""Several ranks compute the same as one process, even if segments are cut, killed or resumed."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from gcdflow.training.checkpoint import Checkpoint, Model
 from gcdflow.training.segment import Segment, train_segment
 from gcdflow.training.segment_files import SegmentFiles
 from small_training import TINY, digest, pseudo_labels
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 ALONE = Ranks(torch.device("cpu"))
@@ -37,7 +38,7 @@ N_STEPS = 4  # of an epoch
 
 
 def settings(guided: bool = False, **training: object) -> TrainSettings:
-    """Settings under which all parts of the loss count from the first step on."""
+    """Settings in which all parts of the loss count from the first step."""
     pseudo = {"temperature": 0.2, "points": "all", "weights": "density", "gamma_ramp_epochs": 0}
     changes = {"training": training, "pseudo": pseudo}
     return RunSettings.model_validate(merged(TINY, changes)).train_settings(guided)
@@ -49,9 +50,9 @@ def guided_settings(loss: str) -> TrainSettings:
 
 
 def train(files: SegmentFiles, chosen: TrainSettings, stop: int, *, signal_at: tuple = ()) -> None:
-    """Train, and leave the losses of each step beside the output.
+    """Train, and write the losses of each step beside the output.
 
-    ``signal_at`` holds a rank, the number of a call of the loss, and the signal that it gets then.
+    ``signal_at`` holds a rank, the number of a call of the loss, and the signal to send then.
     """
     steps = []
     losses_of_step = Segment._losses
@@ -78,7 +79,7 @@ def files_of(split: Path, output: Path, **more: Path) -> SegmentFiles:
 
 @pytest.fixture(scope="module")
 def start(split_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A warm-up of one process, and pseudo labels for what follows."""
+    """A warm-up with one process, and pseudo labels for the next segment."""
     directory = tmp_path_factory.mktemp("start")
     train(files_of(split_path, directory / "start.pt"), settings(), 3)
     pseudo = pseudo_labels(split_path, directory / "pseudo.npz")
@@ -87,7 +88,7 @@ def start(split_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 @pytest.fixture
 def in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models compute in float64: only sums in another order are left, and no rectifier flips."""
+    """Models compute in float64, so only the order of sums differs and no rectifier flips."""
     built, forward = Model.__init__, Model.forward
 
     def build(model: Model, chosen: TrainSettings) -> None:
@@ -99,7 +100,7 @@ def in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def assert_close(one: Path, other: Path, tolerance: float = 1e-10) -> None:
-    """Weights and prototypes differ by little, relative to their length."""
+    """Check that weights and prototypes differ little, relative to their length."""
     a, b = Checkpoint.load(one), Checkpoint.load(other)
     pairs = {name: (a.weights[name], b.weights[name]) for name in a.weights}
     if a.prototypes is not None:
@@ -137,7 +138,7 @@ def test_losses_of_each_step_are_those_of_one_process(
     parts = {"L_total", "L_contrast", "L_supcon"} | ({"L_pseudo"} if more else set())
     for step, (a, b) in enumerate(zip(expected, found, strict=True)):
         assert a.keys() == b.keys() == parts
-        # In float32 rounding may open a rectifier that was closed, and is carried on.
+        # In float32, rounding may switch a rectifier, and the difference persists.
         tolerance = 1e-12 if kind == "double" else 1e-5 if step < N_STEPS else 1e-4
         assert b == pytest.approx(a, rel=tolerance), step
     assert_close(one, several, 1e-10 if kind == "double" else 1e-2)
@@ -147,12 +148,12 @@ def test_losses_of_each_step_are_those_of_one_process(
         assert [step for step, _ in ours[tag]] == [step for step, _ in theirs[tag]]
 
 
-def test_the_same_ranks_leave_the_same_bytes_also_when_cut(
+def test_the_same_ranks_give_the_same_bytes_even_if_interrupted(
     split_path: Path,
     start: dict,
     tmp_path: Path,
 ):
-    """A signal that one rank alone gets stops all at one step; nothing is done twice."""
+    """A signal to one rank stops all at the same step; nothing is done twice."""
     chosen = guided_settings("prototypical")
     calm, cut = (files_of(split_path, tmp_path / name, **start) for name in ("calm.pt", "cut.pt"))
     assert run_as_ranks(2, train, calm, chosen, 5) == [0, 0]
@@ -179,7 +180,7 @@ def test_the_same_ranks_leave_the_same_bytes_also_when_cut(
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (4, 2)])
-def test_another_number_of_ranks_goes_on_within_the_epoch(
+def test_another_number_of_ranks_resumes_within_the_epoch(
     split_path: Path,
     tmp_path: Path,
     in_double_precision: None,
@@ -206,7 +207,7 @@ def test_an_error_in_one_rank_ends_all_with_one_sentence(
     split_path: Path,
     tmp_path: Path,
 ):
-    """Of rank 1 alone, at its second batch; and one that all ranks meet."""
+    """Tests an error of rank 1 alone, at its second batch, and one of all ranks."""
     errors = tmp_path / "errors"
 
     def broken_image() -> None:
@@ -236,13 +237,13 @@ def test_an_error_in_one_rank_ends_all_with_one_sentence(
     assert not list(tmp_path.glob("*.pt"))
 
 
-def test_steps_that_are_left_out_are_left_out_by_all(
+def test_all_ranks_skip_the_same_steps(
     split_path: Path,
     tmp_path: Path,
     in_double_precision: None,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """One rank alone finds the loss of its third step not finite."""
+    """Only one rank finds that the loss of its third step is not finite."""
     patient = settings(skip_bad_steps=1)
     calls: list[int] = []
 
@@ -258,7 +259,7 @@ def test_steps_that_are_left_out_are_left_out_by_all(
     assert_close(one.output, two.output)
 
 
-def test_a_batch_that_the_ranks_cannot_share_is_refused(
+def test_a_batch_size_must_be_a_multiple_of_the_ranks(
     split_path: Path,
     tmp_path: Path,
 ):
@@ -277,9 +278,9 @@ def test_a_batch_that_the_ranks_cannot_share_is_refused(
 
 
 def network() -> nn.Module:
-    """Batch norms of two and of one dimension; double precision."""
+    """A network with two kinds of batch norms, one with its activation, in double precision."""
     torch.manual_seed(0)
-    layers = [nn.Conv2d(2, 5, 3), nn.BatchNorm2d(5), nn.ReLU(), nn.Flatten()]
+    layers = [nn.Conv2d(2, 5, 3), BatchNormAct2d(5, act_layer=nn.SiLU), nn.Flatten()]
     return nn.Sequential(*layers, nn.Linear(5 * 4 * 4, 6), nn.BatchNorm1d(6)).double()
 
 
@@ -318,11 +319,11 @@ def test_gradients_and_running_statistics_are_those_of_the_whole_batch(tmp_path:
         assert one.keys() >= network().state_dict().keys()
         torch.testing.assert_close(found, one, rtol=1e-10, atol=1e-12)
     for name, gradient in one["gradients"].items():
-        # Biases before a batch norm have none but rounding.
-        assert gradient.abs().max() > 1e-6 or name in ("0.bias", "4.bias"), name
+        # Biases before a batch norm have only rounding errors as gradients.
+        assert gradient.abs().max() > 1e-6 or name in ("0.bias", "3.bias"), name
 
 
-def test_gathered_rows_stand_in_the_order_of_the_batch(tmp_path: Path):
+def test_gathered_rows_are_in_the_order_of_the_batch(tmp_path: Path):
     rows = torch.arange(24.0).reshape(12, 2)
 
     def rank() -> None:
@@ -353,10 +354,10 @@ def test_batch_norm_in_bfloat16_keeps_the_type(tmp_path: Path):
     assert run_as_ranks(2, rank) == [0, 0]
 
 
-def test_a_process_alone_is_left_as_it_is():
+def test_a_single_process_changes_nothing():
     model, z = network(), torch.randn(4, 3)
     assert synchronise_batch_norm(model, ALONE) is model
-    assert type(model[1]) is nn.BatchNorm2d
+    assert type(model[1]) is BatchNormAct2d
     assert ALONE.gather(z, 2) is ALONE.sum(z) is ALONE.from_first(z) is z
     assert (ALONE.largest(7), ALONE.part, ALONE.is_first) == (7, slice(0, None, 1), True)
 
@@ -399,19 +400,19 @@ def test_each_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch):
     for name in ("auto", "cuda"):
         assert resolve_device(name, 2, 1) == torch.device("cuda:1")
     assert resolve_device("cpu", 4, 3) == torch.device("cpu")
-    with pytest.raises(InputError, match="4 GPUs are asked for, PyTorch finds 2; set gpus to that"):
+    with pytest.raises(InputError, match="4 GPUs are requested, but PyTorch finds 2; set gpus"):
         resolve_device("auto", 4, 0)
-    with pytest.raises(InputError, match="--device cuda:1: is one GPU, but 2 are asked for"):
+    with pytest.raises(InputError, match="--device cuda:1: names one GPU, but 2 are requested"):
         resolve_device("cuda:1", 2, 0)
 
 
-def test_a_launcher_that_is_gone_is_one_sentence(monkeypatch):
+def test_a_missing_launcher_is_one_sentence(monkeypatch):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     variables = {"RANK": 1, "LOCAL_RANK": 1, "WORLD_SIZE": 2, "MASTER_PORT": port}
     for name, value in {**variables, "MASTER_ADDR": "127.0.0.1"}.items():
         monkeypatch.setenv(name, str(value))
     monkeypatch.setattr(ranks_module, "_TIME_TO_MEET", timedelta(seconds=1))
-    expected = r"one of 2 processes of a launcher, but .*; where there is no launcher, unset LOCAL_"
+    expected = r"one of 2 processes of a launcher, but .*; if you use no launcher, unset LOCAL_"
     with pytest.raises(InputError, match=expected), joined("cpu"):
         raise AssertionError("no one is there")

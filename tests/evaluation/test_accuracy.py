@@ -1,4 +1,4 @@
-"""Accuracies and matchings against brute force over all assignments, and closed cases."""
+"""Accuracies and matchings against brute force over all assignments, and known results."""
 
 import itertools
 import subprocess
@@ -17,7 +17,7 @@ KEYS = ["all", "old", "new", "all_v1", "old_v1", "new_v1"]
 
 @st.composite
 def labelled_samples(draw, max_size=12):
-    """Clusters, classes (ids with gaps) and the old mask, which follows from the class."""
+    """Clusters, classes (ids with gaps) and the old mask, which depends on the class."""
     n = draw(st.integers(0, max_size))
     cluster_ids = draw(st.lists(st.integers(-3, 50), min_size=4, max_size=4, unique=True))
     class_ids = draw(st.lists(st.integers(0, 90), min_size=4, max_size=4, unique=True))
@@ -27,7 +27,7 @@ def labelled_samples(draw, max_size=12):
 
 
 def all_matchings(a, b):
-    """Every one-to-one assignment of the ids in ``a`` to ids in ``b`` or to nothing."""
+    """Every one-to-one assignment of the ids in ``a`` to ids in ``b`` or to none."""
     ids_a, ids_b = sorted(set(a.tolist())), sorted(set(b.tolist()))
     partners = ids_b + [None] * len(ids_a)
     for chosen in set(itertools.permutations(partners, len(ids_a))):
@@ -98,8 +98,8 @@ def test_accuracy_bounds(samples):
     }
 
 
-def test_accuracy_of_v1_and_v2_differ_as_they_should():
-    # Cluster 7 holds all of old class 0 and most of new class 9. One matching must choose.
+def test_accuracies_v1_and_v2_differ_as_defined():
+    # Cluster 7 holds all of old class 0 and most of new class 9. A single matching must choose.
     clusters = np.array([7, 7, 7, 7, 7, 7, 7, 2])
     truth = np.array([0, 0, 0, 0, 9, 9, 9, 9])
     result = clustering_accuracy(clusters, truth, truth == 0)
@@ -122,7 +122,7 @@ def test_one_cluster_for_all_and_one_cluster_for_each():
     assert (shattered["all"], shattered["old"], shattered["new"]) == (3 / 12, 2 / 8, 1 / 4)
 
 
-def test_among_equally_good_matchings_the_one_with_most_old_hits_counts():
+def test_ties_go_to_the_matching_with_most_old_hits():
     clusters, truth = np.array([0, 0]), np.array([1, 2])
     for old_class in truth:
         result = clustering_accuracy(clusters, truth, truth == old_class)
@@ -150,7 +150,7 @@ def test_accuracies_are_plain_floats():
         ([0, 1], [0, 1], [True], r"old has shape \(1,\) .* expected shape \(2,\)"),
     ],
 )
-def test_accuracy_refuses_arrays_that_do_not_fit(clusters, truth, old, message):
+def test_accuracy_refuses_arrays_of_wrong_shape_or_type(clusters, truth, old, message):
     with pytest.raises(InputError, match=message):
         clustering_accuracy(np.array(clusters), np.array(truth), np.array(old))
 
@@ -169,7 +169,7 @@ def test_matching_and_change_rate_equal_brute_force(samples):
     assert label_change_rate(b, a) == pytest.approx(label_change_rate(a, b))
 
 
-def test_matching_leaves_out_what_has_no_partner():
+def test_matching_omits_ids_without_a_partner():
     a, b = np.array([4, 4, 4, 6, 9]), np.array([1, 1, 0, 0, 0])
     assert optimal_matching(a, b) in ({4: 1, 6: 0}, {4: 1, 9: 0})
     assert optimal_matching(np.empty(0, int), np.empty(0, int)) == {}

@@ -43,16 +43,16 @@ def stage(tmp_path: Path, log_dir: str) -> str:
     return result.stderr
 
 
-def test_the_stage_draws_what_is_logged(tmp_path: Path):
+def test_the_stage_draws_the_logged_curves(tmp_path: Path):
     log = tmp_path / "log"
     log.mkdir()
     write_scalars(log / "events.out.tfevents.epoch003-003.x", 3, {"L_total": 1.0, "gamma": 0.5})
     assert stage(tmp_path, "log").endswith("c.png: 2 curves\n")
 
 
-def test_a_log_that_was_deleted_stops_nothing(tmp_path: Path):
+def test_a_deleted_log_is_no_error(tmp_path: Path):
     said = stage(tmp_path, "log").splitlines()
-    assert said[0].endswith("log: no scalars are logged here; the picture stays empty")
+    assert said[0].endswith("log: contains no scalars; the picture stays empty")
     assert said[-1].endswith("c.png: 0 curves")
     assert colours(tmp_path / "c.png") > 1
 

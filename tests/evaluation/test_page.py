@@ -1,4 +1,4 @@
-"""HTML pages of the tables: each block of their Markdown, and no markup from a name."""
+"""HTML pages of the tables: every kind of Markdown block, and escaped names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of several runs: means over seeds, and what is missing."""
+"""Tables of several runs: means over seeds, and missing runs."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ SCRIPT = Path(__file__).parents[2] / "workflow_scripts" / "summary.py"
 
 
 def result(tmp_path: Path, setting: str, run: str, accuracy: float | None, **changes) -> Result:
-    """A run whose transductive accuracy is given; None: a run that is missing."""
+    """A run with this transductive accuracy; None: a missing run."""
     path = tmp_path / run / "metrics_epoch050.json"
     if accuracy is not None:
         path.parent.mkdir(exist_ok=True)
@@ -106,7 +106,7 @@ def test_a_path_may_begin_at_home(tmp_path, monkeypatch):
     assert parse_result("a=~/runs/x/m.json").path == tmp_path / "runs/x/m.json"
 
 
-def test_a_broken_file_is_no_missing_one(tmp_path):
+def test_a_broken_file_does_not_count_as_missing(tmp_path):
     (tmp_path / "m.json").write_text("{}")
     with pytest.raises(InputError, match=r"m\.json: not a metrics file"):
         parse_result(f"a={tmp_path / 'm.json'}")
@@ -120,7 +120,7 @@ def test_by_hand(tmp_path):
     done = subprocess.run(
         [sys.executable, SCRIPT, *outputs, *results], capture_output=True, text=True, check=True
     )
-    assert "1 of 2 runs are there" in done.stderr
+    assert "1 of 2 runs are done" in done.stderr
     assert done.stdout.rstrip() == (tmp_path / "s.md").read_text().rstrip()
     assert "| a       | 1 of 2 |" in done.stdout
     assert (tmp_path / "s.tsv").read_text().count("\n") == 3

@@ -14,7 +14,6 @@ import torch
 from example_files import make_metrics, run_parts, stepped
 from gcdflow.categories.assignments import COLUMNS, assign
 from gcdflow.errors import InputError
-from gcdflow.evaluation.report import read_metrics, read_run
 from gcdflow.files.atomic import sha256_file
 from gcdflow.training.checkpoint import Checkpoint, restore_model
 
@@ -23,6 +22,7 @@ N, N_TRAIN = 40, 32
 METRICS = make_metrics(12, n_classes=4)
 OTHER_CLASSES = json.dumps(METRICS | {"epoch": 25, "n_classes": 9})
 GRID = "k\tdensity_percentile\tscore\tn_clusters\n"
+LARGE_GRID = GRID + "".join(f"{i + 1}\t{i / 20}\t1\t4\n" for i in range(1500))
 
 
 @pytest.fixture
@@ -155,82 +155,54 @@ def test_files_of_another_run(run, tmp_path, parts, stage, name, change, message
     assert not [path for path in tmp_path.rglob("*") if ".tmp" in path.name]
 
 
+TABLES = {"report": "other_json", "heatmap": "grid_tsv", "gallery": "assignments_csv"}
+
+
 @pytest.mark.parametrize(
-    ("stage", "name", "text", "message"),
+    ("stage", "text", "message"),
     [
-        ("report", "other_json", json.dumps(METRICS), "is of epoch 12, as metrics.json is"),
-        (
-            "report",
-            "other_json",
-            OTHER_CLASSES,
-            "against 9 classes, metrics.json against 4 classes",
-        ),
-        (
-            "report",
-            "other_json",
-            json.dumps(METRICS).replace("0.75", "7.5"),
-            "'transductive.old' is 7.5 (",
-        ),
-        ("report", "other_json", json.dumps(METRICS).replace("0.75", "NaN"), "NaN is no number"),
-        (
-            "report",
-            "other_json",
-            json.dumps(METRICS | {"epoch": True}),
-            "key 'epoch' is True (input",
-        ),
-        ("report", "other_json", "[" * 50_000, "nested too deeply"),
-        ("heatmap", "grid_tsv", f"{GRID}3\t40\tnan\t4\n", "score is not finite"),
-        (
-            "heatmap",
-            "grid_tsv",
-            f"{GRID}3\t400\t1\t4\n",
-            "density_percentile is 400, expected 0 to",
-        ),
-        (
-            "heatmap",
-            "grid_tsv",
-            f"{GRID}3\t40\t1\t4\n3\t40\t1\t4\n",
-            "a configuration is there twi",
-        ),
-        ("heatmap", "grid_tsv", "k\tx" + "y" * 200_000, "field larger than field limit"),
-        ("gallery", "assignments_csv", "path,category\n0,ant\n", "the first line names other col"),
+        ("report", json.dumps(METRICS), "is of epoch 12, as metrics.json is"),
+        ("report", OTHER_CLASSES, "against 9 classes, metrics.json against 4 classes"),
+        ("report", json.dumps(METRICS).replace("0.75", "7.5"), "'transductive.old' is 7.5 ("),
+        ("report", json.dumps(METRICS).replace("0.75", "NaN"), "NaN is no number"),
+        ("report", json.dumps(METRICS | {"epoch": True}), "key 'epoch' is True (input"),
+        ("report", "[" * 50_000, "nested too deeply"),
+        ("heatmap", f"{GRID}3\t40\tnan\t4\n", "score is not finite"),
+        ("heatmap", f"{GRID}3\t400\t1\t4\n", "density_percentile is 400, expected 0 to 100"),
+        ("heatmap", f"{GRID}3\t40\t1\t4\n3\t40\t1\t4\n", "a configuration is there twice"),
+        ("heatmap", LARGE_GRID, "a grid of 1500 times 1500"),
+        ("heatmap", "k\tx" + "y" * 200_000, "field larger than field limit"),
+        ("gallery", "path,category\n0,ant\n", "the first line names other columns"),
     ],
 )
-def test_tables_of_another_run(run, tmp_path, stage, name, text, message):
+def test_tables_of_another_run(run, tmp_path, stage, text, message):
     run(stage)
-    code, said = run(stage, **{name: text})
+    code, said = run(stage, **{TABLES[stage]: text})
     assert code == 2, said
     assert said.count("\n") == 1
     assert message in said
     assert (tmp_path / "out").read_text() == "good"
 
 
-def test_a_grid_too_large_for_a_picture(run, tmp_path):
-    rows = "".join(f"{i + 1}\t{i / 20}\t1\t4\n" for i in range(1500))
-    code, said = run("heatmap", grid_tsv=GRID + rows)
-    assert (code, "a grid of 1500 times 1500" in said) == (2, True)
-
-
 @pytest.mark.parametrize(
-    "changes",
+    ("column", "value"),
     [
-        {"confidence": "1.5"},
-        {"confidence": "nan"},
-        {"confidence": "1_0"},
-        {"core_point": "yes"},
-        {"split": "validation"},
-        {"cluster": "-1"},
-        {"cluster": "9" * 30},
-        {"category": ""},
-        {"path": ""},
-        {"label": "bee"},
+        ("confidence", "1.5"),
+        ("confidence", "nan"),
+        ("confidence", "1_0"),
+        ("core_point", "yes"),
+        ("split", "validation"),
+        ("cluster", "-1"),
+        ("cluster", "9" * 30),
+        ("category", ""),
+        ("path", ""),
+        ("label", "bee"),
     ],
 )
-def test_rows_of_assignments(run, changes):
+def test_rows_of_assignments(run, column, value):
     row = dict.fromkeys(COLUMNS, "") | {"path": "0", "category": "ant", "confidence": "1.000"}
     row |= {"doubtful": "false", "core_point": "true", "label": "ant", "split": "train"}
-    row |= {"cluster": "0", **changes}
-    ((column, value),) = changes.items()
+    row |= {"cluster": "0", column: value}
     columns = ",".join(COLUMNS)
     code, said = run("gallery", assignments_csv=f"{columns}\n{','.join(row.values())}\n")
     assert code == 2
@@ -327,11 +299,3 @@ def test_a_split_of_more_images_than_the_dataset_has(tmp_path, parts, checkpoint
     checkpoint.save(tmp_path / "c.pt")
     with pytest.raises(InputError, match=r"split\.npz: asks for image 1999 .* that has 1797"):
         extract_features(tmp_path / "c.pt", tmp_path / "split.npz", device="cpu", num_workers=0)
-
-
-def test_metrics_of_one_run(tmp_path):
-    paths = [tmp_path / f"{epoch}.json" for epoch in (12, 25)]
-    for path in paths:
-        path.write_text(json.dumps(METRICS | {"epoch": int(path.stem)}))
-    assert [one["epoch"] for one in read_run(paths)] == [12, 25]
-    assert read_run(paths)[0] == read_metrics(paths[0])

@@ -7,7 +7,7 @@ from torch import Tensor
 
 @pytest.fixture(autouse=True)
 def _deterministic() -> Iterator[None]:
-    """Losses may use nothing that PyTorch knows to be non-deterministic."""
+    """Losses may use only operations that PyTorch knows to be deterministic."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     yield
@@ -16,7 +16,7 @@ def _deterministic() -> Iterator[None]:
 
 @pytest.fixture
 def unit_rows() -> Callable[..., Tensor]:
-    """Random L2-normalised rows that ask for a gradient."""
+    """Random L2-normalised rows that require a gradient."""
 
     def make(n: int, d: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
         rows = torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=dtype)
@@ -27,7 +27,7 @@ def unit_rows() -> Callable[..., Tensor]:
 
 @pytest.fixture
 def gradient() -> Callable[[Tensor, Tensor], Tensor]:
-    """Gradient of a loss with respect to a leaf; both must be finite."""
+    """Gradient of a loss with respect to a leaf tensor; checks that both are finite."""
 
     def compute(loss: Tensor, leaf: Tensor) -> Tensor:
         assert loss.ndim == 0

@@ -51,7 +51,7 @@ def test_symmetric_in_the_views_and_in_the_order_of_images(unit_rows):
 
 
 @pytest.mark.parametrize("n_images", [0, 1])
-def test_no_negatives_give_zero_and_keep_the_graph(unit_rows, gradient, n_images):
+def test_without_negatives_the_loss_is_zero_and_keeps_the_graph(unit_rows, gradient, n_images):
     z1, z2 = unit_rows(n_images, 4, seed=1), unit_rows(n_images, 4, seed=2)
     loss = info_nce(z1, z2)
     assert loss.item() == 0

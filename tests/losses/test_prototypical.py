@@ -89,7 +89,7 @@ class TestPrototypical:
         ],
         ids=["no sample", "own is empty", "all empty", "no weight", "weight only on the empty"],
     )
-    def test_nothing_to_average_gives_zero_and_keeps_the_graph(
+    def test_without_samples_the_loss_is_zero_and_keeps_the_graph(
         self, unit_rows, gradient, labels, empty, weights
     ):
         z, prototypes = unit_rows(len(labels), 3), unit_rows(3, 3, seed=1).detach().clone()
@@ -155,7 +155,7 @@ class TestClusterPrototypes:
         none = torch.zeros(0, dtype=torch.int64)
         assert torch.equal(cluster_prototypes(torch.zeros(0, 3), none, 2), torch.zeros(2, 3))
 
-    def test_the_loss_can_go_back_through_them(self, unit_rows, gradient):
+    def test_gradients_flow_through_prototypes(self, unit_rows, gradient):
         z, labels = unit_rows(5, 4), torch.tensor([0, 0, 3, 3, 3])
         grad = gradient(prototypical(z, labels, cluster_prototypes(z, labels, 5)), z)
         assert (grad != 0).any()
@@ -166,7 +166,7 @@ class TestClusterPrototypes:
 
 
 class TestUpdatePrototypes:
-    def test_moves_those_present_and_leaves_the_rest_bitwise(self, unit_rows):
+    def test_only_prototypes_in_the_batch_move(self, unit_rows):
         prototypes = unit_rows(4, 3, dtype=torch.float32)
         before = prototypes.detach().clone()
         z, labels = unit_rows(5, 3, seed=1, dtype=torch.float32), torch.tensor([0, 2, 2, 0, 2])

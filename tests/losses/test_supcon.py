@@ -31,7 +31,7 @@ def naive_sup_con(z, labels, temperature, weights=None):
 
 @st.composite
 def batches(draw):
-    """Labels with any mix of singles and groups, and weights with zeros among them."""
+    """Labels with any mix of singles and groups, and weights that include zeros."""
     labels = draw(st.lists(st.integers(-1, 4), min_size=0, max_size=10))
     weight = st.just(0.0) | st.floats(0.01, 10)
     n = len(labels)
@@ -56,7 +56,7 @@ def test_equals_the_naive_loop(batch, temperature):
     assert torch.isfinite(grad).all()
 
 
-def test_equals_info_nce_where_every_image_is_its_own_class(unit_rows):
+def test_equals_info_nce_if_every_image_is_its_own_class(unit_rows):
     z1, z2 = unit_rows(5, 4, seed=1), unit_rows(5, 4, seed=2)
     loss = sup_con(torch.cat([z1, z2]), torch.arange(5).repeat(2), temperature=0.3)
     torch.testing.assert_close(loss, info_nce(z1, z2, temperature=0.3))
@@ -77,7 +77,7 @@ def test_anchors_without_positives_repel_but_are_not_averaged(unit_rows):
     assert loss.item() == pytest.approx(-math.log(math.e / (math.e + 1)))
 
 
-def test_weight_zero_leaves_an_anchor_out_and_scale_does_not_matter(unit_rows):
+def test_weight_zero_drops_an_anchor_and_scale_does_not_matter(unit_rows):
     z, labels = unit_rows(6, 4), torch.tensor([0, 0, 0, 1, 1, 1])
     weights = torch.tensor([1.0, 0.0, 2.0, 0.5, 0.0, 1.0], dtype=torch.float64)
     loss = sup_con(z, labels, weights=weights)
@@ -99,7 +99,9 @@ def test_weight_zero_leaves_an_anchor_out_and_scale_does_not_matter(unit_rows):
     ],
     ids=["empty", "one sample", "all different", "no weight", "weight only without positives"],
 )
-def test_nothing_to_average_gives_zero_and_keeps_the_graph(unit_rows, gradient, labels, weights):
+def test_without_positives_the_loss_is_zero_and_keeps_the_graph(
+    unit_rows, gradient, labels, weights
+):
     z = unit_rows(len(labels), 4)
     weights = None if weights is None else torch.tensor(weights)
     loss = sup_con(z, torch.tensor(labels, dtype=torch.int64), weights=weights)

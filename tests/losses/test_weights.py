@@ -32,7 +32,7 @@ def test_shape_and_dtype(mode, n):
     assert weights.dtype == np.float32
 
 
-def test_none_weighs_all_alike():
+def test_mode_none_gives_equal_weights():
     assert (pseudo_weights([3.0, 1.0, 2.0], "none") == 1).all()
 
 

@@ -76,38 +76,36 @@ def test_an_epoch_without_a_checkpoint_is_refused(function):
 # -- files -----------------------------------------------------------------------------------------
 
 
-def test_inputs_of_the_warm_up_and_of_a_guided_segment():
-    assert plan.train_inputs(settings(), "a", 5) == {"split": "runs/a/split.npz"}
-    assert plan.train_inputs(settings(), "a", 7) == {
-        "split": "runs/a/split.npz",
-        "checkpoint": "runs/a/ckpt_epoch005.pt",
-        "pseudo_labels": "runs/a/pseudo_epoch005.npz",
-    }
+def of_run(**files: str) -> dict[str, str]:
+    return {name: f"runs/a/{file}" for name, file in files.items()}
 
 
-def test_inputs_of_features_clustering_and_evaluation():
-    assert plan.features_inputs(settings(), "a", 7) == {
-        "split": "runs/a/split.npz",
-        "checkpoint": "runs/a/ckpt_epoch007.pt",
-    }
-    assert plan.cluster_inputs(settings(), "a", 5) == {"features": "runs/a/features_epoch005.npz"}
-    assert plan.cluster_inputs(settings(), "a", 8) == {
-        "features": "runs/a/features_epoch008.npz",
-        "previous": "runs/a/pseudo_epoch007.npz",
-    }
-    assert plan.evaluate_inputs(settings(), "a", 8) == {
-        "features": "runs/a/features_epoch008.npz",
-        "pseudo_labels": "runs/a/pseudo_epoch008.npz",
-        "truth": "runs/a/truth.npz",
-    }
+SPLIT, FEATURES = of_run(split="split.npz"), of_run(features="features_epoch008.npz")
+LABELS, PSEUDO = of_run(labels="labels.npz"), of_run(pseudo_labels="pseudo_epoch008.npz")
+
+
+@pytest.mark.parametrize(
+    ("function", "epoch", "expected"),
+    [
+        (plan.train_inputs, 5, SPLIT),
+        (
+            plan.train_inputs,
+            7,
+            SPLIT | of_run(checkpoint="ckpt_epoch005.pt", pseudo_labels="pseudo_epoch005.npz"),
+        ),
+        (plan.features_inputs, 7, SPLIT | of_run(checkpoint="ckpt_epoch007.pt")),
+        (plan.cluster_inputs, 5, of_run(features="features_epoch005.npz")),
+        (plan.cluster_inputs, 8, FEATURES | of_run(previous="pseudo_epoch007.npz")),
+        (plan.evaluate_inputs, 8, FEATURES | PSEUDO | of_run(truth="truth.npz")),
+    ],
+)
+def test_inputs_of_an_epoch(function, epoch, expected):
+    assert function(settings(), "a", epoch) == expected
 
 
 def test_inputs_of_the_report_and_the_summary():
-    assert plan.report_inputs(settings(), "a") == [
-        "runs/a/metrics_epoch005.json",
-        "runs/a/metrics_epoch007.json",
-        "runs/a/metrics_epoch008.json",
-    ]
+    expected = [f"runs/a/metrics_epoch00{epoch}.json" for epoch in (5, 7, 8)]
+    assert plan.report_inputs(settings(), "a") == expected
     runs = {"a": settings(), "b": settings(schedule={**SCHEDULE, "total_epochs": 6}, seed=1)}
     metrics = plan.summary_metrics(runs, ["b", "a"], "sub/{}".format)
     assert metrics == {
@@ -121,22 +119,11 @@ def test_inputs_of_the_report_and_the_summary():
 
 def test_photographs_are_assigned_by_their_labels_as_they_are_now():
     photos = settings(dataset={"name": "photos", "folder": "mine"})
-    assert plan.assign_inputs(settings(), "a") == {
-        "split": "runs/a/split.npz",
-        "features": "runs/a/features_epoch008.npz",
-        "pseudo_labels": "runs/a/pseudo_epoch008.npz",
-    }
-    assert plan.assign_inputs(photos, "a") == {
-        "split": "runs/a/split.npz",
-        "features": "runs/a/features_epoch008.npz",
-        "labels": "runs/a/labels.npz",
-        "pseudo_labels": "runs/a/pseudo_final.npz",
-    }
-    assert plan.cluster_final_inputs(photos, "a") == {
-        "features": "runs/a/features_epoch008.npz",
-        "labels": "runs/a/labels.npz",
-    }
-    assert plan.labels_inputs(photos, "a") == {"split": "runs/a/split.npz"}
+    assert plan.assign_inputs(settings(), "a") == SPLIT | FEATURES | PSEUDO
+    final = of_run(pseudo_labels="pseudo_final.npz")
+    assert plan.assign_inputs(photos, "a") == SPLIT | FEATURES | LABELS | final
+    assert plan.cluster_final_inputs(photos, "a") == FEATURES | LABELS
+    assert plan.labels_inputs(photos, "a") == SPLIT
     assert plan.labels_table(photos) == "data/mine/labels.csv"
     with pytest.raises(InputError, match="run 'a' is of dataset 'cub', which has no CSV file of"):
         plan.labels_inputs(settings(), "a")
@@ -167,8 +154,36 @@ def test_weights(tmp_path: Path, monkeypatch):
     assert files(model="m") == ["weights/m.safetensors"]
     with pytest.raises(InputError, match=r"runs\.a: backbone\.weights: no file at mine\.pth"):
         files(weights="mine.pth")
-    (tmp_path / "mine.pth").touch()
-    assert files(weights="mine.pth") == ["mine.pth"]
+    for name in ("mine.pth", "mine.safetensors"):
+        (tmp_path / name).touch()
+    assert files(weights="mine.safetensors") == ["mine.safetensors"]
+    assert files(weights="mine.pth") == ["weights/converted/mine.safetensors"]
+
+
+def test_what_weights_are_converted_from():
+    runs = {
+        name: settings(backbone={"name": "timm", "weights": weights})
+        for name, weights in [("a", "x/a.pth"), ("b", "./x/a.pth"), ("c", "b.pt"), ("d", "random")]
+    }
+    runs["e"] = settings(**DIGITS)
+    assert plan.weights_inputs(runs, "weights/hub/dino_vitb16.safetensors") == []
+    assert plan.weights_inputs(runs, "weights/converted/b.safetensors") == ["b.pt"]
+    (found,) = plan.weights_inputs(runs, "weights/converted/a.safetensors")
+    assert found.endswith("x/a.pth")
+    with pytest.raises(InputError, match=r"converted/c\.safetensors: no run names a weight file"):
+        plan.weights_inputs(runs, "weights/converted/c.safetensors")
+    runs["f"] = settings(backbone={"name": "timm", "weights": "y/a.pth"})
+    expected = r"a\.pth and y/a\.pth would both become weights/converted/a\.safetensors; rename one"
+    with pytest.raises(InputError, match=expected):
+        plan.weights_inputs(runs, "weights/converted/a.safetensors")
+
+
+def test_where_a_weight_file_lies_is_no_setting():
+    texts = {
+        plan.train_settings(settings(backbone={"name": "timm", "weights": weights}), "a", 5)
+        for weights in ("a.pth", "elsewhere/b.safetensors", "pretrained", "random")
+    }
+    assert len(texts) == 3
 
 
 def test_event_files_lie_beside_what_a_job_makes_also_below_a_prefix():
@@ -181,6 +196,7 @@ def test_event_files_lie_beside_what_a_job_makes_also_below_a_prefix():
 def test_flags_of_those_inputs_that_a_job_has():
     flags = {"checkpoint": "--resume-from-ckpt", "pseudo_labels": "--pseudo-labels"}
     assert plan.input_flags(Files(split="s"), flags) == []
+    assert plan.input_flags(Files(checkpoint=[]), flags) == []
     files = Files(pseudo_labels="p", split="s", checkpoint="c")
     assert plan.input_flags(files, flags) == ["--resume-from-ckpt", "c", "--pseudo-labels", "p"]
 
@@ -274,7 +290,7 @@ def test_configured_runs(tmp_path: Path):
     assert list(runs) == ["a", "b"]
     assert default == ["b"]
     path.write_text("runs: {a: {dataset: {name: cub, old_classes: [010]}}}\n")
-    with pytest.raises(InputError, match="line 1: old_classes: YAML takes 010 for the number 8"):
+    with pytest.raises(InputError, match="line 1: old_classes: YAML reads 010 as the number 8"):
         plan.configured_runs(yaml.safe_load(path.read_text()), [path])
     with pytest.raises(InputError, match="unknown key 'run'"):
         plan.configured_runs({"run": {}}, [])

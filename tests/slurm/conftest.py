@@ -1,4 +1,4 @@
-"""Where no Slurm can be started, these tests are skipped; with GCDFLOW_NEED_SLURM they fail."""
+"""If Slurm cannot be started, these tests are skipped; with GCDFLOW_NEED_SLURM, they fail."""
 
 from __future__ import annotations
 

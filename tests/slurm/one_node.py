@@ -1,11 +1,11 @@
 #!/usr/bin/env python
 """A real Slurm of one node on this machine, for tests: controller, node and authentication.
 
-Everything lies in one folder and listens on 127.0.0.1 only; nothing of a Slurm that may be
-installed here is touched. It has two partitions, `cpu` and `gpu`, and two GPUs that are none
-(/dev/null and /dev/zero): Slurm counts and assigns them all the same.
+All files are in one folder, and all daemons listen on 127.0.0.1 only, so an installed Slurm is not
+affected. The node has two partitions, `cpu` and `gpu`, and two simulated GPUs (/dev/null and
+/dev/zero), which Slurm counts and assigns like real ones.
 
-    python tests/slurm/one_node.py start /tmp/slurm      # prints what to export
+    python tests/slurm/one_node.py start /tmp/slurm      # prints variables to export
     python tests/slurm/one_node.py stop /tmp/slurm
 """
 
@@ -77,7 +77,7 @@ PartitionName=gpu
 
 
 def missing() -> str | None:
-    """Why no Slurm can be started here, and what to do about it; None if one can."""
+    """The reason why Slurm cannot be started here, with a remedy; None if it can."""
     search = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     absent = [name for name in PROGRAMS if shutil.which(name, path=search) is None]
     if absent:
@@ -88,7 +88,7 @@ def missing() -> str | None:
 
 
 def can_confine() -> bool:
-    """Whether jobs can be confined to their processors and memory here (cgroups, version 1)."""
+    """Whether cgroups (version 1) can confine jobs to their processors and memory here."""
     folders = [_CGROUPS / name for name in _CONTROLLERS]
     return all(f.is_dir() and os.access(f / "cgroup.procs", os.W_OK) for f in folders)
 
@@ -99,9 +99,9 @@ class OneNode:
     Parameters
     ----------
     folder : Path
-        All of its state. A Slurm that still runs there, or died there, is replaced.
+        Folder for all state. An earlier Slurm in this folder, running or dead, is replaced.
     cpus, memory_mb : int
-        What the node pretends to have. One processor for each GPU is not of the partition `cpu`.
+        Resources that the node claims. The partition `cpu` lacks one processor for each GPU.
     confined : bool
         Hold jobs to their processors and memory by cgroups; ``cpus`` must then be real.
     """
@@ -120,7 +120,7 @@ class OneNode:
         self.stop()
 
     def environment(self) -> dict[str, str]:
-        """This process's environment, for processes that shall use this Slurm."""
+        """This process's environment, with variables to use this Slurm."""
         path = f"{self.folder}/bin:{os.environ['PATH']}:/usr/sbin:/sbin"
         return {**os.environ, "SLURM_CONF": f"{self.folder}/slurm.conf", "PATH": path}
 
@@ -130,7 +130,7 @@ class OneNode:
         Raises
         ------
         RuntimeError
-            If it does not within half a minute; with the end of its logs.
+            If it does not do so within half a minute; the message has the end of the logs.
         """
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -151,7 +151,7 @@ class OneNode:
             time.sleep(0.2)
 
     def stop(self) -> None:
-        """End all jobs and daemons that belong to the folder; nothing if there are none."""
+        """End all jobs and daemons of the folder, if there are any."""
         if self._alive(self.folder / "slurmctld.pid", "slurmctld"):
             self._output("scancel", "--user", "root")
             deadline = time.monotonic() + START_SECONDS
@@ -192,7 +192,7 @@ class OneNode:
             proctrack="proctrack/cgroup" if self._confined else "proctrack/pgid",
             task="task/cgroup,task/affinity" if self._confined else "task/none",
             cpus=self._cpus,
-            # As if these were two nodes: no clustering keeps a training from its GPU.
+            # Like two nodes: clusterings never take processors from trainings.
             cpu_partition=max(1, self._cpus - len(GPUS)),
             memory_mb=self._memory_mb,
             gpus=len(GPUS),
@@ -205,7 +205,7 @@ class OneNode:
                 f"CgroupPlugin=cgroup/v1\nCgroupMountpoint={_CGROUPS}\n"
                 "ConstrainCores=yes\nConstrainRAMSpace=yes\nConstrainSwapSpace=no\n"
             )
-        # The Snakemake in a job starts srun without SLURM_CONF, for a Slurm that is installed.
+        # Snakemake in a job starts srun without SLURM_CONF, as for an installed Slurm.
         srun = self.folder / "bin/srun"
         real = shutil.which("srun")
         srun.write_text(f'#!/bin/sh\nSLURM_CONF={self.folder}/slurm.conf exec {real} "$@"\n')
@@ -222,7 +222,7 @@ class OneNode:
 
     @staticmethod
     def _alive(pid_file: Path, program: str) -> int | None:
-        """Number of the process that a file names, if it is (still) that program."""
+        """Process number in a file, if that process still runs the program."""
         with contextlib.suppress(OSError, ValueError):
             pid = int(pid_file.read_text())
             if Path(f"/proc/{pid}/comm").read_text().strip() == program:

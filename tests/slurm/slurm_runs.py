@@ -14,7 +14,7 @@ import psutil
 from one_node import OneNode
 
 ROOT = Path(__file__).parents[2]
-# The same on Slurm and on this machine: with other numbers, the last bits of sums differ.
+# Equal on Slurm and on this machine, because thread numbers change the last bits of sums.
 THREADS = {"dataset": 1, "train": 1, "features": 1, "cluster": 2, "evaluate": 1}
 THREADS |= {"assign": 1, "gallery": 1}
 _COMMENT = re.compile(r"rule_(\w+?)_wildcards_(.+)")
@@ -23,9 +23,9 @@ _COMMENT = re.compile(r"rule_(\w+?)_wildcards_(.+)")
 def start(
     directory: Path, targets: list[str], changes: dict, node: OneNode | None
 ) -> subprocess.Popen:
-    """Snakemake in a directory of its own: on a Slurm, or on this machine if there is none.
+    """Start Snakemake in a separate directory, on Slurm or, without one, on this machine.
 
-    It is called in the repository as the documentation says, with less patience.
+    It runs in the repository as the documentation says, but with shorter waiting times.
     """
     directory.mkdir(parents=True, exist_ok=True)
     changed = directory / "changes.json"
@@ -57,7 +57,7 @@ def start(
 
 
 def rule_of(job: dict[str, str]) -> tuple[str, str]:
-    """Rule and wildcards of a job, by the comment that Snakemake gives it."""
+    """Rule and wildcards of a job, from the comment that Snakemake sets."""
     match = _COMMENT.fullmatch(job.get("Comment", ""))
     return (match[1], match[2]) if match else ("", "")
 

@@ -1,4 +1,4 @@
-"""Many runs: nine of them keep the GPU and the CPU partition at work at the same time."""
+"""Nine runs keep the GPU and the CPU partition busy at the same time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHANGES = {
 }
 
 
-def test_nine_runs_keep_both_partitions_at_work(tmp_path: Path):
+def test_nine_runs_keep_both_partitions_busy(tmp_path: Path):
     records = tmp_path / "jobcomp.log"
     with OneNode(tmp_path / "node", cpus=5, memory_mb=500_000) as node:
         process = start(tmp_path / "runs", ["all"], CHANGES, node)

@@ -1,8 +1,8 @@
-"""The Slurm profile on a real Slurm: who runs where, with what, and what becomes of killed jobs.
+"""The Slurm profile on a real Slurm: partitions and resources of jobs, and killed jobs.
 
-The run `digits-smoke` is made from nothing to its first refresh, and beside it three runs of one
-long segment, of which one is cancelled, one meets its walltime and one is requeued. The local
-executor makes the same undisturbed. A run without images fails for good.
+The run `digits-smoke` is made up to its first refresh. At the same time, three runs of one long
+segment are cancelled, reach their walltime, or are requeued. The local executor makes the same runs
+undisturbed. A run without images fails permanently.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TORTURE = runpy.run_path(str(ROOT / "benchmarks" / "torture.py"))
 SMOKE = "runs/digits-smoke"
 # Each rule and one refresh; the third segment would only take longer.
 SMOKE_TARGETS = [f"{SMOKE}/metrics_epoch{epoch:03d}.json" for epoch in (2, 3)]
-# Wide enough to learn: where every loss is the same, equal bytes would mean little.
+# Wide enough to learn: with constant losses, equal bytes would prove little.
 LONG = {
     "inherit": "digits",
     "backbone": {"width": 16},
@@ -44,12 +44,12 @@ MOST_SECONDS = 1200
 
 @dataclass
 class Seen:
-    """What the tests look at.
+    """Results that the tests check.
 
     Attributes
     ----------
     directory, calm, failed : Path
-        Where Slurm and the local executor worked, and where the run without images failed.
+        Directories of Slurm, of the local executor, and of the run without images.
     status : dict of directory to exit status of Snakemake
     jobs : list of dict, Slurm's records, in the order of submission
     assigned : dict of job number to the GPUs that Slurm's record names
@@ -72,7 +72,7 @@ class Seen:
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """All runs, made at the same time."""
     seen = Seen(*(tmp_path_factory.mktemp(name) for name in ("slurm", "calm", "failed")))
-    # More processors than there are, so that nothing waits: Slurm counts, it does not confine.
+    # More processors than exist, so that no job waits: Slurm only counts them.
     with OneNode(tmp_path_factory.mktemp("one") / "node", cpus=64, memory_mb=500_000) as node:
         killed = [f"runs/{name}/ckpt_epoch012.pt" for name in KILLED]
         processes = {
@@ -96,7 +96,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
 
 
 def watch(node: OneNode, seen: Seen, processes: dict[Path, subprocess.Popen]) -> None:
-    """Look at running jobs until all is done, and kill each of those that are to be."""
+    """Watch running jobs until all are done, and kill the selected ones."""
     left, deadline = set(KILLED), time.monotonic() + MOST_SECONDS
     while any(process.poll() is None for process in processes.values()):
         assert time.monotonic() < deadline, log_of(seen.directory)
@@ -106,7 +106,7 @@ def watch(node: OneNode, seen: Seen, processes: dict[Path, subprocess.Popen]) ->
             if rule not in ("train", "features") or number not in stages or not job.get("GRES"):
                 continue
             for stage in stages[number]:
-                with contextlib.suppress(psutil.Error):  # it ends just now
+                with contextlib.suppress(psutil.Error):  # it has just ended
                     seen.visible[number] = stage.environ().get("CUDA_VISIBLE_DEVICES")
                     seen.assigned[number] = job["GRES"]
             run = wildcards.removesuffix("_012")
@@ -124,7 +124,7 @@ def kill(node: OneNode, how: str, job: str, stages: list[psutil.Process]) -> Non
     elif how == "requeued":
         node.control("scontrol", "requeue", job)
     else:
-        # Slurm looks at walltimes twice a minute only: the stage stands still until it does.
+        # Slurm checks walltimes only twice a minute, so the stage is suspended until then.
         for stage in stages:
             stage.suspend()
         end = datetime.now() + timedelta(seconds=1)
@@ -135,7 +135,7 @@ def log_of(directory: Path) -> str:
     return (directory / "all.log").read_text()[-3000:]
 
 
-def test_all_is_made(seen: Seen):
+def test_all_files_are_made(seen: Seen):
     assert seen.status[seen.calm] == 0, log_of(seen.calm)
     assert seen.status[seen.directory] == 0, log_of(seen.directory)
 
@@ -154,12 +154,12 @@ def test_trainings_run_with_one_gpu_and_clusterings_with_their_threads(seen: See
     assert counts == {"dataset": 5, "train": 7, "features": 2, "cluster": 2, "evaluate": 2}
 
 
-def test_jobs_ask_for_memory_and_time(seen: Seen):
+def test_jobs_request_memory_and_time(seen: Seen):
     (training,) = seen.of("train", "digits-smoke_002")
     assert (training["MinMemoryNode"], training["TimeLimit"]) == ("6600M", "00:16:00")
 
 
-def test_stages_see_the_gpu_that_they_were_given(seen: Seen):
+def test_stages_see_their_assigned_gpu(seen: Seen):
     assert len(seen.visible) >= 5
     for job, visible in seen.visible.items():
         assert seen.assigned[job] == f"gpu:1(IDX:{visible})"
@@ -167,7 +167,7 @@ def test_stages_see_the_gpu_that_they_were_given(seen: Seen):
 
 
 @pytest.mark.parametrize("run", KILLED)
-def test_a_killed_job_goes_on_and_ends_in_the_same_bytes(seen: Seen, run: str):
+def test_a_killed_job_resumes_and_ends_in_the_same_bytes(seen: Seen, run: str):
     jobs = seen.of("train", f"{run}_012")
     assert [job["JobState"] for job in jobs] == KILLED[run]
     assert jobs[0]["Restarts"] == ("1" if run == "requeued" else "0")
@@ -186,7 +186,7 @@ def test_the_whole_run_has_the_bytes_of_the_local_one(seen: Seen):
     assert TORTURE["differences"](calm, TORTURE["contents"](seen.directory / SMOKE)) == []
 
 
-def test_a_job_that_fails_for_good_says_why_and_is_not_repeated(seen: Seen):
+def test_a_permanent_failure_is_reported_and_not_retried(seen: Seen):
     assert seen.status[seen.failed] == 1
     output = log_of(seen.failed)
     assert "no CUB images at data/CUB_200_2011 (expected data/CUB_200_2011/images.txt)" in output
@@ -195,7 +195,7 @@ def test_a_job_that_fails_for_good_says_why_and_is_not_repeated(seen: Seen):
 
 @pytest.mark.skipif(not can_confine(), reason="no cgroups (version 1) that may be written here")
 def test_stages_know_the_limits_of_their_job(tmp_path: Path):
-    """Processors and memory by cgroups, of which only the first shows in what Python says."""
+    """Cgroups limit processors and memory; Python reports only the processors."""
     script = tmp_path / "limits.sh"
     script.write_text(
         f"#!/bin/sh\ncd {ROOT}/workflow_scripts\n"

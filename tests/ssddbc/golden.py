@@ -13,7 +13,7 @@ DIRECTORY = Path(__file__).parent / "golden_data"
 
 @cache
 def load(name: str) -> SimpleNamespace:
-    """Arrays of one golden set; densities repeated so that axis 0 is the configuration."""
+    """Arrays of one golden set; densities are repeated so that axis 0 is the configuration."""
     with np.load(DIRECTORY / f"{name}.npz", allow_pickle=False) as file:
         arrays = {key: file[key] for key in file.files}
     n = arrays["features"].shape[0]

@@ -1,8 +1,8 @@
-"""SSDDBC as it is defined, step by step, one configuration at a time.
+"""SSDDBC step by step as defined, one configuration at a time.
 
-This is the yardstick of the tests and of the benchmark: a literal reading of docs/contract.md,
-section 3, in float64 NumPy, one function per step. It shares no code with the package, keeps all
-distances of all pairs, and does nothing twice as clever as the text.
+This is the reference of the tests and of the benchmark: a literal implementation of
+docs/contract.md, section 3, in float64 NumPy, with one function per step. It shares no code with
+the package, stores all distances, and uses no shortcuts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy.spatial.distance import cdist
 
 @dataclass
 class Result:
-    """Everything that one configuration produces; labels are -1 outside the core until step 6."""
+    """All results of one configuration; labels are -1 outside the core until step 6."""
 
     labels: np.ndarray
     core_mask: np.ndarray
@@ -38,7 +38,7 @@ class Result:
 
 
 def normalise(features: np.ndarray) -> np.ndarray:
-    """Rows of length one in float64; rows of zeros stay."""
+    """Rows of length one in float64; rows of zeros stay zero."""
     rows = np.asarray(features, dtype=np.float64)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.where(norms == 0, 1.0, norms)
@@ -51,7 +51,7 @@ def distances(rows: np.ndarray) -> np.ndarray:
 
 
 def nearest(dist: np.ndarray, k: int) -> np.ndarray:
-    """Indices of the k nearest others of each point, (n, k); ties go to the lower index."""
+    """Indices of the k nearest neighbours of each point, (n, k); ties go to the lower index."""
     others = dist.copy()
     np.fill_diagonal(others, np.inf)
     return np.argsort(others, axis=1, kind="stable")[:, :k]
@@ -66,7 +66,7 @@ def density(neighbour_dist: np.ndarray, neighbours: np.ndarray) -> tuple[np.ndar
 
 
 def backbone_graph(dist: np.ndarray, core: np.ndarray, k: int, cutoff: float) -> list[np.ndarray]:
-    """Step 3: for each point, the core points it points at, nearest first."""
+    """Step 3: the core points that each point has edges to, nearest first."""
     members = np.flatnonzero(core)
     edges = [np.empty(0, dtype=np.int64)] * len(core)
     k = min(k, len(members) - 1)
@@ -81,7 +81,7 @@ def backbone_graph(dist: np.ndarray, core: np.ndarray, k: int, cutoff: float) ->
 
 
 def category(members: set[int], y: np.ndarray) -> int | None:
-    """The label that a cluster stands for, or None."""
+    """The label that a cluster represents, or None."""
     labelled = [y[i] for i in members if y[i] >= 0]
     if len(members) < 5 or not len(labelled) > 0.25 * len(members):
         return None
@@ -146,7 +146,7 @@ def mean_of_nearest(dist: np.ndarray) -> float:
 def join_isolated(
     clusters: dict[int, set[int]], rows: np.ndarray, y: np.ndarray
 ) -> tuple[dict[int, set[int]], int, int]:
-    """Step 5: the clusters after the isolated ones have joined larger ones.
+    """Step 5: join isolated clusters to larger ones.
 
     Returns the clusters, the number of isolated clusters, and how many joined by their label.
     """
@@ -189,7 +189,7 @@ def assign_sparse(dist: np.ndarray, core_labels: np.ndarray, n_clusters: int) ->
 
 
 def cross_entropy(labels: np.ndarray, y: np.ndarray) -> float:
-    """Mean over labelled points of -log of their class's share of their cluster's labels."""
+    """Mean of -log(share of the point's class among its cluster's labels) over labelled points."""
     labelled = np.flatnonzero(y >= 0)
     if len(labelled) == 0:
         return 0.0
@@ -222,7 +222,7 @@ def silhouette(dist: np.ndarray, labels: np.ndarray, y: np.ndarray) -> float:
 
 
 def label_array(clusters: dict[int, set[int]], n: int) -> np.ndarray:
-    """Consecutive labels in opening order, -1 where no cluster is."""
+    """Consecutive labels in order of opening, -1 for points without a cluster."""
     labels = np.full(n, -1, dtype=np.int64)
     for new, old in enumerate(sorted(clusters)):
         labels[list(clusters[old])] = new
@@ -238,7 +238,7 @@ def fit_configuration(
     w_ce: float = 1.0,
     w_sil: float = 3.0,
 ) -> Result:
-    """One configuration from start to end; ``rows`` are used as they are."""
+    """One configuration from start to end; ``rows`` are not normalised."""
     rows = np.asarray(rows, dtype=np.float64)
     n = len(rows)
     y = np.full(n, -1) if y is None else np.asarray(y)

@@ -1,4 +1,4 @@
-"""Compiled kernels are kept where a folder can be written, and work as well where none can."""
+"""Compiled kernels are cached if a folder is writable, and work without a cache too."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def added(a, b):
 
 @pytest.fixture
 def kernel(tmp_path, monkeypatch):
-    """A function that compiles a kernel afresh, from a module in a folder of its own."""
+    """A function that compiles a kernel without a cache, from a module in a separate folder."""
     monkeypatch.setattr(config, "CACHE_DIR", "")
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/cache")
     _compiled._say_once.cache_clear()
@@ -43,7 +43,7 @@ def cached(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.nb[ic]"))
 
 
-def test_machine_code_is_kept(kernel, tmp_path):
+def test_machine_code_is_cached(kernel, tmp_path):
     assert kernel()(1, 2) == 3
     assert [path.suffix for path in cached(tmp_path / "kernels")] == [".nbc", ".nbi"]
     again = kernel()
@@ -51,7 +51,7 @@ def test_machine_code_is_kept(kernel, tmp_path):
     assert sum(again.stats.cache_hits.values()) == 1
 
 
-def test_where_no_folder_can_be_written(kernel, tmp_path, monkeypatch, caplog):
+def test_without_a_writable_folder(kernel, tmp_path, monkeypatch, caplog):
     (tmp_path / "kernels" / "__pycache__").touch()
     with caplog.at_level(logging.INFO):
         assert [kernel()(1, 2), kernel()(1, 2)] == [3, 3]
@@ -76,7 +76,7 @@ def test_damaged_files_are_compiled_again(kernel, tmp_path, suffix, content):
 @pytest.mark.parametrize(
     "error", [OSError(28, "No space left on device"), PermissionError(13, "x")]
 )
-def test_a_cache_that_cannot_be_written(kernel, monkeypatch, caplog, error):
+def test_a_cache_that_is_not_writable(kernel, monkeypatch, caplog, error):
     def fail(*_):
         raise error
 

@@ -1,4 +1,4 @@
-"""What people see: parameters, attributes, messages, prediction, progress."""
+"""The public interface: parameters, attributes, messages, prediction, progress."""
 
 import doctest
 import subprocess
@@ -101,7 +101,7 @@ def test_scores_without_labels_and_without_unlabelled(
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_features_count_as_the_values_they_have(dtype):
+def test_every_dtype_of_features_gives_the_same_result(dtype):
     X, y, _ = groups()
     narrow = X.astype(dtype)
     fits = [SSDDBC(5, 60).fit(x, y) for x in (narrow, narrow.astype(np.float64))]
@@ -140,7 +140,7 @@ def test_predict_is_step_6_on_the_core(normalize):
         model.predict(new[:, :7])
 
 
-def test_assign_to_clusters_takes_any_labels_and_small_clusters():
+def test_assign_to_clusters_accepts_any_labels_and_small_clusters():
     core = np.array([[0.0], [1.0], [2.0], [10.0], [11.0]])
     labels = [7, 7, 7, 2, 2]
     found, mean = assign_to_clusters([[0.0], [9.0], [5.75]], core, labels)
@@ -240,7 +240,7 @@ def _blas_threads():
     return [pool["num_threads"] for pool in threadpool_info()]
 
 
-def test_threads_are_obeyed_and_given_back(monkeypatch):
+def test_thread_limits_are_set_and_restored(monkeypatch):
     monkeypatch.setattr(estimators, "PROGRESS_SECONDS", 0.0)
     before, inside, names = _blas_threads(), [], set()
 
@@ -258,7 +258,7 @@ def test_threads_are_obeyed_and_given_back(monkeypatch):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_an_interruption_gives_threads_back(monkeypatch, n_jobs):
+def test_an_interruption_restores_thread_limits(monkeypatch, n_jobs):
     monkeypatch.setattr(estimators, "PROGRESS_SECONDS", 0.0)
     before, calls = _blas_threads(), []
 
@@ -275,7 +275,7 @@ def test_an_interruption_gives_threads_back(monkeypatch, n_jobs):
 
 
 @pytest.mark.parametrize("n", [2, 3, 7])
-def test_default_grid_on_hardly_any_points(n):
+def test_default_grid_on_very_few_points(n):
     search = SSDDBCGridSearch().fit(np.random.default_rng(n).normal(size=(n, 4)))
     assert np.isfinite(search.results_["score"]).all()
     assert len(search.results_["score"]) == 216
@@ -287,7 +287,7 @@ def test_example_in_the_documentation():
 
 
 def test_quality_on_digits():
-    """A floor, so that a mistake that tests of parts miss does not go by."""
+    """A lower bound on quality catches mistakes that tests of the parts miss."""
     X, classes = load_digits(return_X_y=True)
     rng = np.random.default_rng(0)
     y = np.where((classes < 5) & (rng.random(len(X)) < 0.5), classes, -1)
@@ -306,7 +306,7 @@ def test_import_needs_neither_torch_nor_compiled_code():
 
 
 def test_threads_need_no_shared_memory():
-    """joblib counts one processor where no semaphore can be made, as with a read-only /dev/shm."""
+    """joblib counts one processor if it cannot make semaphores, as with a read-only /dev/shm."""
     program = """
 import _multiprocessing, errno, os, warnings
 class SemLock(_multiprocessing.SemLock):

@@ -1,4 +1,4 @@
-"""Every stored configuration, through the shared work of the grid and through the estimators."""
+"""Every stored configuration, computed by the grid search and by the single estimator."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Step 4 on random graphs: far more collisions than features give, against the literal text."""
+"""Step 4 on random graphs against the literal definition, with more collisions than in features."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from ssddbc import reference
 
 
 def grow(edges, rho, y):
-    """The compiled growing of a graph given as a list of target lists."""
+    """Grow clusters with the compiled kernel; the graph is a list of target lists."""
     width = max([len(targets) for targets in edges] + [1])
     table = np.zeros((len(edges), width), dtype=np.int32)
     for i, targets in enumerate(edges):
@@ -26,7 +26,7 @@ def expected(edges, rho, y):
 
 
 def random_graph(rng, m):
-    """Groups with mostly one class each, unlabelled points, edges astray, densities with ties."""
+    """Groups of mostly one class, unlabelled points, edges between groups, tied densities."""
     degree, n_classes = rng.integers(2, 6), rng.integers(2, 4)
     groups = rng.integers(1 + m // rng.choice([8, 15, 30]), size=m)
     astray = rng.choice([0.05, 0.1, 0.2])
@@ -55,7 +55,7 @@ def test_random_graphs(seed, m):
 
 
 def test_random_graphs_do_move_reject_and_merge():
-    """The test above is worth its while only if all events happen."""
+    """The test above is useful only if all kinds of events occur."""
     total = dict.fromkeys(("merge", "move", "reject", "sample_skip"), 0)
     for seed in range(100):
         rng = np.random.default_rng(seed)
@@ -66,7 +66,7 @@ def test_random_graphs_do_move_reject_and_merge():
 
 
 def _two_bands():
-    """Two labelled chains 0-4 (class 0) and 5-9 (class 1), and point 10 between them."""
+    """Two labelled chains 0-4 (class 0) and 5-9 (class 1), with point 10 between them."""
     edges = [[1], [2], [3], [4], [3], [6], [7], [8], [9], [8], []]
     y = np.array([0] * 5 + [1] * 5 + [-1])
     return edges, y
@@ -76,7 +76,7 @@ def _two_bands():
 def test_the_denser_end_of_an_edge_decides_about_a_move(rho_last, moved):
     edges, y = _two_bands()
     edges[0] = [1, 10]  # the first band takes point 10
-    edges[9] = [8, 10]  # the second asks for it
+    edges[9] = [8, 10]  # the second competes for it
     rho = np.array([0.9, 0.89, 0.88, 0.87, 0.86, 0.79, 0.78, 0.77, 0.76, 0.75, rho_last])
     # point 10 must not open its own cluster first: it is below the seeds of both bands, or joins
     rho[0] = 0.99
@@ -100,7 +100,7 @@ def test_category_needs_five_members_a_quarter_labelled_and_four_fifths_of_one_l
     assert reference.category({0, 1, 2, 3, 4, 5, 7}, y) == 0
 
 
-def test_labels_bar_an_edge():
+def test_labels_forbid_an_edge():
     labels, n = grow([[1], [0], [0]], np.array([3.0, 2.0, 1.0]), np.array([0, 1, -1]))
     assert n == 2
     assert labels.tolist() == [1, 0, 1] or labels.tolist() == [0, 1, 0]

@@ -1,4 +1,4 @@
-"""Random inputs of many shapes: every configuration equals the literal reference, exactly."""
+"""On random inputs of many shapes, every configuration equals the literal reference exactly."""
 
 import numpy as np
 import pytest
@@ -41,7 +41,7 @@ def assert_equals_reference(X, y, ks=KS, percentiles=PERCENTILES, normalize=Fals
 
 
 def labels_for(n):
-    """No labels, all labelled, one class, or any mixture; classes need not be consecutive."""
+    """No labels, all labels, one class, or any mixture; classes need not be consecutive."""
     return st.one_of(
         st.none(),
         st.just(np.full(n, -1)),
@@ -53,7 +53,7 @@ def labels_for(n):
 
 @st.composite
 def lattices(draw):
-    """Small integers: duplicates and ties everywhere, every distance exact in float64."""
+    """Small integers: many duplicates and ties, and every distance is exact in float64."""
     n = draw(st.integers(2, 40))
     d = draw(st.integers(1, 3))
     top = draw(st.integers(0, 6))
@@ -63,7 +63,7 @@ def lattices(draw):
 
 @st.composite
 def clouds(draw, repeated=True):
-    """Gaussian groups of any width, some rows repeated."""
+    """Gaussian groups of any width, with some repeated rows."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n, d = draw(st.integers(2, 70)), draw(st.integers(1, 24))
     centres = rng.normal(size=(draw(st.integers(1, 5)), d)) * draw(st.sampled_from([0, 1, 5]))
@@ -92,7 +92,7 @@ def test_clouds(case, normalize):
 @settings(COMMON, max_examples=15)
 @given(clouds(repeated=False), st.floats(-12, 12))
 def test_scale_and_offset_do_not_matter(case, exponent):
-    """Single-precision products lose every digit here; the result must not."""
+    """Single-precision products lose all digits on this input; the result must still be exact."""
     X, y = case
     X = X.astype(np.float64) * 10.0**exponent + 1000.0 * 10.0**exponent
     assert_equals_reference(X, y, ks=(2, 5), percentiles=(40, 80))
@@ -129,13 +129,13 @@ def test_labels_that_collide(seed):
 def test_more_points_than_one_list_or_tile(n, d):
     rng = np.random.default_rng(n)
     X = rng.normal(size=(n, d)) + 4 * rng.normal(size=(6, d))[rng.integers(6, size=n)]
-    X[: n // 3] = X[0]  # more duplicates than any list is long
+    X[: n // 3] = X[0]  # more duplicates than any list has entries
     y = np.where(rng.random(n) < 0.2, rng.integers(3, size=n), -1)
     assert_equals_reference(X.astype(np.float32), y, ks=(3, 10), percentiles=(0, 40, 75, 90, 99))
 
 
 @pytest.mark.parametrize("width", [1e-2, 1e-4, 1e-6, 1e-9])
-def test_clusters_so_tight_that_products_cannot_see_them(width):
+def test_clusters_too_tight_for_products(width):
     rng = np.random.default_rng(0)
     X = np.repeat(rng.normal(size=(5, 32)), 60, axis=0)
     X += width * rng.normal(size=X.shape) * np.repeat([1, 1, 2, 3, 50], 60)[:, None]

@@ -1,4 +1,4 @@
-"""The yardstick itself, held against the golden results including every intermediate array."""
+"""The reference itself against the golden results, including every intermediate array."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from ssddbc import golden
 from ssddbc.reference import fit_configuration
 
-# blobs2500 takes seconds per configuration; these two have moves, rejections and isolated clusters.
+# Without blobs2500, which is slow; these two have moves, rejections and isolated clusters.
 CHOSEN = {
     "x1": range(16),
     "v1": range(0, 222, 3),

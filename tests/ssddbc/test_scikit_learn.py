@@ -1,4 +1,4 @@
-"""The estimators as scikit-learn uses them: its own checks, pipelines, searches and copies."""
+"""The estimators in scikit-learn: its checks, pipelines, searches and copies."""
 
 import inspect
 import pickle
@@ -42,7 +42,7 @@ def estimator(request):
 
 @pytest.fixture(scope="module")
 def touching():
-    """Two classes that touch, all labelled: without labels they are clustered otherwise."""
+    """Two classes that touch, all labelled; without labels they would be clustered differently."""
     rng = np.random.default_rng(0)
     X = np.concatenate([rng.normal(m, 1.0, size=(60, 2)) for m in ((0, 0), (3.2, 0))])
     return X, np.repeat([0, 1], 60)
@@ -77,8 +77,8 @@ def test_a_pipeline_passes_the_labels_on(estimator, touching, routing):
         np.testing.assert_array_equal(nested.fit_predict(X, y), expected)
 
 
-def test_every_method_that_takes_labels_is_our_own(estimator):
-    """What scikit-learn's base classes do with ``y`` is for clusterings that have no use for it."""
+def test_every_method_with_labels_is_overridden(estimator):
+    """The methods of scikit-learn's base classes ignore ``y``."""
     taking = [
         method
         for name, method in inspect.getmembers(type(estimator), inspect.isfunction)
@@ -88,7 +88,7 @@ def test_every_method_that_takes_labels_is_our_own(estimator):
     assert {method.__module__.split(".")[0] for method in taking} == {"gcdflow"}
 
 
-def test_what_nobody_uses_is_refused(estimator, touching):
+def test_unsupported_arguments_are_refused(estimator, touching):
     X, y = touching
     for method in (estimator.fit, estimator.fit_predict):
         with pytest.raises(TypeError, match="unexpected keyword argument 'sample_weight'"):
@@ -127,7 +127,7 @@ def test_a_pickle_predicts(estimator, touching):
     np.testing.assert_array_equal(copy.predict(X[::-1]), estimator.predict(X[::-1]))
 
 
-def test_it_says_what_it_is(estimator, touching):
+def test_repr_and_tags(estimator, touching):
     X, y = touching
     assert is_clusterer(estimator)
     assert not estimator.__sklearn_tags__().target_tags.required
@@ -155,7 +155,7 @@ def test_names_of_features_are_kept_and_compared(estimator, touching):
         estimator.predict(frame[["width", "length"]])
 
 
-def test_a_fit_that_is_refused_leaves_the_one_before(estimator, touching):
+def test_a_refused_fit_keeps_the_previous_one(estimator, touching):
     X, y = touching
     frame = pd.DataFrame(X, columns=["length", "width"])
     before = estimator.fit(frame, y).predict(frame)

@@ -1,4 +1,4 @@
-"""Features and labels in every shape that people have them in, and what is refused."""
+"""Accepted and refused forms of features and labels."""
 
 import numpy as np
 import pandas as pd
@@ -39,7 +39,7 @@ def labels_of(X, y=None):
         torch.from_numpy(y),
     ],
 )
-def test_labels_are_obeyed_however_they_come(same):
+def test_labels_of_every_accepted_form_are_used(same):
     expected = labels_of(X, y)
     assert (expected != labels_of(X)).any()
     np.testing.assert_array_equal(labels_of(X, same), expected)
@@ -66,7 +66,7 @@ def test_labels_are_obeyed_however_they_come(same):
         (y.astype("m8[s]"), r"dtype timedelta64"),
         (np.ma.masked_array(np.abs(y), y < 0), r"y has 20 masked values, expected none"),
         (sparse.csr_array(y[None]), r"y is sparse, expected a dense array"),
-        ([[0], [0, 1]] * 30, r"y is no array: setting an array element"),
+        ([[0], [0, 1]] * 30, r"y is not an array: setting an array element"),
         (iter(y), r"y is of type iterator, expected an array or a list"),
         ({0, 1}, r"y is of type set, expected an array or a list"),
         (y[:, None], r"y has shape \(60, 1\), expected \(60,\)"),
@@ -78,7 +78,7 @@ def test_labels_are_obeyed_however_they_come(same):
         ((y - 1).astype(object), r"y contains -2, expected classes from 0"),
     ],
 )
-def test_labels_that_are_refused(wrong, message):
+def test_refused_labels(wrong, message):
     for estimator in (SSDDBC(), SSDDBCGridSearch()):
         with pytest.raises(InputError, match=message) as caught:
             estimator.fit_predict(X, wrong)
@@ -109,7 +109,7 @@ def read_only(tmp_path):
         read_only,
     ],
 )
-def test_features_count_however_they_come(make, tmp_path):
+def test_features_of_every_accepted_form_are_used(make, tmp_path):
     same = make(tmp_path)
     model, expected = (
         SSDDBC(k=5, density_percentile=50, normalize=False).fit(features, y)
@@ -151,7 +151,7 @@ def test_whole_numbers_are_features(dtype):
         (np.empty((60, 0)), r"X: Found array with 0 feature\(s\)"),
     ],
 )
-def test_features_that_are_refused(wrong, message):
+def test_refused_features(wrong, message):
     fitted = SSDDBC(k=5).fit(X)
     for call in (
         lambda: SSDDBC().fit_predict(wrong, y),
@@ -170,11 +170,11 @@ def test_features_that_are_refused(wrong, message):
     [
         (np.ma.masked_array(np.abs(y), y < 0), r"core_labels has 20 masked values"),
         (sparse.csr_array(y[None]), r"core_labels is sparse"),
-        ([[0], [0, 1]] * 30, r"core_labels is no array"),
+        ([[0], [0, 1]] * 30, r"core_labels is not an array"),
         (missing, r"core_labels has shape \(60,\) and dtype float64, expected \(60,\) integers"),
     ],
 )
-def test_core_labels_that_are_refused(wrong, message):
+def test_refused_core_labels(wrong, message):
     with pytest.raises(InputError, match=message):
         assign_to_clusters(X, X, wrong)
 

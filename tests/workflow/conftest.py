@@ -1,4 +1,4 @@
-"""One finished run of the smallest shipped configuration, which tests take copies of."""
+"""One finished run of the smallest shipped configuration; tests use copies of it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from snakemake_runs import make
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Directory in which the whole `digits-smoke` run was made; not to be changed.
+    """Directory with the finished `digits-smoke` run; tests must not change it.
 
-    One for all processes that share the tests, made by the first that needs it.
+    All test processes share it; the first one that needs it makes it.
     """
     folder = tmp_path_factory.getbasetemp()
     directory = (folder if worker_id == "master" else folder.parent) / "finished"
@@ -27,7 +27,7 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Pa
 
 @pytest.fixture
 def finished_copy(finished_run: Path, tmp_path: Path) -> Path:
-    """A copy of the finished run with its modification times, to be changed at will."""
+    """A copy of the finished run with its modification times; tests may change it."""
     directory = tmp_path / "copy"
     shutil.copytree(finished_run, directory, copy_function=shutil.copy2)
     return directory

@@ -1,4 +1,4 @@
-"""Run Snakemake on the shipped workflow, in a directory of its own, and see what it plans."""
+"""Run Snakemake on the shipped workflow in a separate directory, and read its plans."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def snakemake(
     project: Path = ROOT,
     environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess:
-    """Run Snakemake with a project's configuration, if it has one, and changes; never raises."""
+    """Run Snakemake with a project's configuration (if it exists) and changes; never raises."""
     configuration = project / "config" / "config.yaml"
     files = [str(configuration)] if configuration.exists() else []
     with tempfile.NamedTemporaryFile("w", suffix=".json") as changed:
@@ -36,7 +36,7 @@ def snakemake(
             capture_output=True,
             text=True,
             check=False,
-            # The rules call plain `python`, as in an activated environment. Nothing is downloaded.
+            # The rules call plain `python`, as in an activated environment. Downloads are off.
             env={
                 **os.environ,
                 "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -49,7 +49,7 @@ def snakemake(
 def make(
     directory: Path, *targets: str, changes: dict | None = None, options: tuple[str, ...] = ()
 ) -> str:
-    """Make targets with two cores; the combined output. Fails if Snakemake does."""
+    """Make targets with two cores; return the combined output. Fails if Snakemake fails."""
     result = snakemake(directory, "--cores", "2", *options, "--", *targets, changes=changes)
     output = result.stdout + result.stderr
     assert result.returncode == 0, output

@@ -1,4 +1,4 @@
-"""What Snakemake runs for a finished run: the stages and their arguments."""
+"""The stages that Snakemake runs for a finished run, with their arguments."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ TARGETS = (
     f"{RUN}/curves.png",
     "results/summary.md",
 )
-LATE = ("assign", "gallery", "heatmap", "curves", "summary")  # the shared run has not made these
+LATE = ("assign", "gallery", "heatmap", "curves", "summary")  # the shared run lacks these
 STAGES = ("settings", "dataset", "train", "features", "cluster", "evaluate", "report", *LATE)
 
 
 def commands_of_stages(finished_run: Path) -> dict[str, list[str]]:
-    """Arguments of each stage, as Snakemake would run it for one of the epochs."""
+    """Arguments of each stage, as Snakemake would run it for one epoch."""
     result = snakemake(
         finished_run,
         *OPTIONS,
@@ -38,7 +38,7 @@ def commands_of_stages(finished_run: Path) -> dict[str, list[str]]:
 
 
 def content(directory: Path) -> dict[str, bytes]:
-    """All files of the run, but the event logs, and the seconds in the table of the grid."""
+    """Content of all files of the run, without event logs and the seconds in the grid table."""
     files = {
         str(path.relative_to(directory)): path.read_bytes()
         for path in directory.rglob("*")

@@ -1,4 +1,4 @@
-"""Two runs on one machine with one GPU: trainings queue for it, clusterings do not wait."""
+"""Two runs on a machine with one GPU: trainings queue for it, clusterings do not wait."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STAMP = r"\[(\w{3} \w{3} +\d+ \d\d:\d\d:\d\d \d{4})\]\n"
 
 
 def intervals(output: str) -> dict[str, list[tuple[datetime, datetime]]]:
-    """When the jobs of each rule began and ended, by Snakemake's own log."""
+    """Start and end of the jobs of each rule, from Snakemake's log."""
     began, found = {}, {}
     for stamp, begun, ended, rule in re.findall(
         _STAMP
@@ -38,11 +38,11 @@ def intervals(output: str) -> dict[str, list[tuple[datetime, datetime]]]:
 
 
 def overlap(a: tuple[datetime, datetime], b: tuple[datetime, datetime]) -> float:
-    """Seconds that two jobs ran side by side."""
+    """Seconds in which two jobs ran at the same time."""
     return (min(a[1], b[1]) - max(a[0], b[0])).total_seconds()
 
 
-def test_trainings_share_the_gpu_in_turn_while_clusterings_go_on(tmp_path: Path):
+def test_trainings_take_turns_on_the_gpu_while_clusterings_run(tmp_path: Path):
     targets = [f"runs/{name}/pseudo_epoch004.npz" for name in RUNS]
     arguments = ["--cores", "4", "--resources", "gpu=1", "--set-threads", "train=1", "cluster=1"]
     result = snakemake(tmp_path, *arguments, "--", *targets, changes={"runs": RUNS})

@@ -1,4 +1,4 @@
-"""Reuse follows from the file DAG: what Snakemake plans after files or settings have changed."""
+"""Snakemake's plans after files or settings have changed: existing files are reused."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ RUN = "runs/digits-smoke"
 
 
 def changing(section: str, **values: object) -> dict:
-    """Configuration that changes one section of the digits-smoke run."""
+    """A configuration that changes one section of the digits-smoke run."""
     return {"runs": {"digits-smoke": {section: values}}}
 
 
 def whole_run(epochs: int) -> dict[str, int]:
-    """Number of jobs of each rule that make the report of a run of so many checkpoint epochs."""
+    """Number of jobs of each rule for the report of a run with this many checkpoint epochs."""
     stages = dict.fromkeys(("train", "features", "cluster", "evaluate"), epochs)
     return {"settings": 1, "dataset": 1, **stages, "report": 1}
 
 
-def test_a_finished_run_is_finished(finished_run: Path):
+def test_a_finished_run_needs_no_jobs(finished_run: Path):
     assert planned(finished_run, f"{RUN}/report.md") == {}
 
 
@@ -38,14 +38,14 @@ def test_the_digits_run_plans_the_main_job(tmp_path: Path):
     assert planned(tmp_path, "runs/digits/report.md") == whole_run(epochs=4)
 
 
-def test_missing_pseudo_labels_are_clustered_anew_and_nothing_is_trained(finished_copy: Path):
+def test_missing_pseudo_labels_are_clustered_again_without_training(finished_copy: Path):
     pseudo = finished_copy / RUN / "pseudo_epoch003.npz"
     before = hashlib.sha256(pseudo.read_bytes()).hexdigest()
     pseudo.unlink()
     assert planned(finished_copy, f"{RUN}/pseudo_epoch003.npz") == {"cluster": 1}
     make(finished_copy, f"{RUN}/pseudo_epoch003.npz")
     assert hashlib.sha256(pseudo.read_bytes()).hexdigest() == before
-    # Equal bytes: what was made from them before stays good.
+    # The bytes are equal, so files that were made from them stay valid.
     assert "train" not in planned(finished_copy, f"{RUN}/ckpt_epoch004.pt")
 
 
@@ -84,7 +84,7 @@ def test_other_pseudo_settings_do_not_touch_the_warm_up(finished_run: Path):
     assert planned(finished_run, f"{RUN}/ckpt_epoch003.pt", changes=changes) == {"train": 1}
 
 
-def test_more_total_epochs_train_everything_anew(finished_run: Path):
+def test_more_total_epochs_train_everything_again(finished_run: Path):
     """The cosine schedule and gamma end at total_epochs: every epoch's learning rate changes."""
     changes = changing("schedule", total_epochs=6)
     plan = planned(finished_run, f"{RUN}/ckpt_epoch006.pt", changes=changes)
@@ -99,7 +99,7 @@ def test_more_total_epochs_train_everything_anew(finished_run: Path):
         ("schedule", {"refresh_interval": 2}, {}),
     ],
 )
-def test_a_setting_re_runs_the_rules_it_touches(
+def test_a_setting_re_runs_the_rules_that_use_it(
     finished_run: Path, section: str, values: dict, plan: dict
 ):
     changes = changing(section, **values)
@@ -119,7 +119,7 @@ def test_more_gpus_re_run_nothing(finished_copy: Path, tmp_path: Path):
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of the workflow, to be changed at will."""
+    """A copy of the workflow; tests may change it."""
     project = tmp_path / "project"
     for name in ("config", "envs", "profiles", "rules", "workflow_scripts"):
         shutil.copytree(ROOT / name, project / name)
@@ -143,11 +143,11 @@ def test_another_result_version_re_runs_the_rule(finished_run: Path, project: Pa
     assert plan == {"cluster": 2, "train": 1, "features": 1}
 
 
-# -- what people see of the DAG --------------------------------------------------------------------
+# -- displays of the DAG ---------------------------------------------------------------------------
 
 
 def printed(directory: Path, *arguments: str) -> str:
-    """Standard output of Snakemake, which must succeed."""
+    """Run Snakemake, which must succeed, and return its standard output."""
     result = snakemake(directory, *arguments)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
@@ -176,7 +176,7 @@ def test_the_list_of_rules_explains_each(tmp_path: Path):
     rules = re.findall(r"^rule (\w+):$", "".join(texts), re.MULTILINE)
     assert sorted(explained) == sorted(rules)
     assert len(set(explained.values())) == len(rules)
-    assert "message:" not in "".join(texts)  # it would hide all else from a dry run
+    assert "message:" not in "".join(texts)  # it would hide everything else in a dry run
 
 
 def test_graphs_and_the_summary_of_files(tmp_path: Path):
@@ -227,7 +227,7 @@ def test_a_bad_configuration_names_the_key(tmp_path: Path):
     assert expected in result.stdout + result.stderr
 
 
-def test_cub_plans_without_images_and_says_where_they_belong(tmp_path: Path):
+def test_cub_plans_without_images_and_names_their_folder(tmp_path: Path):
     rules = ("dataset", "weights", "train", "features", "cluster")
     assert planned(tmp_path, "runs/cub/pseudo_epoch050.npz") == dict.fromkeys(rules, 1)
     result = snakemake(tmp_path, "--cores", "2", "--", "runs/cub/split.npz")
@@ -239,10 +239,10 @@ def test_cub_plans_without_images_and_says_where_they_belong(tmp_path: Path):
 
 
 def test_numbers_of_classes_that_yaml_reads_as_others(tmp_path: Path):
-    """Snakemake reads the file itself; what 010 was there cannot be seen in what it hands over."""
+    """Snakemake reads the file itself and passes on 010 as 8."""
     mine = tmp_path / "mine.yaml"
     mine.write_text("runs: {mine: {inherit: digits, dataset: {old_classes: [1, 010]}}}")
     result = snakemake(tmp_path, "--dry-run", "--configfile", str(mine))
     assert result.returncode != 0
-    expected = "mine.yaml, line 1: old_classes: YAML takes 010 for the number 8; write a class's"
+    expected = "mine.yaml, line 1: old_classes: YAML reads 010 as the number 8; write a class's"
     assert expected in result.stdout + result.stderr

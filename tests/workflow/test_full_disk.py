@@ -1,4 +1,4 @@
-"""Every stage of a run on a disk that is full, or read-only: good files stay, a retry succeeds."""
+"""Every stage on a full or read-only disk: good files stay, and a retry succeeds."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ import pytest
 from snakemake_runs import ROOT
 from stage_commands import LATE, RUN, STAGES, commands_of_stages, content
 
-PAGE = 4096  # what a tmpfs hands out
+PAGE = 4096  # a tmpfs allocates pages
 
 
 def run(stage: str, arguments: list[str]) -> int:
-    """Run a stage in this process, which has imported what it needs; its exit status."""
+    """Run a stage in this process, which has imported the packages; return its exit status."""
     before = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
     script, argv = ROOT / "workflow_scripts" / f"{stage}.py", sys.argv
     sys.argv = [str(script), *arguments]
@@ -35,13 +35,13 @@ def run(stage: str, arguments: list[str]) -> int:
         sys.argv = argv
         for signum, handler in before.items():
             signal.signal(signum, handler)
-        gc.collect()  # what a stage that failed left open
+        gc.collect()  # files that a failed stage left open
     return 0
 
 
 @contextlib.contextmanager
 def room(disk: Path, n_bytes: int) -> Iterator[None]:
-    """Leave so much room on the disk, to the page."""
+    """Leave this much space on the disk, rounded to pages."""
     status = os.statvfs(disk)
     filler = disk / "filled" / "filler"
     filler.parent.mkdir(exist_ok=True)
@@ -56,7 +56,7 @@ def room(disk: Path, n_bytes: int) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def commands(finished_run: Path) -> dict[str, list[str]]:
-    """Arguments of each stage, as Snakemake would run it for one of the epochs."""
+    """Arguments of each stage, as Snakemake would run it for one epoch."""
     return commands_of_stages(finished_run)
 
 
@@ -64,7 +64,7 @@ def commands(finished_run: Path) -> dict[str, list[str]]:
 def disk(
     finished_run: Path, commands: dict[str, list[str]], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Path]:
-    """A small file system with the finished run, which is the current directory."""
+    """A small file system with the finished run, as the current directory."""
     path = tmp_path_factory.mktemp("disk")
     mount = ["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", path]
     try:
@@ -93,7 +93,7 @@ def largest_output(stage: str, arguments: list[str]) -> int:
 def test_a_full_disk(disk, commands, capfd, stage, share):
     before = content(disk)
     if stage == "train":
-        shutil.rmtree(f"{RUN}/.rolling")  # else it knows that it has trained this
+        shutil.rmtree(f"{RUN}/.rolling")  # else it would reuse the finished training
         before = content(disk)
     arguments = commands[stage]
     with room(disk, int(share * largest_output(stage, arguments))):

@@ -1,4 +1,4 @@
-"""Stages and Snakemake in what notebooks, launchers and clusters leave in the environment."""
+"""Stages and Snakemake with variables of notebooks, launchers and clusters in the environment."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ IN_SNAKEMAKE = {
 
 
 def run(code: Path, stage: str, arguments: list[str], environment: dict[str, str]) -> str:
-    """Run a stage; what it printed and said. Fails if it does."""
+    """Run a stage and return its output and messages. Fails if the stage fails."""
     result = subprocess.run(
         [sys.executable, code / f"{stage}.py", *arguments],
         env={**os.environ, **environment},
@@ -79,7 +79,7 @@ def commands(finished_run: Path) -> dict[str, list[str]]:
 
 @pytest.fixture
 def read_only_code(tmp_path: Path) -> Path:
-    """A copy of the stages that keeps no compiled code: a file is where its folder would be."""
+    """A copy of the stages without a cache of compiled code: a file replaces its folder."""
     copy = tmp_path / "workflow_scripts"
     shutil.copytree(SCRIPTS, copy, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "gcdflow" / "ssddbc" / "__pycache__").touch()
@@ -88,38 +88,38 @@ def read_only_code(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def directory(finished_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the finished run, which is the current directory."""
+    """A copy of the finished run, as the current directory."""
     monkeypatch.chdir(finished_copy)
     return finished_copy
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_makes_the_same(directory, commands, stage):
+def test_a_stage_gives_the_same_output(directory, commands, stage):
     if stage == "gallery":
         run(SCRIPTS, "assign", commands["assign"], {})
     if stage == "train":
-        shutil.rmtree(f"{RUN}/.rolling")  # else it knows that it has trained this
+        shutil.rmtree(f"{RUN}/.rolling")  # else it would reuse the finished training
     before = content(directory)
     run(SCRIPTS, stage, commands[stage], BY_HAND)
     after = content(directory)
     assert {name: after[name] for name in before} == before
 
 
-def test_clustering_where_code_and_home_are_read_only(directory, commands, read_only_code):
+def test_clustering_with_read_only_code_and_home(directory, commands, read_only_code):
     before = content(directory)
     said = run(read_only_code, "cluster", commands["cluster"], BY_HAND)
     assert "compiled code cannot be kept (no folder can be written)" in said
     assert content(directory) == before
 
 
-def test_two_processes_meet_all_the_same(directory, commands):
+def test_two_processes_still_connect(directory, commands):
     shutil.rmtree(f"{RUN}/.rolling")
     arguments = [*commands["train"], "--gpus", "2", "--device", "cpu"]
     said = run(SCRIPTS, "train", arguments, BY_HAND)
     assert "trained to epoch" in said
 
 
-def test_snakemake_starts_stages_that_care_for_none_of_it(tmp_path):
+def test_stages_of_snakemake_ignore_all_of_it(tmp_path):
     target = f"{RUN}/split.npz"
     environment = {**IN_SNAKEMAKE, "XDG_CACHE_HOME": str(tmp_path / "cache")}  # Snakemake's own
     result = snakemake(tmp_path, "--cores", "1", "--", target, environment=environment)

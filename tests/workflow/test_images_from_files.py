@@ -16,7 +16,7 @@ from snakemake_runs import make, planned, snakemake
 # A vision transformer of 0.3 million weights, and images that fit it.
 SMALL = {
     "augmentation": {"name": "crop", "resize": 40, "image_size": 32},
-    "backbone": {"name": "timm", "model": "test_vit", "weights": "vit.pth", "grad_from_block": 5},
+    "backbone": {"name": "timm", "model": "test_vit", "weights": "vit.pth"},
     "head": {"hidden_dim": 32, "bottleneck_dim": 16, "out_dim": 32},
     "schedule": {"warmup_epochs": 1, "refresh_interval": 1, "total_epochs": 2},
     "training": {"batch_size": 16},
@@ -25,7 +25,7 @@ SMALL = {
 
 
 def picture(rng: np.random.Generator, label: int, size: tuple[int, int]) -> Image.Image:
-    """A noisy picture whose colour tells its class."""
+    """A noisy picture whose colour depends on its class."""
     colour = np.random.default_rng(label).integers(40, 216, 3)
     noise = rng.normal(0, 25, (size[1], size[0], 3))
     return Image.fromarray((colour + noise).clip(0, 255).astype(np.uint8))
@@ -117,7 +117,7 @@ def assignments(directory: Path) -> dict[str, dict[str, str]]:
         return {row["path"]: row for row in csv.DictReader(file)}
 
 
-def test_photographs_are_sorted_and_a_correction_does_not_train_anew(tmp_path: Path):
+def test_photographs_are_sorted_and_a_correction_does_not_train_again(tmp_path: Path):
     rng, labels = np.random.default_rng(0), {}
     for label, name in enumerate(["robin", "wren", "crow", "gull"]):
         (tmp_path / "data" / "mine" / f"tour{label}").mkdir(parents=True)
@@ -155,7 +155,7 @@ def test_photographs_are_sorted_and_a_correction_does_not_train_anew(tmp_path: P
     picture(rng, 0, (50, 40)).save(folder / "tour0" / "new.png")
     assert planned(tmp_path, GALLERY, changes={"runs": PHOTOS}) == expected
     output = make(tmp_path, GALLERY, changes={"runs": PHOTOS})
-    assert "1 photographs came since training began (first: tour0/new.png)" in output
+    assert "1 photographs were added since training began (first: tour0/new.png)" in output
     assert f"train again: {again} --forcerun dataset" in output
     assert assignments(tmp_path) == second
     assert planned(tmp_path, GALLERY, changes={"runs": PHOTOS}) == {}
@@ -179,7 +179,7 @@ def test_photographs_are_sorted_and_a_correction_does_not_train_anew(tmp_path: P
 
 
 def forced_plan(directory: Path) -> dict[str, int]:
-    """What the command that the sentences name would run."""
+    """The jobs that the command in the messages would run."""
     arguments = ["--dry-run", "--cores", "2", GALLERY, "--forcerun", "dataset"]
     result = snakemake(directory, *arguments, changes={"runs": PHOTOS})
     output = result.stdout + result.stderr

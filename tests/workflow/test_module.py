@@ -1,4 +1,4 @@
-"""The workflow from elsewhere: as a module of another one, by a link, from another folder."""
+"""The workflow as a module of another one, through a link, and from another folder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def checkout(folder: Path) -> Path:
 
 
 def importing(folder: Path, *parts: str) -> Path:
-    """Another workflow, which has the configuration of this one."""
+    """Another workflow with the configuration of this one."""
     folder.mkdir()
     shutil.copytree(ROOT / "config", folder / "config")
     (folder / "Snakefile").write_text("\n".join(parts))
@@ -49,7 +49,7 @@ def module(snakefile: Path, name: str = "gcd", prefix: str = "") -> str:
     return IMPORT.format(name=name, snakefile=json.dumps(str(snakefile)), prefix=line)
 
 
-def test_stages_run_from_a_checkout_of_any_name_below_a_prefix(tmp_path: Path):
+def test_stages_run_from_a_checkout_with_any_name_and_with_a_prefix(tmp_path: Path):
     elsewhere = checkout(tmp_path / 'it\'s a "check out" for $HOME') / "Snakefile"
     target = f"sub/{RUN}/ckpt_epoch002.pt"
     ours = importing(
@@ -61,7 +61,7 @@ def test_stages_run_from_a_checkout_of_any_name_below_a_prefix(tmp_path: Path):
     assert {target, "sub/results/summary.md", f"sub/{RUN}/split.npz", "mine.txt"} <= made
     assert f"sub/{RUN}/log/events.out.tfevents.epoch001-002.train" in made
     assert not any(name.startswith(("runs", "logs", "results")) for name in made)
-    # Rules of the importing workflow are left alone.
+    # The rules of the importing workflow are unchanged.
     assert "by my own prefix" in result.stdout
     assert (ours / "mine.txt").read_bytes() == (ours / target).read_bytes()
 
@@ -116,7 +116,7 @@ def test_two_imports_of_one_checkout_and_none_of_another(tmp_path: Path):
 def test_a_linked_snakefile_in_a_folder_without_configuration(tmp_path: Path):
     (tmp_path / "Snakefile").symlink_to(ROOT / "Snakefile")
     assert planned(tmp_path, f"{RUN}/split.npz", project=tmp_path) == {"dataset": 1}
-    changes = {"runs": {"complete": {}}}  # a whole configuration of one's own
+    changes = {"runs": {"complete": {}}}  # the user's own complete configuration
     arguments = ("--dry-run", "--", f"{RUN}/split.npz")
     result = snakemake(tmp_path, *arguments, changes=changes, project=tmp_path)
     assert "there is no run 'digits-smoke' in the configuration (runs: complete)" in (

@@ -13,7 +13,7 @@ RUN = "runs/digits-smoke"
 
 
 def copied_without_times(source: Path, destination: Path, *folders: str) -> Path:
-    """Files arrive in the order of their names, backwards: features before their checkpoint."""
+    """Files arrive in reverse order of their names: features before their checkpoint."""
     for name in folders:
         shutil.copytree(source / name, destination / name, copy_function=shutil.copyfile)
     files = sorted((p for p in destination.rglob("*") if p.is_file()), reverse=True)
@@ -32,7 +32,7 @@ def test_nothing_is_made_again(finished_run: Path, tmp_path: Path, folders: list
     assert (copy / RUN / "ckpt_epoch004.pt").stat().st_mtime >= later.stat().st_mtime
 
 
-def test_what_has_other_content_is_made_again_with_all_that_follows(
+def test_changed_files_are_made_again_with_all_that_depend_on_them(
     finished_run: Path, tmp_path: Path
 ):
     copy = copied_without_times(finished_run, tmp_path / "copy", "runs")
@@ -40,7 +40,7 @@ def test_what_has_other_content_is_made_again_with_all_that_follows(
     assert planned(copy, f"{RUN}/ckpt_epoch004.pt") == {"cluster": 1, "train": 1}
 
 
-def test_without_records_times_decide_and_touch_sets_them(finished_run: Path, tmp_path: Path):
+def test_without_records_times_decide_and_touch_repairs_them(finished_run: Path, tmp_path: Path):
     copy = copied_without_times(finished_run, tmp_path / "copy", "runs")
     shutil.rmtree(copy / RUN / ".made")
     assert planned(copy, f"{RUN}/report.md")["train"] == 2

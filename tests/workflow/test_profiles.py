@@ -1,4 +1,4 @@
-"""The profile that Snakemake takes by itself here, and how it makes room for another one."""
+"""The default profile of Snakemake here; it yields to another one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from snakemake_runs import ROOT, snakemake
 
 @pytest.fixture(autouse=True)
 def gpus(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Device files that are found: those of two GPUs, as long as a test changes nothing."""
+    """Device files that the profile finds: by default those of two GPUs."""
     found, real = ["/dev/nvidia0", "/dev/nvidia1"], glob.glob
 
     def faked(pattern: str, *args, **options) -> list[str]:
@@ -30,7 +30,7 @@ def gpus(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch):
-    """What Snakemake makes of a command line in the repository."""
+    """The arguments that Snakemake parses from a command line in the repository."""
     monkeypatch.chdir(ROOT)
     monkeypatch.delenv("SNAKEMAKE_PROFILE", raising=False)
 
@@ -46,7 +46,7 @@ def limits(arguments: argparse.Namespace) -> dict[str, object]:
     return {name: resource.value for name, resource in arguments.resources.items()}
 
 
-def test_without_options_all_processors_are_taken_and_one_gpu(parsed):
+def test_without_options_all_processors_and_one_gpu_are_used(parsed):
     arguments = parsed("runs/digits/report.md")
     assert arguments.targets == ["runs/digits/report.md"]
     assert arguments.cores == len(os.sched_getaffinity(0))
@@ -54,7 +54,7 @@ def test_without_options_all_processors_are_taken_and_one_gpu(parsed):
     assert (arguments.retries, arguments.rerun_incomplete) == (1, True)
 
 
-def test_without_a_gpu_none_is_waited_for(parsed, gpus: list[str]):
+def test_without_a_gpu_no_job_waits_for_one(parsed, gpus: list[str]):
     gpus.clear()
     arguments = parsed()
     assert (limits(arguments), arguments.retries) == ({}, 1)
@@ -82,10 +82,10 @@ def test_the_slurm_profile_limits_jobs_and_not_their_number(parsed):
     assert arguments.cores == 32
     assert limits(arguments) == {"mem_mb": 180_000, "runtime": 1440}  # and no gpu: Slurm counts
     assert arguments.set_resource_scopes == {"runtime": "local"}
-    assert arguments.set_resources.keys() == {"train", "features"}  # the partition of GPUs
+    assert arguments.set_resources.keys() == {"train", "features", "views"}  # the partition of GPUs
 
 
-def test_what_fails_for_what_people_bring_is_said_once(tmp_path: Path):
+def test_failures_of_input_are_not_retried(tmp_path: Path):
     result = snakemake(tmp_path, "--", "runs/cub/split.npz")
     assert result.returncode == 1
     assert "Trying to restart" not in result.stdout + result.stderr
@@ -93,7 +93,7 @@ def test_what_fails_for_what_people_bring_is_said_once(tmp_path: Path):
     assert log.count("no CUB images at data/CUB_200_2011") == 1
 
 
-def test_other_jobs_that_fail_are_tried_once_more(tmp_path: Path):
+def test_other_failures_are_retried_once(tmp_path: Path):
     run = tmp_path / "runs/digits-smoke"
     run.mkdir(parents=True)
     for epoch in (2, 3, 4):

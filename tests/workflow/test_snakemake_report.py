@@ -22,7 +22,7 @@ def test_the_report_shows_every_result_with_its_caption(finished_copy: Path, tmp
     pages = {f"{RUN}/report.html", f"{RUN}/gallery.html", "results/summary.html"}
     assert set(results) == {*grids, *pages, f"{RUN}/curves.png"}
     for path, result in results.items():
-        # Other kinds are only offered for download.
+        # The report only offers other kinds for download.
         assert result["mime_type"] == ("image/png" if path.endswith(".png") else "text/html")
         assert result["labels"]["result"]
         assert path.startswith("results") or "run digits-smoke" in result["caption"]
@@ -31,7 +31,7 @@ def test_the_report_shows_every_result_with_its_caption(finished_copy: Path, tmp
     assert "epoch 003" in grid["caption"].replace("\n", " ")
     categories = json.loads(re.search(r"var categories = (\{.*\});?$", text, re.MULTILINE)[1])
     assert set(categories) == {"digits-smoke", "All runs"}
-    assert "puts every unlabelled image into a category" in text  # what the report begins with
+    assert "puts every unlabelled image into a category" in text  # the first page of the report
 
     rows = re.findall(
         r"<tr><td class=\"number\">(\d+)</td>", (finished_copy / RUN / "report.html").read_text()

@@ -1,4 +1,4 @@
-"""A sweep makes its runs; their table shows the finished ones, and never trains."""
+"""A sweep makes its runs; their table shows the finished ones and never starts a training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_sweep_is_the_default_target(tmp_path: Path):
     assert "summary" not in plan
 
 
-def test_the_table_shows_what_is_there_and_what_is_missing(finished_run: Path, tmp_path: Path):
+def test_the_table_shows_finished_and_missing_runs(finished_run: Path, tmp_path: Path):
     assert planned(tmp_path, TABLE, changes=SWEEP) == {"summary": 1}
     metrics = "metrics_epoch004.json"
     for seed in (0, 1):
@@ -35,7 +35,7 @@ def test_the_table_shows_what_is_there_and_what_is_missing(finished_run: Path, t
         folder.mkdir(parents=True)
         shutil.copy(finished_run / "runs" / "digits-smoke" / metrics, folder)
         output = make(tmp_path, TABLE, changes=SWEEP)
-        assert f"{seed + 1} of 2 runs are there" in output
+        assert f"{seed + 1} of 2 runs are done" in output
         assert states(tmp_path) == {
             "tries-seed0": "done",
             "tries-seed1": "done" if seed == 1 else "missing",

@@ -1,4 +1,4 @@
-"""A short version of the kill campaign; `make torture` is the long one."""
+"""A short version of the kill campaign; `make torture` runs the long one."""
 
 from __future__ import annotations
 

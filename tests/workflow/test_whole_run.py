@@ -1,4 +1,4 @@
-"""What a finished run leaves: the files of the contract, one curve per tag, and no leaked truth."""
+"""A finished run: the files of the contract, one curve per tag, and no leaked truth."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def arrays(path: Path) -> dict[str, np.ndarray]:
         return dict(archive)
 
 
-def test_files_hold_what_the_contract_says(finished_run: Path):
+def test_files_follow_the_contract(finished_run: Path):
     run = finished_run / RUN
     split, features = arrays(run / "split.npz"), arrays(run / "features_epoch003.npz")
     pseudo = arrays(run / "pseudo_epoch003.npz")
@@ -74,13 +74,13 @@ def test_every_tag_is_one_curve_over_the_whole_run(finished_run: Path):
     every_epoch, refreshes = list(range(1, EPOCHS[-1] + 1)), list(EPOCHS)
     expected = dict.fromkeys(TRAIN_TAGS, every_epoch)
     expected |= dict.fromkeys(PSEUDO_TAGS | ACCURACY_TAGS, refreshes)
-    # There is no pseudo-label loss in the warm-up, and nothing to compare the first labels with.
+    # The warm-up has no pseudo-label loss, and the first labels have no predecessors.
     expected |= {"L_pseudo": [3, 4], "pseudo/label_change_rate": [3, 4]}
     assert steps == expected
     assert [value for _, value in curves["gamma"]] == [0.0, 0.0, 0.5, 1.0]
 
 
-def test_every_rule_logs_and_ends_with_one_line_of_what_it_made(finished_run: Path):
+def test_every_rule_logs_one_last_line_about_its_result(finished_run: Path):
     logs = finished_run / "logs/digits-smoke"
     for name, result in {
         "settings": "config.yaml: dataset digits, backbone small_convnet, 4 epochs",
@@ -100,7 +100,7 @@ def test_no_temporary_or_rolling_file_is_left(finished_run: Path):
     assert [path for path in left if path.is_file()] == []
 
 
-def test_permuted_truth_changes_no_byte_but_the_metrics(finished_run: Path, tmp_path: Path):
+def test_permuted_truth_changes_only_the_metrics(finished_run: Path, tmp_path: Path):
     run = tmp_path / RUN
     run.mkdir(parents=True)
     shutil.copy2(finished_run / RUN / "split.npz", run)

@@ -4,7 +4,7 @@ import sys
 
 __version__ = "0.1.0"
 
-if sys.version_info < (3, 11):  # noqa: UP036 (a stage is started by any Python, and says so)
+if sys.version_info < (3, 11):  # noqa: UP036 (any Python may start a stage)
     sys.exit(
         f"gcdflow: error: {sys.executable} is Python {sys.version_info[0]}.{sys.version_info[1]}, "
         "expected 3.11 or newer; activate the environment of this workflow"

@@ -1,4 +1,4 @@
-"""What the stages' command lines have in common: errors, logging, ranges."""
+"""Helpers for the command lines of all stages: errors, logging, arguments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from gcdflow import surroundings
 from gcdflow.distributed.interruption import Ended, end_on_signals, end_with_workflow, kill_helpers
@@ -21,8 +21,8 @@ from gcdflow.files.records import recorded
 if TYPE_CHECKING:
     from gcdflow.config.settings import RunSettings, Settings
 
-# What needs a package is imported where it is used: this is the first that a stage imports, and
-# lets it say so where packages are missing.
+# Every stage imports this module first. It needs no package, so it can report a missing one;
+# functions import packages where they use them.
 surroundings.watch_imports()
 
 DEFAULT_CONFIG = Path(__file__).resolve().parents[2] / "config" / "config.yaml"
@@ -35,10 +35,9 @@ S = TypeVar("S", bound="Settings")
 def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
     """Parse the command line, run ``main``, and turn a :class:`StageError` into one sentence.
 
-    Progress and results go to standard error through :mod:`logging`, one line each. A signal that
-    asks the process to end gives a status of its own (see
-    :mod:`gcdflow.distributed.interruption`). However ``main`` ends, this process ends, and no
-    process that works for it is left.
+    Progress and results go to standard error through :mod:`logging`, one line each. A process that
+    a signal ends exits with a special status (see :mod:`gcdflow.distributed.interruption`). When
+    ``main`` ends, this function kills all helper processes.
     """
     surroundings.settle()
     end_on_signals()
@@ -67,10 +66,10 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
 
 
 def _end_unexpectedly(prog: str, error: Exception) -> NoReturn:
-    """Show the traceback of a bug, and end at once.
+    """Print the traceback of a bug and exit at once.
 
-    The frames of the traceback hold loaders, communicators and GPUs. At exit Python would wait for
-    what they keep alive, some of it for ever.
+    The frames of the traceback hold loaders, communicators and GPUs. A normal exit of Python would
+    wait for them, sometimes forever.
     """
     traceback.print_exception(error)
     kind = type(error).__name__
@@ -81,19 +80,26 @@ def _end_unexpectedly(prog: str, error: Exception) -> NoReturn:
     os._exit(EXIT_UNEXPECTED)
 
 
-def stage_parser(description: str) -> argparse.ArgumentParser:
-    """A parser whose help shows defaults and keeps the description's line breaks."""
+def stage_parser(description: str, *flags: str) -> argparse.ArgumentParser:
+    """A parser whose help shows defaults and keeps the description's line breaks.
+
+    Parameters
+    ----------
+    flags : names of arguments that several stages take, out of ``_SHARED``
+    """
 
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
         def _get_help_string(self, action: argparse.Action) -> str | None:
-            # Where the default is None, the help says in words what that means.
+            # If the default is None, the help text itself explains it.
             return action.help if action.default is None else super()._get_help_string(action)
 
     parser = argparse.ArgumentParser(
         description=description, formatter_class=Formatter, allow_abbrev=False
     )
-    # For all arguments of `type=Path`: the shell leaves the ~ of `--output=~/x` to us.
+    # The shell does not expand the ~ of `--output=~/x`, so arguments of `type=Path` do.
     parser.register("type", Path, lambda text: Path(os.path.expanduser(text)))
+    for flag in flags:
+        parser.add_argument(f"--{flag}", **_SHARED[flag])
     return parser
 
 
@@ -111,7 +117,7 @@ def add_settings_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what the stages that run a network take: the device and its helpers."""
+    """Add the arguments of stages that run a network: device, threads, loading processes."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<number>")
     parser.add_argument(
         "--threads", type=whole_number(1), help="CPU threads (default: PyTorch's choice)"
@@ -119,20 +125,30 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num-workers",
         type=lambda text: None if text == "auto" else whole_number(0)(text),
-        help="image-loading processes (auto, the default: one a thread, none for small images in "
+        help="image-loading processes (auto, the default: one per thread, none for small images in "
         "memory)",
+    )
+
+
+def add_weights_argument(parser: argparse.ArgumentParser) -> None:
+    """Add where the backbone's weight file is."""
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        help="safetensors file of the backbone, where the run names a file (not where it says "
+        "pretrained or random); what counts is its SHA-256",
     )
 
 
 def read_settings(
     arguments: argparse.Namespace, model: type[S], part: Callable[[RunSettings], S]
 ) -> S:
-    """The settings that :func:`add_settings_arguments` asked for.
+    """The settings given by the arguments of :func:`add_settings_arguments`.
 
     Parameters
     ----------
     part : callable
-        Takes what the stage needs from the settings of a whole run.
+        Selects the settings that the stage needs from those of a whole run.
     """
     from gcdflow.config.runs import find_run, load_runs, validated
 
@@ -146,29 +162,29 @@ def read_settings(
 
 
 def available_threads() -> int:
-    """Processors that this process may use (obeys affinity masks and cgroup cpusets)."""
+    """Number of processors that affinity masks and cgroup cpusets allow this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def show(text: str) -> None:
-    """Print on standard output, which nobody may be reading any more.
+    """Print on standard output; a reader that has closed the pipe is no error.
 
     Raises
     ------
     InputError
-        If it cannot be written for another reason.
+        If writing fails for another reason.
     """
     try:
         print(text, flush=True)
     except OSError as error:
-        # Python would try again at its end.
+        # At exit, Python would try to write again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             raise InputError(f"standard output: cannot be written ({error.strerror})") from None
 
 
 def whole_number(lowest: int) -> Callable[[str], int]:
-    """Parser of a whole number from ``lowest``, for a command line."""
+    """An argument type for :mod:`argparse`: a whole number, ``lowest`` or more."""
 
     def parse(text: str) -> int:
         if not re.fullmatch(r"\d+", text) or int(text) < lowest:
@@ -186,3 +202,12 @@ def integer_range(text: str) -> list[int]:
         return parse_range(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+_SHARED: dict[str, dict[str, Any]] = {
+    "split": {"type": Path, "required": True, "help": "split.npz of the run"},
+    "features": {"type": Path, "required": True, "help": "feature cache"},
+    "pseudo-labels": {"type": Path, "required": True, "help": "pseudo labels of it"},
+    "log-dir": {"type": Path, "help": "directory of TensorBoard event files"},
+    "threads": {"type": whole_number(1), "help": "CPU threads (default: all available)"},
+}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-_LONGEST = 2000  # characters of a message; what a broken file holds may be millions
+_LONGEST = 2000  # characters of a message; a broken file may hold millions
 
 
 class StageError(Exception):
-    """What ends a stage with one sentence and no traceback (see :mod:`gcdflow.cli`).
+    """An error that ends a stage with one sentence and no traceback (see :mod:`gcdflow.cli`).
 
-    Messages quote what files hold and what they are called, and libraries' messages with it. So
-    that none of it can break the one line, or steer a terminal, line breaks, control characters and
-    the like are written as escapes (``\\n``, ``\\x1b``), and a very long message loses its middle.
+    Messages quote file names, contents of files and messages of libraries. These could break the
+    line or control a terminal. Line breaks and control characters are therefore written as escapes
+    (``\\n``, ``\\x1b``), and the middle of a very long message is cut out.
     """
 
-    status: int  # with which the stage exits
+    status: int  # exit status of the stage
 
     def __init__(self, message: str):
         super().__init__(one_line(message))
@@ -26,15 +26,15 @@ class InputError(StageError, ValueError):
 
 
 class MachineError(StageError, RuntimeError):
-    """The machine failed, not the input: memory ran out, a process was killed. Try again."""
+    """The machine failed, not the input, for example memory ran out. A retry may succeed."""
 
     status = 71  # EX_OSERR of sysexits.h
 
 
 def machine_error(error: BaseException) -> MachineError | None:
-    """What an exception of a library says about the machine; None if it is another kind of error.
+    """The exception of a library as a :class:`MachineError`; None if it is another kind of error.
 
-    PyTorch has no class for all of these, so its words decide.
+    PyTorch has no exception class for some of these errors, so the text of the message decides.
     """
     if isinstance(error, MachineError):
         return error
@@ -42,13 +42,13 @@ def machine_error(error: BaseException) -> MachineError | None:
     out_of_memory = ("out of memory", "can't allocate memory", "Cannot allocate memory")
     if isinstance(error, MemoryError) or any(words in text for words in out_of_memory):
         words = text.splitlines()[0] if text else "MemoryError"
-        return MachineError(f"memory ran out ({words}); what had been saved is kept")
+        return MachineError(f"memory ran out ({words}); saved state is kept")
     return None
 
 
 def one_line(text: str) -> str:
-    """The text with escapes in place of what is not printable, and of bearable length."""
-    short = _shortened(text)  # before it is looked at, and after escapes have made it longer
+    """The text, shortened, with escapes in place of characters that are not printable."""
+    short = _shortened(text)  # once to save time, and again because escapes make it longer
     return _shortened(
         "".join(
             c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode()

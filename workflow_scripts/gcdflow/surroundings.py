@@ -1,9 +1,9 @@
-"""What surrounds a stage (interpreter, environment, open files), and how it breaks none.
+"""Protect a stage from its surroundings: interpreter, environment variables, open files.
 
-A notebook, a service or a cluster sets variables for its own ends, a container has no home and a
-user without a name, a shell may have closed what a program writes to. What Python itself obeys has
-to be dealt with before it starts (``stage.sh``, for the rules), the rest when a stage does
-(:func:`settle`). This module needs no package, and can tell that one is missing.
+Notebooks, services and clusters set environment variables for their own purposes. A container may
+have no home folder and a user without a name. A shell may have closed standard output.
+``stage.sh`` deals with the variables that Python reads when it starts, :func:`settle` with the
+rest. This module needs no package, so it can report a missing one.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from types import TracebackType
 
 from gcdflow.errors import one_line
 
-# Where, and for which processors, compiled code is kept. Numba's other variables are for debuggers,
-# or for threads of its own, which nothing here uses.
+# These variables say where compiled code is kept, and for which processors. Numba's others serve
+# debuggers, or Numba's own threads, which this package does not use.
 _KEPT_OF_NUMBA = ("NUMBA_CACHE_DIR", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
-# Loading processes talk by sockets in the temporary folder, whose names may have 107 bytes;
-# /pymp-abcdefgh/listener-abcdefgh is theirs.
+# Loading processes talk through sockets in the temporary folder. The path of a socket has at most
+# 107 bytes, and it ends in /pymp-abcdefgh/listener-abcdefgh.
 _LONGEST_FOLDER = 70
 _VARIABLES = {
-    "MPLBACKEND": "agg",  # a notebook's is unknown elsewhere, and matplotlib refuses it
-    # PyTorch makes this folder as soon as there is an optimiser, by default in /tmp and with the
-    # user's name in its own, which a container may lack. Nothing is compiled: nothing goes there.
+    "MPLBACKEND": "agg",  # outside a notebook, matplotlib refuses the notebook's backend
+    # PyTorch makes this folder when it makes an optimiser. By default it contains the user's name,
+    # which a container may lack. The folder stays unused because no stage compiles with PyTorch.
     "TORCHINDUCTOR_CACHE_DIR": os.sep,
 }
 
 
 def settle() -> None:
-    """Make this process independent of what surrounds it: what a stage does first."""
+    """Make this process independent of its surroundings; a stage calls this first."""
     if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
-        # Names of files would be misread, and only a new start of Python changes that.
+        # Python would misread file names. Only a restart changes its encoding.
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     os.environ.update(_VARIABLES)
@@ -47,26 +47,26 @@ def settle() -> None:
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
-        except OSError:  # closed: the next file would take its place, and what is printed with it
+        except OSError:  # closed: prints would go into the next file that is opened
             os.open(os.devnull, os.O_RDWR)
     if sys.stdout is not None:
-        with contextlib.suppress(AttributeError):  # a test's
+        with contextlib.suppress(AttributeError):  # a test may have replaced it
             sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _have_temporary_folder() -> None:
-    """Take one that can be written, and whose name leaves room for that of a socket."""
+    """Choose a temporary folder that is writable and short enough for the path of a socket."""
     try:
         if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER:
             return
-    except FileNotFoundError:  # nothing usual can be written, as in a read-only container
+    except FileNotFoundError:  # no usual folder is writable, as in a read-only container
         pass
     folder = "/tmp" if os.access("/tmp", os.W_OK) else "/dev/shm"
     os.environ["TMPDIR"] = tempfile.tempdir = folder
 
 
 def foreign_interpreter(error: ImportError) -> str | None:
-    """What to say of a package that is missing, or too old; None if the fault is our own."""
+    """The sentence about a missing or too old package; None if the error is our own bug."""
     package = (error.name or "gcdflow").partition(".")[0]
     if package == "gcdflow":
         return None
@@ -78,13 +78,13 @@ def foreign_interpreter(error: ImportError) -> str | None:
 
 
 def watch_imports() -> None:
-    """Let this process say in one sentence that a package is missing, and no warning be an error.
+    """Report a missing package in one sentence, and treat no warning as an error.
 
-    Before any package is imported.
+    A stage calls this before it imports any package.
     """
     sys.excepthook = _excepthook
     if any(action == "error" for action, *_ in warnings.filters):
-        warnings.simplefilter("default")  # no stage ends for what a library will change one day
+        warnings.simplefilter("default")  # a deprecation in a library must not end a stage
 
 
 def _excepthook(

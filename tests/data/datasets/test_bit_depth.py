@@ -1,4 +1,4 @@
-"""Images of more than 8 bits a sample: what is black and white in them."""
+"""Black and white in images of more than 8 bits per sample."""
 
 import logging
 import struct
@@ -15,7 +15,7 @@ CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 
 
 def narrow(kind: str = "L", bits: int = 12) -> np.ndarray:
-    """Values of so many bits, from 5 to 100 % of their white, in colours; alpha is opaque."""
+    """Colour values with this many bits, from 5 to 100 % of white; alpha is opaque."""
     white, shape = 2**bits - 1, (20, 30, CHANNELS[kind])
     values = np.random.default_rng(0).integers(white // 20, white, shape, dtype=np.uint16)
     values.flat[0], values.flat[-2 if "A" in kind else -1] = white // 20, white
@@ -25,7 +25,7 @@ def narrow(kind: str = "L", bits: int = 12) -> np.ndarray:
 
 
 def levels(values: np.ndarray, black: float, white: float) -> np.ndarray:
-    """What the colours are to become, (height, width, 3)."""
+    """The expected 8-bit colours, (height, width, 3)."""
     colours = values[..., : 1 if values.shape[2] < 3 else 3].astype(float)
     grey = np.rint((colours - black) / (white - black) * 255).clip(0, 255)
     return np.broadcast_to(grey, (*grey.shape[:2], 3))
@@ -42,7 +42,7 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 def write_png(path: Path, values: np.ndarray, bits: int | None = None) -> Path:
-    """A PNG of 16 bits, as Pillow does not write it in colour."""
+    """Write a PNG of 16 bits; Pillow cannot write one in colour."""
     height, width, channels = values.shape
     header = struct.pack(">IIBBBBB", width, height, 16, COLOUR_TYPE[channels], 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
@@ -62,7 +62,7 @@ def write_tiff(
     data: bytes | None = None,
     tags: dict[int, tuple[str, list[int]]] | None = None,
 ) -> Path:
-    """A TIFF of one strip; ``tags`` are of kind H (short) or I (long)."""
+    """Write a TIFF of one strip; ``tags`` have the type H (short) or I (long)."""
     height, width, channels = values.shape
     data = values.astype(f"{order}u2").tobytes() if data is None else data
     data = zlib.compress(data) if deflate else data
@@ -96,12 +96,12 @@ def write_pnm(path: Path, values: np.ndarray, white: int) -> Path:
     return path
 
 
-# -- nothing is said -------------------------------------------------------------------------------
+# -- files without a declaration -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14])
 @pytest.mark.parametrize("kind", list(CHANNELS))
-def test_few_bits_in_a_png_are_spread(tmp_path, kind, bits):
+def test_few_bits_in_a_png_are_stretched(tmp_path, kind, bits):
     values = narrow(kind, bits)
     path = write_png(tmp_path / "x.png", values)
     np.testing.assert_array_equal(decode_image(path), stretched(values))
@@ -110,14 +110,14 @@ def test_few_bits_in_a_png_are_spread(tmp_path, kind, bits):
 @pytest.mark.parametrize("kind", ["L", "RGB", "RGBA"])
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("deflate", [False, True])
-def test_few_bits_in_a_tiff_are_spread(tmp_path, kind, order, deflate):
+def test_few_bits_in_a_tiff_are_stretched(tmp_path, kind, order, deflate):
     values = narrow(kind)
     path = write_tiff(tmp_path / "x.tif", values, order=order, deflate=deflate)
     np.testing.assert_array_equal(decode_image(path), stretched(values))
 
 
 @pytest.mark.parametrize("name", ["x.pgm", "x.jp2", "x.tif", "x.png"])
-def test_few_bits_are_as_in_a_copy_of_32(tmp_path, name):
+def test_few_bits_look_as_in_a_32_bit_copy(tmp_path, name):
     values = narrow()[..., 0]
     Image.fromarray(values).save(tmp_path / name)
     Image.fromarray(values.astype(np.int32)).save(tmp_path / "32.tif")
@@ -126,13 +126,13 @@ def test_few_bits_are_as_in_a_copy_of_32(tmp_path, name):
     assert len(np.unique(expected)) > 200
 
 
-def test_few_bits_in_a_ppm_are_spread(tmp_path):
+def test_few_bits_in_a_ppm_are_stretched(tmp_path):
     path = write_pnm(tmp_path / "x.ppm", narrow("RGB"), 65535)
     np.testing.assert_array_equal(decode_image(path), stretched(narrow("RGB")))
 
 
 @pytest.mark.parametrize("kind", list(CHANNELS))
-def test_what_uses_its_bits_is_left_alone(tmp_path, kind):
+def test_images_that_use_all_bits_are_not_stretched(tmp_path, kind):
     values = narrow(kind, 16)
     colours = values[..., : 1 if values.shape[2] < 3 else 3]
     colours //= 3  # dark, but of more than 14 bits
@@ -155,7 +155,7 @@ def test_alpha_of_few_bits(tmp_path):
     assert image[0, :3].tolist() == [[255] * 3, [0] * 3, [255] * 3]
 
 
-# -- the file says it ------------------------------------------------------------------------------
+# -- files with a declaration ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", list(CHANNELS))
@@ -165,7 +165,7 @@ def test_significant_bits_of_a_png(tmp_path, kind):
         values[..., -1] = 4095
     path = write_png(tmp_path / "x.png", values, 12)
     np.testing.assert_array_equal(decode_image(path), levels(values, 0, 4095))
-    spread = values * 16  # as the format wants it
+    spread = values * 16  # as the format demands
     path = write_png(tmp_path / "y.png", spread, 12)
     assert abs(decode_image(path).astype(int) - levels(values, 0, 4095)).max() <= 1
 
@@ -174,7 +174,7 @@ def test_significant_bits_of_a_dark_png(tmp_path):
     values = narrow() // 64
     spread = write_png(tmp_path / "x.png", values * 16, 12)
     np.testing.assert_array_equal(decode_image(spread), levels(values * 16 // 256, 0, 255))
-    strange = write_png(tmp_path / "y.png", narrow(), 10)  # more than it says, and not spread
+    strange = write_png(tmp_path / "y.png", narrow(), 10)  # more than declared, and not stretched
     np.testing.assert_array_equal(decode_image(strange), stretched(narrow()))
 
 
@@ -197,7 +197,7 @@ def test_range_of_a_tiff(tmp_path, kind, tags, black, white):
 
 
 @pytest.mark.parametrize("white", [0, 255, 65535])
-def test_range_of_a_tiff_that_says_nothing(tmp_path, white):
+def test_range_of_a_tiff_without_a_declaration(tmp_path, white):
     path = write_tiff(tmp_path / "x.tif", narrow(), tags={281: ("H", [white])})
     np.testing.assert_array_equal(decode_image(path), stretched(narrow()))
 
@@ -219,7 +219,7 @@ def test_white_of_a_pnm(tmp_path, kind):
 
 
 def test_bits_of_a_jpeg_2000(tmp_path):
-    """Pillow writes 16 bits; the same data of a file of 12 bits is spread by Pillow."""
+    """Pillow writes 16 bits; if the file declares 12 bits, Pillow stretches the values."""
     Image.fromarray(narrow()[..., 0] // 8).save(tmp_path / "x.jp2")
     content = (tmp_path / "x.jp2").read_bytes()
     at = content.index(b"\xff\x4f\xff\x51") + 42
@@ -248,7 +248,7 @@ def test_a_negative(tmp_path):
 @pytest.mark.parametrize("bits", [12, 16])
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("kind", ["RGB", "RGBA"])
-def test_colours_that_lie_one_after_the_other(tmp_path, kind, order, bits):
+def test_separate_colour_planes(tmp_path, kind, order, bits):
     values = narrow(kind, bits)
     data = np.ascontiguousarray(values.transpose(2, 0, 1)).astype(f"{order}u2").tobytes()
     step, n = values[..., 0].size * 2, values.shape[2]
@@ -265,7 +265,7 @@ def test_turned_by_exif(tmp_path):
     np.testing.assert_array_equal(decode_image(path), np.rot90(stretched(values), -1))
 
 
-# -- what is said of it ----------------------------------------------------------------------------
+# -- warnings --------------------------------------------------------------------------------------
 
 
 def test_guesses_are_counted_in_a_warning(tmp_path, caplog):
@@ -278,4 +278,4 @@ def test_guesses_are_counted_in_a_warning(tmp_path, caplog):
         FileImages(tmp_path, [f"{name}.png" for name in "abcde"]).check(2)
     (message,) = caplog.messages
     assert message.startswith(f"warning: {tmp_path}: 2 of 5 images hold small values in 16 bits")
-    assert "(first: b.png); each is spread" in message
+    assert "(first: b.png); each is stretched" in message

@@ -1,4 +1,4 @@
-"""Which labels are shown: the field's draw, and nothing of the truth in the split."""
+"""The shown labels follow the published draw, and the split does not contain the truth."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def settings(proportion: float = 0.5, seed: int = 0) -> DigitsSettings:
 
 @given(st.integers(1, 300), st.floats(0.01, 1), st.integers(0, 2**32 - 1))
 def test_draw_is_that_of_the_field(n, proportion, seed):
-    """As ``subsample_instances`` of the GCD code: seed the global generator, choose positions."""
+    """Like ``subsample_instances`` in the GCD code: seed the global generator, choose positions."""
     candidates = np.cumsum(np.random.default_rng(n).integers(1, 4, n))
     np.random.seed(seed)  # noqa: NPY002
     positions = np.random.choice(range(n), replace=False, size=int(proportion * n))  # noqa: NPY002
@@ -79,7 +79,7 @@ def test_split_shows_labels_of_old_training_samples_only(n, classes, n_old, prop
 
 
 def test_split_does_not_depend_on_the_hidden_truth():
-    """Two datasets that differ in hidden labels only have the same split.npz."""
+    """Two datasets that differ only in hidden labels have the same split.npz."""
     one = catalogue(old=(0, 1))
     split, truth = split_catalogue(one, settings())
     hidden_new = truth.labels >= 2
@@ -109,7 +109,7 @@ def test_another_seed_labels_other_samples():
     assert not np.array_equal(a.labelled_mask, b.labelled_mask)
 
 
-def test_a_catalogue_may_say_itself_what_is_labelled():
+def test_a_catalogue_may_choose_the_labelled_samples():
     one = catalogue()
     labelled = one.train_mask & (one.classes == 4) & (np.arange(60) % 2 == 0)
     split, truth = split_catalogue(
@@ -151,17 +151,17 @@ def test_old_class_ids():
         (
             [0, 6],
             None,
-            r"dataset\.old_classes: 6 is no class here \(found 6, ids 0…5: class 0,",
+            r"dataset\.old_classes: 6 is not a class here \(found 6, ids 0…5: class 0,",
         ),
-        ([-1, 2], None, r"dataset\.old_classes: -1 is no class here"),
-        (["class 9"], None, r"dataset\.old_classes: 'class 9' is no class here"),
+        ([-1, 2], None, r"dataset\.old_classes: -1 is not a class here"),
+        (["class 9"], None, r"dataset\.old_classes: 'class 9' is not a class here"),
         ([1, 1], None, r"dataset\.old_classes lists a class twice"),
         (["class 1", "class 1"], None, r"dataset\.old_classes lists a class twice"),
         (None, None, r"dataset\.old_classes is missing: list the names of the old classes"),
         (
             None,
             {"known_classes": [5], "num_classes": 7},
-            r"found 6 classes there, expected the 7 of the published list .* names in dataset\.old",
+            r"found 6 classes, expected the 7 of the published list .* names in dataset\.old",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""CIFAR in miniature: pickles as Python 2 and NumPy 1 wrote them, all that can be wrong in them."""
+"""A small copy of CIFAR in pickles of Python 2 and NumPy 1, and errors in them."""
 
 import hashlib
 import http.server
@@ -41,12 +41,12 @@ NAMES_10 = [
 
 
 def text(value: bytes) -> bytes:
-    """A Python 2 string in a pickle (BINSTRING), which bytes of arrays are too."""
+    """A Python 2 string in a pickle (BINSTRING); bytes of arrays have the same type."""
     return b"T" + len(value).to_bytes(4, "little") + value
 
 
 def array(value: np.ndarray) -> bytes:
-    """An array as NumPy 1 pickled it under Python 2."""
+    """An array, pickled as by NumPy 1 under Python 2."""
     shape = b"(" + b"".join(b"J" + n.to_bytes(4, "little") for n in value.shape) + b"t"
     name = value.dtype.str[1:].encode()
     kind = (
@@ -60,7 +60,7 @@ def array(value: np.ndarray) -> bytes:
 
 
 def python2(content: dict) -> bytes:
-    """Pickle of a dictionary of arrays, lists and texts, protocol 2, as Python 2 made it."""
+    """A pickle (protocol 2) of a dictionary of arrays, lists and texts, as from Python 2."""
 
     def item(value) -> bytes:
         if isinstance(value, np.ndarray):
@@ -120,10 +120,10 @@ def settings(root: Path, name: str = "cifar10", **changes) -> CIFARSettings:
     return CIFARSettings(**({"name": name, "root": str(root), "download": False} | changes))
 
 
-# -- what is read ----------------------------------------------------------------------------------
+# -- reading ---------------------------------------------------------------------------------------
 
 
-def test_the_pickles_are_those_that_torchvision_reads(tmp_path):
+def test_torchvision_reads_the_pickles_too(tmp_path):
     path = write_cifar10(tmp_path) / "data_batch_1"
     with open(path, "rb") as file:
         content = pickle.load(file, encoding="latin1")
@@ -152,7 +152,7 @@ def test_cifar100(tmp_path):
     assert [found.class_names[c] for c in found.old_classes] == TABLE["fine_names"][:80]
 
 
-def test_images_are_in_the_order_asked_for(tmp_path):
+def test_images_are_in_the_requested_order(tmp_path):
     write_cifar10(tmp_path)
     split, _ = split_catalogue(cifar.catalogue(settings(tmp_path)), settings(tmp_path))
     chosen = [105, 3, 45, 3]
@@ -185,7 +185,7 @@ def test_images_do_not_depend_on_labels(tmp_path):
         ("x.jpg", r"image path 'x\.jpg': expected"),
     ],
 )
-def test_images_that_are_not_there(tmp_path, path, message):
+def test_missing_images(tmp_path, path, message):
     folder = write_cifar10(tmp_path)
     with pytest.raises(InputError, match=message):
         open_images({"dataset": "cifar10", "root": str(folder)}, np.array(["test/00001", path]))
@@ -209,7 +209,7 @@ def test_torch_is_not_imported():
 def test_superclass(tmp_path):
     write_cifar100(tmp_path)
     found = cifar.catalogue(settings(tmp_path, "cifar100", superclass="marine_animals"))
-    ids = [1, 26, 27, 30, 32, 45, 67, 73, 91, 95]  # the method's list is not in this order
+    ids = [1, 26, 27, 30, 32, 45, 67, 73, 91, 95]  # the published list has another order
     assert found.class_names == [TABLE["fine_names"][i] for i in ids]
     assert found.old_classes == list(range(8))
     assert len(found.classes) == 4 * len(ids)
@@ -222,7 +222,7 @@ def test_superclass(tmp_path):
 
 
 def test_old_classes_of_a_superclass_by_number(tmp_path):
-    """Ids count the classes of the superclass; numbers of CIFAR-100 may be meant as well."""
+    """Ids count the classes of the superclass, but a user may mean numbers of CIFAR-100."""
     write_cifar100(tmp_path)
 
     def old(chosen: list[int]) -> list[int]:
@@ -268,7 +268,9 @@ def test_20_way(tmp_path):
 
 def test_unknown_superclass(tmp_path):
     write_cifar100(tmp_path)
-    expected = r"'fish' is no 15-way superclass of CIFAR-100 \(expected one of trees, flowers, .*\)"
+    expected = (
+        r"'fish' is not a 15-way superclass of CIFAR-100 \(expected one of trees, flowers, .*"
+    )
     with pytest.raises(InputError, match=expected):
         cifar.catalogue(settings(tmp_path, "cifar100", superclass="fish"))
 
@@ -279,12 +281,12 @@ def test_superclass_without_new_classes_needs_a_choice(tmp_path):
     wanted = {"superclass": all_old}
     with pytest.raises(InputError) as error:
         cifar.catalogue(settings(tmp_path, "cifar100", **wanted))
-    assert str(error.value).count(all_old) == 1  # it is not among those to choose from
+    assert str(error.value).count(all_old) == 1  # the hint does not suggest it
     by_id = cifar.catalogue(settings(tmp_path, "cifar100", old_classes=[1], **wanted))
     name = by_id.class_names[1]
     by_name = cifar.catalogue(settings(tmp_path, "cifar100", old_classes=[name], **wanted))
     assert by_id.old_classes == by_name.old_classes == [1]
-    with pytest.raises(InputError, match=r"dataset\.old_classes: 'apple' is no class here"):
+    with pytest.raises(InputError, match=r"dataset\.old_classes: 'apple' is not a class here"):
         cifar.catalogue(settings(tmp_path, "cifar100", old_classes=["apple"], **wanted))
 
 
@@ -318,7 +320,7 @@ def test_a_pickle_cannot_run_code(tmp_path, name, protocol):
     with pytest.raises(InputError, match=rf"{name}: not a readable CIFAR file \(refused to load "):
         cifar.catalogue(settings(tmp_path))
     assert not (tmp_path / "harm").exists()
-    pickle.loads(harmful)  # it would have
+    pickle.loads(harmful)  # it would have created the file
     assert (tmp_path / "harm").exists()
 
 
@@ -333,7 +335,7 @@ def test_a_pickle_cannot_run_code(tmp_path, name, protocol):
         b"c_codecs\nlookup\n.",
     ],
 )
-def test_names_that_are_no_plain_data(tmp_path, code):
+def test_pickles_of_other_objects_are_refused(tmp_path, code):
     folder = write_cifar10(tmp_path)
     (folder / "test_batch").write_bytes(code)
     with pytest.raises(
@@ -364,9 +366,9 @@ LABELS = [0] * 10
         ({"data": pixels(10, 5).astype(np.int64), "labels": LABELS}, r"'data' is int64 \(10, 3072"),
         ({"data": pixels(10, 5)[:, 1:], "labels": LABELS}, r"'data' is uint8 \(10, 3071\)"),
         ({"data": pixels(10, 5)[0], "labels": LABELS}, r"'data' is uint8 \(3072,\)"),
-        ({"data": pixels(10, 5)}, r"'labels' is no list of whole numbers"),
-        ({"data": pixels(10, 5), "labels": ["a"] * 10}, r"'labels' is no list of whole numbers"),
-        ({"data": pixels(10, 5), "labels": [1.5] * 10}, r"'labels' is no list of whole numbers"),
+        ({"data": pixels(10, 5)}, r"'labels' is not a list of whole numbers"),
+        ({"data": pixels(10, 5), "labels": ["a"] * 10}, r"'labels' is not a list of whole numbers"),
+        ({"data": pixels(10, 5), "labels": [1.5] * 10}, r"'labels' is not a list of whole numbers"),
         ({"data": pixels(10, 5), "labels": [0] * 9}, r"9 'labels' for 10 images"),
         ({"data": pixels(10, 5), "labels": [0] * 9 + [10]}, r"'labels' holds 10, expected 0…9"),
         ({"data": pixels(10, 5), "labels": [-1] * 10}, r"'labels' holds -1, expected 0…9"),
@@ -384,7 +386,7 @@ def test_bad_batches(tmp_path, content, message):
 def test_bad_names(tmp_path, names):
     path = write_cifar10(tmp_path) / "batches.meta"
     path.write_bytes(pickle.dumps({"label_names": names}, 2))
-    with pytest.raises(InputError, match=r"batches\.meta: 'label_names' is no list of 10 names"):
+    with pytest.raises(InputError, match=r"batches\.meta: 'label_names' is not a list of 10 names"):
         cifar.catalogue(settings(tmp_path))
 
 
@@ -420,7 +422,7 @@ def test_archives_are_those_of_torchvision(name):
 
 @pytest.fixture
 def served(tmp_path, monkeypatch):
-    """A server of a small archive, whose checksum is the expected one; yields what it was asked."""
+    """Serve a small archive with the expected checksum; yield the requested paths."""
     for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
     write_cifar10(tmp_path / "made")
@@ -463,7 +465,7 @@ def test_download(tmp_path, served):
     assert len(served) == 1
 
 
-def test_parallel_runs_fetch_once(tmp_path, served):
+def test_parallel_runs_download_once(tmp_path, served):
     results = []
     run = partial(cifar.catalogue, settings(tmp_path / "data", download=True))
     threads = [threading.Thread(target=lambda: results.append(run())) for _ in range(4)]
@@ -485,7 +487,7 @@ def test_wrong_checksum(tmp_path, served, monkeypatch):
     expect(monkeypatch, "0" * 32)
     root = tmp_path / "data"
     expected = (
-        rf"no folder {root}/cifar-10-batches-py \(what http://.*/cifar-10-python\.tar\.gz gives "
+        rf"no folder {root}/cifar-10-batches-py \(the file from http://.*/cifar-10-python\.tar\.gz "
         rf"has another MD5 checksum\); put cifar-10-python\.tar\.gz \(from .* MD5 0+\) in {root},"
     )
     with pytest.raises(InputError, match=expected):
@@ -506,10 +508,10 @@ def test_wrong_archive_in_the_root(tmp_path, served, monkeypatch):
 def test_failed_downloads(tmp_path, served, monkeypatch):
     (tmp_path / "server" / "cifar-10-python.tar.gz").unlink()
     hint = r"put cifar-10-python\.tar\.gz \(from .*\) in .*/data, where it will be unpacked"
-    with pytest.raises(InputError, match=rf"cannot be fetched: 404 .*; {hint}"):
+    with pytest.raises(InputError, match=rf"cannot be downloaded: 404 .*; {hint}"):
         cifar.catalogue(settings(tmp_path / "data", download=True))
     monkeypatch.setattr(cifar_files, "BASE_URL", "http://127.0.0.1:1")
-    with pytest.raises(InputError, match=rf"cannot be fetched: .*; {hint}") as error:
+    with pytest.raises(InputError, match=rf"cannot be downloaded: .*; {hint}") as error:
         cifar.catalogue(settings(tmp_path / "data", download=True))
     assert "\n" not in str(error.value)
     assert not list((tmp_path / "data").iterdir())
@@ -532,7 +534,7 @@ def test_bad_archives_leave_no_folder(tmp_path, served, monkeypatch, content):
     if content == "empty":
         with tarfile.open(archive, "w:gz"):
             pass
-    elif content == "half":  # some files can be unpacked, then it ends
+    elif content == "half":  # truncated after some complete files
         archive.write_bytes(archive.read_bytes()[:200_000])
     else:
         archive.write_bytes(content)
@@ -542,7 +544,7 @@ def test_bad_archives_leave_no_folder(tmp_path, served, monkeypatch, content):
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["cifar-10-python.tar.gz"]
 
 
-def test_root_that_cannot_be_written(tmp_path, served):
+def test_read_only_root(tmp_path, served):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"no folder .* \(.*file.*\); put cifar-10-python"):
         cifar.catalogue(settings(tmp_path / "file" / "data", download=True))

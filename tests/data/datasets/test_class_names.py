@@ -1,4 +1,4 @@
-"""Names that look alike, numbers that may be ids or names, marks for "nothing"."""
+"""Similar names, numbers that may be ids or names, and marks for "nothing"."""
 
 import json
 import logging
@@ -53,12 +53,12 @@ def test_marks_for_nothing(name):
 
 
 @pytest.mark.parametrize("name", CLASSES)
-def test_classes_are_no_marks_for_nothing(name):
+def test_real_classes_are_not_marks_for_nothing(name):
     assert not says_nothing(tidied(name))
 
 
-def test_pandas_reads_the_same_as_nothing():
-    """What pandas takes for missing by default (``read_csv``, ``na_values``), written out."""
+def test_marks_of_pandas_count_as_nothing():
+    """The default marks for missing values in pandas (``read_csv``, ``na_values``)."""
     pandas = "#N/A|#N/A N/A|#NA|-1.#IND|-1.#QNAN|-NaN|-nan|1.#IND|1.#QNAN|<NA>|N/A|NA|NULL|NaN"
     assert all(says_nothing(name) for name in [*pandas.split("|"), "None", "n/a", "nan", "null"])
 
@@ -71,12 +71,12 @@ def test_tidied():
     assert tidied("a\nb") == "a\nb"
 
 
-def test_names_are_found_as_they_are_or_as_they_look():
+def test_names_match_exactly_or_by_their_look():
     names = [unicodedata.normalize("NFD", "Käfer"), " crow", "a b", "a  b"]
     assert position_of("Käfer", names) == 0
     assert position_of("crow ", names) == 1
     assert position_of("a  b", names) == 3
-    assert position_of("a\u00a0b", names) is None  # looks like two of them
+    assert position_of("a\u00a0b", names) is None  # looks like two names
     assert position_of("Crow", names) is None
     assert did_you_mean("Crow", names) == "; did you mean ' crow'?"
     assert did_you_mean("zebra", names) == ""
@@ -119,15 +119,15 @@ def test_chosen_classes(chosen, names, found):
         ([8], ["010", *"abcdefgh"], "8 may be the name of '010' or the id of 'h'"),
         ([8], ["010", "8"], "8 may be the class '010' or '8'; write the name that is meant in quo"),
         ([0, 10], NUMBERED, "0 is the id of a class, 10 the name; write the names in quotation ma"),
-        ([4], NUMBERED, r"4 is no class here \(found 4, ids 0…3: 1, 10, 2 …\)"),
-        ([-1], WORDS, "-1 is no class here"),
-        (["3"], WORDS, "'3' is no class here .*; an id is a number without quotation marks"),
-        (["Dog"], WORDS, "'Dog' is no class here .*; did you mean 'dog'"),
+        ([4], NUMBERED, r"4 is not a class here \(found 4, ids 0…3: 1, 10, 2 …\)"),
+        ([-1], WORDS, "-1 is not a class here"),
+        (["3"], WORDS, "'3' is not a class here .*; an id is a number without quotation marks"),
+        (["Dog"], WORDS, "'Dog' is not a class here .*; did you mean 'dog'"),
         (["dog", 3], WORDS, "lists a class twice"),
         (["dog", " dog"], WORDS, "lists a class twice"),
     ],
 )
-def test_what_may_be_two_classes_or_none(chosen, names, message):
+def test_ambiguous_and_unknown_classes_are_refused(chosen, names, message):
     with pytest.raises(InputError, match=f"^dataset.old_classes:? {message}"):
         chosen_classes("dataset.old_classes", chosen, names)
 
@@ -160,7 +160,7 @@ LISTS = [
 
 
 @pytest.mark.parametrize("dataset", LISTS)
-def test_classes_that_are_not_the_published_ones_are_told(dataset, caplog):
+def test_other_classes_than_the_published_ones_give_a_warning(dataset, caplog):
     published = published_split(dataset)
     names = published["class_names"]
     assert len(set(names)) == len(names) == published["num_classes"]
@@ -175,20 +175,20 @@ def test_classes_that_are_not_the_published_ones_are_told(dataset, caplog):
     assert record.levelno == logging.WARNING
     assert (
         f"1 of {len(names)} classes are not those of the published list (first: class 3 is "
-        f"'zebra', published: '{names[3]}'): figures do not compare" in record.getMessage()
+        f"'zebra', published: '{names[3]}'): results are not comparable" in record.getMessage()
     )
 
 
-def test_published_classes_in_another_order_are_others(caplog):
+def test_published_classes_in_another_order_give_a_warning(caplog):
     published = published_split("imagenet_100")
     old_class_ids(None, published["class_names"][::-1], published)
     assert "100 of 100 classes are not those of the published list" in caplog.text
     caplog.clear()
-    old_class_ids(["n01443537"], published["class_names"][::-1], published)  # an own choice
+    old_class_ids(["n01443537"], published["class_names"][::-1], published)  # the user's own choice
     assert not caplog.messages
 
 
-def test_published_names_are_in_the_order_that_ids_count_by():
+def test_published_names_are_in_the_order_of_their_ids():
     for dataset in ("fgvc_aircraft", "herbarium_19", "cifar10", "cifar100", "imagenet_100"):
         names = published_split(dataset)["class_names"]
         assert names == sorted(names)

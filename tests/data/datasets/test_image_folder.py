@@ -1,4 +1,4 @@
-"""Trees of images in miniature: any tree, Herbarium 19, ImageNet-100."""
+"""Small folders of images: any dataset, Herbarium 19, ImageNet-100."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ from PIL import Image
 
 
 def write_images(folder: Path, *names: str) -> None:
-    """Images of one pixel; their colour is the number of letters of their path in the folder."""
+    """Write images of one pixel; their colour is the length of their path in the folder."""
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,7 +24,7 @@ def write_images(folder: Path, *names: str) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Three classes; `bee` has images in folders in its folder, `ant` has none for testing."""
+    """Three classes; `bee` has images in subfolders, `ant` has no test images."""
     folder = tmp_path / "images"
     write_images(folder / "train" / "ant", "b.png", "a.png", "c.bmp")
     write_images(folder / "train" / "bee", "z.png", "wild/1.png", "wild/deep/2.png", "tame/3.png")
@@ -45,7 +45,7 @@ def benchmark(root: Path, name: str, **changes) -> BenchmarkSettings:
     return BenchmarkSettings(**({"name": name, "root": str(root)} | changes))
 
 
-# -- any tree --------------------------------------------------------------------------------------
+# -- any dataset -----------------------------------------------------------------------------------
 
 
 def test_catalogue(root):
@@ -100,7 +100,7 @@ def test_hidden_folders_are_no_classes(root):
     assert image_folder.catalogue(settings(root)).paths == before.paths
 
 
-def test_folders_of_machines_are_no_classes(root, caplog):
+def test_folders_of_programs_are_no_classes(root, caplog):
     before = image_folder.catalogue(settings(root))
     machines = ["@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "__MACOSX"]
     machines += ["lost+found", "@Recycle", ".Trashes", "Catalog Previews.lrdata"]
@@ -127,7 +127,7 @@ def test_folders_of_machines_are_no_classes(root, caplog):
     }
 
 
-def test_a_split_of_folders_of_machines_alone(root):
+def test_a_split_with_folders_of_programs_only(root):
     write_images(root / "images" / "flat", "@eaDir/1.png", "1.png")
     with pytest.raises(InputError, match=r"images/flat: has no folders, expected one with images"):
         image_folder.catalogue(settings(root, test="flat"))
@@ -174,7 +174,7 @@ def test_images(root):
 
 
 def test_chosen_classes(root):
-    write_images(root / "images" / "val" / "elk", "1.png")  # not chosen: does not matter
+    write_images(root / "images" / "val" / "elk", "1.png")  # not chosen, so it does not matter
     found = image_folder.catalogue(settings(root, classes=["bee", "ant"], old_classes=[1]))
     assert found.class_names == ["ant", "bee"]
     assert found.old_classes == [1]
@@ -183,8 +183,8 @@ def test_chosen_classes(root):
 
 
 @pytest.mark.parametrize("name", ["NA", "none", "null", "nan", "-", "unknown"])
-def test_a_folder_is_a_class_whatever_it_is_called(root, name):
-    """A cell of a table may say that there is nothing; a folder of images is something."""
+def test_a_folder_is_a_class_with_any_name(root, name):
+    """A mark for "nothing" counts in a table, but not as the name of a folder of images."""
     write_images(root / "images" / "train" / name, "1.png")
     found = image_folder.catalogue(settings(root, old_classes=[name, "bee"]))
     assert found.class_names == sorted(["Cat", "ant", "bee", name])
@@ -203,7 +203,7 @@ def test_numbers_that_are_ids_and_folders(root):
     assert image_folder.catalogue(settings(root, old_classes=[0, 3])).old_classes == [0, 3]
 
 
-def test_names_of_folders_are_compared_as_they_look(root):
+def test_folder_names_match_by_their_look(root):
     write_images(root / "images" / "train" / unicodedata.normalize("NFD", "Käfer"), "1.png")
     write_images(root / "images" / "train" / " wasp", "1.png")
     wanted = settings(root, classes=["Käfer", "wasp", "bee"], old_classes=["Käfer", "wasp"])
@@ -229,9 +229,9 @@ def test_old_classes_are_required(root):
     [
         (
             ["bee", "elk"],
-            r"dataset\.classes: 'elk' is no folder in .*/train \(found 3: Cat, ant, be",
+            r"dataset\.classes: 'elk' is not a folder in .*/train \(found 3: Cat, ant, be",
         ),
-        (["Bee"], r"dataset\.classes: 'Bee' is no folder in .*; did you mean 'bee'\?"),
+        (["Bee"], r"dataset\.classes: 'Bee' is not a folder in .*; did you mean 'bee'\?"),
         (["bee", "bee"], r"dataset\.classes lists a class twice"),
         (["bee", " bee"], r"dataset\.classes lists a class twice"),
         ([], r"dataset\.classes is empty"),
@@ -293,7 +293,7 @@ def write_classes(folder: Path, names: list[str], image: str) -> None:
 
 
 def test_herbarium(tmp_path):
-    names = [str(i) for i in range(683)]  # their order as texts is not that of the numbers
+    names = [str(i) for i in range(683)]  # as texts, they sort differently than as numbers
     for split in ("small-train", "small-validation"):
         write_classes(tmp_path / "herbarium_19" / split, names, "1.png")
     found = image_folder.catalogue(benchmark(tmp_path, "herbarium19"))
@@ -306,7 +306,7 @@ def test_herbarium(tmp_path):
     images.check(2)
     assert len(images) == 2 * 683
     write_classes(tmp_path / "herbarium_19" / "small-train", ["stray"], "1.png")
-    expected = r"dataset\.root: found 684 classes there, expected the 683 of .*; for oth"
+    expected = r"dataset\.root: found 684 classes, expected the 683 of .*; to use oth"
     with pytest.raises(InputError, match=expected):
         image_folder.catalogue(benchmark(tmp_path, "herbarium19"))
 
@@ -319,7 +319,7 @@ def test_a_part_of_herbarium(tmp_path):
 
 
 def test_herbarium_by_number(tmp_path):
-    """Its folders are called by numbers, whose order as texts is not that of the numbers."""
+    """The names of its folders are numbers, which sort differently as texts."""
     names = [str(i) for i in range(12)]
     for split in ("small-train", "small-validation"):
         write_classes(tmp_path / "herbarium_19" / split, names, "1.png")
@@ -338,7 +338,7 @@ def test_imagenet_with_all_classes(tmp_path):
     names = wordnet(1000)
     write_classes(tmp_path / "imagenet" / "train", names, "1.png")
     write_classes(tmp_path / "imagenet" / "val", names, "2.png")
-    (tmp_path / "imagenet" / "train" / names[0] / "1.png").unlink()  # not chosen, not looked at
+    (tmp_path / "imagenet" / "train" / names[0] / "1.png").unlink()  # not chosen, so not read
     found = image_folder.catalogue(benchmark(tmp_path, "imagenet100"))
     ranks = published_split("imagenet_100")["imagenet1k_indices"]
     assert found.class_names == [names[i] for i in ranks]
@@ -373,7 +373,7 @@ def test_imagenet_with_another_number_of_classes(tmp_path):
     names = wordnet(5)
     write_classes(tmp_path / "imagenet" / "train", names, "1.png")
     write_classes(tmp_path / "imagenet" / "val", names, "2.png")
-    expected = r"dataset\.root: found 5 classes there, expected the 100 of .*; for oth"
+    expected = r"dataset\.root: found 5 classes, expected the 100 of .*; to use oth"
     with pytest.raises(InputError, match=expected):
         image_folder.catalogue(benchmark(tmp_path, "imagenet100"))
     found = image_folder.catalogue(benchmark(tmp_path, "imagenet100", old_classes=[4, 1]))

@@ -1,4 +1,4 @@
-"""Decoding: any file becomes what a person sees in a viewer, or one sentence that says why not."""
+"""Decoding: a file looks as in an image viewer, or is an error of one sentence."""
 
 import errno
 import logging
@@ -23,7 +23,7 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture
 def saved(tmp_path: Path):
-    """Save an image; returns its path."""
+    """Save an image; return its path."""
 
     def save(name: str, image: Image.Image | np.ndarray, **options) -> Path:
         image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
@@ -91,7 +91,7 @@ def test_check(tmp_path, saved, monkeypatch, caplog, threads):
         FileImages(tmp_path, paths).check(threads)
 
 
-def test_check_finds_all_that_is_unreadable(tmp_path, saved, caplog):
+def test_check_finds_all_unreadable_images(tmp_path, saved, caplog):
     paths = [f"{i}.jpg" for i in range(14)]
     for path in paths[:12]:
         (tmp_path / path).write_bytes(b"hello")
@@ -197,8 +197,8 @@ def test_cmyk_jpeg(saved):
     np.testing.assert_allclose(image[4, 4], [0, 255, 255], atol=6)
 
 
-def test_upright_by_exif(saved):
-    """Orientation 6: turned by 90° clockwise it stands upright, left lower corner on top."""
+def test_orientation_from_exif(saved):
+    """Orientation 6: rotated by 90° clockwise, the left lower corner is on top."""
     pixels = np.zeros((16, 32, 3), dtype=np.uint8)
     pixels[8:, :8] = 255
     exif = Image.Exif()
@@ -220,12 +220,12 @@ def test_damaged_exif_is_ignored(saved, exif):
     np.testing.assert_array_equal(image, expected)
 
 
-# -- smaller than they are -------------------------------------------------------------------------
+# -- decoding at reduced size ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("height", "width"), [(400, 600), (601, 399), (97, 1000)])
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_jpeg_may_come_smaller(saved, height, width, orientation):
+def test_a_jpeg_may_be_decoded_smaller(saved, height, width, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = saved("x.jpg", noise(height, width), exif=exif)
@@ -239,7 +239,7 @@ def test_a_jpeg_may_come_smaller(saved, height, width, orientation):
     np.testing.assert_array_equal(decode_image(path, 500), whole)
 
 
-def test_other_formats_come_as_they_are(saved):
+def test_other_formats_keep_their_size(saved):
     path = saved("x.png", noise(64, 80))
     np.testing.assert_array_equal(decode_image(path, 1), decode_image(path))
 
@@ -252,7 +252,7 @@ def test_a_smaller_jpeg_looks_the_same(saved):
     np.testing.assert_allclose(np.asarray(small, int), np.asarray(large, int), atol=2)
 
 
-# -- what is no image ------------------------------------------------------------------------------
+# -- files that are no images ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("progressive", [False, True])
@@ -289,10 +289,10 @@ def texts(zip: bool) -> PngImagePlugin.PngInfo:
     [
         {"icc_profile": bytes(3_000_000)},
         {"pnginfo": texts(True)},
-        {"pnginfo": texts(False)},  # more than Pillow takes of all together
+        {"pnginfo": texts(False)},  # more than Pillow accepts in total
     ],
 )
-def test_good_pictures_with_more_metadata_than_pillow_takes(saved, options):
+def test_good_pictures_with_more_metadata_than_pillow_accepts(saved, options):
     pixels, exif = noise(20, 30), Image.Exif()
     exif[0x0112] = 6
     path = saved("x.png", pixels, exif=exif, **options)
@@ -317,13 +317,13 @@ def test_damaged_metadata_of_a_good_picture(saved):
         decode_image(path)
 
 
-def test_a_pipe_is_not_waited_for(tmp_path):
+def test_a_pipe_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "x.jpg")
     with pytest.raises(InputError, match=r"x\.jpg: not a readable image \(no file, but a folder"):
         decode_image(tmp_path / "x.jpg")
 
 
-def test_what_the_machine_lacks_is_no_fault_of_the_image(tmp_path, saved, monkeypatch):
+def test_errors_of_the_machine_are_not_errors_of_the_image(tmp_path, saved, monkeypatch):
     path = saved("x.png", noise(8, 8))
 
     def busy(*args, **options):
@@ -347,11 +347,13 @@ def test_images_that_are_too_large(saved, monkeypatch, name):
 
 
 def test_large_images_are_refused_by_their_header_and_no_warning_is_printed(tmp_path, saved):
-    """In a process of its own, since pytest has its own filters of warnings."""
+    """This runs in a separate process, because pytest sets its own filters of warnings."""
     chunk = struct.pack(">4sIIBBBBB", b"IHDR", 20_001, 20_000, 8, 2, 0, 0, 0)
     header = b"\x89PNG\r\n\x1a\n\0\0\0\r" + chunk + struct.pack(">I", zlib.crc32(chunk))
     (tmp_path / "huge.png").write_bytes(header + struct.pack(">I4s", 9, b"IDAT"))
-    Image.new("1", (13_000, 13_000)).save(tmp_path / "large.png")  # more than Pillow is silent at
+    Image.new("1", (13_000, 13_000)).save(
+        tmp_path / "large.png"
+    )  # Pillow would warn above its own limit
     broken = b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12"
     saved("exif.jpg", noise(8, 8), exif=broken)
     code = (

@@ -18,7 +18,7 @@ def read(tmp_path: Path):
     return read
 
 
-def test_nothing_is_no_class(read, caplog):
+def test_marks_for_nothing_are_no_classes(read, caplog):
     text = (
         '"path","label","split","truth"\n"0.png","robin",NA,NA\n"1.png",NA,"train","wren"\n'
         '"2.png",NA,"test",NA\n"3.png", none ,,?\n"4.png",#REF!,NULL,\n"5.png","",,""\n'
@@ -48,7 +48,7 @@ def test_blank_cells_are_not_counted(read, caplog):
     assert not caplog.messages
 
 
-def test_many_marks_are_counted_and_ten_named(read, caplog):
+def test_all_marks_are_counted_and_ten_are_named(read, caplog):
     marks = ["NA", "nan", "None", "null", "-", "?", "n/a", "#N/A", ".", "--", "nil", "NaT"]
     with caplog.at_level(logging.INFO):
         read("path,label\n" + "".join(f"{i}.jpg,{mark}\n" for i, mark in enumerate(marks)))
@@ -56,7 +56,7 @@ def test_many_marks_are_counted_and_ten_named(read, caplog):
     assert " and 2 others); list" in caplog.text
 
 
-def test_classes_that_are_really_called_so(read, caplog):
+def test_real_classes_may_have_such_names(read, caplog):
     text = "path,label,truth\na.jpg,None,\nb.jpg, NA,\nc.jpg,?,None\n"
     with caplog.at_level(logging.INFO):
         rows = read(text, ("None", "na "))
@@ -84,16 +84,16 @@ def test_split_in_capital_letters(read):
         "path,label\ra.jpg,x\r",
     ],
 )
-def test_beginnings_of_files(read, text):
+def test_first_lines_of_files(read, text):
     assert read(text) == [LabelRow("a.jpg", "x")]
 
 
-def test_names_are_compared_as_they_look(read):
+def test_names_match_by_their_look(read):
     rows = read("path,label\na.jpg,robin\nb.jpg,\u200brobin\u202c\nc.jpg,ro\u00adbin\n")
     assert {row.label for row in rows} == {"robin"}
 
 
-def test_blanks_around_a_path_are_kept_aside(read):
+def test_spaces_around_a_path_are_kept(read):
     (row,) = read("path,label\n a/b .jpg ,x\n")
     assert (row.path, row.written) == ("a/b .jpg", " a/b .jpg ")
 
@@ -116,18 +116,18 @@ def test_quoted_line_breaks(read):
     [
         (
             ",path,label\n0,a.jpg,x\n1,b.jpg,\n",
-            "line 2: '0' is in a column without a name, .* take the first column out: it is an ind",
+            "line 2: '0' is in a column without a name, .* remove the first column: it is an ind",
         ),
-        ('"","path","label"\n"1","a.jpg","x"\n"2","b.jpg",NA\n', "take the first column out: it i"),
-        (";path;label\n0;a.jpg;x\n", "take the first column out: it is an index, as pandas writes"),
+        ('"","path","label"\n"1","a.jpg","x"\n"2","b.jpg",NA\n', "remove the first column: it i"),
+        (";path;label\n0;a.jpg;x\n", "remove the first column: it is an index, as pandas writes"),
         # Row names of R's write.table have no cell in the first line.
         (
             "path,label\n1,a.jpg,x\n2,b.jpg,y\n",
-            "line 2: 'x' .* take the first column out: it is an",
+            "line 2: 'x' .* remove the first column: it is an",
         ),
-        (",path,label\nfoo,a.jpg,x\n", "'foo' .*; name the first column or take it out"),
-        ("Unnamed: 0,path,label\n0,a.jpg,x\n", "the column 'unnamed: 0' .*; take column 1 out"),
-        ("path,label,index\na.jpg,x,0\n", "column 'index' is not known .*; take column 3 out"),
+        (",path,label\nfoo,a.jpg,x\n", "'foo' .*; name the first column or remove it"),
+        ("Unnamed: 0,path,label\n0,a.jpg,x\n", "the column 'unnamed: 0' .*; remove column 1"),
+        ("path,label,index\na.jpg,x,0\n", "column 'index' is not known .*; remove column 3"),
         ("path,,label\na.jpg,7,x\n", "'7' is in a column without a name, .*; put a text with a se"),
         ("path,label\na.jpg,x, y\n", "line 2: 'y' is in a column without a name.* quotation marks"),
         (
@@ -135,7 +135,7 @@ def test_quoted_line_breaks(read):
             r"separates its columns neither by ',' nor by ';' or tabs \(foun",
         ),
         ('"path" "label"\n"a.jpg" "x"\n', "separates its columns neither by"),
-        ("path,label,Label\na.jpg,x,y\n", "the column 'label' is there twice"),
+        ("path,label,Label\na.jpg,x,y\n", "the column 'label' occurs twice"),
         ("path,label,label.1\na.jpg,x,y\n", "the column 'label.1' is not known"),
     ],
 )

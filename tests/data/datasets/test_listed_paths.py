@@ -1,4 +1,4 @@
-"""Paths of a table and the files that they mean."""
+"""Paths of a table and the files that they match."""
 
 import unicodedata
 from pathlib import Path
@@ -37,19 +37,19 @@ def found(folder: Path, lines: str, header: str = "path,label") -> list[str]:
         ("./ best of/a.png", " best of/a.png"),
         (" best of\\a.png", " best of/a.png"),
         (" tour/b.png ", "tour/b.png"),
-        ("\u202atour\\b.png", "tour/b.png"),  # copied from a window of Windows
+        ("\u202atour\\b.png", "tour/b.png"),  # copied from Windows
         ("tour/c .png", "tour/c .png"),
         ('"x, y.png"', "x, y.png"),
-        ("Abend 1.png", "Abend\u202f1.png"),  # as macOS calls pictures of the screen
+        ("Abend 1.png", "Abend\u202f1.png"),  # as macOS names screenshots
         ("absent.png", "absent.png"),
         ("absent\\too.png", "absent\\too.png"),
     ],
 )
-def test_paths_are_found_with_their_blanks_or_without(folder, written, path):
+def test_paths_match_with_or_without_spaces(folder, written, path):
     assert found(folder, f"{written},robin") == [path]
 
 
-def test_the_same_spelling_wins(folder):
+def test_an_exact_match_wins(folder):
     (folder / "best of").mkdir()
     (folder / "best of/a.png").touch()
     assert found(folder, "best of/a.png,x\n best of/a.png,y") == [
@@ -85,17 +85,17 @@ def test_a_line_break_in_a_name(folder):
         (" best of/a.png,x\nbest of/a.png,y", r" best of/a\.png is listed a second time"),
         ("Tour/B.png,x", r"no file Tour/B\.png in .*photos; did you mean tour/b\.png\?"),
         ("photos/tour/b.png,x", r"no file photos/tour.*; did you mean tour/b\.png\?"),
-        ("C:\\Users\\me\\b.png,x", r"the path 'C:\\\\?Users.* does not lie in the folder"),
-        ("\\\\nas\\me\\b.png,x", "does not lie in the folder; expected one relative to"),
+        ("C:\\Users\\me\\b.png,x", r"the path 'C:\\\\?Users.* is outside the folder"),
+        ("\\\\nas\\me\\b.png,x", "is outside the folder; expected one relative to"),
     ],
 )
-def test_paths_that_need_a_change(folder, line, message):
+def test_paths_with_errors(folder, line, message):
     with pytest.raises(InputError, match=f"labels.csv, line [23]: .*{message}"):
         found(folder, line)
 
 
 def test_pasted_lines_with_another_separator(folder):
-    """The gallery's lines have commas, the tables of many spreadsheets have semicolons."""
+    """The gallery's lines have commas, but tables of many spreadsheets have semicolons."""
     with pytest.raises(
         InputError, match=r"line 3: no file tour/b\.png,wren .*; separate the cells"
     ):

@@ -1,4 +1,4 @@
-"""A folder of photographs with a CSV file of labels, and everything that can be wrong with it."""
+"""A folder of photographs with a CSV file of labels, and errors in them."""
 
 import logging
 import re
@@ -88,13 +88,13 @@ def test_spreadsheets(settings):
     assert [row.line for row in read_labels_of(settings)] == [3, 4, 5, 6]
     write(settings, TABLE.replace("path,label,split", '"Path","LABEL",Split'))
     assert read_labels_of(settings) == expected
-    write(settings, TABLE.replace("\n", ",,\n"))  # columns that hold nothing
+    write(settings, TABLE.replace("\n", ",,\n"))  # empty columns
     assert read_labels_of(settings) == expected
-    write(settings, TABLE.replace("robin,,", "robin"))  # cells that are left out
+    write(settings, TABLE.replace("robin,,", "robin"))  # missing cells
     assert read_labels_of(settings) == expected
 
 
-def test_names_are_compared_as_they_look(settings):
+def test_names_match_by_their_look(settings):
     write(settings, f"path,label\na.jpg,{unicodedata.normalize('NFD', 'Käfer')}\nf.jpg,Käfer\n")
     assert {row.label for row in read_labels_of(settings)} == {"Käfer"}
     write(settings, "path,label\na.jpg,hooded  crow\nf.jpg,hooded\u00a0 crow\n")
@@ -106,7 +106,7 @@ def test_names_are_compared_as_they_look(settings):
 
 @pytest.mark.parametrize("on_disk", ["NFC", "NFD"])
 @pytest.mark.parametrize("in_table", ["NFC", "NFD"])
-def test_paths_are_compared_as_they_look(settings, on_disk, in_table):
+def test_paths_match_by_their_look(settings, on_disk, in_table):
     name = unicodedata.normalize(on_disk, "more/größe.jpg")
     shutil.copy(f"{settings.root}/photos/a.jpg", f"{settings.root}/photos/{name}")
     write(settings, f"path,label\n{unicodedata.normalize(in_table, name)},crow\n")
@@ -121,13 +121,13 @@ def test_paths_as_on_windows(settings):
     write(settings, "path,label\nmore\\d.webp,crow\n.\\f.jpg,ant\n")
     assert catalogue(settings).paths[:2] == ["more/d.webp", "f.jpg"]
     shutil.copy(f"{settings.root}/photos/a.jpg", f"{settings.root}/photos/more\\d.webp")
-    assert catalogue(settings).paths[0] == "more\\d.webp"  # there is such a file
+    assert catalogue(settings).paths[0] == "more\\d.webp"  # this file exists
     write(settings, "path,label\nmore/e.jpg,crow\nmore\\e.jpg,\n")
     with pytest.raises(InputError, match=r"line 3: more/e\.jpg is listed a second time \(first: l"):
         catalogue(settings)
 
 
-def test_a_path_in_other_capital_letters(settings):
+def test_a_path_in_other_case(settings):
     write(settings, "path,label\na.jpg,crow\nMORE\\D.webp,crow\n")
     with pytest.raises(InputError, match=r"line 3: no file MORE.* did you mean more/d\.webp\?"):
         catalogue(settings)
@@ -164,7 +164,7 @@ def test_links_are_followed_and_other_files_counted(settings, caplog):
     assert set(kinds.split(", ")) == expected
 
 
-def test_what_machines_keep_is_not_sorted(settings, caplog):
+def test_files_of_programs_are_not_sorted(settings, caplog):
     photos = Path(settings.root) / "photos"
     machines = ["$RECYCLE.BIN/S-1-5-21/$R1.jpg", "#recycle/old.jpg", "@Recycle/old.jpg"]
     machines += ["more/@eaDir/d.webp/SYNOPHOTO_THUMB_M.jpg", "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg"]
@@ -181,7 +181,7 @@ def test_what_machines_keep_is_not_sorted(settings, caplog):
     with caplog.at_level(logging.INFO):
         assert set(catalogue(settings).paths) == {*PATHS, *ours}
     (message,) = caplog.messages
-    write(settings, TABLE + "#recycle/old.jpg,robin,,\n")  # said to be one of ours
+    write(settings, TABLE + "#recycle/old.jpg,robin,,\n")  # listed in the table
     assert set(catalogue(settings).paths) == {*PATHS, *ours, "#recycle/old.jpg"}
     assert "2 × @eaDir/" in message
     assert "1 × ._*.jpg" in message
@@ -189,7 +189,7 @@ def test_what_machines_keep_is_not_sorted(settings, caplog):
 
 
 @pytest.mark.parametrize("name", ["x.jfif", "x.JPE", "x.dng", "x.CR3", "x.nef", "x.heic"])
-def test_photographs_that_pillow_does_not_read_are_not_left_out(settings, name):
+def test_formats_that_pillow_does_not_read_are_listed(settings, name):
     shutil.copy(f"{settings.root}/photos/a.jpg", f"{settings.root}/photos/{name}")
     assert name in catalogue(settings).paths
 
@@ -209,7 +209,7 @@ def test_two_columns_are_enough(settings):
             "path,name\na.jpg,x\n",
             r"names no column 'label' \(found: path, name\); expected the col",
         ),
-        ("path,label,path\n", "the column 'path' is there twice .*, each once"),
+        ("path,label,path\n", "the column 'path' occurs twice .*, each once"),
         ("path,label\na.jpg\n", "no image has a label"),
         (
             "path,label\na.jpg,x,y\n",
@@ -219,11 +219,11 @@ def test_two_columns_are_enough(settings):
         ('path,label\na.jpg,"x\n', "not a CSV file"),
         (
             "path,label\n/etc/passwd,x\n",
-            "line 2: the path '/etc/passwd' does not lie",
+            "line 2: the path '/etc/passwd' is outside",
         ),
-        ("path,label\n../a.jpg,x\n", "'../a.jpg' does not lie in the folder; .* relative to"),
-        ("path,label\nmore/../../a.jpg,x\n", "does not lie in the folder"),
-        ("path,label\n,x\n", "the path '' does not lie"),
+        ("path,label\n../a.jpg,x\n", "'../a.jpg' is outside the folder; .* relative to"),
+        ("path,label\nmore/../../a.jpg,x\n", "is outside the folder"),
+        ("path,label\n,x\n", "the path '' is outside"),
         ("path,label\na.jpg,x\n./a.jpg,\n", "line 3: a.jpg is listed a second time"),
         ("path,label,split\na.jpg,x,val\n", "split is 'val', expected train, test or nothing"),
         ("path,label,split\na.jpg,x,test\n", "a test image carries the label 'x'"),
@@ -250,7 +250,7 @@ def test_missing_files_and_foreign_text(settings):
         catalogue(absent)
 
 
-def test_images_that_are_listed_but_absent_or_broken(settings):
+def test_listed_images_that_are_missing_or_broken(settings):
     write(settings, TABLE + "gone.jpg,,,\n")
     split, _ = split_catalogue(catalogue(settings), settings)
     with pytest.raises(InputError, match=r"1 of 7 listed images are missing \(first: gone\.jpg\)"):
@@ -281,7 +281,7 @@ def damage(settings, *paths: str) -> None:
         (Path(settings.root) / "photos" / path).write_bytes(b"no picture")
 
 
-def test_photographs_that_cannot_be_read_are_left_out(settings, tmp_path):
+def test_unreadable_photographs_are_left_out(settings, tmp_path):
     damage(settings, "more/d.webp", "f.jpg")
     (Path(settings.root) / "photos" / "link.jpg").symlink_to("gone.jpg")
     code, said = make_splits(settings, tmp_path)
@@ -305,7 +305,7 @@ def test_photographs_that_cannot_be_read_are_left_out(settings, tmp_path):
     assert list(split.left_out) == sorted(left_out)
 
 
-def test_photographs_that_were_left_out_did_not_come_since(settings, caplog):
+def test_excluded_photographs_do_not_count_as_new(settings, caplog):
     damage(settings, "more/d.webp", "f.jpg")
     found = catalogue(settings)
     unreadable = dict.fromkeys(["more/d.webp", "f.jpg"], "torn")
@@ -314,7 +314,7 @@ def test_photographs_that_were_left_out_did_not_come_since(settings, caplog):
     _, words = present_labels(table_of(settings), split, "mine")
     assert caplog.messages == []
     assert words == "0 added, 0 changed, 0 removed since training began"
-    (Path(settings.root) / "photos" / "more" / "d.webp").unlink()  # though it stands in the table
+    (Path(settings.root) / "photos" / "more" / "d.webp").unlink()  # although the table lists it
     present_labels(table_of(settings), split, "mine")
 
 
@@ -350,7 +350,7 @@ def test_a_photograph_that_breaks_later_is_an_error(settings):
         images.read(range(len(images)))
 
 
-def test_labels_that_say_nothing(settings, caplog):
+def test_marks_for_nothing_in_labels(settings, caplog):
     write(settings, '"path","label"\n"a.jpg","robin"\n"c.JPG","None"\n"f.jpg",NA\n')
     with caplog.at_level(logging.INFO):
         found = catalogue(settings)
@@ -362,7 +362,7 @@ def test_labels_that_say_nothing(settings, caplog):
     found = catalogue(with_none)
     assert found.class_names == ["None", "robin"]
     assert found.labelled_mask.sum() == 2
-    # What was said when training began stands for corrections too.
+    # The real classes of the split apply to corrections too.
     split = split_of(with_none)
     write(settings, "path,label\na.jpg,robin\nc.JPG,None\nf.jpg,None\nb.png,NA\n")
     labels, words = present_labels(table_of(settings), split, "mine")
@@ -411,7 +411,7 @@ def test_corrections_after_training_began(settings):
     assert words == "2 added, 1 changed, 1 removed since training began"
 
 
-def test_new_photographs_are_left_out_with_a_word(settings, caplog):
+def test_new_photographs_are_left_out_with_a_warning(settings, caplog):
     split, photos = split_of(settings), Path(settings.root) / "photos"
     shutil.copy(photos / "a.jpg", photos / "new.jpg")
     shutil.copy(photos / "a.jpg", photos / "newer.jpg")
@@ -420,7 +420,7 @@ def test_new_photographs_are_left_out_with_a_word(settings, caplog):
     np.testing.assert_array_equal(labels.labels, split.labels)
     assert words.startswith("0 added")
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert "2 photographs came since training began (first: new.jpg)" in record.getMessage()
+    assert "2 photographs were added since training began (first: new.jpg)" in record.getMessage()
     assert record.getMessage().endswith(f"train again: {ANEW}")
 
 
@@ -441,7 +441,7 @@ def test_photographs_that_are_gone(settings):
 def test_a_missing_table_and_labels_that_are_gone(settings):
     split = split_of(settings)
     write(settings, "path,label\nc.JPG,\n")
-    with pytest.raises(InputError, match=r"labels\.csv: no image has a label; write the class of"):
+    with pytest.raises(InputError, match=r"labels\.csv: no image has a label; label some of"):
         present_labels(table_of(settings), split, "mine")
     table_of(settings).unlink()
     with pytest.raises(InputError, match=r"labels\.csv: no such file; write one with the columns"):
@@ -449,15 +449,15 @@ def test_a_missing_table_and_labels_that_are_gone(settings):
 
 
 @pytest.mark.parametrize("path", ["gone.jpg", "x/../../photos/a.jpg"])
-def test_a_listed_path_that_is_nowhere(settings, path):
+def test_a_listed_path_that_does_not_exist(settings, path):
     split = split_of(settings)
     write(settings, TABLE + f"{path},crow,,\n")
-    expected = "listed paths are not among the photographs of .* \\(first: gone|does not lie in"
+    expected = "listed paths are not among the photographs of .* \\(first: gone|is outside"
     with pytest.raises(InputError, match=expected):
         present_labels(table_of(settings), split, "mine")
 
 
-def test_another_split_takes_a_new_training(settings):
+def test_a_change_between_train_and_test_needs_a_new_training(settings):
     split = split_of(settings)
     write(settings, TABLE.replace("b.png,,test,robin", "b.png,robin,,"))
     expected = rf"line 5: the split of b\.png is train, but was test when .* train again: {ANEW}$"
@@ -468,7 +468,7 @@ def test_another_split_takes_a_new_training(settings):
         present_labels(table_of(settings), split, "mine")
 
 
-def test_a_split_of_something_else(settings, make_split):
+def test_a_split_of_another_dataset(settings, make_split):
     with pytest.raises(InputError, match=r"split\.npz: is not of a folder of photographs"):
         present_labels(table_of(settings), make_split(), "mine")
 

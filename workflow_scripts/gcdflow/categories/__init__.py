@@ -1,4 +1,4 @@
-"""What a person gets: a category for every image, and a page that shows them.
+"""Results for users: a category for every image, and a page that shows the categories.
 
 May import: clustering, data, files, errors.
 """

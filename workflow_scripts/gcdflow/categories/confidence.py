@@ -1,4 +1,4 @@
-"""How sure it is that a sample belongs to its category: a silhouette against core points."""
+"""Confidence that a sample belongs to its category: a silhouette against core points."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 NEIGHBOURS = 3
-# Distances that a thread holds at a time: 16 MiB. Fixed, so that results depend on no thread count.
+# Distances per thread and step (16 MiB). It is fixed so that threads do not change results.
 _BLOCK = 2**22
 
 
@@ -20,19 +20,18 @@ def confidences(
     column_categories: np.ndarray,
     threads: int = 1,
 ) -> np.ndarray:
-    """How much nearer each sample is to its own category than to the next: (b - a) / max(a, b).
+    """Confidence of each sample: (b - a) / max(a, b), or 0 if this is negative.
 
-    a is the mean distance to the 3 nearest core points of the sample's category, b that of the best
-    other category; fewer count where a category has fewer, and no sample counts for itself.
-    Negative values become 0. Without a core point of the own category it is 0, without one of any
-    other it is 1.
+    a is the mean distance to the 3 nearest core points of the sample's category (all, if fewer); b
+    is the smallest such mean over the other categories. A sample does not count for itself. If the
+    sample's category has no core point, the confidence is 0; if no other category has one, it is 1.
 
     Parameters
     ----------
-    rows : float32 (n, d), features whose distances count
+    rows : float32 (n, d), features for the distances
     own : int (n,), category of each sample
     core_mask : bool (n,)
-    column_categories : int (n,), category of each sample's cluster: what a core point stands for
+    column_categories : int (n,), category of each sample's cluster, used for core points
     threads : int
         The result does not depend on it.
 
@@ -62,14 +61,14 @@ def confidences(
 
     step = max(1, _BLOCK // max(1, len(core)))
     parts = [slice(start, start + step) for start in range(0, len(rows), step)]
-    # NumPy releases the interpreter's lock in all that takes time here.
+    # NumPy releases the interpreter's lock in all slow operations here.
     with threadpool_limits(limits=1), ThreadPoolExecutor(threads) as pool:
         list(pool.map(measure, parts))
     return result
 
 
 def _mean_of_nearest(squares: np.ndarray) -> np.ndarray:
-    """Mean distance to the nearest columns, (b,), of squared distances (b, m); inf if none."""
+    """Mean distance to the nearest columns, (b,), from squared distances (b, m); inf if none."""
     if squares.shape[1] > NEIGHBOURS:
         squares = np.partition(squares, NEIGHBOURS - 1, axis=1)[:, :NEIGHBOURS]
     counts = np.isfinite(squares)
@@ -79,7 +78,7 @@ def _mean_of_nearest(squares: np.ndarray) -> np.ndarray:
 
 
 def _silhouettes(means: np.ndarray, is_own: np.ndarray) -> np.ndarray:
-    """(b - a) / max(a, b) of mean distances to categories (b, c), of which one or none is own."""
+    """(b - a) / max(a, b) from mean distances to categories (b, c); at most one is a row's own."""
     a = np.where(is_own, means, np.inf).min(axis=1)
     b = np.where(is_own, np.inf, means).min(axis=1)
     value = np.zeros(len(a))

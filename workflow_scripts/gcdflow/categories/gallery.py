@@ -1,4 +1,4 @@
-"""The categories of a run as one page of thumbnails that needs nothing else."""
+"""Show the categories of a run as one self-contained page of thumbnails."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from gcdflow.files.formats import Split
 
 TEMPLATE = Path(__file__).with_name("gallery.html.j2")
 _JPEG_QUALITY = 82
-# A page of so many takes 15 MB, which a browser opens in a second and a mail may just hold.
+# This many thumbnails take 15 MB, which a browser opens in a second and a mail can usually hold.
 _MOST_ON_A_PAGE = 4000
 _LEAST_OF_A_CATEGORY = 4
 
 
 @dataclass(frozen=True)
 class GalleryRow:
-    """A category and which of its images are shown.
+    """A category and its shown images.
 
     Attributes
     ----------
     name : str
     is_new : bool
-    positions : int64 (m,), all its samples: the labelled ones (those that the network questions
-        last), then the others, the most certain first
-    typical, tail : int64, those that are shown at the beginning and at the end
+    positions : int64 (m,), all samples: labelled ones first (questioned labels last among them),
+        then the others by decreasing confidence
+    typical, tail : int64, samples shown at the beginning and at the end
     """
 
     name: str
@@ -50,17 +50,17 @@ class GalleryRow:
 
     @property
     def n_left_out(self) -> int:
-        """Images that are not shown."""
+        """Number of images that are not shown."""
         return len(self.positions) - len(self.typical) - len(self.tail)
 
 
 def load_assignments(path: Path, split_path: Path, split: Split) -> Assignments:
-    """Read assignments and make sure that they are of this split.
+    """Read assignments and check that they belong to this split.
 
     Raises
     ------
     InputError
-        If they are not valid, or of other images.
+        If the file is not valid, or has other images.
     """
     assignments, names = Assignments.load(path), sample_names(split)
     if len(assignments.paths) != len(names):
@@ -78,16 +78,17 @@ def load_assignments(path: Path, split_path: Path, split: Split) -> Assignments:
 
 
 def choose(assignments: Assignments, most: int) -> list[GalleryRow]:
-    """Categories in their order on the page, and the images to show of each.
+    """Choose the order of the categories on the page, and the images to show.
 
-    Old classes come first, by name; then the new ones, by number. Of a category of more than
-    ``most`` images the most certain are shown, and in the last quarter the least certain. Labelled
-    images, which say little of the network, fill a quarter if there are enough others.
+    Old classes come first, by name, then new ones, by number. If a category has more than ``most``
+    images, three quarters of the shown ones are the most certain, and a quarter the least certain.
+    Labelled images say little about the network, so they fill at most a quarter if there are enough
+    others.
 
     Parameters
     ----------
     most : int
-        Largest number of images to show of a category.
+        Largest number of images per category.
     """
     old, rows = assignments.old_categories, []
     categories = np.array(assignments.categories, dtype=np.str_)
@@ -113,13 +114,13 @@ def choose(assignments: Assignments, most: int) -> list[GalleryRow]:
 
 
 def affordable(sizes: Sequence[int], most: int) -> int:
-    """How many images of a category to show, so that the page does not become too large.
+    """Number of images to show per category, so that the page does not become too large.
 
     Parameters
     ----------
-    sizes : sequence of int, images of each category
+    sizes : sequence of int, number of images of each category
     most : int
-        What is wanted; the result is less if need be, but not below 4.
+        Requested number; the result may be smaller, but not below 4.
     """
     while most > _LEAST_OF_A_CATEGORY and np.minimum(sizes, most).sum() > _MOST_ON_A_PAGE:
         most -= 1
@@ -134,10 +135,10 @@ def _page_order(name: str, old: set[str]) -> tuple:
 
 
 def thumbnail(pixels: np.ndarray, side: int) -> tuple[str, int | None]:
-    """An image for a square tile, as a data URI.
+    """Convert an image for a square tile to a data URI.
 
-    Photographs are cropped to a square and shrunk; images of at most half the side keep their
-    pixels, for the browser to enlarge.
+    Photographs are cropped to a square and shrunk. Images of at most half the side keep their
+    pixels, and the browser enlarges them.
 
     Parameters
     ----------
@@ -164,9 +165,9 @@ def thumbnail(pixels: np.ndarray, side: int) -> tuple[str, int | None]:
 
 
 def tile_side(side: int, pixel_sides: list[int | None]) -> int:
-    """Side of all tiles: ``side``, or where all images are tiny a whole multiple near its half.
+    """Side of all tiles: ``side``, or, if all images are tiny, a multiple of theirs near its half.
 
-    A whole multiple makes all enlarged pixels equal; half the side is large enough for so little.
+    A whole multiple makes all enlarged pixels equal; half the side is enough for tiny images.
     """
     if not pixel_sides or None in pixel_sides:
         return side
@@ -191,14 +192,14 @@ def write_gallery(
     run : str
         Name for the title.
     most : int
-        Largest number of thumbnails of a category; fewer if there are very many categories.
+        Largest number of thumbnails per category; smaller if there are very many categories.
     side : int
         Side of a thumbnail, pixels.
 
     Returns
     -------
     str
-        What it holds, in words.
+        Summary of the page.
 
     Raises
     ------
@@ -220,7 +221,7 @@ def write_gallery(
     page = _render(split, assignments, rows, thumbnails, run, side)
     with atomic_write(output, "w") as file:
         file.write(page)
-    fewer = f" (at most {fitting} of a category, for there are many)" if fitting < most else ""
+    fewer = f" (at most {fitting} per category to limit the page)" if fitting < most else ""
     return (
         f"{len(shown)} of {len(assignments.paths)} images in {len(rows)} categories{fewer}, "
         f"{len(page) / 1e6:.1f} MB"
@@ -276,9 +277,9 @@ def _render(
 
 
 def _table_lines(assignments: Assignments, row: GalleryRow, is_photos: bool) -> str:
-    """All images of a category as lines of a CSV file of labels; new categories have no name yet.
+    """All images of a category as lines for a CSV file of labels; new categories have no name yet.
 
-    Photographs of the test split are left out, since such a file must not label them.
+    Photographs of the test split are omitted, because such a file must not label them.
     """
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(
@@ -292,7 +293,7 @@ def _table_lines(assignments: Assignments, row: GalleryRow, is_photos: bool) -> 
 def _tile_maker(
     assignments: Assignments, thumbnails: dict[int, tuple[str, int | None]]
 ) -> Callable[[int], dict[str, Any]]:
-    """A function from a sample's position to what the template needs of it."""
+    """A function that returns the template's values for the sample at a position."""
 
     def tile(i: int) -> dict[str, Any]:
         uri, pixel_side = thumbnails[i]
@@ -302,7 +303,7 @@ def _tile_maker(
             "uri": uri,
             "is_pixels": pixel_side is not None,
             "text": f"{assignments.paths[i]}, {said}"
-            + (f"; the network would say {other}" if other else ""),
+            + (f"; the clustering suggests {other}" if other else ""),
             "is_labelled": bool(label),
             "is_questioned": bool(other),
             "is_doubtful": bool(assignments.doubtful[i]),

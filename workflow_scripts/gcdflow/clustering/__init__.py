@@ -1,4 +1,4 @@
-"""The clustering stage: SSDDBC on a feature cache, and how to compare and apply clusterings.
+"""The clustering stage: SSDDBC on a feature cache, and comparison and use of clusterings.
 
 May import: ssddbc, files, errors.
 """

@@ -1,7 +1,7 @@
-"""Clusters of two clusterings of the same samples, matched one to one.
+"""Match the clusters of two clusterings of the same samples one to one.
 
-Cluster ids carry no meaning, so a comparison first matches clusters to classes (or to the clusters
-of the previous refresh) with the largest total overlap, by the Hungarian algorithm.
+Cluster ids have no meaning. The Hungarian algorithm therefore matches clusters to classes (or to
+the clusters of the previous refresh) with the largest total overlap.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def optimal_matching(a: np.ndarray, b: np.ndarray) -> dict[int, int]:
     -------
     dict
         Cluster id in ``a`` -> cluster id in ``b``, with the largest possible number of samples
-        whose two clusters are matched. A cluster without a partner, or whose partner shares no
-        sample with it, is absent.
+        whose two clusters are matched. Clusters that share no sample with their partner, or have
+        none, are absent.
 
     Raises
     ------
@@ -54,9 +54,9 @@ def label_change_rate(labels: np.ndarray, previous: np.ndarray) -> float:
     Returns
     -------
     float
-        In [0, 1]: the share of samples whose previous cluster is not the one that
-        :func:`optimal_matching` gives for their cluster. Samples of unmatched clusters count as
-        changed, a mere renumbering does not. 0 for no samples.
+        Share in [0, 1] of the samples whose previous cluster is not the partner of their cluster
+        in :func:`optimal_matching`. Samples of unmatched clusters count as changed. A renumbering
+        of clusters does not count. The share of no samples is 0.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def match_by_indices(indices_a: np.ndarray, indices_b: np.ndarray) -> np.ndarray
         raise InputError(
             f"{only_a.size} sample ids are only in the first array and {only_b.size} only in the "
             f"second (for example {example}), expected the same samples in both: do the two files "
-            "come from one and the same split?"
+            "come from the same split?"
         )
     positions = np.empty(indices_a.size, dtype=np.int64)
     positions[np.argsort(indices_a)] = np.argsort(indices_b)
@@ -117,7 +117,7 @@ def match_by_indices(indices_a: np.ndarray, indices_b: np.ndarray) -> np.ndarray
 
 
 def aligned_ids(**arrays: np.ndarray) -> list[np.ndarray]:
-    """The arrays, checked to be one-dimensional integers of one length."""
+    """Check that the arrays are one-dimensional integers of equal length, and return them."""
     checked = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in checked.items():
         _check_ids(name, array)
@@ -128,7 +128,7 @@ def aligned_ids(**arrays: np.ndarray) -> list[np.ndarray]:
 
 
 def _check_ids(name: str, array: np.ndarray) -> None:
-    # An empty list becomes a float array in NumPy; there is nothing in it that could be wrong.
+    # NumPy converts an empty list to a float array, so its dtype does not matter.
     if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):
         raise InputError(
             f"{name} has shape {array.shape} and dtype {array.dtype}, expected one integer id "
@@ -137,9 +137,10 @@ def _check_ids(name: str, array: np.ndarray) -> None:
 
 
 def overlap(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """Number of samples (of those in ``mask``) in each pair of an id in ``a`` and an id in ``b``.
+    """Number of samples (in ``mask``) for each pair of an id in ``a`` and an id in ``b``.
 
-    Rows and columns follow the sorted ids of *all* samples, so overlaps of several masks add up.
+    Rows and columns follow the sorted ids of *all* samples, so overlaps of several masks can be
+    added.
     """
     ids_a, rows = np.unique(a, return_inverse=True)
     ids_b, columns = np.unique(b, return_inverse=True)

@@ -1,4 +1,4 @@
-"""How much memory this process may still take."""
+"""The amount of memory that this process may still allocate."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def available_memory() -> int:
-    """Bytes that this process may still take: free memory, and what its cgroups leave of it.
+    """Bytes that this process may still allocate: free memory within the limits of its cgroups.
 
-    A cluster confines each job by a cgroup of its own, which lies within others.
+    A cluster limits each job by its own cgroup, which is nested in others.
     """
     with open("/proc/meminfo", encoding="ascii") as file:
         entries = dict(line.split(":", 1) for line in file)
@@ -23,7 +23,7 @@ def _own_cgroups() -> list[Path]:
     """Folders of the memory controller from this process's cgroup upwards; some may not exist."""
     try:
         lines = _OWN_CGROUPS.read_text(encoding="utf-8").splitlines()
-    except OSError:  # no Linux, or hidden
+    except OSError:  # not Linux, or hidden
         return []
     found = []
     for line in lines:
@@ -37,9 +37,9 @@ def _own_cgroups() -> list[Path]:
 
 
 def _left(folder: Path) -> float:
-    """Bytes that a cgroup leaves; infinity if it sets no limit that could be read.
+    """Bytes up to the limit of a cgroup; infinity if it has no readable limit.
 
-    What the kernel caches of files counts as used, but gives way.
+    The kernel's cache of files counts as used memory, but it can be reclaimed.
     """
     for limit, usage, cached in (
         ("memory.max", "memory.current", "inactive_file"),

@@ -1,4 +1,4 @@
-"""A clustering together with the features that it was made from."""
+"""Use a clustering together with its features: read both, and assign test samples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def load_clustered(
     Raises
     ------
     InputError
-        If a file is not valid, or the two do not belong together.
+        If a file is not valid, or the pseudo labels are not of these features.
     """
     features, pseudo = Features.load(features_path), PseudoLabels.load(pseudo_path)
     for key in ("checkpoint_sha256", "fingerprint"):
@@ -44,7 +44,7 @@ def load_clustered(
 
 
 def rows_at(features: Features, pseudo: PseudoLabels, positions: np.ndarray) -> np.ndarray:
-    """Features at some positions as the clustering saw them: float (k, d), perhaps normalised."""
+    """Features at these positions, normalised if the clustering did so; float (k, d)."""
     rows = features.features[positions]
     return normalize(rows.astype(np.float64)) if pseudo.metadata.get("normalize", True) else rows
 
@@ -52,12 +52,12 @@ def rows_at(features: Features, pseudo: PseudoLabels, positions: np.ndarray) -> 
 def cluster_test_samples(
     features: Features, pseudo: PseudoLabels, at: np.ndarray, threads: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give the test split to clusters by step 6 of SSDDBC, against the core points.
+    """Assign the test samples to clusters by their nearest core points (step 6 of SSDDBC).
 
     Parameters
     ----------
     features, pseudo, at
-        As :func:`load_clustered` gives them.
+        Results of :func:`load_clustered`.
 
     Returns
     -------

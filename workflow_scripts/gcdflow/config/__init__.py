@@ -1,4 +1,4 @@
-"""Settings of runs and sweeps: models, defaults, and the YAML files that hold them.
+"""Settings of runs and sweeps: models, defaults and YAML files.
 
 May import: errors.
 """

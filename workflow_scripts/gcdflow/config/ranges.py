@@ -1,4 +1,4 @@
-"""Ranges of numbers as people write them: ``3:20``, ``40:95:5``, ``5,7``."""
+"""Ranges of numbers in short notation: ``3:20``, ``40:95:5``, ``5,7``."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def parse_range(text: object) -> list[int]:
     Raises
     ------
     ValueError
-        If the text is neither, or the range is empty.
+        If the text has neither form, or the range is empty.
     """
     try:
         if ":" in str(text):
             first, last, *step = (int(part) for part in str(text).split(":"))
             if len(step) > 1:
                 raise ValueError
-            if step and step[0] < 1:  # the end of a falling range would not be included
+            if step and step[0] < 1:  # range() would not include the end of a falling range
                 raise ValueError
             numbers = range(first, last + 1, *step)
             if len(numbers) > MAX_RANGE:
@@ -39,7 +39,7 @@ def parse_range(text: object) -> list[int]:
 
 
 def range_within(lowest: int, highest: int | None) -> BeforeValidator:
-    """Accept the text of a range of which all values lie within bounds."""
+    """Accept the text of a range whose values all lie within bounds."""
 
     def check(value: object) -> object:
         if not isinstance(value, str):

@@ -1,8 +1,7 @@
 """The documented ``defaults:`` of ``config/config.yaml``, generated from the settings models.
 
-``python workflow_scripts/gcdflow/config/reference.py`` (``make config``) rewrites them in place,
-the JSON schema beside them, and the tables of docs/contract.md; tests fail when files and models
-differ.
+``python workflow_scripts/gcdflow/config/reference.py`` (``make config``) rewrites them, the JSON
+schema, and the tables of docs/contract.md. A test fails if files and models differ.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ END = "# --- end of defaults ---"
 
 
 def documented_defaults() -> str:
-    """YAML text of all keys with their defaults and descriptions; other choices as comments."""
+    """YAML text of all keys with defaults and descriptions; alternatives are comments."""
     return "\n".join(["defaults:", *_section(RunSettings(), "  ")]) + "\n"
 
 
@@ -48,7 +47,7 @@ def _section(settings: Settings, indent: str) -> list[str]:
 
 def _entry(indent: str, key: str, value: object, field: FieldInfo) -> str:
     if isinstance(value, str) and ":" in value:
-        scalar = f'"{value}"'  # YAML would take some ranges for numbers of minutes and seconds
+        scalar = f'"{value}"'  # YAML would read some ranges as minutes and seconds
     else:
         scalar = yaml.safe_dump(value, default_flow_style=True).split("\n")[0]
     entry = f"{indent}{key}: {scalar}"

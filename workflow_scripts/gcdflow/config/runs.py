@@ -1,7 +1,7 @@
-"""From ``config/config.yaml`` to the settings of runs: inheritance, validation, clear errors.
+"""Read ``config/config.yaml``: inheritance and validation of the settings of runs.
 
-Each run inherits from ``defaults:`` and, by ``inherit: <run>``, from another run. A sweep stands
-for several runs (:mod:`gcdflow.config.sweeps`).
+Each run inherits from ``defaults:`` and, with ``inherit: <run>``, from another run. A sweep defines
+several runs (:mod:`gcdflow.config.sweeps`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from gcdflow.errors import InputError
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
-# A section that chooses another `name` replaces the inherited one, but for these keys, which say
-# how any dataset is treated.
+# A section with another `name` replaces the inherited section except for these keys, which apply to
+# every dataset.
 KEPT_KEYS = {"dataset": {"root", "prop_train_labels", "seed"}}
 
 _KEYS = ("defaults", "runs", "sweeps", "default_runs")
@@ -31,7 +31,7 @@ _LARGEST_FILE = 2**20
 
 _KIND_NAMES = {name for section in RunSettings.model_fields for name in kinds(section)}
 
-_NOT_TEXT = "YAML takes no, on, null, 010, 1:30 and 2024-01-01 for something else than text"
+_NOT_TEXT = "YAML reads no, on, null, 010, 1:30 and 2024-01-01 as other types than text"
 
 S = TypeVar("S", bound=Settings)
 
@@ -42,7 +42,7 @@ def validated(model: type[S], values: object, where: str) -> S:
     Raises
     ------
     InputError
-        Naming ``where``, and of each offending key the value found and what was expected.
+        The message names ``where`` and, for each wrong key, the value and what was expected.
     """
     try:
         return TypeAdapter(model).validate_python(values)
@@ -55,10 +55,10 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _phrase(problem: ErrorDetails) -> str:
-    """One problem that pydantic found, as a part of a sentence."""
+    """One problem that pydantic found, as part of a sentence."""
     path, context = list(problem["loc"]), problem.get("ctx", {})
-    # Pydantic puts the chosen kind of a section and the tried type of a value into the path; a
-    # person did not write them.
+    # Pydantic's path includes the kind of a section and the type of a value, which are not keys of
+    # the configuration.
     written = path[-1:] if problem["type"] == "extra_forbidden" else []
     path = path[: len(path) - len(written)]
     path = [part for part in path if part not in {*_KIND_NAMES, "int", "str"}] + written
@@ -74,7 +74,7 @@ def _phrase(problem: ErrorDetails) -> str:
         return f"{key}: {context['error']}" if key else str(context["error"])
     message = problem["msg"][0].lower() + problem["msg"][1:]
     if problem["type"] == "float_type" and _is_number(value):
-        message += " (YAML takes it for text: write the digits out, or 1.0e-3 for 1e-3)"
+        message += " (YAML reads it as text: write the digits out, or 1.0e-3 for 1e-3)"
     if problem["type"] == "string_type" and not isinstance(value, list | dict):
         message += f" ({_NOT_TEXT}: put text into quotation marks)"
     return f"key '{key}' is {_shown(value)}: {message}" if key else f"{_shown(value)}: {message}"
@@ -83,8 +83,8 @@ def _phrase(problem: ErrorDetails) -> str:
 def _shown(value: object) -> str:
     try:
         return repr(value)
-    except (ValueError, RecursionError):  # YAML has numbers of more digits than Python prints
-        return "what cannot be printed"
+    except (ValueError, RecursionError):  # YAML reads numbers with more digits than Python prints
+        return "a value that cannot be printed"
 
 
 def _is_number(value: object) -> bool:
@@ -95,7 +95,7 @@ def _is_number(value: object) -> bool:
 
 
 def merged(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
-    """Deep merge; a section that chooses another ``name`` keeps only :data:`KEPT_KEYS`."""
+    """Deep merge; a section with another ``name`` inherits only :data:`KEPT_KEYS`."""
     result = dict(base)
     for key, value in override.items():
         inherited = result.get(key)
@@ -121,13 +121,13 @@ def resolve_runs(config: Mapping[str, Any], where: str = "configuration") -> dic
     Parameters
     ----------
     config : mapping
-        With ``runs`` and, optional, ``defaults``, ``sweeps`` and ``default_runs``, as
-        ``config/config.yaml`` holds them.
+        Content of ``config/config.yaml``: ``runs`` and optionally ``defaults``, ``sweeps`` and
+        ``default_runs``.
 
     Raises
     ------
     InputError
-        For an unknown key, a bad value, or inheritance from nowhere or in a circle.
+        For an unknown key, a bad value, or inheritance from an unknown run or in a circle.
     """
     unknown = sorted(map(str, set(config) - set(_KEYS)))
     if unknown:
@@ -138,11 +138,11 @@ def resolve_runs(config: Mapping[str, Any], where: str = "configuration") -> dic
     defaults, runs = config.get("defaults", {}), dict(config.get("runs", {}))
     for sweep, members in _runs_of_sweeps(config, where).items():
         for name in members.keys() & runs.keys():
-            raise InputError(f"{where}: sweeps.{sweep}: there is another run '{name}'")
+            raise InputError(f"{where}: sweeps.{sweep}: another run has the name '{name}'")
         runs |= members
     for name in runs:
         if not isinstance(name, str):
-            raise InputError(f"{where}: run name {name!r} is no text; put it in quotes")
+            raise InputError(f"{where}: run name {name!r} is not text; put it in quotes")
         if not RUN_NAME.fullmatch(name):
             raise InputError(
                 f"{where}: run name '{name}' is a folder name too: expected letters, digits, "
@@ -158,7 +158,7 @@ def resolve_runs(config: Mapping[str, Any], where: str = "configuration") -> dic
 
 
 def _runs_of_sweeps(config: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
-    """The runs of each sweep by their names, with what they set and inherit, not yet validated."""
+    """The runs of each sweep by name, with their own settings, not yet validated."""
     found = {}
     for sweep, settings in config.get("sweeps", {}).items():
         if not isinstance(settings, Mapping):
@@ -174,12 +174,12 @@ def _runs_of_sweeps(config: Mapping[str, Any], where: str) -> dict[str, dict[str
 def resolve_default_runs(
     config: Mapping[str, Any], runs: Mapping[str, RunSettings], where: str = "configuration"
 ) -> list[str]:
-    """Names of the runs that are made when no target is given, each once.
+    """Names of the runs that Snakemake makes without a target, each once.
 
     Raises
     ------
     InputError
-        If the key does not list names of runs and sweeps.
+        If ``default_runs`` is not a list of names of runs and sweeps.
     """
     names = config.get("default_runs", [])
     if not isinstance(names, list):
@@ -198,7 +198,7 @@ def resolve_default_runs(
 
 
 def _inherited(name: str, defaults: Mapping, runs: Mapping, where: str) -> dict[str, Any]:
-    """The settings of a run with all that it inherits, not yet validated."""
+    """The settings of a run including inherited ones, not yet validated."""
     chain: list[Mapping] = []
     seen: list[str] = []
     parent: Any = name
@@ -230,7 +230,7 @@ def load_runs(path: str | Path) -> dict[str, RunSettings]:
     Raises
     ------
     InputError
-        If the file is missing, is not YAML, or its content is not valid.
+        If the file is missing, is not YAML, or is not a valid configuration.
     """
     try:
         if Path(path).stat().st_size > _LARGEST_FILE:
@@ -243,7 +243,7 @@ def load_runs(path: str | Path) -> dict[str, RunSettings]:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except RecursionError:
         raise InputError(f"{path}: not valid YAML (nested too deeply)") from None
-    except Exception as error:  # the constructors of numbers and dates raise what they stumble over
+    except Exception as error:  # the constructors of numbers and dates may raise anything
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: not valid YAML ({reason})") from None
     if not isinstance(config, Mapping):
@@ -252,14 +252,14 @@ def load_runs(path: str | Path) -> dict[str, RunSettings]:
 
 
 def check_class_numbers(path: str | Path) -> None:
-    """Refuse numbers among old classes that are others to YAML than to the person who wrote them.
+    """Refuse numbers among old classes that YAML reads as different numbers.
 
-    ``010`` is 8, ``1:30`` is 90: once the file is read, nobody can tell.
+    YAML reads ``010`` as 8 and ``1:30`` as 90. After reading, the original text is lost.
 
     Raises
     ------
     InputError
-        Naming the line and both readings.
+        The message names the line and both readings.
     """
     text = Path(path).read_text(encoding="utf-8")
     loader = yaml.SafeLoader(text)
@@ -288,7 +288,7 @@ def _check_number(path: str | Path, node: yaml.ScalarNode, number: int) -> None:
     digits = node.value.replace("_", "")
     if ":" in digits or (re.fullmatch(r"[-+]?\d+", digits) and int(digits) != number):
         raise InputError(
-            f"{path}, line {node.start_mark.line + 1}: old_classes: YAML takes {node.value} for "
+            f"{path}, line {node.start_mark.line + 1}: old_classes: YAML reads {node.value} as "
             f"the number {number}; write a class's name in quotation marks ('{node.value}'), an "
             "id without zeros before it"
         )
@@ -300,7 +300,7 @@ def find_run(runs: Mapping[str, RunSettings], name: str) -> RunSettings:
     Raises
     ------
     InputError
-        If there is no such run; the message lists those that exist.
+        If the run does not exist; the message lists the existing runs.
     """
     if name not in runs:
         raise InputError(f"there is no run '{name}' in the configuration (runs: {', '.join(runs)})")

@@ -1,8 +1,9 @@
-"""A JSON schema of configuration files, generated from the settings models, for editors.
+"""A JSON schema of configuration files for editors, generated from the settings models.
 
-It describes what a person writes: a run names only what differs from what it inherits, so no key is
-required, and a section without a ``name`` may be of any kind. What only the merged settings can
-show (a crop that is larger than its image) stays with :mod:`gcdflow.config.runs`.
+The schema describes the file before inheritance. A run names only settings that differ from
+inherited ones, so no key is required, and a section without a ``name`` may be of any kind. Errors
+that only the merged settings show (a crop that is larger than its image) are left to
+:mod:`gcdflow.config.runs`.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _by_name(definition: str, description: str) -> Schema:
 
 
 def _over(models: dict[str, Schema], sections: dict[str, Schema]) -> Schema:
-    """What a sweep goes over: each key, by its path, with a list of values or named values."""
+    """Schema of ``over`` in a sweep: each key path, with a list of values or named values."""
     described: dict[str, str] = {}
     for key, section in sections.items():
         described[key] = section["description"]
@@ -113,7 +114,7 @@ def _models(key: str) -> list[str]:
 
 
 def _about_section(key: str) -> str:
-    """What a section is for, or the kinds that its ``name`` chooses from."""
+    """The purpose of a section, or the kinds that its ``name`` selects."""
     if kinds(key):
         return f"one of several kinds, chosen by its `name`: {', '.join(kinds(key))}"
     annotation = RunSettings.model_fields[key].annotation
@@ -121,17 +122,17 @@ def _about_section(key: str) -> str:
 
 
 def _plain(schema: Any) -> Any:
-    """Pydantic's schema without titles, and open where a section's ``name`` is inherited."""
+    """Pydantic's schema without titles, and open for sections that inherit their ``name``."""
     if isinstance(schema, list):
         return [_plain(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    # A title that is text is Pydantic's; a key of the settings would be described by a mapping.
+    # A title of type text is Pydantic's; a settings key called title would be a mapping.
     kept = {
         key: _plain(value)
         for key, value in schema.items()
         if key != "discriminator" and not (key == "title" and isinstance(value, str))
     }
-    if "oneOf" in kept:  # without a name, several kinds may know the keys that are there
+    if "oneOf" in kept:  # without a name, several kinds may have the given keys
         kept["anyOf"] = kept.pop("oneOf")
     return kept

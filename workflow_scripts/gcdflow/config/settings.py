@@ -173,14 +173,17 @@ class SmallConvNetSettings(Settings):
     width: int = Field(32, ge=1, description="channels of the first stage; later ones have more")
 
 
+FETCHED_WEIGHTS = "weights/hub/"  # the folder of what the rule `weights` fetches
+
+
 def brought_weights(model: str) -> str:
     """Where somebody may put the pretrained weights of a model; a file there is used unchanged."""
     return f"weights/{model}.safetensors"
 
 
 def fetched_weights(model: str) -> str:
-    """Where pretrained weights from the hub have their place."""
-    return f"weights/hub/{model}.safetensors"
+    """Where pretrained weights from the hub, or from a package, have their place."""
+    return f"{FETCHED_WEIGHTS}{model}.safetensors"
 
 
 def converted_weights(path: str) -> str:

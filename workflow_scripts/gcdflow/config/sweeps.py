@@ -1,4 +1,4 @@
-"""Sweeps: one entry of the configuration that stands for a run of each combination of values."""
+"""Sweeps: one entry of the configuration defines a run for each combination of values."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Any
 from gcdflow.config.settings import RunSettings
 from gcdflow.errors import InputError
 
-MAX_RUNS = 10_000  # of one sweep
+MAX_RUNS = 10_000  # per sweep
 _SEED = re.compile(r"-seed\d+")
 
 
 def combinations(name: str, over: object, where: str) -> dict[str, dict[str, Any]]:
-    """The runs of a sweep: their names, and what each sets.
+    """Names and settings of the runs of a sweep.
 
     Parameters
     ----------
     name : str
-        Name of the sweep, which the names of its runs begin with.
+        Name of the sweep; the names of its runs begin with it.
     over : mapping
         Key of a setting (``dataset.superclass``, ``seed``) to its values: a list of texts and
-        numbers, or a mapping of names to values of any kind. A run's name has a part for each key:
-        a text as it is, a number after the last part of its key (``seed0``), or the value's name.
+        numbers, or a mapping of names to values of any type. A run's name has a part for each key:
+        the text itself, the last part of the key with the number (``seed0``), or the value's name.
     where : str
-        What the message of an error begins with.
+        Beginning of error messages.
 
     Returns
     -------
@@ -39,7 +39,7 @@ def combinations(name: str, over: object, where: str) -> dict[str, dict[str, Any
     Raises
     ------
     InputError
-        If ``over`` is something else, or two runs would have one name.
+        If ``over`` has another form, or two runs would have the same name.
     """
     if not isinstance(over, Mapping) or not over:
         raise InputError(f"{where}: expected a mapping of keys to lists of values")
@@ -70,7 +70,7 @@ def _axis(key: object, values: object, where: str) -> list[tuple[str, Any]]:
         strange = [name for name in values if name is None or isinstance(name, bool)]
         if strange:
             raise InputError(
-                f"{where}: YAML takes the name of a value for {strange[0]}; put it into quotation "
+                f"{where}: YAML reads the name of a value as {strange[0]}; put it into quotation "
                 "marks"
             )
         named = [(str(name), value) for name, value in values.items()]
@@ -89,13 +89,13 @@ def _part(key: str, value: object, where: str) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{key.rpartition('.')[2]}{value}"
     raise InputError(
-        f"{where}: {value!r} makes no part of a run's name; give the values names: "
+        f"{where}: {value!r} cannot be part of a run's name; give the values names: "
         "{name: value, …}"
     )
 
 
 def _set(settings: dict[str, Any], path: list[str], value: object, where: str) -> None:
-    """Put a value at a nested key; one sweep may name several keys of a section."""
+    """Set a nested key; a sweep may set several keys of the same section."""
     for section in path[:-1]:
         settings = settings.setdefault(section, {})
         if not isinstance(settings, dict):
@@ -106,7 +106,7 @@ def _set(settings: dict[str, Any], path: list[str], value: object, where: str) -
 
 
 def titles(runs: Mapping[str, RunSettings], names: Iterable[str]) -> dict[str, str]:
-    """What runs that differ in nothing but seed and GPUs have in common: a name for the table.
+    """Titles for the table of results: runs that differ only in seed and GPUs share a title.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""From files of images to batches of views: datasets, sampling, augmentation, loading.
+"""Datasets, sampling, augmentation and loading: they turn image files into batches of views.
 
 May import: distributed, files, config, errors.
 """

@@ -1,7 +1,7 @@
 """Augmentations as pure functions: images and uniform numbers in, a batch of views out.
 
 An augmentation holds no generator: the caller supplies the random numbers, a function of (seed,
-epoch, sample id, view). What is the same for all views of an image is done once, by ``prepare``.
+epoch, sample id, view). ``prepare`` does the work that all views of an image share.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from torch import Tensor
 from gcdflow.config.settings import AffineAugmentation, CropAugmentation, Settings
 from gcdflow.errors import InputError
 
-_LONGEST_SIDE = 20  # times the shorter side; what an image has beyond, Crop leaves out
+_LONGEST_SIDE = 20  # times the shorter side; Crop cuts longer images to this
 
 
 class Augmentation(Protocol):
-    """What the data loader needs of an augmentation.
+    """The interface that the data loader expects of an augmentation.
 
     Attributes
     ----------
-    n_draws : int, uniform numbers that one view needs
-    image_size : int or None, side of the views, where it is fixed
-    shortest_side : int or None, side that larger images are shrunk to
-    needs_workers : bool, it takes time that worker processes can share
+    n_draws : int, number of uniform numbers that one view needs
+    image_size : int or None, side of the views if it is fixed
+    shortest_side : int or None, length that ``prepare`` resizes the shorter side to
+    needs_workers : bool, whether it is slow enough for worker processes
     """
 
     n_draws: int
@@ -38,7 +38,7 @@ class Augmentation(Protocol):
     needs_workers: bool
 
     def prepare(self, images: Sequence[np.ndarray]) -> Any:
-        """The part that all views share; images are uint8 (H, W, C)."""
+        """Do the work that all views share; images are uint8 (H, W, C)."""
         ...
 
     def view(self, prepared: Any, u: np.ndarray) -> Tensor:
@@ -51,7 +51,7 @@ class Augmentation(Protocol):
 
 
 class Affine:
-    """Random affine and elastic maps and stroke weight of a batch of equal-sized images.
+    """Random affine maps, elastic maps and stroke weights for images of equal size.
 
     Views are float32 in 0…1.
     """
@@ -71,7 +71,7 @@ class Affine:
         Raises
         ------
         InputError
-            If they differ in size.
+            If the images differ in size.
         """
         sizes = sorted({image.shape for image in images})
         if len(sizes) > 1:
@@ -98,7 +98,7 @@ class Affine:
         return views
 
     def evaluation_view(self, prepared: Tensor) -> Tensor:
-        """The images as they are."""
+        """Return the images unchanged."""
         return prepared
 
     def _matrices(self, u: np.ndarray) -> Tensor:
@@ -108,7 +108,7 @@ class Affine:
         angle = centred[:, 0] * math.radians(s.degrees)
         scale_x, scale_y = 1 + s.scale * centred[:, 1], 1 + s.scale * centred[:, 2]
         shear = s.shear * centred[:, 3]
-        # affine_grid's coordinates run from -1 to 1, so a shift by a share of the side is twice it.
+        # affine_grid's coordinates run from -1 to 1, so one side has the length 2.
         shift = 2 * s.translate * centred[:, 4:6]
         cosine, sine = np.cos(angle), np.sin(angle)
         rows = [
@@ -130,12 +130,13 @@ class Affine:
 class Crop:
     """Resize, crop and flip RGB images of any size.
 
-    Views are uint8: a quarter of the bytes to send to the device, where the backbone normalises.
+    Views are uint8, a quarter of the bytes of float32; the backbone normalises on the device.
 
     Parameters
     ----------
     settings : CropAugmentation
-        With both sizes; :func:`gcdflow.models.backbones.augmentation_of` fills in the model's.
+        Both sizes must be set; :func:`gcdflow.models.backbones.augmentation_of` fills in those of
+        the model.
     """
 
     n_draws = 3
@@ -147,7 +148,7 @@ class Crop:
         self.shortest_side = settings.resize
 
     def prepare(self, images: Sequence[np.ndarray]) -> list[Tensor]:
-        """Images with the shorter side resized, uint8 (3, H, W) each."""
+        """Resize the shorter side of each image; the result is uint8 (3, H, W) each."""
         return [self._resized(torch.from_numpy(image).permute(2, 0, 1)) for image in images]
 
     def view(self, prepared: list[Tensor], u: np.ndarray) -> Tensor:
@@ -174,7 +175,7 @@ class Crop:
         from torchvision.transforms import InterpolationMode
         from torchvision.transforms.v2 import functional as TF
 
-        # Of a strip the middle is enough: 3 × 4000 pixels would become 260 MB by enlarging.
+        # Keep only the middle of a long strip: enlarging 3 × 4000 pixels would need 260 MB.
         longest = _LONGEST_SIDE * min(image.shape[-2:])
         height, width = (min(side, longest) for side in image.shape[-2:])
         if (height, width) != tuple(image.shape[-2:]):

@@ -1,4 +1,4 @@
-"""Which files lie below a folder, without NumPy: the workflow asks, to see whether one changed."""
+"""List the files below a folder, without NumPy, because the workflow looks for changes with it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gcdflow.errors import InputError, one_line
 
 log = logging.getLogger(__name__)
 
-# Formats of cameras, phones and scanners. Those of Apple and the raw ones are here although Pillow
-# does not read them: a sentence that says so is better than photographs that are silently left out.
+# Formats of cameras, phones and scanners. Pillow reads neither Apple's formats nor raw ones. They
+# are listed so that the user gets an error instead of silently missing photographs.
 RAW_SUFFIXES = frozenset({".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"})
 APPLE_SUFFIXES = frozenset({".heic", ".heif"})
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".jpe", ".jp2"})
@@ -21,11 +21,11 @@ _OTHER_SUFFIXES = frozenset(
     {".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".avif", ".ppm", ".pgm"}
 )
 PHOTO_SUFFIXES = RAW_SUFFIXES | APPLE_SUFFIXES | _JPEG_SUFFIXES | _OTHER_SUFFIXES
-_NAMED = 10  # kinds of things left out that a line names
-# Folders that systems and programs leave beside and among pictures: thumbnails, deleted pictures,
-# old versions, their own notes. Only names that nobody gives a class or an album: `Trash`,
-# `Originals` and `thumbnails` are somebody's. In small letters; a name may have others. What begins
-# with a dot (.Trash-1000, .AppleDouble, .picasaoriginals, .git) is left out without being listed.
+_NAMED = 10  # kinds that the log line names at most
+# Folders that systems and programs make beside pictures: thumbnails, deleted pictures, old
+# versions, metadata. The list has only names that no person gives to a class or an album, so not
+# `Trash`, `Originals` or `thumbnails`. Names are compared in lower case. Folders that begin with a
+# dot (.Trash-1000, .AppleDouble, .picasaoriginals, .git) are skipped anyway.
 _FOLDERS_OF_MACHINES = frozenset(
     {
         *("@eadir", "#recycle", "#snapshot", "@tmp", "@sharebin"),  # Synology
@@ -41,19 +41,19 @@ _FOLDERS_OF_MACHINES = frozenset(
         *("captureone", "[originals]", "__pycache__"),  # Capture One, ACDSee, Python
     }
 )
-_OLD_RECYCLE_BINS = {"RECYCLER", "RECYCLED"}  # of old Windows; in small letters they are words
-# Libraries of programs are folders too, with previews and several versions of each picture.
+_OLD_RECYCLE_BINS = {"RECYCLER", "RECYCLED"}  # of old Windows; a class may be called `recycled`
+# Folders that photo programs use as libraries, with previews and several versions of each picture.
 _LIBRARIES = (".lrdata", ".lrcat-data", ".lrlibrary", ".photoslibrary", ".photolibrary")
 _LIBRARIES += (".migratedphotolibrary", ".aplibrary", ".cocatalog")
 
 
 class Listing(NamedTuple):
-    """Files below a folder, and what was left out.
+    """Files below a folder, and counts of skipped files and folders.
 
     Attributes
     ----------
     files : list of str, paths relative to the folder, with ``/``; folder by folder, sorted
-    left_out : Counter of str, how often each kind of thing was left out, for
+    left_out : Counter of str, number of skipped files and folders of each kind, for
         :func:`report_left_out`
     """
 
@@ -62,10 +62,10 @@ class Listing(NamedTuple):
 
 
 def files_below(folder: Path) -> Listing:
-    """All files below a folder that are somebody's.
+    """All files below a folder that a person put there.
 
-    Links to folders are followed, but not back into a folder that is being listed. Files and
-    folders that are hidden (begin with a dot), or made by a machine, are left out.
+    Links to folders are followed unless they lead back to a folder above them. Hidden files and
+    folders (their names begin with a dot) and folders that programs make are skipped.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def files_below(folder: Path) -> Listing:
     """
     found: list[tuple[str, list[str]]] = []
     left_out: Counter[str] = Counter()
-    above = {str(folder): {_identity(folder)}}  # of each folder to come: itself and what it is in
+    above = {str(folder): {_identity(folder)}}  # each folder to visit: itself and its parents
     for parent, folders, files in os.walk(folder, onerror=_fail, followlinks=True):
         here, kept = above.pop(parent), []
         for name in folders:
@@ -97,7 +97,7 @@ def files_below(folder: Path) -> Listing:
 
 
 def is_of_machines(name: str) -> bool:
-    """A folder of this name is hidden, or holds what systems and programs keep for themselves."""
+    """Whether a folder with this name is hidden or made by a system or program."""
     small = name.lower()
     return (
         name.startswith(".")
@@ -108,14 +108,14 @@ def is_of_machines(name: str) -> bool:
 
 
 def _hidden_photograph(name: str) -> str | None:
-    """The kind of a hidden file that is a photograph by its name; None for any other file."""
+    """The kind of a hidden file with the suffix of a photograph; None for any other file."""
     if not name.startswith(".") or suffix(name) not in PHOTO_SUFFIXES:
         return None
     return f"{'._' if name.startswith('._') else '.'}*{suffix(name)}"
 
 
 def report_left_out(folder: Path, left_out: Counter[str]) -> None:
-    """Log in one line what was left out of a folder, so that nobody misses some of it."""
+    """Log in one line which kinds of files and folders were skipped."""
     if left_out:
         kinds = left_out.most_common(_NAMED)
         named = ", ".join(f"{n} × {kind}" for kind, n in kinds)
@@ -124,12 +124,12 @@ def report_left_out(folder: Path, left_out: Counter[str]) -> None:
 
 
 def photographs(files: list[str]) -> list[str]:
-    """Those of the files that are photographs by their name, sorted."""
+    """The files with the suffix of a photograph, sorted."""
     return sorted(path for path in files if suffix(path) in PHOTO_SUFFIXES)
 
 
 def suffix(path: str) -> str:
-    """The end of a file's name from its last dot, in small letters."""
+    """The suffix of a file name with its dot, in lower case."""
     return os.path.splitext(path)[1].lower()
 
 

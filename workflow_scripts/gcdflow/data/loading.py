@@ -1,4 +1,4 @@
-"""From batch plans to tensors: two views per image for training, one for feature extraction."""
+"""Load batches as tensors: two views per image for training, one for feature extraction."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from gcdflow.files.formats import Split, align
 
 N_VIEWS = 2
 _BYTES = np.dtype(np.int64).itemsize  # of a position
-_AUGMENTATION_STREAM = 2  # apart from the sampling streams 0 and 1
+_AUGMENTATION_STREAM = 2  # the sampling streams are 0 and 1
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Two views of a batch of samples, or of the part of it that one of several ranks embeds.
+    """Two views of each sample of a batch, or of the part of the batch that this rank embeds.
 
     Attributes
     ----------
     positions : int64 (B,), position of each sample of the whole batch in the split
-    views : (2 · b, C, H, W), all first views, then all second, as the augmentation makes them;
-        b is B, or the number of samples in the part
+    views : (2 · b, C, H, W), all first views, then all second; b is B, or the number of samples in
+        the part
     """
 
     positions: Tensor
@@ -38,7 +38,7 @@ class Batch:
 
 
 class _TrainingBatches:
-    """Maps (epoch, plan) to a batch; a pure function, so any process may do it."""
+    """Maps (epoch, plan) to a batch; a pure function, so any process may call it."""
 
     def __init__(
         self, split: Split, images: Images, augmentation: Augmentation, seed: int, part: slice
@@ -62,7 +62,7 @@ class _TrainingBatches:
         return positions, torch.cat(views).contiguous().numpy()
 
     def _numbers(self, epoch: int, plan: BatchPlan, view: int) -> np.ndarray:
-        """Uniform numbers of one view of each sample of the batch, float64 (B, n_draws)."""
+        """Uniform numbers for one view of each sample of the batch, float64 (B, n_draws)."""
         which = N_VIEWS * plan.occurrences + view
         return uniforms(
             self._augmentation.n_draws, self._seed, epoch, plan.ids, which, _AUGMENTATION_STREAM
@@ -81,21 +81,21 @@ def training_batches(
     first_step: int = 0,
     part: slice = slice(None),
 ) -> Iterator[tuple[int, Iterator[Batch]]]:
-    """Batches of several epochs, epoch by epoch; workers run on across epoch boundaries.
+    """Batches of several epochs, epoch by epoch; workers do not stop between epochs.
 
     Parameters
     ----------
     first_step : int
-        Batches of the first epoch that are left out, because they are done.
+        Number of finished batches of the first epoch, which are skipped.
     part : slice
-        Samples of each batch whose views are made here.
+        Samples of each batch whose views this rank makes.
 
     Yields
     ------
     epoch : int
         Number of the epoch.
     batches : iterator of Batch
-        Must be used up before the next epoch is asked for.
+        Must be exhausted before the next epoch begins.
     """
     train = split.train_mask
     labelled = split.indices[train & split.labelled_mask]
@@ -120,13 +120,13 @@ def training_batches(
 
 
 def default_workers(images: Images, augmentation: Augmentation) -> int:
-    """Image-loading processes where nobody chose: one a thread, none where they would only cost."""
+    """Default number of image-loading processes: one per thread, none if loading is cheap."""
     wanted = images.needs_workers or augmentation.needs_workers
     return torch.get_num_threads() if wanted else 0
 
 
 def _bytes_of_a_view(images: Images, augmentation: Augmentation, position: np.ndarray) -> int:
-    """Bytes of a view of one image; views with and without randomness are of one size."""
+    """Bytes of one view; views with and without randomness have the same size."""
     prepared = augmentation.prepare(images.read(position, augmentation.shortest_side))
     return augmentation.evaluation_view(prepared).nbytes
 
@@ -152,7 +152,7 @@ def evaluation_batches(
     batch_size: int,
     num_workers: int,
 ) -> Iterator[Tensor]:
-    """Images of the given positions in order, (≤ batch_size, C, H, W) at a time."""
+    """Images at the given positions in order, in batches (≤ batch_size, C, H, W)."""
     if len(positions) == 0:
         return
     chunks = [positions[i : i + batch_size] for i in range(0, len(positions), batch_size)]

@@ -1,8 +1,8 @@
-"""Stateless randomness: numbers as a pure function of what they are for.
+"""Stateless randomness: each number is a pure function of its key.
 
 A counter-based generator (SplitMix64's finaliser, Steele et al. 2014, chained over the key) gives
-every (seed, epoch, sample, view, draw) its own number. Nothing is remembered between calls, so it
-does not matter how an epoch is cut into batches, workers, segments or processes.
+every (seed, epoch, sample, view, draw) its own number. It keeps no state between calls, so results
+do not depend on how an epoch is divided into batches, workers, segments or processes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def _mix(state: np.ndarray) -> np.ndarray:
 
 
 def hash_keys(*keys: int | np.ndarray) -> np.ndarray:
-    """Hash integer keys, broadcast against each other, to uint64.
+    """Hash integer keys to uint64; the keys are broadcast against each other.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Balanced, stateless batches: which samples an epoch sees, and in which order."""
+"""Balanced, stateless batches: the samples of an epoch and their order."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _LABELLED_STREAM, _UNLABELLED_STREAM = 0, 1
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """One batch: sample ids (int64, B) and how often each came earlier in this epoch (int64, B).
+    """One batch: sample ids (int64, B) and how often each occurred before in the epoch (int64, B).
 
-    The occurrence makes the views of a sample that is drawn twice in an epoch differ.
+    The number of occurrences makes the views differ if a sample is drawn twice in an epoch.
     """
 
     ids: np.ndarray
@@ -24,7 +24,7 @@ class BatchPlan:
 
 
 def batches_per_epoch(n_samples: int, batch_size: int) -> int:
-    """Whole batches that come nearest to seeing as many samples as there are; at least one."""
+    """Number of whole batches closest to one pass over all samples; at least one."""
     return max(1, round(n_samples / batch_size))
 
 
@@ -33,9 +33,9 @@ def plan_epoch(
 ) -> list[BatchPlan]:
     """The batches of one epoch: half labelled, half unlabelled samples.
 
-    Both halves walk through random orders of their samples, starting over when one is used up, so
-    that the epoch has as many samples as the training split (up to rounding to whole batches). If
-    one kind is missing, the other fills the batch.
+    Each half passes through its samples in random order, and starts a new pass when the last one is
+    used up. The epoch has as many samples as the training split, rounded to whole batches. If one
+    kind is missing, the other fills the batch.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def plan_epoch(
 
 
 def _stream(ids: np.ndarray, length: int, keys: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The first ``length`` ids of endless random passes over the samples, with pass numbers."""
+    """The first ``length`` ids of repeated random passes over the samples, with pass numbers."""
     if length == 0:
         empty = np.empty(0, dtype=np.int64)
         return empty, empty

@@ -1,10 +1,10 @@
-"""Worker processes that load batches, and what happens when one of them fails.
+"""Worker processes that load batches, and clear errors if one of them fails.
 
-PyTorch's ``DataLoader`` is not used, because its failures cannot be told from bugs: its handler of
-``SIGCHLD`` raises at any line of the main thread, and its tensors travel as file descriptors, which
-a worker that was killed no longer hands over. Here each worker has a pipe and a piece of anonymous
-shared memory, so neither ``/dev/shm`` nor semaphores are needed, and the main process waits for
-the pipe and for the worker's end at once.
+PyTorch's ``DataLoader`` is not used because its failures look like bugs: its handler of
+``SIGCHLD`` raises at any line of the main thread, and it sends tensors as file descriptors, which a
+killed worker cannot hand over. Here, each worker has a pipe and anonymous shared memory. This needs
+neither ``/dev/shm`` nor semaphores, and the main process waits for the pipe and for the end of the
+worker at the same time.
 """
 
 from __future__ import annotations
@@ -35,12 +35,11 @@ log = logging.getLogger(__name__)
 
 Arrays: TypeAlias = tuple[np.ndarray, ...]
 
-# A batch takes seconds; what takes so long will not come.
-TIMEOUT_SECONDS = 600
+TIMEOUT_SECONDS = 600  # a batch usually takes seconds
 PROCESS_NAME = "gcdflow-loader"  # in top and ps; Linux shows 15 characters
 _PREFETCHED = 2  # batches that each worker makes ahead
-_ALIGNMENT = 64  # bytes; of each array in shared memory
-_MOST_ARRAYS = 8  # of one result
+_ALIGNMENT = 64  # bytes, for each array in shared memory
+_MOST_ARRAYS = 8  # per result
 _SECONDS_BETWEEN_LOOKS = 2.0
 
 
@@ -50,25 +49,25 @@ def in_workers(
     num_workers: int,
     n_bytes: Callable[[], int],
 ) -> Iterator[Arrays]:
-    """What a function makes of the items, in their order.
+    """Apply a function to the items and yield the results in order.
 
     Parameters
     ----------
     function : callable
-        Gives a tuple of arrays for an item.
+        Returns a tuple of arrays for an item.
     num_workers : int
-        Processes that call it; 0: this one.
+        Number of processes that call the function; with 0, this process does.
     n_bytes : callable
-        Gives the bytes of the arrays of one result, at most; called where there are workers.
+        Returns the largest number of bytes of one result; called only if there are workers.
 
     Raises
     ------
     MachineError
-        If a worker is gone, memory runs out, or nothing comes for ``TIMEOUT_SECONDS``.
+        If a worker dies, memory runs out, or no result arrives for ``TIMEOUT_SECONDS``.
     Exception
-        Whatever the function raises, with the worker's traceback as a note.
+        Any error of the function, with the worker's traceback as a note.
     """
-    # Elsewhere a copy of a process that has threads may not work.
+    # On other systems, forking a process that has threads may fail.
     if num_workers == 0 or sys.platform != "linux":
         yield from map(function, items)
         return
@@ -94,7 +93,7 @@ def in_workers(
 
 
 class _Worker:
-    """A process that applies a function; up to ``_PREFETCHED`` items may wait in it."""
+    """A process that applies a function; up to ``_PREFETCHED`` items may be pending."""
 
     def __init__(self, function: Callable[[object], Arrays], n_bytes: int):
         size = n_bytes + _ALIGNMENT * _MOST_ARRAYS
@@ -104,7 +103,7 @@ class _Worker:
         self._process = multiprocessing.get_context("fork").Process(
             target=_work, args=(theirs, self._slots, function), daemon=True
         )
-        # Until it has handlers of its own, a signal would be answered by those of this process.
+        # Until the worker has set its own handlers, it would use those of this process.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             self._process.start()
@@ -113,21 +112,21 @@ class _Worker:
         theirs.close()  # now the pipe ends with the worker
 
     def ask(self, item: object) -> None:
-        """Let the worker make the result of an item."""
+        """Send an item to the worker."""
         try:
             self._connection.send(item)
         except ConnectionError:
             raise self._gone() from None
 
     def result(self) -> Arrays:
-        """Copies of the arrays that the worker made of the oldest item that it was asked for."""
+        """Wait for the result of the oldest pending item; return copies of its arrays."""
         if not wait([self._connection, self._process.sentinel], TIMEOUT_SECONDS):
             raise MachineError(
                 f"no batch came from the data-loading processes for {TIMEOUT_SECONDS} seconds; "
                 "are the images on a disk that does not answer?"
             )
         try:
-            # What a worker sent before its end can still be read.
+            # A result that the worker sent before it died can still be read.
             answer = self._connection.recv() if self._connection.poll() else None
         except (EOFError, ConnectionError):
             answer = None
@@ -145,7 +144,7 @@ class _Worker:
         )
 
     def kill(self) -> None:
-        """End the worker, whatever it does."""
+        """Kill the worker."""
         self._process.kill()
         self._process.join(_SECONDS_BETWEEN_LOOKS)
         self._connection.close()
@@ -170,16 +169,17 @@ class _Worker:
 def _work(
     connection: Connection, slots: list[mmap.mmap], function: Callable[[object], Arrays]
 ) -> None:
-    """Answer items until the process that asks is gone."""
+    """Process items until the main process is gone."""
     outlive_first_sigterm()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches it, too; the stage sees to it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the stage handles Ctrl-C
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text(PROCESS_NAME)
-    torch.set_num_threads(1)  # a copy of a process has none of its threads, and would wait for them
+    torch.set_num_threads(1)  # a forked process lacks PyTorch's threads and would wait for them
     parent = os.getppid()
     for slot in itertools.cycle(slots):
-        # Other workers may hold a copy of the other end, so its end alone would not tell.
+        # Other workers may hold copies of the pipe's other end, so it may stay open. Check the
+        # parent too.
         while not connection.poll(_SECONDS_BETWEEN_LOOKS):
             if os.getppid() != parent:
                 return
@@ -192,7 +192,7 @@ def _work(
 def _answer(
     item: object, slot: mmap.mmap, function: Callable[[object], Arrays]
 ) -> list[tuple[str, tuple[int, ...], int]] | Exception:
-    """Where in the slot the result lies: dtype, shape and offset of each array; or the error."""
+    """Write the result into the slot; return dtype, shape, offset of each array, or the error."""
     try:
         arrays, placed, end = function(item), [], 0
         for array in arrays:
@@ -210,7 +210,7 @@ def _answer(
 
 
 def _sendable(error: Exception) -> Exception:
-    """The error with its traceback as a note, or one of that text if it cannot be sent as it is."""
+    """The error with its traceback as a note; a RuntimeError if it cannot be pickled."""
     text = f"in a data-loading process:\n{traceback.format_exc()}"
     try:
         copy = pickle.loads(pickle.dumps(error))

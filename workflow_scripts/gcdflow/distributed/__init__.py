@@ -1,4 +1,4 @@
-"""Processes that train together: start, meet, share a step, end on signals.
+"""Processes that train together: they start, connect, share steps and end on signals.
 
 May import: files, errors.
 """

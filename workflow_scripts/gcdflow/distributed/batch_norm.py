@@ -1,4 +1,4 @@
-"""Batch normalisation whose statistics are those of the whole batch, over all ranks."""
+"""Batch normalisation with the statistics of the whole batch, over all ranks."""
 
 from __future__ import annotations
 
@@ -11,29 +11,36 @@ _Base = nn.modules.batchnorm._BatchNorm  # of 1, 2 and 3 dimensions, as nn.SyncB
 
 
 class SynchronisedBatchNorm(_Base):
-    """A batch norm's own weights and running statistics, updated by the batches of all ranks.
+    """A batch norm that keeps the weights and statistics of another and sees the whole batch.
 
-    Like :class:`torch.nn.SyncBatchNorm`, which takes no tensors on a CPU. Every rank must have the
-    same number of rows.
+    It does what :class:`torch.nn.SyncBatchNorm` does, which takes no tensors on a CPU. Every rank
+    must have the same number of rows. Modules inside the norm follow it: timm's
+    ``BatchNormAct2d`` has a dropout and an activation.
     """
 
     def __init__(self, norm: _Base, ranks: Ranks):
         super().__init__(norm.num_features, norm.eps, norm.momentum, norm.affine)
         self._parameters, self._buffers = norm._parameters, norm._buffers
+        self._modules = norm._modules
         self._ranks = ranks
         self.train(norm.training)
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of dimensions."""
+        """Accept any number of dimensions."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (n, channels, …), in float32 as the original does under autocast."""
-        if not self.training:
-            return super().forward(input)
+        x = self._normalised(input) if self.training else super().forward(input)
+        for module in self.children():
+            x = module(x)
+        return x
+
+    def _normalised(self, input: Tensor) -> Tensor:
         x = input.to(torch.promote_types(input.dtype, torch.float32))
         variance, mean = torch.var_mean(x, dim=[d for d in range(x.ndim) if d != 1], correction=0)
-        # One exchange of both, each rank in its own row of zeros. The variance over all ranks is
-        # the mean of theirs and the variance of their means, which loses no bits to cancellation.
+        # One sum over the ranks exchanges both: each rank fills only its own row. The total
+        # variance is the mean of the variances plus the variance of the means; this form avoids
+        # cancellation.
         own = torch.stack([mean, variance])
         rows = torch.arange(self._ranks.size, device=own.device) == self._ranks.rank
         every = self._ranks.sum(rows[:, None, None] * own)
@@ -54,9 +61,9 @@ class SynchronisedBatchNorm(_Base):
 
 
 def synchronise_batch_norm(model: nn.Module, ranks: Ranks) -> nn.Module:
-    """Let every batch norm of a model see all ranks; a process alone keeps the model as it is.
+    """Let every batch norm of a model see all ranks; a single process leaves the model unchanged.
 
-    Names, parameters and buffers stay those of the model.
+    Names, parameters and buffers of the model do not change.
     """
     if ranks.size == 1:
         return model

@@ -1,4 +1,4 @@
-"""Which device a stage runs on."""
+"""The device that a stage runs on."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from gcdflow.errors import InputError
 
 
 def resolve_device(name: str, n_ranks: int = 1, rank: int = 0) -> torch.device:
-    """The device of a name; ``auto`` is a GPU if there is one.
+    """The device with this name; ``auto`` is a GPU if PyTorch finds one.
 
     Parameters
     ----------
     n_ranks, rank : int
-        Number of processes of this machine that share the work, and which of them this is: each
-        has a GPU of its own.
+        Number of processes on this machine that share the work, and the number of this one. Each
+        process has its own GPU.
 
     Raises
     ------
     InputError
-        If the name is no device, or the GPU is not there, or there are fewer than processes.
+        If the name is not a device, the GPU does not exist, or there are fewer GPUs than processes.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -34,26 +34,26 @@ def resolve_device(name: str, n_ranks: int = 1, rank: int = 0) -> torch.device:
     if n_ranks == 1 or device.type == "cpu":
         return device
     if device.index is not None:
-        raise InputError(f"--device {name}: is one GPU, but {n_ranks} are asked for; use cuda")
+        raise InputError(f"--device {name}: names one GPU, but {n_ranks} are requested; use cuda")
     if torch.cuda.device_count() < n_ranks:
         raise InputError(
-            f"{n_ranks} GPUs are asked for, PyTorch finds {torch.cuda.device_count()}; set gpus to "
-            "that, which changes nothing but speed"
+            f"{n_ranks} GPUs are requested, but PyTorch finds {torch.cuda.device_count()}; set "
+            "gpus to that number, which changes only the speed"
         )
     return torch.device("cuda", rank)
 
 
 def make_deterministic() -> None:
-    """Let PyTorch take only kernels that give equal bytes every time, on any device."""
+    """Restrict PyTorch to deterministic kernels, on any device."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
-    # By default that mode also fills every new tensor, a debugging aid that costs time.
+    # By default this mode also fills every new tensor, which helps debugging but costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False
 
 
 def check_mixed_precision(device: torch.device) -> None:
-    """Refuse a GPU that only emulates bfloat16, which costs time instead of saving it.
+    """Refuse a GPU that only emulates bfloat16, which is slower than float32.
 
     Raises
     ------

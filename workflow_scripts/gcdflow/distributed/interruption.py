@@ -1,7 +1,7 @@
-"""Signals that ask a stage to end: what it still does, and with which status it exits.
+"""Signals that ask a stage to end, and the exit statuses that follow.
 
-A stage that has something to save (:class:`Deferred`) ends at a moment of its choice; any other
-ends at once, and the temporary file that it was writing goes with it.
+A stage that must save something (:class:`Deferred`) ends when it has saved. Any other stage ends at
+once and deletes the temporary file that it was writing.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from gcdflow.files.processes import process_start
 
 log = logging.getLogger(__name__)
 
-# EX_TEMPFAIL of sysexits.h: nothing is wrong, try again. Other than 143, which a shell reports for
-# a process that SIGTERM killed before it could save anything.
+# EX_TEMPFAIL of sysexits.h: nothing is wrong, try again. It differs from 143, which a shell reports
+# for a process that SIGTERM killed before it could save.
 EXIT_TERMINATED = 75
 EXIT_INTERRUPTED = 130  # what shells expect after Ctrl-C
 _STATUS = {signal.SIGTERM: EXIT_TERMINATED, signal.SIGINT: EXIT_INTERRUPTED}
@@ -31,7 +31,7 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 
 
 class Ended(BaseException):
-    """This process has to end, with a status. No ``Exception``: nobody handles it but the stage."""
+    """This process must end with a status. It is no ``Exception``: only the stage handles it."""
 
     status: int
 
@@ -47,7 +47,7 @@ class Interrupted(Ended):
 
 def _raise(signum: int, frame: FrameType | None) -> None:
     for other in SIGNALS:
-        signal.signal(other, signal.SIG_IGN)  # on the way out another one would only get lost
+        signal.signal(other, signal.SIG_IGN)  # the process is ending already
     raise Interrupted(signum)
 
 
@@ -58,10 +58,10 @@ def end_on_signals() -> None:
 
 
 def outlive_first_sigterm() -> None:
-    """Let this process ignore one SIGTERM: what a process that works for a stage does first.
+    """Ignore the first SIGTERM; a helper process calls this first.
 
-    A cluster sends it to all processes of a job. The stage answers it, and still needs the others
-    to finish its step.
+    A cluster sends SIGTERM to all processes of a job. The stage reacts to it, and needs its helpers
+    to finish the current step.
     """
 
     def ignore_once(signum: int, frame: FrameType | None) -> None:
@@ -71,30 +71,30 @@ def outlive_first_sigterm() -> None:
 
 
 def kill_helpers() -> None:
-    """End the processes that work for this one, at once.
+    """Kill the helper processes of this one.
 
-    At exit Python sends each of them a SIGTERM and waits for ever; see
-    :func:`outlive_first_sigterm`.
+    At exit, Python would send each of them a SIGTERM, which they ignore
+    (:func:`outlive_first_sigterm`), and wait forever.
     """
     for helper in multiprocessing.active_children():
         helper.kill()
 
 
 class Deferred:
-    """A context in which a first signal is only noted; a second one ends the process at once.
+    """A context that only notes the first signal; a second one ends the process at once.
 
     Parameters
     ----------
     agree : callable, optional
-        Among several processes that must end together: takes the signal that came to this one (0:
-        none), gives the one that all obey. A second signal ends nothing then: one Ctrl-C or
-        walltime warning may come twice, from its sender and passed on by the launcher, who sees to
-        the rest.
+        Needed if several processes must end together. It takes the signal that this process
+        received (0: none) and returns the one that all obey. A second signal is then ignored: the
+        same Ctrl-C or walltime warning may arrive twice, from its sender and from the launcher. The
+        launcher kills the ranks if a person sends a second one.
 
     Attributes
     ----------
     signum : int or None
-        The signal that came to this process.
+        The signal that this process received.
     """
 
     def __init__(self, agree: Callable[[int], int] | None = None) -> None:
@@ -109,7 +109,7 @@ class Deferred:
             raise Interrupted(signum)
 
     def __enter__(self) -> Self:
-        # Python delivers signals to the main thread only; elsewhere there is nothing to defer.
+        # Python delivers signals to the main thread only.
         if threading.current_thread() is threading.main_thread():
             self._before = {signum: signal.signal(signum, self._note) for signum in SIGNALS}
         return self
@@ -120,18 +120,18 @@ class Deferred:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # With several processes the other copy of what ended this one may still be on its way.
+        # With several processes, a copy of the same signal may still arrive.
         ignored = self._agree is not None and error is not None
         for signum, handler in self._before.items():
             signal.signal(signum, signal.SIG_IGN if ignored else handler)
 
     def raise_if_requested(self, done: str = "") -> None:
-        """Raise :class:`Interrupted` if a signal came; ``done`` says what was saved."""
+        """Raise :class:`Interrupted` if a signal arrived; ``done`` says what was saved."""
         if signum := self.requested():
             raise Interrupted(signum, done)
 
     def requested(self) -> int:
-        """The signal that asks for the end, 0 if there is none; all that agree must ask."""
+        """The signal that all processes obey (0: none); every process must call this."""
         signum = self.signum or 0
         return signum if self._agree is None else self._agree(signum)
 
@@ -139,7 +139,7 @@ class Deferred:
 def end_with_workflow() -> None:
     """End this process when the Snakemake (or launcher) that started it is gone.
 
-    A stage that lives on after its Snakemake was killed would write what the next one is making.
+    Otherwise, a stage whose Snakemake was killed would write the same files as the next one.
     """
     pid = os.environ.get(WORKFLOW_PID, "")
     if not pid.isdecimal() or process_start(int(pid)) is None:

@@ -1,8 +1,8 @@
-"""Start a stage as several processes (ranks) of this machine, and end as they end.
+"""Start a stage as several processes (ranks) on this machine, and exit with their status.
 
-The ranks find each other as under torchrun, by the same environment variables, and torchrun can
-start them instead. Its own agent is not used because it kills what has not ended 30 s after a
-signal, forgets the ranks' statuses then, and reports an error once for each rank and once more.
+The ranks find each other by the environment variables of torchrun, and torchrun can start them
+instead. The launcher exists because torchrun kills ranks 30 s after a signal, then loses their
+statuses, and reports an error once per rank and once more.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# EX_PROTOCOL of sysexits.h: a rank that ended only because another one did.
+# EX_PROTOCOL of sysexits.h: the rank ended only because another one did.
 EXIT_PEER_LOST = 76
-# For ranks that wait for one that has failed: a GPU waits for ever.
+# Ranks that wait for a failed one get this time to end; on a GPU they would wait forever.
 GRACE_SECONDS = 10.0
 _SECONDS_BETWEEN_LOOKS = 0.05
 _RANK_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def launched_ranks() -> int:
-    """Number of ranks that this process was started with by a launcher; 1 if by none.
+    """Number of ranks that a launcher started together with this one; 1 without a launcher.
 
-    A launcher sets all of its variables. Some alone are what a cluster or a job's script has left.
+    A launcher sets all of its variables. A cluster or a job script may leave some of them set.
     """
     is_rank = all(name in os.environ for name in _RANK_VARIABLES)
     number = os.environ.get("WORLD_SIZE", "")
@@ -45,18 +45,18 @@ def launched_ranks() -> int:
 def launch(n_ranks: int) -> int:
     """Run this process's own command line as ``n_ranks`` processes until all have ended.
 
-    SIGTERM and SIGINT are passed on; a second one kills the ranks. Where a rank fails, the others
-    are killed unless they end soon. They end too, by themselves, when this process is gone.
+    SIGTERM and SIGINT are passed on; a second one kills the ranks. If a rank fails, the others are
+    killed unless they end soon. If this process dies, the ranks end by themselves.
 
     Returns
     -------
     int
-        Exit status: 0, or that of the rank that failed first (128 + the signal that killed it).
+        Exit status: 0, or that of the first rank that failed (128 + the signal that killed it).
 
     Raises
     ------
     Interrupted
-        If a second signal came.
+        If a second signal arrived.
     """
     listener, port = listen()
     store = serve(listener, port)
@@ -65,7 +65,7 @@ def launch(n_ranks: int) -> int:
     def note(signum: int, frame: FrameType | None) -> None:
         signals.append(signum)
 
-    # The ranks inherit the mask: they take no signal before they know what to do with it.
+    # The ranks inherit the mask, so no signal reaches them before their handlers are set.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     ranks: list[subprocess.Popen] = []
     try:
@@ -81,17 +81,17 @@ def launch(n_ranks: int) -> int:
 
 
 def listen() -> tuple[socket.socket, int]:
-    """A socket for the store that ranks meet at, and its port.
+    """A socket for the store at which the ranks meet, and its port.
 
-    It is bound here and to this machine alone: the store believes whoever connects.
+    The socket accepts connections from this machine only, because the store trusts its clients.
     """
     listener = socket.create_server(("127.0.0.1", 0))
     return listener, listener.getsockname()[1]
 
 
 def serve(listener: socket.socket, port: int) -> TCPStore:
-    """The store itself, which lives as long as what is returned; takes the socket over."""
-    from torch.distributed import TCPStore  # so late, because it takes seconds to import
+    """The store; it takes over the socket and lives as long as the returned object."""
+    from torch.distributed import TCPStore  # imported late because it takes seconds
 
     return TCPStore(
         *("127.0.0.1", port),
@@ -114,16 +114,16 @@ def _start(rank: int, n_ranks: int, port: int) -> subprocess.Popen:
         WORKFLOW_PID: str(os.getpid()),
     }
     if "lo" in (name for _, name in socket.if_nameindex()):
-        # No host name has to resolve, and no interface to be here that a cluster names.
+        # Then no host name must resolve, and an interface that a cluster names need not exist.
         environment["GLOO_SOCKET_IFNAME"] = "lo"
-    # In a session of its own Ctrl-C reaches a rank once: from here.
+    # Each rank has its own session, so that Ctrl-C reaches it only once, from here.
     command = [sys.executable, *sys.orig_argv[1:]]
     return subprocess.Popen(command, env=environment, start_new_session=True)
 
 
 def _wait(ranks: list[subprocess.Popen], signals: list[int]) -> int:
-    """Wait for the end of all ranks, pass signals on, and say which status it makes."""
-    failed: list[int] = []  # ranks, in the order in which they were found
+    """Wait until all ranks have ended, pass signals on, and return the exit status."""
+    failed: list[int] = []  # ranks, in the order of discovery
     passed_on, deadline = 0, float("inf")
     running = set(range(len(ranks)))
     while running:
@@ -149,14 +149,14 @@ def _wait(ranks: list[subprocess.Popen], signals: list[int]) -> int:
     causes = [rank for rank in failed if ranks[rank].returncode != EXIT_PEER_LOST]
     rank = (causes or failed)[0]
     status = ranks[rank].returncode
-    if status > 0:  # the rank has said why
+    if status > 0:  # the rank has reported the reason
         return status
     name = signal.Signals(-status).name
-    log.error("rank %d of %d was ended by %s; what it had saved is kept", rank, len(ranks), name)
+    log.error("rank %d of %d was ended by %s; its saved state is kept", rank, len(ranks), name)
     return 128 - status
 
 
 def _kill(ranks: list[subprocess.Popen]) -> None:
     for rank in ranks:
-        rank.kill()  # nothing happens to one that has ended
+        rank.kill()  # has no effect on a rank that has ended
         rank.wait()

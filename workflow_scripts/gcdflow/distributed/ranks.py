@@ -1,12 +1,11 @@
-"""Data parallelism: the processes (ranks) that share each training step, one for each GPU.
+"""Data parallelism: the processes (ranks) that share each training step, one per GPU.
 
-Every rank loads and embeds its part of the batch. The embeddings of all are gathered, and every
-rank computes the same loss from them, so that no negative is missing; gradients flow through a
-rank's own embeddings only, and their sum over the ranks is the gradient of that loss. A process
-alone is the trivial case: all that is exchanged here is then returned as it is, and
-``torch.distributed`` is not used at all.
+Every rank loads and embeds its part of the batch. All ranks gather all embeddings and compute the
+same loss from them, so no negative is missing. On each rank, gradients flow through its own
+embeddings only; their sum over the ranks is the gradient of the loss. With a single process, every
+exchange returns its input unchanged, and ``torch.distributed`` is not used.
 
-Ranks are started by :mod:`gcdflow.distributed.launcher` or by torchrun.
+:mod:`gcdflow.distributed.launcher` or torchrun starts the ranks.
 """
 
 from __future__ import annotations
@@ -29,25 +28,25 @@ from gcdflow.distributed.interruption import SIGNALS, Ended
 from gcdflow.distributed.launcher import EXIT_PEER_LOST, launched_ranks
 from gcdflow.errors import InputError, machine_error
 
-_TIME_TO_MEET = timedelta(minutes=5)  # all start at once, and import the same from the same disk
+_TIME_TO_MEET = timedelta(minutes=5)  # ranks start together and import the same packages
 
 
 class PeerLost(Ended):
-    """Another rank is gone, and the training with it."""
+    """Another rank is gone, so this one ends too."""
 
     status = EXIT_PEER_LOST
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that share each training step.
+    """This process and its place among the processes that share each training step.
 
     Attributes
     ----------
     device : torch.device
-        Where this rank computes.
+        Device of this rank.
     rank : int
-        Number of this process, from 0; the first alone writes files.
+        Number of this process, from 0; only rank 0 writes files.
     size : int
         Number of processes.
     """
@@ -58,16 +57,16 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this process writes the files."""
         return self.rank == 0
 
     @property
     def part(self) -> slice:
-        """Which rows of a batch are this rank's: every ``size``-th, so labelled and unlabelled."""
+        """This rank's rows of a batch: every ``size``-th, so each rank has labelled samples."""
         return slice(self.rank, None, self.size)
 
     def share(self, number: int) -> int:
-        """This rank's share of threads or worker processes; of some at least one."""
+        """This rank's share of threads or worker processes; at least one if ``number`` is not 0."""
         return max(number // self.size, min(number, 1))
 
     def gather(self, z: Tensor, n_blocks: int = 1) -> Tensor:
@@ -76,13 +75,13 @@ class Ranks:
         Parameters
         ----------
         z : Tensor of shape (n_blocks · b, d)
-            The same shape on every rank; for each block (view) the rows of this rank.
+            This rank's rows of each block (view); the shape is the same on every rank.
 
         Returns
         -------
         Tensor of shape (n_blocks · size · b, d)
-            The same on every rank. Only a loss that all ranks compute alike may follow: the
-            gradient reaches this rank's own rows, and is not exchanged.
+            The same on every rank. The gradient reaches only this rank's own rows and is not
+            exchanged, so all ranks must compute the same loss from this tensor.
         """
         if self.size == 1:
             return z
@@ -90,16 +89,16 @@ class Ranks:
         return every.permute(1, 2, 0, 3).flatten(0, 2)
 
     def sum(self, values: Tensor) -> Tensor:
-        """Sum over the ranks, on all of them; so are its gradients."""
+        """Sum over the ranks, on every rank; gradients are summed as well."""
         return values if self.size == 1 else _Sum.apply(values)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace the gradients by their sums over the ranks.
 
-        One exchange of all, after the backward pass: the trained part of a network is small here
-        (the last block and the head). DistributedDataParallel would send parts of it while others
-        are still computed, but would also rename the state, take means, and need to be told of
-        each step that is left out.
+        All gradients are exchanged at once after the backward pass, because the trained part of
+        the network is small (the last block and the head). DistributedDataParallel overlaps
+        exchange and computation, but it also renames the state, takes means, and must be told of
+        each skipped step.
         """
         if self.size == 1:
             return
@@ -112,7 +111,7 @@ class Ranks:
             gradient.copy_(total.view_as(gradient))
 
     def from_first(self, values: Tensor) -> Tensor:
-        """The first rank's values: sums on a GPU may differ in the last bits elsewhere."""
+        """The values of rank 0: sums on other GPUs may differ in the last bits."""
         if self.size == 1:
             return values
         values = values.contiguous()
@@ -121,21 +120,21 @@ class Ranks:
         return values
 
     def largest(self, number: int) -> int:
-        """The largest of the ranks' numbers; no rank continues before all have come here."""
+        """The largest of the ranks' numbers; every rank waits for all others."""
         if self.size == 1:
             return number
-        value = torch.tensor(number)  # on the CPU, so that no GPU has to be waited for
+        value = torch.tensor(number)  # on the CPU, which needs no GPU synchronisation
         with _peers():
             dist.all_reduce(value, op=dist.ReduceOp.MAX)
         return int(value)
 
     def wait(self) -> None:
-        """Wait until all ranks are here."""
+        """Wait until all ranks have called this."""
         self.largest(0)
 
 
 class _Gather(torch.autograd.Function):
-    """(b, d) of each rank to (size, b, d); the gradient is that of this rank's rows."""
+    """Stack the (b, d) rows of each rank to (size, b, d); keep the gradient of this rank's rows."""
 
     @staticmethod
     def forward(ctx, z: Tensor, ranks: Ranks) -> Tensor:
@@ -151,7 +150,7 @@ class _Gather(torch.autograd.Function):
 
 
 class _Sum(torch.autograd.Function):
-    """Sum over the ranks; every rank's output depends on this input, so gradients add up too."""
+    """Sum over the ranks; every rank's output depends on this input, so gradients are summed."""
 
     @staticmethod
     def forward(ctx, values: Tensor) -> Tensor:
@@ -171,11 +170,11 @@ def _total(values: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def _peers() -> Iterator[None]:
-    """Where the failure of another rank shows."""
+    """Turn an error of communication into :class:`PeerLost`."""
     try:
         yield
     except RuntimeError as error:
-        if machine_error(error) is not None:  # of this rank, whose memory ran out
+        if machine_error(error) is not None:  # this rank ran out of memory
             raise
         reason = str(error).splitlines()[0]
         raise PeerLost(f"the connection to another rank is lost ({reason})") from error
@@ -183,15 +182,14 @@ def _peers() -> Iterator[None]:
 
 @contextlib.contextmanager
 def joined(device: str) -> Iterator[Ranks]:
-    """This process among its ranks: alone, unless a launcher started it as one of several.
+    """Connect this process to its ranks; without a launcher, it works alone.
 
-    Whatever ends one rank ends them all, and only the first that ends says why: the others exit
-    without a word.
+    When one rank ends, all end. Only the first one reports the reason.
 
     Parameters
     ----------
     device : str
-        As :func:`~gcdflow.distributed.device.resolve_device` takes it; rank r of several gets the
+        Name for :func:`~gcdflow.distributed.device.resolve_device`; rank r of several gets the
         r-th GPU.
     """
     size = launched_ranks()
@@ -200,9 +198,9 @@ def joined(device: str) -> Iterator[Ranks]:
         return
     store, rank, size = _met(size)
     if rank > 0:
-        logging.disable(logging.WARNING)  # the first rank says it
+        logging.disable(logging.WARNING)  # rank 0 logs for all
     try:
-        # The launcher holds them back till here, where it can be seen to that one message appears.
+        # The launcher blocks signals until here, because only now can one rank report for all.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         ranks = Ranks(resolve_device(device, size, _local_rank()), rank, size)
         with _peers():
@@ -222,8 +220,8 @@ def _met(size: int) -> tuple[dist.Store, int, int]:
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say that this is one of "
-            f"{size} processes of a launcher, but they cannot be met ({error}); where there is no "
-            "launcher, unset LOCAL_RANK"
+            f"{size} processes of a launcher, but the others cannot be reached ({error}); if you "
+            "use no launcher, unset LOCAL_RANK"
         ) from None
 
 
@@ -242,5 +240,5 @@ def _connect(ranks: Ranks, store: dist.Store) -> None:
 def _is_first_to_end(store: dist.Store) -> bool:
     try:
         return store.add("ended", 1) == 1
-    except RuntimeError:  # the launcher, who keeps the store, is gone
+    except RuntimeError:  # the launcher, which keeps the store, is gone
         return True

@@ -1,4 +1,4 @@
-"""Accuracy against the truth, and the tables of runs.
+"""Accuracy against the truth, and tables and curves of runs.
 
 May import: clustering, files, errors.
 """

@@ -1,4 +1,4 @@
-"""How good a clustering is against the truth (see :mod:`gcdflow.clustering.matching`)."""
+"""Accuracy of a clustering against the truth (see :mod:`gcdflow.clustering.matching`)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def clustering_accuracy(
     Parameters
     ----------
     clusters : ndarray of int, shape (n,)
-        Cluster of each sample. Ids are arbitrary: they may have gaps, and their number may differ
-        from that of the classes.
+        Cluster of each sample. Ids may have gaps, and the number of clusters may differ from the
+        number of classes.
     truth : ndarray of int, shape (n,)
         True class of each sample.
     old : ndarray of bool, shape (n,)
@@ -27,9 +27,9 @@ def clustering_accuracy(
     -------
     dict
         ``all``, ``old``, ``new`` ("v2"): one matching over all samples, then split by ``old``.
-        ``all_v1``, ``old_v1``, ``new_v1`` ("v1"): old and new samples each have a matching of their
-        own; ``all_v1`` is their mean, weighted by the number of samples. Floats in [0, 1], or
-        None where there is no such sample. No v1 value is below its v2 counterpart.
+        ``all_v1``, ``old_v1``, ``new_v1`` ("v1"): old and new samples are matched separately;
+        ``all_v1`` is their mean, weighted by the number of samples. Values are floats in [0, 1], or
+        None if no such sample exists. No v1 value is below its v2 counterpart.
 
     Raises
     ------
@@ -38,14 +38,14 @@ def clustering_accuracy(
 
     Notes
     -----
-    Several matchings can be best over all samples and yet share the hits differently between old
-    and new. Of these, one with most hits on old samples is taken, which makes every value a
-    function of the partition alone, however the clusters are numbered.
+    Several best matchings over all samples may divide the hits differently between old and new
+    samples. The function chooses one with the most hits on old samples. The result therefore
+    depends only on the partition, not on the numbers of the clusters.
 
     References
     ----------
     Vaze, Han, Vedaldi, Zisserman: Generalized Category Discovery, CVPR 2022, arXiv:2201.02609;
-    ``split_cluster_acc_v1`` and ``split_cluster_acc_v2`` of its code.
+    functions ``split_cluster_acc_v1`` and ``split_cluster_acc_v2`` in its code.
     """
     clusters, truth = aligned_ids(clusters=clusters, truth=truth)
     old = np.asarray(old, dtype=bool if truth.size == 0 else None)
@@ -58,8 +58,8 @@ def clustering_accuracy(
     counts_new = overlap(clusters, truth, ~old)
     n_old, n_new = int(old.sum()), int((~old).sum())
 
-    # A factor above any possible number of old hits makes these the second criterion only. The
-    # weights stay exact in the solver's float64 for up to 9e7 samples.
+    # The factor exceeds any possible number of old hits, so these only break ties. The weights are
+    # exact in the solver's float64 for up to 9e7 samples.
     matched = best_pairs((counts_old + counts_new) * (n_old + 1) + counts_old)
     hits_old, hits_new = (int(counts[matched].sum()) for counts in (counts_old, counts_new))
     hits_old_v1, hits_new_v1 = (

@@ -1,4 +1,4 @@
-"""The curves of a run as one picture, from the scalars that its stages logged for TensorBoard."""
+"""Draw the curves of a run as one picture, from the scalars that its stages log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gcdflow.files.atomic import atomic_write
 
 Curves = Mapping[str, Sequence[tuple[int, float]]]
 
-# Title of a panel, and its curves: tag in the log, and name in the legend.
+# Title of each panel, and its curves: tag in the log and name in the legend.
 PANELS: tuple[tuple[str, dict[str, str]], ...] = (
     (
         "Losses",
@@ -40,16 +40,16 @@ PANELS: tuple[tuple[str, dict[str, str]], ...] = (
     ("Score of the chosen clustering", {"pseudo/score": "score"}),
 )
 _COLOURS = ("C0", "C1", "C2", "C3")
-_FEW = 30  # points of a curve that are marked one by one
+_FEW = 30  # a curve of at most this many points has markers
 
 
 def draw_curves(curves: Curves, path: Path, title: str = "") -> int:
-    """Draw the panels; one without a curve says that nothing was logged.
+    """Draw the panels; a panel without curves shows the words "not logged".
 
     Parameters
     ----------
     curves : mapping of tag to (step, value) pairs in order of step
-        As :func:`gcdflow.files.event_log.read_scalars` gives it.
+        Result of :func:`gcdflow.files.event_log.read_scalars`.
     path : path of the PNG to write
     title : str
 

@@ -1,4 +1,7 @@
-"""Metrics of one refresh: how well the clusters match the classes, which only this stage sees."""
+"""Metrics of one refresh: how well the clusters match the true classes.
+
+Only the evaluation stage reads the true classes.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +21,21 @@ def evaluate(
 ) -> dict[str, Any]:
     """Accuracy of pseudo labels on the unlabelled training samples and on the test split.
 
-    Test samples go to the clusters by step 6 of SSDDBC, against the core points. Samples whose
-    true class is not known do not count.
+    Step 6 of SSDDBC assigns test samples to clusters by their nearest core points. Samples of
+    unknown class do not count.
 
     Returns
     -------
     dict
-        ``transductive`` and ``inductive`` (each as
-        :func:`~gcdflow.evaluation.accuracy.clustering_accuracy` gives it), ``n_clusters``,
-        ``n_classes`` (None if some sample's class is not known), ``core_ratio``,
-        ``label_change_rate``, ``epoch``.
+        ``transductive`` and ``inductive`` (each a result of
+        :func:`~gcdflow.evaluation.accuracy.clustering_accuracy`), ``n_clusters``, ``n_classes``
+        (None if the class of some sample is unknown), ``core_ratio``, ``label_change_rate``,
+        ``epoch``.
 
     Raises
     ------
     InputError
-        If the files do not belong together.
+        If the files are not of the same run and refresh.
     """
     features, pseudo, at = load_clustered(features_path, pseudo_path)
     truth = Truth.load(truth_path)
@@ -60,9 +63,9 @@ def evaluate(
 def _check_truth_of(
     features: Features, features_path: Path, truth: Truth, truth_path: Path
 ) -> None:
-    """Labelled samples must have their label in the truth: a sign that the files belong together.
+    """Check that the files belong together: labels and truth of labelled samples must agree.
 
-    Sample ids alone are no sign: those of many datasets are numbers from 0.
+    Sample ids alone prove nothing, because they are numbers from 0 in many datasets.
     """
     at = align(truth_path, truth.indices, features.indices)
     true = truth.labels[at]
@@ -77,7 +80,7 @@ def _check_truth_of(
 
 
 def accuracy_scalars(metrics: dict[str, Any]) -> dict[str, float | None]:
-    """What TensorBoard shows: ``val_acc_*`` is transductive, ``test_acc_*`` inductive."""
+    """Scalars for TensorBoard: ``val_acc_*`` is transductive, ``test_acc_*`` inductive."""
     return {
         f"{prefix}_acc_{part}": metrics[kind][part]
         for prefix, kind in (("val", "transductive"), ("test", "inductive"))

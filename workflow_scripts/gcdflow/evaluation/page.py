@@ -1,4 +1,4 @@
-"""The tables of runs as HTML pages: only the Markdown that this package writes itself."""
+"""Convert the tables of runs to HTML; this covers only the Markdown that this package writes."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ th {{ color: #6a6b70; font-weight: 600; white-space: nowrap; }}
 
 
 def as_page(text: str) -> str:
-    """A page of Markdown: one title, paragraphs, lists, tables, and `code` in them.
+    """Convert Markdown with one title, paragraphs, lists, tables and `code` to an HTML page.
 
     Parameters
     ----------
     text : str
-        Blocks that empty lines part, as the tables of runs have them.
+        Blocks that are separated by empty lines.
     """
     blocks = [block.splitlines() for block in re.split(r"\n{2,}", text.strip())]
     title = next((lines[0][2:] for lines in blocks if lines[0].startswith("# ")), "")
@@ -51,7 +51,7 @@ def _block(lines: list[str]) -> str:
 
 
 def _table(lines: list[str]) -> str:
-    """A table whose second line says which columns are numbers: those that end with a colon."""
+    """A table; a colon at the end of a cell of the second line marks a column of numbers."""
     header, rule, *rows = ([cell.strip() for cell in line.strip(" |").split("|")] for line in lines)
     kinds = [' class="number"' if cell.endswith(":") else "" for cell in rule]
 

@@ -1,4 +1,4 @@
-"""The table of several runs: each by itself, and mean ± deviation over those of one setting."""
+"""The tables of several runs: each run, and mean ± deviation over the runs of each setting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from gcdflow.errors import InputError
 from gcdflow.evaluation.report import aligned_table, read_metrics
 
-# Title of a column in Markdown, and of the metric it shows.
+# Title of each column in Markdown, and its metric.
 _ACCURACIES = {
     f"{prefix}{part}": (kind, part)
     for prefix, kind in (("", "transductive"), ("test ", "inductive"))
@@ -30,13 +30,13 @@ NOTHING = "-"
 
 @dataclass(frozen=True)
 class Result:
-    """What came out of one run.
+    """The result of one run.
 
     Attributes
     ----------
-    setting : what it has in common with the other runs of its group, which differ in the seed
-    path : the metrics of its last epoch, in the folder that has the name of the run
-    metrics : what is in there; None if there is no such file
+    setting : name of the group of runs, which differ only in the seed
+    path : the metrics file of the last epoch, in the folder of the run
+    metrics : content of the file; None if it does not exist
     """
 
     setting: str
@@ -45,12 +45,12 @@ class Result:
 
     @classmethod
     def read(cls, setting: str, path: Path) -> Result:
-        """Read the metrics, if they are there.
+        """Read the metrics if the file exists.
 
         Raises
         ------
         InputError
-            If they are there and no metrics.
+            If the file does not hold metrics.
         """
         return cls(setting, path, read_metrics(path) if path.exists() else None)
 
@@ -66,7 +66,7 @@ def parse_result(text: str) -> Result:
     Raises
     ------
     InputError
-        If the text is something else, or the file is there and holds no metrics.
+        If the text has another form, or the file does not hold metrics.
     """
     setting, separator, path = text.partition("=")
     if not (setting and separator and path):
@@ -75,7 +75,7 @@ def parse_result(text: str) -> Result:
 
 
 def write_tsv(file: TextIO, results: Sequence[Result]) -> None:
-    """One row for each run; shares from 0 to 1, empty cells where there is nothing."""
+    """Write one row for each run; shares are from 0 to 1, missing values are empty cells."""
     writer = csv.writer(file, delimiter="\t", lineterminator="\n")
     writer.writerow(TSV_COLUMNS)
     for result in results:
@@ -114,7 +114,7 @@ def _row(setting: str, members: Sequence[Result]) -> list[str]:
 def mean_and_deviation(values: Sequence[float | None], *, factor: float = 1) -> str:
     """``mean ± deviation`` (sample standard deviation, n - 1) with one decimal.
 
-    The mean alone of one value, ``-`` of none; values that are not known (None) do not count.
+    One value has no deviation, and no value gives ``-``. Unknown values (None) do not count.
     """
     known = [factor * value for value in values if value is not None]
     if not known:
@@ -124,7 +124,7 @@ def mean_and_deviation(values: Sequence[float | None], *, factor: float = 1) -> 
 
 
 def missing_runs(results: Sequence[Result]) -> str:
-    """The runs without metrics as lines of Markdown; empty if there is none."""
+    """The runs without metrics as lines of Markdown; empty if there are none."""
     absent = [result for result in results if result.metrics is None]
     if not absent:
         return ""

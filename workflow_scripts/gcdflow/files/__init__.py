@@ -1,4 +1,4 @@
-"""How files are written, read, checked and owned, whatever stage they belong to.
+"""Writing, reading, checking and locking of the files of all stages.
 
 May import: errors.
 """

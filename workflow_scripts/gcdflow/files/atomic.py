@@ -1,7 +1,8 @@
-"""Files that appear whole or not at all.
+"""Atomic writing: a file appears complete or not at all.
 
-Every output is written beside its destination, flushed to the disk, and renamed over it. A crash
-leaves the old file or none, and perhaps a ``.tmp`` file that the next writer removes.
+Every output is written to a temporary file beside its destination, flushed to the disk, and
+renamed. After a crash, the old file (or none) remains, and perhaps a ``.tmp`` file, which the next
+writer removes.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _Counting(io.RawIOBase):
-    """A file that counts on when the disk is full, so that it can be said what is missing.
+    """A file that continues to count bytes when the disk is full, for the error message.
 
     Attributes
     ----------
-    size : int, bytes that the whole file needs
-    written : int, bytes that had found room when there was no more
-    error : OSError or None, why no more could be written
+    size : int, bytes that the complete file needs
+    written : int, bytes that were written before the disk was full
+    error : OSError or None, the error of writing
     """
 
     def __init__(self, file: BinaryIO):
@@ -75,8 +76,8 @@ class _Counting(io.RawIOBase):
 def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     """Open a temporary file that becomes ``path`` when the block ends without an exception.
 
-    The temporary file lies beside it and bears the name of this process, so that two writers do
-    not disturb each other; those of dead processes are removed.
+    The temporary file is in the same folder, and its name contains the number of this process, so
+    that two writers do not disturb each other. Temporary files of dead processes are removed.
 
     Parameters
     ----------
@@ -86,7 +87,8 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     Raises
     ------
     InputError
-        If nothing can be written there, or not enough: it says how many bytes are missing.
+        If the file cannot be written. If the disk is full, the message says how many bytes are
+        missing.
     """
     path = Path(path)
     if path.is_dir():
@@ -119,15 +121,15 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
 
 
 def atomic_link(existing: Path, path: Path) -> None:
-    """Give a file a second name (a hard link), in place of what may have that name.
+    """Give a file a second name (a hard link), which replaces any file with that name.
 
     Raises
     ------
     OSError
-        If the file system has no hard links, or nothing can be written there.
+        If the file system has no hard links, or the folder is not writable.
     """
     remove_orphans(path, "tmp")
-    # Renaming one name of a file to another of the same file does nothing, and leaves both.
+    # os.replace does nothing if both names are links to the same file.
     if path.exists() and path.samefile(existing):
         return
     temporary = private_file(path, "tmp")
@@ -144,12 +146,12 @@ def _buffered(raw: _Counting, mode: str) -> IO:
 def unwritable(
     path: str | os.PathLike, error: OSError, needed: int = 0, missing: int = 0
 ) -> InputError:
-    """What to say of a file that could not be written.
+    """The error for a file that could not be written.
 
     Parameters
     ----------
     needed, missing : int
-        Bytes of the whole file, and those that found no room; said where there was none.
+        Bytes of the complete file, and bytes that did not fit; used if the disk is full.
     """
     reason = error.strerror or str(error)
     if error.errno in _NO_ROOM and needed:
@@ -160,7 +162,7 @@ def unwritable(
 
 
 def fsync_directory(directory: Path) -> None:
-    """Make the rename itself survive a power cut."""
+    """Flush a directory, so that a rename in it survives a power cut."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -169,7 +171,7 @@ def fsync_directory(directory: Path) -> None:
 
 
 def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write plain arrays atomically; equal arrays give equal bytes, whatever their memory order."""
+    """Write plain arrays atomically; equal arrays give equal bytes in any memory order."""
     plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     for name, array in plain.items():
         if array.dtype.hasobject:
@@ -186,7 +188,7 @@ def write_json(path: str | os.PathLike, value: object) -> None:
 
 
 def canonical_json(value: object) -> str:
-    """JSON text that is equal for equal values: sorted keys, no spaces, no NaN."""
+    """JSON text with sorted keys, without spaces and NaN; equal values give equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
@@ -196,7 +198,7 @@ def sha256_file(path: str | os.PathLike) -> str:
     Raises
     ------
     InputError
-        If it cannot be read.
+        If the file cannot be read.
     """
     try:
         with open(path, "rb") as file:

@@ -1,25 +1,25 @@
-"""TensorBoard scalars in which every step stands exactly once, whatever was killed and resumed.
+"""TensorBoard scalars in which every step occurs exactly once, even after kills and resumes.
 
-All event files of a run lie flat in one directory, ``runs/{run}/log/``, so TensorBoard draws one
+All event files of a run are in one directory, ``runs/{run}/log/``, so TensorBoard draws one
 continuous curve per tag. Three rules keep the steps unique:
 
-* A file's name is a function of its stage and epochs (:func:`event_file`): a re-run replaces it.
+* A file's name is a function of its stage and epochs (:func:`event_file`), so a re-run replaces it.
 * Training appends to one file per segment (:class:`EventLog`). Its checkpoints hold the values of
-  all epochs, and a resumed segment begins by writing its file again from them.
-* The stages that run once write their file whole (:func:`write_scalars`).
+  all epochs, and a resumed segment first rewrites its file from them.
+* Stages that run once write their file atomically (:func:`write_scalars`).
 
-Names sort in order of epoch because TensorBoard reads the files of a directory in the order of
-their names, and its data server drops what it has of a tag from the step of a later record on.
+File names sort in the order of epochs, because TensorBoard reads the files of a directory in the
+order of their names. When its data server reads a record, it drops all later steps of the same tag.
 
-A TensorBoard that is running shows all of this as it comes, with two exceptions. Without its data
-server (``--load_fast=false``) it never opens a file whose name sorts before one that it has already
-read, such as the evaluation of epoch 50 that ends while epoch 51 trains, unless it is started with
-``--reload_multifile=true``. And either loader keeps what it has read of a one-shot file when a
-re-run replaces that file. Starting it again mends both.
+A running TensorBoard shows new values as they arrive, with two exceptions. Without its data server
+(``--load_fast=false``), it never opens a file whose name sorts before one that it has read, such as
+the evaluation of epoch 50 that ends while epoch 51 trains, unless it runs with
+``--reload_multifile=true``. Both loaders also keep the old values when a re-run replaces a file of
+a stage that runs once. A restart of TensorBoard solves both.
 
-A scalar is a plain ``simple_value`` without plugin metadata, as PyTorch's writer makes it: both of
-TensorBoard's loaders convert it, and ``EventAccumulator.Scalars`` finds it. Nothing here needs
-PyTorch or TensorFlow; what it needs of TensorBoard is imported on first use (about half a second).
+A scalar is a plain ``simple_value`` without plugin metadata, as in PyTorch's writer: both loaders
+of TensorBoard convert it, and ``EventAccumulator.Scalars`` finds it. This module needs neither
+PyTorch nor TensorFlow. It imports parts of TensorBoard on first use (about half a second).
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from typing import BinaryIO, Self
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write, fsync_directory, unwritable
 
-# TensorBoard reads every file whose name contains this, temporary ones and hidden ones too.
+# TensorBoard reads every file whose name contains this, including temporary and hidden ones.
 _MARK = "tfevents"
 _NAME = re.compile(r"events\.out\.tfevents\.epoch(\d{3})-(\d{3})\.([a-z0-9_-]+)")
 _LAST_EPOCH = 999
 
-# Without this version, EventAccumulator takes steps that go back (say, from a file of another
-# stage) for a restart and purges what came before.
+# Without this version, EventAccumulator treats a lower step (for example from another stage's file)
+# as a restart and deletes earlier values.
 _FILE_VERSION = "brain.Event:2"
 
 # A record: length (uint64), its masked CRC (uint32), the data, its masked CRC (uint32).
@@ -51,7 +51,7 @@ _CRC = struct.Struct("<I")
 
 
 def event_file(log_dir: str | os.PathLike, stage: str, first_epoch: int, last_epoch: int) -> Path:
-    """Path of the event file of one stage and its epochs.
+    """Path of the event file for a stage and its epochs.
 
     Parameters
     ----------
@@ -60,19 +60,19 @@ def event_file(log_dir: str | os.PathLike, stage: str, first_epoch: int, last_ep
     stage : str
         Name of the stage: lower-case letters, digits, ``_`` and ``-``.
     first_epoch, last_epoch : int
-        Epochs that the file covers, ends included; equal for a stage that runs once.
+        Epochs in the file, ends included; equal for a stage that runs once.
 
     Returns
     -------
     Path
-        Such as ``log/events.out.tfevents.epoch051-075.train``.
+        For example ``log/events.out.tfevents.epoch051-075.train``.
 
     Raises
     ------
     InputError
         If the epochs are not in order within 0 … 999 (more digits would break the order of names).
     ValueError
-        If the name of the stage has other characters.
+        If the name of the stage contains other characters.
     """
     if not 0 <= first_epoch <= last_epoch <= _LAST_EPOCH:
         raise InputError(
@@ -86,18 +86,18 @@ def event_file(log_dir: str | os.PathLike, stage: str, first_epoch: int, last_ep
 
 
 class EventLog:
-    """An event file that grows; a context manager that closes itself.
+    """An event file to append to, as a context manager.
 
-    A record's length depends on its tags and step, not on its values. So a file that is written
-    again holds the same steps at the same bytes, and a TensorBoard that was reading meanwhile reads
-    on.
+    The length of a record depends on its tags and step, not on its values. A rewritten file
+    therefore has the same steps at the same positions, and a running TensorBoard continues to read
+    it.
 
     Parameters
     ----------
     path : path
-        See :func:`event_file`. The file is made, with its directory; an earlier one is replaced.
+        See :func:`event_file`. The file and its directory are created; an earlier file is replaced.
     history : mapping of int to mapping of str to float
-        Values of the steps that the file begins with, by tag.
+        Values by step and tag that the file begins with.
 
     Examples
     --------
@@ -114,7 +114,7 @@ class EventLog:
         path = Path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # In place, not by renaming: a TensorBoard that has it open would keep the old one.
+            # Overwrite, do not rename: a running TensorBoard would keep reading the old file.
             self._file = open(path, "wb")  # noqa: SIM115 (closed by close)
         except OSError as error:
             raise unwritable(path, error) from None
@@ -132,17 +132,17 @@ class EventLog:
         step : int
             Position on the horizontal axis.
         values : mapping of str to float
-            Stored in float32. None is left out; NaN and infinities are written as they are.
+            Stored as float32. None is skipped; NaN and infinities are written unchanged.
         """
         self._file.write(_scalars_record(step, values))
 
     def flush(self) -> None:
-        """Bring what was logged to the disk.
+        """Write all logged values to the disk.
 
         Raises
         ------
         InputError
-            If it cannot be written, say because the disk is full; the file is closed then.
+            If writing fails, for example because the disk is full; the file is then closed.
         """
         try:
             self._file.flush()
@@ -150,11 +150,11 @@ class EventLog:
         except OSError as error:
             needed = self._file.tell()
             missing = needed - os.fstat(self._file.fileno()).st_size
-            self._file.raw.close()  # the buffer around it would try again
+            self._file.raw.close()  # the buffer would try to write again
             raise unwritable(self._file.name, error, needed, missing) from None
 
     def close(self) -> None:
-        """Flush and close; more than once is fine."""
+        """Flush and close; repeated calls have no effect."""
         if self._file.closed:
             return
         try:
@@ -170,7 +170,7 @@ class EventLog:
 
 
 def write_scalars(path: str | os.PathLike, step: int, values: Mapping[str, float | None]) -> None:
-    """Write an event file with the values of one step, whole or not at all.
+    """Write an event file with the values of one step atomically.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def write_scalars(path: str | os.PathLike, step: int, values: Mapping[str, float
         As in :meth:`EventLog.scalars`.
     """
     path = Path(path)
-    # TensorBoard would read the temporary file beside the path, if it bore the path's name.
+    # TensorBoard would read a temporary file whose name contains the mark.
     staged = path.with_name(path.name.replace(_MARK, "staged"))
     with atomic_write(staged) as file:
         file.write(_version_record() + _scalars_record(step, values))
@@ -189,24 +189,24 @@ def write_scalars(path: str | os.PathLike, step: int, values: Mapping[str, float
 
 
 def read_scalars(log_dir: str | os.PathLike) -> dict[str, list[tuple[int, float]]]:
-    """All scalars in the event files that lie directly in a directory.
+    """All scalars in the event files of a directory, without subdirectories.
 
     Parameters
     ----------
     log_dir : path
-        The run's log directory; a missing one holds nothing.
+        The run's log directory; a missing one counts as empty.
 
     Returns
     -------
     dict
-        Tag -> (step, value) in order of step. A step that was logged twice is there twice, in the
-        order of the files' names.
+        Tag -> (step, value) in order of step. A step that was logged twice occurs twice, in the
+        order of the file names.
 
     Raises
     ------
     InputError
-        If a record is damaged. A last record that is cut off is not: it is being written, or its
-        writer was killed.
+        If a record is damaged. An incomplete last record is no damage: a stage is still writing it,
+        or was killed.
     """
     from tensorboard.compat.proto.event_pb2 import Event
 
@@ -224,15 +224,14 @@ def read_scalars(log_dir: str | os.PathLike) -> dict[str, list[tuple[int, float]
 def remove_overlapping(
     log_dir: str | os.PathLike, stage: str, first_epoch: int, last_epoch: int
 ) -> list[Path]:
-    """Delete a stage's event files that cover some of these epochs under another name.
+    """Delete a stage's event files with other names that cover some of these epochs.
 
-    They are left over from a configuration with segments of another length, and would log the
-    shared epochs twice.
+    Such files come from a configuration with other segment lengths. They would repeat epochs.
 
     Parameters
     ----------
     log_dir, stage, first_epoch, last_epoch
-        As in :func:`event_file`, whose own file is kept.
+        As in :func:`event_file`; the file with exactly these epochs is kept.
 
     Returns
     -------
@@ -254,7 +253,7 @@ def remove_overlapping(
 def restore_missing(
     log_dir: str | os.PathLike, stage: str, history: Mapping[int, Mapping[str, float | None]]
 ) -> None:
-    """Write the epochs of a history that no file of the stage covers, because it was deleted.
+    """Write the epochs of a history whose files were deleted.
 
     Parameters
     ----------
@@ -280,7 +279,7 @@ def _version_record() -> bytes:
 
 
 def _scalars_record(step: int, values: Mapping[str, float | None]) -> bytes:
-    """One record for all tags of a step, empty if there is no value to log."""
+    """One record for all tags of a step; empty if the step has no values."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
 
@@ -305,7 +304,7 @@ def _record(data: bytes) -> bytes:
 
 
 def _records(file: BinaryIO, path: Path) -> Iterator[bytes]:
-    """Data of each whole record of an open file, from its beginning."""
+    """Data of each complete record of an open file."""
     from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
     content = file.read()

@@ -28,10 +28,7 @@ _KINDS = {"bool": "b", "int64": "i", "float32": "f", "text": "U", "JSON": "U"}
 class ArrayFile:
     """Value of an archive; its fields are attributes: arrays, and dictionaries of JSON objects.
 
-    Attributes
-    ----------
-    declared : RunFile
-    invariants : functions of the value that say what is wrong across its fields, or nothing
+    ``invariants`` are functions of the value that say what is wrong across its fields, or nothing.
     """
 
     declared: ClassVar[RunFile]
@@ -39,20 +36,14 @@ class ArrayFile:
 
     def __init_subclass__(cls, *, declared: RunFile, invariants: tuple = ()) -> None:
         cls.declared, cls.invariants = declared, invariants
-        cls.__annotations__ = {
-            field.name: dict[str, Any] if field.keys else np.ndarray for field in declared.fields
-        }
+        types = {field.name: dict if field.keys else np.ndarray for field in declared.fields}
+        cls.__annotations__ = types
         dataclass(frozen=True)(cls)
 
     def save(self, path: str | Path) -> None:
         """Write the archive atomically."""
-        write_npz(
-            path,
-            {
-                name: np.array(canonical_json(value)) if isinstance(value, dict) else value
-                for name, value in vars(self).items()
-            },
-        )
+        texts = {k: np.array(canonical_json(v)) for k, v in vars(self).items() if type(v) is dict}
+        write_npz(path, {**vars(self), **texts})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -137,17 +128,14 @@ def _problem_of_numbers(
 def labels_where_labelled(split: Split) -> str | None:
     """A sample has a label if it is labelled, and -1 if it is not."""
     differ = (split.labels != UNLABELLED) != split.labelled_mask
-    if differ.any():
-        first = split.indices[np.argmax(differ)]
-        return f"'labels' and 'labelled_mask' disagree on {differ.sum()} samples (first: {first})"
-    return None
+    said = f"'labels' and 'labelled_mask' disagree on {differ.sum()} samples (first: "
+    return f"{said}{split.indices[np.argmax(differ)]})" if differ.any() else None
 
 
 def labelled_in_training(split: Split) -> str | None:
     """Labels of the test split would leak into training."""
-    if (split.labelled_mask & ~split.train_mask).any():
-        return "samples of the test split are labelled"
-    return None
+    leaks = (split.labelled_mask & ~split.train_mask).any()
+    return "samples of the test split are labelled" if leaks else None
 
 
 def paths_below_root(split: Split) -> str | None:
@@ -160,16 +148,14 @@ def classes_old_or_new(truth: Truth) -> str | None:
     """All samples of a class agree whether it is an old one."""
     known, old = truth.labels >= 0, truth.old_mask
     mixed = np.intersect1d(truth.labels[known & old], truth.labels[known & ~old])
-    if len(mixed):
-        return f"'old_mask' calls class {mixed[0]} old for some samples, new for others"
-    return None
+    said = "'old_mask' calls class {} old for some samples, new for others"
+    return said.format(mixed[0]) if len(mixed) else None
 
 
 def clusters_consecutive(pseudo: PseudoLabels) -> str | None:
     """Cluster ids are all numbers from 0 to the largest."""
-    if len(np.unique(pseudo.labels)) != pseudo.n_clusters:
-        return "'labels' are not consecutive cluster ids from 0"
-    return None
+    consecutive = len(np.unique(pseudo.labels)) == pseudo.n_clusters
+    return None if consecutive else "'labels' are not consecutive cluster ids from 0"
 
 
 def some_core_points(pseudo: PseudoLabels) -> str | None:

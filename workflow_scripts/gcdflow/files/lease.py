@@ -1,11 +1,12 @@
-"""A lock that a dead owner does not hold for ever, also on a file system that hosts share.
+"""A lock that ends with its owner, also on a file system that several hosts share.
 
-The owner of a path holds a file ``<path>.lock-<n>``, which it created exclusively (atomic on local
-disks and on NFS from version 3), and writes a new heartbeat into it every few seconds. Who finds
-such a file of a dead owner takes over by creating ``<path>.lock-<n+1>``; only one of those who try
-succeeds. An owner on this machine is dead if its process is gone; one elsewhere if its heartbeat
-stands still for a while by the clock of the one who waits (clocks are never compared). An owner
-that was only asleep finds the higher number before it writes, and gives up.
+The owner of a path holds a file ``<path>.lock-<n>``. It creates this file exclusively (which is
+atomic on local disks and on NFS from version 3) and writes a new heartbeat into it every few
+seconds. If the owner is dead, another process takes over by creating ``<path>.lock-<n+1>``; only
+one process succeeds. An owner on this machine is dead if its process is gone. An owner on another
+machine is dead if its heartbeat does not change for a while; the waiting process measures this
+with its own clock. An owner that was only suspended finds the higher number before it writes, and
+gives up.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 5.0
 DEAD_AFTER_SECONDS = 60.0
-PATIENCE_SECONDS = 20.0  # for an owner that is about to end
+PATIENCE_SECONDS = 20.0  # wait this long for an owner that is about to end
 _LOOK_SECONDS = 0.2
-_ASIDE = threading.Lock()  # the file beside bears the name of the process, not of the thread
+_ASIDE = threading.Lock()  # all threads of a process use the same temporary file
 
 
 class Lease:
@@ -40,12 +41,12 @@ class Lease:
     Parameters
     ----------
     path : Path
-        What is to be written; the lock lies beside it.
+        Path to lock; the lock file is in the same folder.
 
     Raises
     ------
     InputError
-        On entering, if a living process holds it, or nothing can be written there.
+        On entry, if a living process holds the lock, or the folder is not writable.
     """
 
     def __init__(self, path: Path):
@@ -80,12 +81,12 @@ class Lease:
         self._file(self._number).unlink(missing_ok=True)
 
     def check(self) -> None:
-        """Make sure that nobody took over: to be called before each write.
+        """Check that no other process has taken over; call this before each write.
 
         Raises
         ------
         InputError
-            If somebody did.
+            If another process has taken over.
         """
         number, _ = self._current()
         if self._is_lost or number > self._number or not self._file(self._number).exists():
@@ -98,7 +99,7 @@ class Lease:
         return self._path.with_name(f"{self._path.name}.lock-{number}")
 
     def _current(self) -> tuple[int, dict[str, Any] | None]:
-        """Highest number and its owner; (0, None) if nobody holds it."""
+        """Highest number and its owner; (0, None) if no process holds the lock."""
         numbers = [
             int(match[1])
             for name in os.listdir(self._path.parent)
@@ -109,20 +110,20 @@ class Lease:
         return max(numbers), self._read(max(numbers))
 
     def _read(self, number: int) -> dict[str, Any] | None:
-        """What the owner of a number wrote; None if it has released it."""
+        """The owner's entry in a lock file; None if the owner has released it."""
         try:
             return json.loads(self._file(number).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError):
-            return {}  # being written, or damaged: its age will tell
+            return {}  # incomplete or damaged; the waiting time decides
 
     def _create(self, number: int) -> bool:
-        """Take a number, if nobody else was faster."""
+        """Create the lock file with this number; False if another process was faster."""
         with _ASIDE:
             own = self._write_aside()
             try:
-                os.link(own, self._file(number))  # appears whole, and only if it is not there
+                os.link(own, self._file(number))  # atomic; fails if the file exists
             except FileExistsError:
                 return False
             except OSError:  # a file system without hard links
@@ -156,15 +157,15 @@ class Lease:
     def _beat(self) -> None:
         while not self._ended.wait(HEARTBEAT_SECONDS):
             if not self._file(self._number).exists():
-                self._is_lost = True  # also when the one who took it over has ended since
+                self._is_lost = True  # even if the process that took over has ended
                 return
             self._beats += 1
-            # A disk that is full for a moment must not end the training.
+            # A disk that is briefly full must not end the training.
             with _ASIDE, contextlib.suppress(OSError, InputError):
                 os.replace(self._write_aside(), self._file(self._number))
 
     def _wait_for_death(self, number: int, owner: dict[str, Any]) -> None:
-        """Return when the owner of a number is gone; InputError if it is alive."""
+        """Wait until the owner of a number is gone; raise InputError if it is alive."""
         is_here = owner.get("machine") == machine()
         began = time.monotonic()
         while True:

@@ -1,4 +1,4 @@
-"""Which process is alive, and files that belong to one."""
+"""Find out whether a process is alive, and manage files that belong to one process."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _SECONDS_OF_A_DAY = 86400
 
 
 def process_start(pid: int) -> str | None:
-    """When a process of this machine began, in the kernel's clock ticks; None if it is gone.
+    """Start time of a process on this machine, in the kernel's clock ticks; None if it is gone.
 
-    Together with the number it tells one process from a later one that got the same number.
+    The system may reuse the number of a process. Number and start time together are unique.
     """
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
@@ -26,24 +26,24 @@ def process_start(pid: int) -> str | None:
 
 
 def machine() -> str:
-    """What process numbers are valid in: this boot of this kernel, this container."""
+    """The scope in which process numbers are unique: this boot of the kernel, this container."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}-{os.stat('/proc/self/ns/pid').st_ino}"
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return socket.gethostname()
 
 
 def private_file(path: Path, suffix: str) -> Path:
-    """A hidden file beside ``path`` whose name is this process's own."""
+    """A hidden file beside ``path`` whose name contains the number of this process."""
     return path.with_name(f".{path.name}.{machine()}.{os.getpid()}.{suffix}")
 
 
 def remove_orphans(path: Path, suffix: str) -> None:
-    """Delete the private files of dead processes; of other machines, those older than a day."""
+    """Delete private files of dead processes, and those of other machines older than a day."""
     pattern = re.compile(re.escape(f".{path.name}.") + r"(.+)\.(\d+)" + re.escape(f".{suffix}"))
     here = machine()
-    with contextlib.suppress(OSError):  # not there yet, or another process was faster
+    with contextlib.suppress(OSError):  # no folder yet, or another process was faster
         for name in os.listdir(path.parent):
             match = pattern.fullmatch(name)
             if match is None:

@@ -1,12 +1,12 @@
-"""What a file was made of, so that times which a copy did not keep make nothing run again.
+"""Records of inputs and outputs, so that lost modification times do not repeat finished work.
 
-Snakemake makes a file again when one of its inputs is newer. A copy without times (``cp -r``, git,
-a cloud) gives files times in whatever order they arrive. So a stage that a rule calls leaves a
-record beside its outputs: their SHA-256 and those of its inputs. Before Snakemake looks, an output
-that is older than an input gets the input's time, if both have the bytes of the record.
-(``snakemake --touch`` does so too, without a look at the bytes.)
+Snakemake makes a file again if one of its inputs is newer. A copy that does not preserve times
+(``cp -r``, git, a cloud) gives the files new times in arbitrary order. Each stage that a rule calls
+therefore writes a record beside its outputs: the SHA-256 of outputs and inputs. Before Snakemake
+compares times, an output that is older than an input gets the input's time, provided that both
+still match the record. (``snakemake --touch`` does the same without checking the content.)
 
-The stage itself would come too late: Snakemake deletes the outputs of a job before it starts it.
+A stage cannot repair the times of its own outputs, because Snakemake deletes them before the job.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _LARGEST_RECORD = 2**20
 
 @dataclass(frozen=True)
 class Record:
-    """What one job has made.
+    """Inputs and outputs of one job.
 
     Attributes
     ----------
     outputs : dict of path to SHA-256
     inputs : dict of path to SHA-256
-    beside : paths of what is no result, but has a time that Snakemake looks at (benchmarks)
+    beside : paths of other files whose times Snakemake compares (benchmarks)
     """
 
     outputs: dict[str, str]
@@ -47,9 +47,9 @@ class Record:
 
 @contextlib.contextmanager
 def recorded() -> Iterator[None]:
-    """Record what the block makes, if a rule asked for it; nothing if the block raises.
+    """Record the outputs of the block if a rule requests it and the block raises no error.
 
-    A record that cannot be written is none: the outputs themselves matter more.
+    If the record cannot be written, the stage succeeds without it.
     """
     lines = os.environ.get(MADE, "").splitlines()
     if lines.count("--") != 2:
@@ -57,9 +57,9 @@ def recorded() -> Iterator[None]:
         return
     first, second = (i for i, line in enumerate(lines) if line == "--")
     outputs, inputs, logs = lines[:first], lines[first + 1 : second], lines[second + 1 :]
-    digests = {path: _digest(path) for path in inputs}  # of what the block reads
+    digests = {path: _digest(path) for path in inputs}  # before the block reads them
     yield
-    from gcdflow.files.atomic import write_json  # NumPy: not for Snakemake
+    from gcdflow.files.atomic import write_json  # imports NumPy, which Snakemake does not need
 
     folder = Path(outputs[0]).parent
     made = {path: _digest(path) for path in outputs}
@@ -74,16 +74,16 @@ def recorded() -> Iterator[None]:
 
 
 def mend_times(folder: Path) -> list[str]:
-    """Give files in a folder times that fit their inputs', where their records allow it.
+    """Update the times of files in a folder that are older than their inputs but match a record.
 
     Returns
     -------
     list of str
-        Paths of the files, sorted; empty nearly always.
+        Sorted paths of the updated files; usually empty.
     """
     records = [record for path in _records_of(folder) if (record := _read(path)) is not None]
     mended: set[str] = set()
-    # A file that gets another time is newer than what was made of it, which is then looked at.
+    # An updated file may now be newer than files that were made from it, so repeat.
     for _ in records:
         found = {path for record in records for path in _mend(record)}
         if not found:
@@ -100,7 +100,7 @@ def _records_of(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> Record | None:
-    """A record, with paths that begin where the folder's own does; None if it is none."""
+    """Read a record, with paths relative to the working directory; None if it is not valid."""
     folder = path.parents[1]
     try:
         if path.stat().st_size > _LARGEST_RECORD:
@@ -108,7 +108,7 @@ def _read(path: Path) -> Record | None:
         values = parse_json_object(path.read_text(encoding="utf-8"))
         outputs, inputs, beside = values["outputs"], values["inputs"], values["beside"]
         if any(Path(name).name != name for name in outputs):
-            return None  # outputs lie in the folder; nothing else is to be touched
+            return None  # all outputs must be in the folder; other files must not change
 
         def placed(name: str) -> str:
             return os.path.normpath(folder / name)
@@ -123,7 +123,7 @@ def _read(path: Path) -> Record | None:
 
 
 def _mend(record: Record) -> list[str]:
-    """Files of one record that were older than an input, and are not any more."""
+    """Update the times of one record's files that are older than an input; return their paths."""
     newest = max((time for path in record.inputs if (time := _time(path)) is not None), default=0)
     times = {path: _time(path) for path in [*record.outputs, *record.beside]}
     old = [path for path, time in times.items() if time is not None and time < newest]
@@ -135,14 +135,14 @@ def _mend(record: Record) -> list[str]:
         return []
     mended = []
     for path in old:
-        with contextlib.suppress(OSError):  # somebody else's files
+        with contextlib.suppress(OSError):  # another user's files
             os.utime(path, ns=(newest, newest))
             mended.append(path)
     return mended
 
 
 def _time(path: str) -> int | None:
-    """Time of the last change of a plain file, ns; None if there is none."""
+    """Modification time of a plain file, ns; None if it does not exist."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
 """Losses and pseudo-label weights, one small module each.
 
-May import: errors. Nothing is imported here, so ``gcdflow.losses.weights`` needs no PyTorch.
+May import: errors. This file imports nothing, so ``gcdflow.losses.weights`` needs no PyTorch.
 """

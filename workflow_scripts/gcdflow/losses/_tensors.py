@@ -1,7 +1,6 @@
-"""What the losses share: checks that read shapes only, float32 logits, a safe weighted mean.
+"""Helpers of the losses: checks of arguments, float32 logits, a safe weighted mean.
 
-No check reads values from a GPU, which would stall every training step. Values are checked where
-that is free, on the CPU.
+Checks read values on the CPU only; reading them from a GPU would stall every training step.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def check_embeddings(name: str, z: Tensor) -> None:
 
 
 def check_labels(labels: Tensor, n: int, n_classes: int | None = None) -> None:
-    """Raise ``ValueError`` unless there are ``n`` integer labels, below ``n_classes`` if given."""
+    """Raise ``ValueError`` unless ``labels`` holds ``n`` int64 labels, below ``n_classes``."""
     if labels.shape != (n,) or labels.dtype != torch.int64:
         raise ValueError(
             f"labels has shape {tuple(labels.shape)} and dtype {labels.dtype}, expected int64 "
@@ -48,7 +47,7 @@ def check_labels(labels: Tensor, n: int, n_classes: int | None = None) -> None:
 
 
 def check_weights(weights: Tensor | None, n: int) -> None:
-    """Raise ``ValueError`` unless there are ``n`` non-negative weights, or none at all."""
+    """Raise ``ValueError`` unless ``weights`` is None or ``n`` non-negative numbers."""
     if weights is None:
         return
     if weights.shape != (n,):
@@ -63,27 +62,27 @@ def check_weights(weights: Tensor | None, n: int) -> None:
 
 
 def at_least_float32(z: Tensor) -> Tensor:
-    """Half precision as float32, everything else as it is."""
+    """Convert half precision to float32; keep every other dtype."""
     return z.to(torch.promote_types(z.dtype, torch.float32))
 
 
 def scaled_similarities(a: Tensor, b: Tensor, temperature: float) -> Tensor:
-    """Dot products of all rows of ``a`` and ``b`` over the temperature, never in half precision.
+    """Dot products of all rows of ``a`` and ``b`` over the temperature, at least float32.
 
-    At temperature 0.01 a logit of 100 has a rounding error of 0.03 in float16, so autocast, which
-    would put this product in half precision, is off here.
+    Autocast is off because half precision is too coarse: at temperature 0.01, a logit of 100 has a
+    rounding error of 0.03 in float16.
     """
     with torch.autocast(a.device.type, enabled=False):
         return at_least_float32(a) @ at_least_float32(b).T / temperature
 
 
 def zero_loss(z: Tensor) -> Tensor:
-    """A loss of 0 that can be sent backwards: the gradient with respect to ``z`` is 0."""
+    """A loss of 0 with a graph: ``backward`` gives ``z`` a gradient of 0."""
     return at_least_float32(z).sum() * 0
 
 
 def weighted_mean(losses: Tensor, keep: Tensor, weights: Tensor | None) -> Tensor:
-    """``sum(w * l) / sum(w)`` over the kept rows; 0, with the graph, where nothing weighs."""
+    """``sum(w * l) / sum(w)`` over the kept rows; 0 (with the graph) if the weights sum to 0."""
     kept = keep.to(losses.dtype)
     if weights is not None:
         kept = kept * weights.to(losses.dtype)

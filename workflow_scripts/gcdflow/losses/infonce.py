@@ -24,7 +24,7 @@ def info_nce(z1: Tensor, z2: Tensor, *, temperature: float = 1.0) -> Tensor:
         \ell_i = -\log
             \frac{\exp(z_i \cdot z_j / \tau)}{\sum_{k \ne i} \exp(z_i \cdot z_k / \tau)}
 
-    and the loss is the mean over all 2B views. The 2B - 2 views of other images are the negatives.
+    The loss is the mean over all 2B views. The 2B - 2 views of other images are the negatives.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def info_nce(z1: Tensor, z2: Tensor, *, temperature: float = 1.0) -> Tensor:
     Returns
     -------
     Tensor, scalar, at least float32
-        0 with a gradient of 0 for B = 0, and for B = 1, which has no negatives.
+        For B = 0 and for B = 1, which has no negatives, 0 with a gradient of 0.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def info_nce(z1: Tensor, z2: Tensor, *, temperature: float = 1.0) -> Tensor:
     References
     ----------
     Chen et al., *A Simple Framework for Contrastive Learning of Visual Representations*,
-    arXiv 2002.05709, eq. 1; as the unsupervised term of Vaze et al., *Generalized Category
+    arXiv 2002.05709, eq. 1. It is the unsupervised term of Vaze et al., *Generalized Category
     Discovery*, arXiv 2201.02609, eq. 1.
     """
     check_temperature(temperature)

@@ -1,4 +1,4 @@
-"""Prototypical loss: every sample towards the prototype of its pseudo cluster."""
+"""Prototypical loss: it pulls every sample towards the prototype of its pseudo cluster."""
 
 from __future__ import annotations
 
@@ -33,9 +33,8 @@ def prototypical(
     .. math::
         \ell_i = -\log \frac{\exp(z_i \cdot c_{y_i} / \tau)}{\sum_k \exp(z_i \cdot c_k / \tau)}
 
-    and the loss is :math:`\sum_i w_i \ell_i / \sum_i w_i`. A prototype that is a zero row stands
-    for a cluster without members: it takes no part in the softmax, and samples with its label are
-    left out.
+    The loss is :math:`\sum_i w_i \ell_i / \sum_i w_i`. A prototype that is a zero row stands for a
+    cluster without members: the softmax skips it, and samples with its label are left out.
 
     Parameters
     ----------
@@ -44,27 +43,27 @@ def prototypical(
     labels : Tensor of shape (N,), int64
         Clusters in [0, K).
     prototypes : Tensor of shape (K, d), floating point
-        L2-normalised rows, or zero rows, as :func:`cluster_prototypes` makes them.
+        L2-normalised rows or zero rows, as :func:`cluster_prototypes` returns them.
     temperature : float
         :math:`\tau > 0`.
     weights : Tensor of shape (N,), optional
-        Non-negative weight of each sample; None weighs all alike.
+        Non-negative weight of each sample; None gives all the same weight.
 
     Returns
     -------
     Tensor, scalar, at least float32
-        0 with a gradient of 0 where no sample is left, or all that are weigh 0.
+        If no sample with a positive weight is left, 0 with a gradient of 0.
 
     Raises
     ------
     ValueError
         If shapes do not match, the temperature is not positive, or (on the CPU) a label is out of
-        range or a weight negative.
+        range or a weight is negative.
 
     References
     ----------
     Snell et al., *Prototypical Networks for Few-shot Learning*, arXiv 1703.05175, eq. 2, with
-    cosine similarity over a temperature in place of the negative squared Euclidean distance.
+    cosine similarity over a temperature instead of the negative squared Euclidean distance.
     """
     check_temperature(temperature)
     check_embeddings("z", z)
@@ -77,7 +76,7 @@ def prototypical(
     empty = (prototypes == 0).all(dim=1)
     kept = ~empty[labels]
     logits = scaled_similarities(z, prototypes, temperature)
-    # Samples left out keep all their logits: a finite loss that weighs 0, instead of inf * 0.
+    # Samples left out keep all their logits, so that their loss is finite and 0 * loss is 0.
     logits = logits.masked_fill(kept[:, None] & empty[None, :], -torch.inf)
     return weighted_mean(F.cross_entropy(logits, labels, reduction="none"), kept, weights)
 
@@ -106,7 +105,7 @@ def cluster_prototypes(z: Tensor, labels: Tensor, n_clusters: int) -> Tensor:
 
     References
     ----------
-    Snell et al., arXiv 1703.05175, eq. 1, put on the unit sphere.
+    Snell et al., arXiv 1703.05175, eq. 1, projected onto the unit sphere.
     """
     check_embeddings("z", z)
     check_labels(labels, len(z), n_classes=n_clusters)
@@ -119,13 +118,13 @@ def update_prototypes(prototypes: Tensor, z: Tensor, labels: Tensor, *, momentum
     """Move the prototypes of the clusters in a batch towards their batch means.
 
     ``c_k`` becomes ``momentum * c_k + (1 - momentum) * mean_k``, L2-normalised, where ``mean_k`` is
-    the mean of the batch's members of cluster k. Clusters that are absent stay bitwise as they
-    are, and so does a prototype that its batch mean would cancel to nothing.
+    the mean of the batch's members of cluster k. Prototypes of absent clusters do not change by a
+    bit, nor does a prototype that its batch mean would cancel to zero.
 
     Parameters
     ----------
     prototypes : Tensor of shape (K, d), floating point
-        L2-normalised rows, or zero rows, which take the direction of their first batch mean.
+        L2-normalised rows or zero rows; a zero row takes the direction of its first batch mean.
     z : Tensor of shape (B, d), floating point
         L2-normalised embeddings.
     labels : Tensor of shape (B,), int64
@@ -136,7 +135,7 @@ def update_prototypes(prototypes: Tensor, z: Tensor, labels: Tensor, *, momentum
     Returns
     -------
     Tensor of shape (K, d), dtype of ``prototypes``
-        A new tensor without gradient.
+        A new tensor that requires no gradient.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Supervised contrastive loss: samples with one label attract, all others repel."""
+"""Supervised contrastive loss: samples with the same label attract, all others repel."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ def sup_con(
         \ell_i = -\frac{1}{|P(i)|} \sum_{p \in P(i)}
             \log \frac{\exp(z_i \cdot z_p / \tau)}{\sum_{a \ne i} \exp(z_i \cdot z_a / \tau)}
 
-    and the loss is :math:`\sum_i w_i \ell_i / \sum_i w_i` over the anchors that have positives.
+    The loss is :math:`\sum_i w_i \ell_i / \sum_i w_i` over the anchors that have positives.
 
     Parameters
     ----------
     z : Tensor of shape (N, d), floating point
         L2-normalised embeddings, all views stacked.
     labels : Tensor of shape (N,), int64
-        Classes or pseudo labels, of any value: -1 would be a class like any other, so leave out
-        what has no label before the call.
+        Classes or pseudo labels, of any value. The value -1 is a class like any other: leave out
+        samples without a label before the call.
     temperature : float
         :math:`\tau > 0`; the paper's 0.07 by default.
     weights : Tensor of shape (N,), optional
-        Non-negative weight of each embedding *as an anchor*; None weighs all alike.
+        Non-negative weight of each embedding *as an anchor*; None gives all the same weight.
 
     Returns
     -------
     Tensor, scalar, at least float32
-        0 with a gradient of 0 where no anchor has a positive, or all that have weigh 0.
+        If no anchor with a positive weight has positives, 0 with a gradient of 0.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def sup_con(
 
     References
     ----------
-    Khosla et al., *Supervised Contrastive Learning*, arXiv 2004.11362, eq. 2; as the supervised
+    Khosla et al., *Supervised Contrastive Learning*, arXiv 2004.11362, eq. 2. It is the supervised
     term of Vaze et al., *Generalized Category Discovery*, arXiv 2201.02609, eq. 2.
     """
     check_temperature(temperature)
@@ -68,7 +68,7 @@ def sup_con(
     positive = (labels[:, None] == labels[None, :]) & ~itself
     n_positives = positive.sum(dim=1)
     logits = scaled_similarities(z, z, temperature).masked_fill(itself, -torch.inf)
-    # Filled, not multiplied: the diagonal is -inf, and -inf * 0 would be NaN.
+    # masked_fill, not a product: the diagonal is -inf, and -inf * 0 would be NaN.
     log_share = logits.log_softmax(dim=1).masked_fill(~positive, 0.0)
     losses = -log_share.sum(dim=1) / n_positives.clamp(min=1)
     return weighted_mean(losses, n_positives > 0, weights)

@@ -1,4 +1,4 @@
-"""How much a pseudo label counts, from the density of its sample."""
+"""Weights of pseudo labels, from the densities of their samples."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ from gcdflow.errors import InputError
 MODES = ("none", "density", "inverse_density")
 
 _STEEPNESS = 12.0  # sigmoid from 0.0025 at the sparsest to 0.9975 at the densest sample
-_INVERSE_RANGE = (0.2, 0.8)  # dense samples keep a say, sparse ones do not take over
+_INVERSE_RANGE = (0.2, 0.8)  # keeps dense samples relevant and sparse ones from dominating
 
 
 def pseudo_weights(densities: np.ndarray, mode: str) -> np.ndarray:
     """Weight of each pseudo-labelled sample, by the rank of its density.
 
-    With r the average rank of a density (1 = sparsest; equal densities share the mean of their
-    ranks) over n, the weights are
+    Let r be the rank of a density (1 = sparsest; equal densities share their mean rank) divided by
+    n. The weights are
 
     * ``none``: 1;
-    * ``density``: sigmoid(12 (r - 0.5)), trusting dense samples;
-    * ``inverse_density``: 1 - sigmoid(12 (r - 0.5)), clipped to [0.2, 0.8], favouring the sparse
-      samples from which there is more to learn.
+    * ``density``: sigmoid(12 (r - 0.5)), which trusts dense samples;
+    * ``inverse_density``: 1 - sigmoid(12 (r - 0.5)), clipped to [0.2, 0.8], which favours sparse
+      samples because they teach more.
 
     Parameters
     ----------
     densities : array-like of shape (n,)
         Densities, in any unit: only their order counts.
     mode : {'none', 'density', 'inverse_density'}
-        One of the above.
 
     Returns
     -------
@@ -61,6 +60,6 @@ def pseudo_weights(densities: np.ndarray, mode: str) -> np.ndarray:
 
 
 def _average_ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1, equal values sharing their mean rank, like ``scipy.stats.rankdata``."""
+    """Ranks from 1; equal values share their mean rank, as in ``scipy.stats.rankdata``."""
     _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(sizes) - (sizes - 1) / 2)[group]

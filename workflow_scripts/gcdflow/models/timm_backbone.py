@@ -23,6 +23,7 @@ from gcdflow.models.timm_models import ModelInput, model_input, timm_name
 from gcdflow.models.weights import load_weights
 
 # Images at a time on a CPU, where more are no faster: their memory stays small, and is used again.
+# A GPU is faster with all at once.
 _CHUNK = 16
 
 
@@ -37,6 +38,8 @@ class TimmBackbone(nn.Module):
 
     Images are normalised here, by the mean and deviation that the weights were trained with. Where
     features are the class token's, the last block is computed for that token only.
+
+    ``trained_modules`` are the names of the trained blocks in this module.
 
     Parameters
     ----------
@@ -65,6 +68,7 @@ class TimmBackbone(nn.Module):
             )
         self.model = model.requires_grad_(False).eval()
         self._trained = blocks[len(blocks) - trained_blocks :]
+        self.trained_modules = [f"model.{name}" for name in self._trained]
         for name in self._trained:
             model.get_submodule(name).requires_grad_(True)
         ramp = torch.linspace(-1, 1, own.side)
@@ -76,7 +80,11 @@ class TimmBackbone(nn.Module):
             values = 255 * torch.tensor(getattr(own, name))[:, None, None]
             self.register_buffer(name, values, persistent=False)
         with torch.no_grad():
-            self.feature_dim = self._from_cut(input_of(model, self._calls[0].name, image)).shape[1]
+            features = self._from_cut(input_of(model, first, image))
+        if features.ndim != 2:
+            raise CannotBeCut(f"its features are of shape {tuple(features.shape)}")
+        self.feature_dim = features.shape[1]
+        self.train()
 
     def train(self, mode: bool = True) -> TimmBackbone:
         """Set the mode of the trained blocks; the rest stays in evaluation mode."""
@@ -95,7 +103,8 @@ class TimmBackbone(nn.Module):
         Tensor (B, …)
             The input of the first trained block; the features where none is trained.
         """
-        return torch.cat([self._to_cut(chunk) for chunk in images.split(_CHUNK)])
+        size = _CHUNK if images.device.type == "cpu" else max(len(images), 1)
+        return torch.cat([self._to_cut(chunk) for chunk in images.split(size)])
 
     def trained(self, stored: Tensor) -> Tensor:
         """Features (B, feature_dim) from what ``frozen`` gave."""

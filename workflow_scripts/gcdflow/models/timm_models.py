@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 import timm
+from timm.models import PretrainedCfg
 
 from gcdflow.config.settings import CropAugmentation
 from gcdflow.errors import InputError
@@ -24,7 +25,12 @@ ALIASES = {
     "dinov2_vitl14": "vit_large_patch14_dinov2.lvd142m",
     "dinov2_vitg14": "vit_giant_patch14_dinov2.lvd142m",
 }
-_CROP_PCT = {"dino_resnet50": 0.875}  # as DINO evaluates it; timm's ResNet-50 has other weights
+# DINO's ResNet-50 is none of timm's: only the architecture is. DINO evaluates it at 224 of 256.
+OFFICIAL_FILES = {
+    "dino_resnet50": "https://dl.fbaipublicfiles.com/dino/dino_resnet50_pretrain/"
+    "dino_resnet50_pretrain.pth"
+}
+_CROP_PCT = {"dino_resnet50": 0.875}
 
 
 def timm_name(model: str) -> str:
@@ -42,6 +48,12 @@ def timm_name(model: str) -> str:
         hint = f"; did you mean {', '.join(close)}?" if close else " (see timm.list_models())"
         raise InputError(f"backbone.model: timm has no model '{model}'{hint}")
     return name
+
+
+def weights_source(model: str) -> PretrainedCfg | None:
+    """What timm knows of a model's pretrained weights; None if it has none (InputError)."""
+    name = timm_name(model)
+    return None if model in OFFICIAL_FILES else timm.get_pretrained_cfg(name)
 
 
 @dataclass(frozen=True)

@@ -11,26 +11,29 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import shutil
 import tempfile
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
-import timm
 from torch import Tensor, nn
 
 from gcdflow.config.settings import brought_weights
 from gcdflow.errors import InputError
+from gcdflow.files.atomic import atomic_write
 from gcdflow.files.torch_files import check_tensor, load_torch_file
-from gcdflow.models.timm_models import timm_name
+from gcdflow.models import packaged
+from gcdflow.models.timm_models import OFFICIAL_FILES, timm_name, weights_source
 
 _WRAPPERS = ("teacher", "model_ema", "state_dict", "model")  # keys that hold the weights in a file
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT)
-_LEFT_OVER = ("head.", "head_dist.")  # classifiers and projection heads, which are not used
+_LEFT_OVER = ("head.", "head_dist.", "fc.", "classifier.")  # and projection heads: not used
+_COUNTS = ".num_batches_tracked"
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Load the weights of a model of timm; every parameter must be there.
+    """Load the weights of a model of timm from a safetensors file; every parameter must be there.
 
     Position embeddings are interpolated (bicubic) where the image size differs from the file's.
 
@@ -39,7 +42,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
     InputError
         If the file is not one of weights, or its keys or shapes do not match.
     """
-    state = _backbone_part(path, _read_weights(path))
+    state = _backbone_part(path, _read_safetensors(path))
     _check_patches(path, state, model)
     converter = getattr(
         importlib.import_module(type(model).__module__), "checkpoint_filter_fn", lambda s, _: s
@@ -49,6 +52,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     except Exception as error:  # it computes with tensors of whatever shape the file holds
         raise InputError(f"{path}: does not fit the backbone ({error})") from None
     own = model.state_dict()
+    counts = {k: v for k, v in own.items() if k.endswith(_COUNTS)}  # old files have none
+    state = {**counts, **state}
     missing = sorted(own.keys() - state.keys())
     unexpected = sorted(k for k in state.keys() - own.keys() if not k.startswith(_LEFT_OVER))
     wrong = [
@@ -67,40 +72,41 @@ def load_weights(model: nn.Module, path: Path) -> None:
 
 def _check_patches(path: Path, state: dict[str, Tensor], model: nn.Module) -> None:
     """Refuse weights of another patch size, which timm would resample without a word."""
-    name, own = "patch_embed.proj.weight", model.patch_embed.proj.weight.shape[-2:]
-    if name in state and state[name].ndim == 4 and state[name].shape[-2:] != own:
-        found = " × ".join(map(str, state[name].shape[-2:]))
+    name = "patch_embed.proj.weight"
+    own = dict(model.named_parameters()).get(name)
+    if name not in state or own is None or state[name].ndim != 4 or own.ndim != 4:
+        return
+    if state[name].shape[-2:] != own.shape[-2:]:
+        found, expected = (" × ".join(map(str, x.shape[-2:])) for x in (state[name], own))
         raise InputError(
             f"{path}: holds weights for patches of {found} pixels, the backbone has "
-            f"{own[0]} × {own[1]}; name the model that they belong to in backbone.model"
+            f"{expected}; name the model that they belong to in backbone.model"
         )
 
 
-def _read_weights(path: Path) -> dict:
-    """The content of a weight file, nothing of which is run."""
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        with open(path, "rb") as file:
-            start = file.read(9)
-        if start[8:] == b"{":  # a safetensors file: the length of its header, then JSON
-            return safetensors.torch.load_file(path)
-        content = load_torch_file(path, legacy=True)
+        return safetensors.torch.load_file(path)
     except Exception as error:
         raise InputError(
-            f"{path}: not a weight file that can be read safely ({type(error).__name__})"
+            f"{path}: not a safetensors file that can be read ({type(error).__name__}); the stage "
+            "`weights` converts files of PyTorch (--file)"
         ) from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a state dict (names to tensors)")
-    return content
 
 
-def _backbone_part(path: Path, content: dict) -> dict[str, Tensor]:
+def _backbone_part(path: Path, content: object) -> dict[str, Tensor]:
     """The backbone's state dict, without the prefixes of training code around it."""
-    for wrapper in _WRAPPERS:
-        if isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-            break
-    if not content or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    if isinstance(content, dict):
+        for wrapper in _WRAPPERS:
+            if isinstance(content.get(wrapper), dict):
+                content = content[wrapper]
+                break
+    if (
+        not isinstance(content, dict)
+        or not content
+        or not all(
+            isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+        )
     ):
         raise InputError(f"{path}: expected a state dict (names to tensors)")
     try:
@@ -122,22 +128,68 @@ def _listed(keys: list[str], most: int = 8) -> str:
     return ", ".join(keys[:most]) + more
 
 
-def download_weights(model: str, path: Path) -> None:
-    """Fetch the pretrained weights of a model of timm from its hub.
+# -- files of PyTorch ------------------------------------------------------------------------------
+
+
+def convert_weights(source: Path, output: Path) -> None:
+    """Write the backbone's tensors of a weight file as safetensors; nothing in the file is run.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read safely, or holds no state dict.
+    """
+    write_safetensors(_backbone_part(source, read_foreign(source)), output)
+
+
+def read_foreign(path: Path) -> object:
+    """The content of a weight file in any format (InputError)."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(9)
+        if start[8:] == b"{":  # a safetensors file: the length of its header, then JSON
+            return safetensors.torch.load_file(path)
+        return load_torch_file(path, legacy=True)
+    except FileNotFoundError:
+        raise InputError(f"backbone.weights: no file at {path}; put the weights there") from None
+    except Exception as error:
+        raise InputError(
+            f"{path}: not a weight file that can be read safely ({type(error).__name__})"
+        ) from None
+
+
+def write_safetensors(state: dict[str, Tensor], path: Path) -> None:
+    """Write tensors atomically; equal tensors give equal bytes."""
+    apart = {name: tensor.clone().contiguous() for name, tensor in state.items()}
+    with atomic_write(path) as file:
+        file.write(safetensors.torch.save(apart, metadata={"format": "pt"}))
+
+
+# -- pretrained weights ----------------------------------------------------------------------------
+
+
+def fetch_weights(model: str, path: Path) -> None:
+    """Write the pretrained weights of a model of timm: from an installed package, or the hub.
 
     Raises
     ------
     InputError
         If there are none, or they cannot be fetched; it says which file to put where.
     """
+    if timm_name(model) == packaged.MODEL:
+        write_safetensors(packaged.weights(), path)
+    else:
+        _download(model, path)
+
+
+def _download(model: str, path: Path) -> None:
+    """Copy a file of timm's hub."""
     from huggingface_hub.utils import logging as hub_logging
 
-    from gcdflow.files.atomic import atomic_write
-
-    name = timm_name(model)
-    source = timm.get_pretrained_cfg(name) if timm.is_model(name) else None
+    source = weights_source(model)
     if source is None or not source.hf_hub_id:
-        raise InputError(f"backbone.weights: timm has no pretrained weights of '{model}'")
+        hint = f"; name {OFFICIAL_FILES[model]} there" if model in OFFICIAL_FILES else ""
+        raise InputError(f"backbone.weights: timm has no pretrained weights of '{model}'{hint}")
     hub_logging.set_verbosity_error()  # it would tell of each of its attempts
     repository, filename = source.hf_hub_id, source.hf_hub_filename or "model.safetensors"
     with contextlib.ExitStack() as until_copied:
@@ -150,9 +202,11 @@ def download_weights(model: str, path: Path) -> None:
                 f"huggingface.co ({type(error).__name__}); put that file at "
                 f"{brought_weights(model)}, or name {other} in backbone.weights"
             ) from None
-        with open(cached, "rb") as content, atomic_write(path) as file:
-            while chunk := content.read(1 << 24):
-                file.write(chunk)
+        if filename.endswith(".safetensors"):
+            with open(cached, "rb") as content, atomic_write(path) as file:
+                shutil.copyfileobj(content, file, 1 << 24)
+        else:
+            convert_weights(Path(cached), path)
 
 
 def _fetched(repository: str, filename: str, folder: Path, stack: contextlib.ExitStack) -> str:

@@ -24,9 +24,11 @@ _PYTHON_MB = 2000  # NumPy, Numba, scikit-learn: 0.25 GB measured, and room for 
 _LOADER_MB = 500  # an image-loading process, beside its batches
 _FEATURE_BATCH = 256
 _ROWS_OF_A_CHUNK = 64  # of stored views
-_LARGEST_SIDE = 384  # of the images that a model asks for, where the run leaves it to the model
+
 _BATCHES_AHEAD = 3  # per loading process: two that wait, one that is made
 _BYTES_PER_FEATURE_ROW = 3 * 1024 * 4  # 1,024 dimensions, in parts, whole, and being written
+
+_USUAL_SIDE = 224  # of images whose size a run leaves to its model, which planning does not ask
 
 _START_MINUTES = 15  # also of a cold file system
 _VIEWS_PER_SECOND = 200  # of a ViT-B/16 on a modest GPU
@@ -135,7 +137,7 @@ def reading_request(input_mb: float, attempt: int) -> JobRequest:
 
 def _image_mb(settings: RunSettings) -> float:
     """Size of one view in float32."""
-    side = getattr(settings.augmentation, "image_size", 32) or _LARGEST_SIDE
+    side = getattr(settings.augmentation, "image_size", 32) or _USUAL_SIDE
     return 3 * side**2 * 4 / _MB
 
 

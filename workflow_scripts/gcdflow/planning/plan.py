@@ -13,10 +13,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gcdflow.config.runs import check_class_numbers, resolve_default_runs, resolve_runs
-from gcdflow.config.settings import PhotosSettings, RunSettings, Settings
+from gcdflow.config.settings import (
+    FETCHED_WEIGHTS,
+    PhotosSettings,
+    RunSettings,
+    Settings,
+    TimmSettings,
+)
 from gcdflow.config.sweeps import titles
 from gcdflow.errors import InputError
 from gcdflow.files import declared
+from gcdflow.files.declared import RunFile
 from gcdflow.files.records import mend_times
 from gcdflow.planning import job_resources
 from gcdflow.planning.job_resources import JobRequest, array_shape
@@ -116,32 +123,66 @@ def weights_files(settings: RunSettings, run: str) -> list[str]:
         If the run names a file that does not exist. (Pretrained ones are fetched.)
     """
     backbone = settings.backbone
-    weights = getattr(backbone, "weights_file", None)
-    if weights is None:
+    if not isinstance(backbone, TimmSettings) or backbone.weights_file is None:
         return []
-    if backbone.weights != "pretrained" and not Path(weights).is_file():
-        raise InputError(f"runs.{run}: backbone.weights: no file at {weights}; put it there")
-    return [weights]
+    named = backbone.named_file
+    if named is not None and not Path(named).is_file():
+        raise InputError(f"runs.{run}: backbone.weights: no file at {named}; put it there")
+    return [backbone.weights_file]
+
+
+def weights_inputs(runs: Mapping[str, RunSettings], weights: str) -> list[str]:
+    """The file that weights are converted from, in a list; it is empty for those that are fetched.
+
+    Parameters
+    ----------
+    weights : str
+        Path of the converted file.
+
+    Raises
+    ------
+    InputError
+        If no run names such a file, or two runs name different ones.
+    """
+    found = {
+        str(Path(run.backbone.foreign_file).absolute()): run.backbone.foreign_file
+        for run in runs.values()
+        if isinstance(run.backbone, TimmSettings)
+        and run.backbone.foreign_file is not None
+        and run.backbone.weights_file == weights
+    }
+    if not found and not weights.startswith(FETCHED_WEIGHTS):
+        raise InputError(f"{weights}: no run names a weight file that this could be made from")
+    if len(found) > 1:
+        named = " and ".join(sorted(found.values()))
+        raise InputError(
+            f"backbone.weights: {named} would both become {weights}; rename one of them"
+        )
+    return list(found.values())
+
+
+def _of_epoch(settings: RunSettings, run: str, epoch: int, **files: RunFile) -> Inputs:
+    epoch = checked_epoch(settings, run, epoch)
+    return {name: file.of(run, epoch) for name, file in files.items()}
+
+
+def _of_previous_epoch(settings: RunSettings, run: str, epoch: int, **files: RunFile) -> Inputs:
+    """Nothing at the end of the warm-up."""
+    previous = previous_epoch(settings, run, epoch)
+    return {} if previous is None else _of_epoch(settings, run, previous, **files)
 
 
 def train_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
     """Inputs of a segment, but its weights."""
-    inputs = {"split": declared.SPLIT.of(run), **_stored_views(settings)}
-    previous = previous_epoch(settings, run, epoch)
-    if previous is not None:
-        inputs["checkpoint"] = declared.CHECKPOINT.of(run, previous)
-        inputs["pseudo_labels"] = declared.PSEUDO.of(run, previous)
-    return inputs
+    before = {"checkpoint": declared.CHECKPOINT, "pseudo_labels": declared.PSEUDO}
+    own = {"split": declared.SPLIT.of(run), **_stored_views(settings)}
+    return own | _of_previous_epoch(settings, run, epoch, **before)
 
 
 def features_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
     """Inputs of a feature extraction, but the weights."""
-    epoch = checked_epoch(settings, run, epoch)
-    return {
-        "split": declared.SPLIT.of(run),
-        "checkpoint": declared.CHECKPOINT.of(run, epoch),
-        **_stored_views(settings),
-    }
+    checkpoint = _of_epoch(settings, run, epoch, checkpoint=declared.CHECKPOINT)
+    return {"split": declared.SPLIT.of(run), **checkpoint, **_stored_views(settings)}
 
 
 def _stored_views(settings: RunSettings) -> Inputs:
@@ -151,11 +192,8 @@ def _stored_views(settings: RunSettings) -> Inputs:
 
 def cluster_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
     """Inputs of a clustering; the previous pseudo labels only to count those that changed."""
-    previous = previous_epoch(settings, run, epoch)
-    inputs = {"features": declared.FEATURES.of(run, epoch)}
-    if previous is not None:
-        inputs["previous"] = declared.PSEUDO.of(run, previous)
-    return inputs
+    features = _of_epoch(settings, run, epoch, features=declared.FEATURES)
+    return features | _of_previous_epoch(settings, run, epoch, previous=declared.PSEUDO)
 
 
 def labels_inputs(settings: RunSettings, run: str) -> Inputs:
@@ -176,20 +214,14 @@ def labels_inputs(settings: RunSettings, run: str) -> Inputs:
 
 def cluster_final_inputs(settings: RunSettings, run: str) -> Inputs:
     """Inputs of the clustering with the labels as they are now."""
-    return {
-        "features": declared.FEATURES.of(run, last_epoch(settings)),
-        "labels": declared.LABELS.of(run),
-    }
+    features = declared.FEATURES.of(run, last_epoch(settings))
+    return {"features": features, "labels": declared.LABELS.of(run)}
 
 
 def evaluate_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
     """Inputs of an evaluation, the only stage that reads the truth."""
-    epoch = checked_epoch(settings, run, epoch)
-    return {
-        "features": declared.FEATURES.of(run, epoch),
-        "pseudo_labels": declared.PSEUDO.of(run, epoch),
-        "truth": declared.TRUTH.of(run),
-    }
+    clustered = {"features": declared.FEATURES, "pseudo_labels": declared.PSEUDO}
+    return {**_of_epoch(settings, run, epoch, **clustered), "truth": declared.TRUTH.of(run)}
 
 
 def report_inputs(settings: RunSettings, run: str) -> list[str]:
@@ -201,16 +233,11 @@ def report_inputs(settings: RunSettings, run: str) -> list[str]:
 def assign_inputs(settings: RunSettings, run: str) -> Inputs:
     """Inputs of the table of categories; photographs may have corrected labels."""
     last = last_epoch(settings)
-    inputs = {
-        "split": declared.SPLIT.of(run),
-        "features": declared.FEATURES.of(run, last),
-    }
+    inputs = {"split": declared.SPLIT.of(run), "features": declared.FEATURES.of(run, last)}
     if isinstance(settings.dataset, PhotosSettings):
-        inputs["labels"] = declared.LABELS.of(run)
-        inputs["pseudo_labels"] = declared.PSEUDO_FINAL.of(run)
-    else:
-        inputs["pseudo_labels"] = declared.PSEUDO.of(run, last)
-    return inputs
+        final = {"labels": declared.LABELS.of(run), "pseudo_labels": declared.PSEUDO_FINAL.of(run)}
+        return inputs | final
+    return inputs | {"pseudo_labels": declared.PSEUDO.of(run, last)}
 
 
 def summary_metrics(
@@ -228,12 +255,12 @@ def summary_metrics(
 
 def all_results(runs: Mapping[str, RunSettings], names: Iterable[str]) -> list[str]:
     """What plain ``snakemake`` makes: the results of some runs that people look at."""
+    looked_at = (declared.REPORT, declared.REPORT_PAGE, declared.CURVES, declared.GALLERY)
     found = []
     for run in names:
-        for file in (declared.REPORT, declared.REPORT_PAGE, declared.CURVES, declared.GALLERY):
-            found.append(file.of(run))
-        for epoch in runs[run].schedule.checkpoint_epochs():
-            found.append(declared.GRID_PICTURE.of(run, epoch))
+        found += [file.of(run) for file in looked_at]
+        epochs = runs[run].schedule.checkpoint_epochs()
+        found += [declared.GRID_PICTURE.of(run, epoch) for epoch in epochs]
     return [*found, "results/summary.html"] if found else []
 
 
@@ -256,9 +283,15 @@ def dataset_settings(settings: RunSettings) -> str:
 
 
 def train_settings(settings: RunSettings, run: str, epoch: int) -> str:
-    """All that a segment depends on; pseudo-label settings are left out of the warm-up."""
+    """All that a segment depends on; pseudo-label settings are left out of the warm-up.
+
+    A weight file that the run names is an input: where it lies is no setting.
+    """
     guided = previous_epoch(settings, run, epoch) is not None
-    return as_json(settings.train_settings(guided))
+    values = settings.train_settings(guided).model_dump()
+    if getattr(settings.backbone, "named_file", None) is not None:
+        values["backbone"]["weights"] = "file"
+    return json.dumps(values, sort_keys=True)
 
 
 def train_gpus(settings: RunSettings) -> int:
@@ -288,7 +321,7 @@ def input_flags(files: JobFiles, flags: Mapping[str, str]) -> list[str]:
         Name of an input to its flag.
     """
     found = [(flag, files.get(name)) for name, flag in flags.items()]
-    return [word for flag, path in found if path is not None for word in (flag, path)]
+    return [word for flag, path in found if path for word in (flag, str(path))]
 
 
 def labels_table(settings: RunSettings) -> str:

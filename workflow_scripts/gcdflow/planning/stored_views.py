@@ -6,8 +6,10 @@ is a digest of the settings that it depends on.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -24,8 +26,26 @@ def views_file(settings: RunSettings) -> str | None:
     if stored is None:
         return None
     depends_on = {"dataset": settings.dataset.images(), **stored.model_dump()}
+    if (named := getattr(settings.backbone, "named_file", None)) is not None:
+        depends_on["weights_sha256"] = _digest(named)  # where the file lies is no setting
+        depends_on["backbone"]["weights"] = "file"
     digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
     return f"{FOLDER}/{digest[:16]}.npy"
+
+
+def _digest(path: str) -> str:
+    """SHA-256 of a file; a word where it is missing, which another function says."""
+    try:
+        status = os.stat(path)
+        return _digest_of(path, status.st_size, status.st_mtime_ns)
+    except OSError:
+        return "missing"
+
+
+@functools.lru_cache
+def _digest_of(path: str, *state: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def runs_by_views(runs: Mapping[str, RunSettings]) -> dict[str, list[str]]:
@@ -60,9 +80,14 @@ def views_split(settings: RunSettings, run: str) -> str:
 
 
 def views_settings(settings: RunSettings, run: str) -> str:
-    """All that stored views depend on, besides the images and the weight file, as JSON text."""
-    stored = settings.train_settings(guided=False).stored_views()
-    return json.dumps(stored.model_dump(), sort_keys=True)
+    """All that stored views depend on, besides the images and the weight file, as JSON text.
+
+    Where a weight file lies that the run names is no setting.
+    """
+    values = settings.train_settings(guided=False).stored_views().model_dump()
+    if getattr(settings.backbone, "named_file", None) is not None:
+        values["backbone"]["weights"] = "file"
+    return json.dumps(values, sort_keys=True)
 
 
 def unneeded_views(

@@ -1,20 +1,20 @@
 """SSDDBC: semi-supervised density-based clustering, and a search over its grid.
 
-A library piece in its own right, with scikit-learn's interface and without PyTorch. Names are
-loaded when they are first used, and compiled code by the first fit.
+The package also works as a separate library, with scikit-learn's interface and without PyTorch.
+Names are loaded on first use, and the first fit loads compiled code.
 
-docs/contract.md, section 3, defines the algorithm. Where it leaves room, this is how it is read:
+docs/contract.md, section 3, defines the algorithm. This implementation decides the open points as
+follows:
 
-* A merged cluster keeps the number of the cluster that swallowed it, the later one; clusters that
-  lost all members by moves vanish. Numbers are made consecutive in this order of opening.
-* The hard constraint comes first: an edge between different labels is skipped, whatever the
-  clusters of its ends.
-* k is cut to n - 1 before everything, so it is the cut k that the relative density and the backbone
-  graph use.
-* An isolated cluster joins by label only a larger cluster that has labelled members itself.
-* Without labelled points the cross-entropy is 0. A point alone in its cluster has silhouette 0.
-* Rows are normalised in float64 and not rounded afterwards. Sums and means are those of NumPy and
-  SciPy in float64, and compared as they are: no tolerance makes a tie of what rounding parted.
+* A merged cluster takes the number of the cluster that absorbed it, the later one. Clusters that
+  lost all members to other clusters vanish. Numbers are consecutive in order of opening.
+* The hard constraint comes first: an edge between different labels is skipped, regardless of the
+  clusters at its ends.
+* k is reduced to n - 1 first; the relative density and the backbone graph use the reduced k.
+* An isolated cluster joins a larger one by label only if that has labelled members itself.
+* Without labelled points, the cross-entropy is 0. A point alone in its cluster has silhouette 0.
+* Rows are normalised in float64 and not rounded. Sums and means equal those of NumPy and SciPy in
+  float64. They are compared without tolerance.
 """
 
 import importlib

@@ -41,7 +41,7 @@ class Backbone:
 
     @property
     def k(self) -> int:
-        """Neighbours within the core that count."""
+        """Number of neighbours within the core."""
         return self.edges.shape[1]
 
 
@@ -52,7 +52,7 @@ def _local(backbone: Backbone, n: int) -> np.ndarray:
 
 
 def _connect(backbone: Backbone, lists: Lists, positions: np.ndarray, rows: np.ndarray) -> None:
-    """Step 3 for some core points (``rows``) from the lists at ``positions``."""
+    """Step 3 for the core points ``rows``, with the lists at ``positions``."""
     edges = np.empty((len(rows), backbone.k), dtype=np.int32)
     counts = np.empty(len(rows), dtype=np.int32)
     kernels.backbone_edges(
@@ -77,7 +77,7 @@ def grow_group(
 
     Parameters
     ----------
-    lists : one per point, among the group's columns.
+    lists : one per point, of neighbours among the group's columns.
     y : (n,) int32, -1 = unlabelled.
     """
 
@@ -143,7 +143,7 @@ def grow(
 
     Returns
     -------
-    (m,) int32 labels, consecutive in order of opening, and their number.
+    (m,) int32 labels, consecutive in order of opening, and the number of clusters.
     """
     labels = np.full(len(rho), -1, dtype=np.int32)
     seeds = np.argsort(-rho, kind="stable")
@@ -160,13 +160,13 @@ def join_isolated(
     y: np.ndarray,
     workers: Workers,
 ) -> None:
-    """Step 5 in place: ``labels`` and ``n_clusters`` of each backbone afterwards."""
+    """Step 5: update ``labels`` and ``n_clusters`` of each backbone in place."""
     jobs = [job for job in workers.run(lambda b: _isolate(b, y), backbones) if job is not None]
     if not jobs:
         return
     n = len(points)
-    # Clusters of one point ask through that point's list; the others through lists of their
-    # centroids, which many configurations share.
+    # A cluster of one point uses the list of that point. The others use lists of their centroids,
+    # which many configurations share.
     singles = [NearestQuery.of(job.homeless(True)[:, 0], job.labels, job.sizes) for job in jobs]
     answer(singles, lists, points, np.arange(n), points, group.columns, workers)
     sets = [job.homeless(False) for job in jobs]
@@ -197,15 +197,15 @@ def _centroids(rows: np.ndarray, sets: np.ndarray) -> np.ndarray:
 
 @dataclass
 class _Isolated:
-    """Isolated clusters of one backbone and where each of them goes.
+    """Isolated clusters of one backbone and the clusters that they join.
 
     Attributes
     ----------
-    target : (clusters,) int64, the new label of each cluster, -1 where it is still to be found.
-    clusters : (i,) int64, the isolated ones, in order of opening.
+    target : (clusters,) int64, the new label of each cluster, -1 if not yet known.
+    clusters : (i,) int64, the isolated clusters, in order of opening.
     members : (i, 3) int64, their points, padded with -1.
     labels : (n,) int32, new label of each member of a larger cluster, -1 elsewhere.
-    sizes : (larger clusters,) int64, their numbers of members.
+    sizes : (larger clusters,) int64, number of members of each larger cluster.
     """
 
     backbone: Backbone
@@ -219,11 +219,11 @@ class _Isolated:
         return (self.target[self.clusters] < 0) & ((self.members[:, 1] < 0) == single)
 
     def homeless(self, single: bool) -> np.ndarray:
-        """Members of the clusters (of one point, or of several) that have no target yet."""
+        """Members of the clusters without a target; clusters of one point, or all others."""
         return self.members[self._waiting(single)]
 
     def finish(self, singles: np.ndarray, several: np.ndarray) -> None:
-        """Give these clusters their targets, and the backbone its new labels."""
+        """Set the targets of the remaining clusters and the new labels of the backbone."""
         ones, others = self._waiting(True), self._waiting(False)
         self.target[self.clusters[ones]] = singles
         self.target[self.clusters[others]] = several
@@ -232,7 +232,7 @@ class _Isolated:
 
 
 def _isolate(backbone: Backbone, y: np.ndarray) -> _Isolated | None:
-    """Find the isolated clusters, and send those home whose label tells where; None without any."""
+    """Find the isolated clusters and join some of them by label; None if there are none."""
     labels = backbone.labels
     sizes = np.bincount(labels, minlength=backbone.n_clusters)
     is_larger = sizes > ISOLATED
@@ -256,9 +256,9 @@ def _isolate(backbone: Backbone, y: np.ndarray) -> _Isolated | None:
 def _join_by_label(
     labels: np.ndarray, y: np.ndarray, is_larger: np.ndarray, target: np.ndarray
 ) -> None:
-    """Fill the targets of isolated clusters of one label that a larger cluster has, too.
+    """Set the targets of isolated clusters with one label to a larger cluster with that label.
 
-    A larger cluster counts if it has labelled members and all of them carry that label.
+    The labelled members of the larger cluster must all carry that label.
     """
     labelled = y >= 0
     lowest = np.full(len(target), np.iinfo(np.int32).max)

@@ -1,4 +1,4 @@
-"""How kernels are compiled: to run without the GIL, and kept on the disk where that can be."""
+"""Compilation of kernels: they run without the GIL and are cached on the disk if possible."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ log = logging.getLogger(__name__)
 
 
 def compiled(function: Callable, **options) -> Callable:
-    """Compile a kernel with Numba when it is first called; ``options`` are those of ``njit``.
+    """Compile a kernel with Numba on its first call; ``options`` are those of ``njit``.
 
-    The machine code is kept where Numba finds a folder that can be written: ``NUMBA_CACHE_DIR``,
-    one beside the source, or one in the user's home. Where there is none (a container whose code
-    and home are read-only), each process compiles for itself.
+    Numba caches the machine code in the first writable folder: ``NUMBA_CACHE_DIR``, one beside the
+    source, or one in the user's home. If none is writable (for example in a read-only container),
+    each process compiles the kernels.
     """
     kernel = njit(nogil=True, error_model="numpy", **options)(function)
-    if kernel is not function:  # as it is under NUMBA_DISABLE_JIT
+    if kernel is not function:  # with NUMBA_DISABLE_JIT it is
         try:
-            kernel._cache = _Cache(function)  # what cache=True does, with a cache that never fails
-        except Exception as error:  # RuntimeError: no folder can be written
+            kernel._cache = _Cache(function)  # like cache=True, but with a cache that never fails
+        except Exception as error:  # RuntimeError: no folder is writable
             _say(error)
     return kernel
 
 
 class _Cache(FunctionCache):
-    """Numba's cache of machine code. Trouble with it ends nothing: the kernel is compiled.
+    """Numba's cache of machine code, without errors: if it fails, the kernel is compiled.
 
-    The folder may be full, or hold damaged files, or those of a user who lets nobody read them.
+    The folder may be full, or hold damaged files or files that this user may not read.
     """
 
     def load_overload(self, *key):

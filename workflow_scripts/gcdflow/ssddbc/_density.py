@@ -13,11 +13,11 @@ from gcdflow.ssddbc._workers import Workers
 
 @dataclass(frozen=True)
 class Density:
-    """What the points' k nearest neighbours say, for one k.
+    """Densities of the points from their k nearest neighbours, for one k.
 
     Attributes
     ----------
-    k : int, already cut to n - 1.
+    k : int, at most n - 1.
     rho, relative : (n,) float64, densities and relative densities.
     cutoff : float, mean distance to the k nearest neighbours.
     """
@@ -29,10 +29,10 @@ class Density:
 
 
 def density(lists: Lists, k: int) -> Density:
-    """Steps 1 and 2 from lists that are valid to at least k entries.
+    """Steps 1 and 2 from lists with at least k valid entries.
 
-    The expressions, and with them their rounding, are those of a direct NumPy transcription: a
-    threshold must fall on the same side of a tie as there.
+    The expressions are those of a direct NumPy transcription. They round in the same way, so that a
+    threshold falls on the same side of a tie.
     """
     dist = np.ascontiguousarray(lists.dist[:, :k])
     median = (dist[:, (k - 1) // 2] + dist[:, k // 2]) / 2
@@ -50,7 +50,7 @@ class Configuration:
     ----------
     index : int, position in the grid (k first, then percentile).
     density : Density, shared by all configurations of the same effective k.
-    percentile, threshold : float, the percentile and the relative density it stands for.
+    percentile, threshold : float, the percentile and the relative density at it.
     core : (n,) bool.
     """
 
@@ -95,14 +95,14 @@ class Group:
 
 
 def groups(cells: list[Configuration], wide: float, ratio: float = 3.0) -> list[Group]:
-    """Cut the grid by percentile so that no core is a small part of what its lists are made of.
+    """Group the grid by percentile, so that each core is a large part of its group's columns.
 
-    Lists among all points would have to be long to hold enough core points of a high percentile.
-    Cores of one k are nested, so the lowest percentile of a group has all of its columns.
+    At a high percentile, lists among all points would have to be long to hold enough core points.
+    The cores of one k are nested, so the core of the group's lowest percentile contains the others.
 
     Parameters
     ----------
-    wide : percentiles up to this one form the first group, if there are any.
+    wide : percentiles up to this one form the first group.
     ratio : in the other groups, no core is smaller than the columns by more than this factor.
     """
     levels = sorted({cell.percentile for cell in cells})

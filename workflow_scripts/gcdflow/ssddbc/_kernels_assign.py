@@ -1,4 +1,4 @@
-"""Compiled kernel that finds the cluster with the nearest members (steps 5 and 6)."""
+"""Compiled kernel for the cluster with the nearest members (steps 5 and 6)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def _mean(first, second, third, count):
 
 @compiled
 def _loses(mean, best, winner):
-    """Whether a cluster with this mean or more cannot win; in a tie nothing precedes cluster 0."""
+    """Whether a cluster with at least this mean cannot win; cluster 0 wins every tie."""
     return mean > best or (winner == 0 and mean == best)
 
 
 @compiled
 def _is_settled(distance, best, winner, touched, n_touched, seen, needed, near):
-    """No cluster can still win when only members at ``distance`` or farther are left."""
+    """Whether no other cluster can win if all remaining members are at ``distance`` or farther."""
     if not _loses(distance, best, winner):
         return False
     if not _loses((distance + distance + distance) / 3.0, best, winner):
@@ -44,16 +44,16 @@ def _is_settled(distance, best, winner, touched, n_touched, seen, needed, near):
 def nearest_cluster(ids, dist, valid, radius, positions, labels, needed, found, means):
     """Cluster with the smallest mean distance to its nearest members, ties to the lower cluster.
 
-    Walks each sorted list only until no other cluster can win; the sums are formed in the order of
-    the definition, so equal means are equal in every bit.
+    The kernel reads each sorted list only until no other cluster can win. It adds distances in the
+    order of the definition, so equal means are equal in every bit.
 
     Parameters
     ----------
     ids, dist, valid, radius : neighbour lists, see :class:`gcdflow.ssddbc._lists.Lists`.
-    positions : (q,) int64, the lists to walk.
-    labels : (n,) int32, cluster of each point, -1 for points that are no members.
-    needed : (c,) int64, members that count per cluster: min(3, its size).
-    found, means : (q,) int32 and (q,) float64, filled; found is -1 where the list is too short.
+    positions : (q,) int64, the lists to read.
+    labels : (n,) int32, cluster of each point, -1 for non-members.
+    needed : (c,) int64, number of members that count for each cluster: min(3, its size).
+    found, means : (q,) int32 and (q,) float64, outputs; found is -1 if the list is too short.
     """
     n_clusters = needed.shape[0]
     seen = np.zeros(n_clusters, np.int64)

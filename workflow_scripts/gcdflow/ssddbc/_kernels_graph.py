@@ -1,10 +1,10 @@
-"""Compiled kernels for the backbone graph and the growing of its clusters (steps 3 and 4).
+"""Compiled kernels for the backbone graph and the growth of its clusters (steps 3 and 4).
 
-When a cluster is merged, the definition examines all of its members again. Only those matter that
-still have an edge into another cluster: the sources of rejected edges, or any member once another
-one has been moved away. The edges of all others lead into their own cluster or are barred by labels
-for ever, so leaving them out of the queue changes nothing, and swallowing a large cluster costs no
-more than its open ends.
+When a cluster is merged, the definition examines all of its members again. Only members with an
+edge into another cluster matter: the sources of rejected edges, or, once a member has moved to
+another cluster, any member. The edges of all other members lead into their own cluster or are
+forbidden by labels. The queue leaves these members out. The result is the same, and a merge costs
+only the number of open edges.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ def backbone_edges(ids, dist, valid, radius, positions, local, k, cutoff, edges,
     positions : (m,) int64, the list of each core point.
     local : (n,) int32, position of each point within the core, -1 outside.
     k, cutoff : at most k edges per point, none longer than the cutoff.
-    edges, counts : (m, k) int32 and (m,) int32, filled; the count is -1 where the list is too short
-        to tell.
+    edges, counts : (m, k) int32 and (m,) int32, outputs; the count is -1 if the list is too short.
     """
     for a in range(positions.shape[0]):
         r = positions[a]
@@ -48,16 +47,16 @@ def backbone_edges(ids, dist, valid, radius, positions, local, k, cutoff, edges,
 
 
 class State(NamedTuple):
-    """State of step 4: few integer tables, because each more is compiled into every function.
+    """State of step 4, in few integer tables because each table adds to compile times.
 
     Attributes
     ----------
-    clusters : (m, 6) int64, a row per cluster in order of opening; columns PARENT … DIRTY.
-        Merged clusters form a forest by their PARENT. LABELS and OPEN begin linked lists, of the
-        members' labels and of the sources of rejected edges; -1 ends a list. DIRTY is 1 once a
-        member has been moved away.
-    nodes : (labels + 1, 3) int64, the lists of labels; columns NEXT, LABEL, COUNT. Row 0 begins
-        the list of unused nodes.
+    clusters : (m, 6) int64, one row per cluster in order of opening; columns PARENT … DIRTY.
+        Merged clusters form a forest by their PARENT. LABELS and OPEN are the heads of linked
+        lists: labels of members, and sources of rejected edges; -1 ends a list. DIRTY is 1 once a
+        member has moved to another cluster.
+    nodes : (labels + 1, 3) int64, the lists of labels; columns NEXT, LABEL, COUNT. Row 0 is the
+        head of the list of unused nodes.
     next_open : (m,) int64, the lists of sources.
     """
 
@@ -71,7 +70,7 @@ NEXT, LABEL, COUNT = range(3)
 
 
 def empty_state(m: int, n_labelled: int) -> State:
-    """No clusters yet among m points, of which some are labelled."""
+    """The state without clusters, for m points with ``n_labelled`` labelled ones."""
     clusters = np.zeros((m, 6), dtype=np.int64)
     clusters[:, PARENT] = np.arange(m)
     clusters[:, LABELS] = clusters[:, OPEN] = -1
@@ -96,7 +95,7 @@ def _release(nodes, node):
 
 @compiled
 def _count_members(clusters, nodes, cluster, label, amount):
-    """Count ``amount`` more labelled members with this label (fewer, if it is negative)."""
+    """Add ``amount`` (which may be negative) to the number of members with this label."""
     clusters[cluster, LABELLED] += amount
     previous, node = -1, clusters[cluster, LABELS]
     while node >= 0 and nodes[node, LABEL] != label:
@@ -118,7 +117,7 @@ def _count_members(clusters, nodes, cluster, label, amount):
 
 @compiled
 def _category(clusters, nodes, cluster):
-    """The label that the cluster stands for, or -1."""
+    """The label that the cluster represents, or -1."""
     labelled = clusters[cluster, LABELLED]
     if clusters[cluster, SIZE] < 5 or 4 * labelled <= clusters[cluster, SIZE]:
         return -1
@@ -132,7 +131,7 @@ def _category(clusters, nodes, cluster):
 
 @compiled
 def _resize(clusters, nodes, cluster, amount, label):
-    """A member with this label (-1 = none) comes (amount 1) or goes (amount -1)."""
+    """Add (amount 1) or remove (amount -1) a member with this label (-1 = none)."""
     clusters[cluster, SIZE] += amount
     if label >= 0:
         _count_members(clusters, nodes, cluster, label, amount)
@@ -140,7 +139,7 @@ def _resize(clusters, nodes, cluster, amount, label):
 
 @compiled
 def _enqueue_merged(state, labels, cluster, queue, end):
-    """Enqueue the members of a cluster that can still change something, lowest index first."""
+    """Enqueue the members of a merged cluster that matter, lowest index first."""
     start = end
     if state.clusters[cluster, DIRTY]:
         for point in range(labels.shape[0]):
@@ -159,7 +158,7 @@ def _enqueue_merged(state, labels, cluster, queue, end):
 
 @compiled
 def _sort(values, start, end):
-    """Shell sort of a part; NumPy's would take longer to compile than all the rest."""
+    """Shell sort of a part; NumPy's sort would take longer to compile than all other kernels."""
     gap = 1
     while gap < (end - start) // 3:
         gap = 3 * gap + 1
@@ -196,7 +195,7 @@ def grow_clusters(edges, counts, rho, seeds, y, state, labels):
     seeds : (m,) int64, in order of decreasing density.
     y : (m,) int64, -1 = unlabelled.
     state : from :func:`empty_state`.
-    labels : (m,) int32, -1 at first, filled with consecutive labels in order of opening.
+    labels : (m,) int32, output; -1 at first, then consecutive labels in order of opening.
 
     Returns
     -------
@@ -204,7 +203,7 @@ def grow_clusters(edges, counts, rho, seeds, y, state, labels):
     """
     clusters, nodes = state.clusters, state.nodes
     queue = np.empty(seeds.shape[0], np.int64)
-    # Typed from the start: each literal would compile the functions it is passed to once more.
+    # Typed constants: with literals, Numba would compile each called function again.
     none, one, here = np.int64(0), np.int64(1), np.int64(-1)
     for s in range(seeds.shape[0]):
         if labels[seeds[s]] >= 0:
@@ -213,7 +212,7 @@ def grow_clusters(edges, counts, rho, seeds, y, state, labels):
         queue[0] = seeds[s]
         labels[seeds[s]] = here
         _resize(clusters, nodes, here, one, y[seeds[s]])
-        begin, end = none, one  # a point joins this cluster once, so the queue cannot overflow
+        begin, end = none, one  # a point joins a cluster only once, so the queue cannot overflow
         while begin < end:
             i = queue[begin]
             begin += 1
@@ -251,7 +250,7 @@ def grow_clusters(edges, counts, rho, seeds, y, state, labels):
 
 @compiled
 def _renumber(clusters, labels, n_opened):
-    """Consecutive labels in order of opening; returns their number."""
+    """Make labels consecutive in order of opening; return their number."""
     new = np.full(n_opened, -1, np.int32)
     for i in range(labels.shape[0]):
         labels[i] = _find(clusters, np.int64(labels[i]))

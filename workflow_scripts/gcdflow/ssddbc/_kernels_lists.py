@@ -1,4 +1,4 @@
-"""Compiled kernels for neighbour lists: candidates from single precision, order from double."""
+"""Compiled kernels for neighbour lists: float32 finds the candidates, float64 sorts them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from gcdflow.ssddbc._compiled import compiled
 def exact_distances(queries, rows, ids, counts, dist):
     """Fill ``dist[r, c]`` with the distance of query r to ``rows[ids[r, c]]``, c < counts[r].
 
-    Every distance that decides anything comes from here. Each is the plain sum of squared
-    differences, first feature first, and thus equal in every bit to that of SciPy's ``cdist``:
-    where rounding breaks a tie that mathematics would not, it does so in the same way. Four sums
-    run beside each other, because one alone would wait for its own additions.
+    All decisions use distances from this kernel. Each is the plain sum of squared differences in
+    the order of the features, so it equals SciPy's ``cdist`` in every bit, and rounding breaks ties
+    in the same way. Four sums run in parallel because each addition waits for the previous one.
 
     Parameters
     ----------
@@ -78,7 +77,7 @@ def scan_tile(products, squares, first, own, keys, ids, counts, bounds, m):
     first : position of the tile's first column among all columns.
     own : (b,) int64, position of the query itself among the columns, or -1.
     keys, ids : (b, capacity) buffers, ``keys`` is squared norm - 2 · product.
-    counts, bounds : (b,) number in the buffer, and the key that a newcomer must be below.
+    counts, bounds : (b,) number of buffered columns, and upper bound for the keys of new ones.
     """
     capacity = keys.shape[1]
     for r in range(products.shape[0]):
@@ -103,7 +102,7 @@ def _precedes(dist_a, id_a, dist_b, id_b):
 
 @compiled
 def _sort_pairs(dist, ids, count):
-    """Sort by distance, then index (heap sort: no worst case, no memory)."""
+    """Sort by distance, then index (heap sort: no bad worst case, no extra memory)."""
     for start in range(count // 2 - 1, -1, -1):
         _sift(dist, ids, start, count)
     for end in range(count - 1, 0, -1):
@@ -134,8 +133,8 @@ def _sift(dist, ids, root, count):
 def close_lists(columns, keys, positions, counts, bounds, ids):
     """Keep the m nearest candidates of each query.
 
-    Fills ``ids`` (q, m), ``counts`` and ``bounds``: the largest key kept, which nothing that was
-    left out is below (infinite where nothing was).
+    Fills ``ids`` (q, m), ``counts`` and ``bounds``. The bound is the largest key kept; no dropped
+    key is smaller. It is infinite if no key was dropped.
     """
     m = ids.shape[1]
     for r in range(ids.shape[0]):
@@ -148,7 +147,7 @@ def close_lists(columns, keys, positions, counts, bounds, ids):
 
 @compiled
 def sort_lists(ids, dist, counts, radius, valid):
-    """Sort each list by distance and index; count the entries that are nearer than the radius."""
+    """Sort each list by distance and index; count the entries nearer than the radius."""
     for r in range(ids.shape[0]):
         _sort_pairs(dist[r], ids[r], counts[r])
         inside = 0

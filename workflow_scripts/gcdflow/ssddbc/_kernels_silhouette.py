@@ -1,4 +1,4 @@
-"""Compiled kernels for the silhouettes of many labelings over one pass of distances."""
+"""Compiled kernels for the silhouettes of many labelings in one pass over the distances."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def _distance(a, b):
 
 @compiled
 def tile_distances(products, column_squares, query_squares, scale, doubt, out):
-    """Distances from scalar products; returns how many of them are doubtful.
+    """Distances from scalar products; returns the number of doubtful ones.
 
     Parameters
     ----------
     products : (t, b) float32 or float64, scalar products of t columns with b queries.
-    column_squares, query_squares : (t,) and (b,) squared norms, of the same type.
-    scale : factor that the multiplied rows carry.
+    column_squares, query_squares : (t,) and (b,) squared norms, of the same dtype.
+    scale : factor by which the rows were multiplied.
     doubt : squared distances below this share of the squared norms have lost too many digits.
-    out : (t, b) float32, filled.
+    out : (t, b) float32, output.
     """
     inverse, share = np.float32(1.0 / scale), np.float32(doubt)
     two, zero = np.float32(2.0), np.float32(0.0)
@@ -47,7 +47,7 @@ def tile_distances(products, column_squares, query_squares, scale, doubt, out):
 def mend_distances(products, column_squares, query_squares, doubt, columns, points, rows, out):
     """Compute the doubtful distances directly; the distance of a point to itself is zero.
 
-    Parameters as in :func:`tile_distances`, and ``columns``, ``points``: (t,) and (b,) int64
+    Parameters are those of :func:`tile_distances`; ``columns`` (t,) and ``points`` (b,) are int64
     indices into ``rows``, the exact float64 rows.
     """
     share, two = np.float32(doubt), np.float32(2.0)

@@ -1,4 +1,4 @@
-"""Exact neighbour lists: the nearest columns of every query, sorted, and how far they reach."""
+"""Exact, sorted lists of the nearest columns of every query, with the radius they cover."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from gcdflow.ssddbc._workers import Workers
 
 QUERIES_PER_BLOCK = 128
 COLUMNS_PER_TILE = 1024
-DEEPER_QUERIES = 4096  # queries whose longer lists are held at once
-GROWTH = 4  # how much longer they get each time
+DEEPER_QUERIES = 4096  # queries whose longer lists are in memory at once
+GROWTH = 4  # factor by which lists get longer each time
 WHOLE_QUERIES = 16  # queries compared with all columns by one task, if memory allows
-EXACT_CELLS = 2**21  # distances held at once by one thread that computes whole rows
+EXACT_CELLS = 2**21  # distances in memory at once, per thread that computes whole rows
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Lists:
     ----------
     ids : (q, m) int32, indices of points, nearest first, ties to the lower index.
     dist : (q, m) float64, their exact distances.
-    valid : (q,) int64, how many leading entries are certainly the nearest.
+    valid : (q,) int64, number of leading entries that are certainly the nearest.
     radius : (q,) float64, no point outside the valid entries is nearer than this.
     """
 
@@ -60,19 +60,19 @@ def neighbour_lists(
     workers: Workers,
     advance: Callable[[float], None] | None = None,
 ) -> Lists:
-    """The m nearest of some points to each query.
+    """The m nearest columns of each query.
 
-    Candidates come from float32 products, and from float64 products for the queries whose
-    neighbours are too near each other for that. Distances and their order are exact.
+    Candidates come from float32 products, or from float64 products if the neighbours of a query
+    are too close together for float32. Distances and their order are exact.
 
     Parameters
     ----------
     queries : Points, in the frame of ``points``.
-    own : (q,) int64, the point that a query is (never its own neighbour), or -1.
-    points, columns : the points, and which of them are looked at, (c,) int64 ascending.
-    m : length of the lists; where even float64 products cannot tell neighbours apart, they are
-        valid to fewer entries.
-    advance : called now and then with the share of the work that is done.
+    own : (q,) int64, index of the query among the points (it is not its own neighbour), or -1.
+    points, columns : all points, and the indices of those to search, (c,) int64 ascending.
+    m : length of the lists; if even float64 products cannot separate neighbours, fewer entries are
+        valid.
+    advance : called repeatedly with the finished share of the work.
     """
     lists = _lists_by_products(queries, own, points, columns, m, workers, False, advance)
     m = lists.ids.shape[1]
@@ -97,7 +97,7 @@ def _lists_by_products(
     precise: bool,
     advance: Callable[[float], None] | None = None,
 ) -> Lists:
-    """Lists by products in one precision; parameters as in :func:`neighbour_lists`."""
+    """Lists from products in one precision; parameters as in :func:`neighbour_lists`."""
     m = min(m, len(columns))
     lists = Lists.empty(len(queries), m)
     kind = np.float64 if precise else np.float32
@@ -120,7 +120,7 @@ def _lists_by_products(
         mine, mine_squares = queries.work[rows], queries.norms[rows] ** 2
         if precise:
             mine, mine_squares = queries.centred(rows)
-        buffer = np.empty(size * COLUMNS_PER_TILE, dtype=kind)  # new pages cost more than use
+        buffer = np.empty(size * COLUMNS_PER_TILE, dtype=kind)  # reused: new pages are expensive
         for first in range(0, len(columns), COLUMNS_PER_TILE):
             tile = slice(first, first + COLUMNS_PER_TILE)
             others = points.centred(columns[tile]) if precise else (work[tile], squares[tile])
@@ -133,7 +133,7 @@ def _lists_by_products(
         part = lists.rows(rows.start, rows.stop)
         kernels.close_lists(columns, keys, found, counts, bounds, part.ids)
         kernels.exact_distances(queries.rows[rows], points.rows, part.ids, counts, part.dist)
-        # What is not in a list is at least this far away, whatever rounding did to the products.
+        # All other points are at least this far away, even with the largest rounding error.
         squared = np.maximum(bounds + mine_squares - errors[rows], 0.0)
         part.radius[:] = np.sqrt(squared) / points.scale * (1.0 - 1e-9)
         kernels.sort_lists(part.ids, part.dist, counts, part.radius, part.valid)
@@ -147,7 +147,7 @@ def _lists_by_products(
 
 
 def whole_lists(queries: np.ndarray, own: np.ndarray, points: Points, columns: np.ndarray) -> Lists:
-    """Lists of all columns for (q, d) float64 queries, for the few that need to see everything."""
+    """Lists of all columns for (q, d) float64 queries, for the few that need complete lists."""
     q, c = len(queries), len(columns)
     ids = np.repeat(columns.astype(np.int32)[None], q, axis=0)
     dist = np.empty((q, c))
@@ -169,13 +169,13 @@ def deeper_lists(
     workers: Workers,
     use: Callable[[np.ndarray, Lists], np.ndarray],
 ) -> None:
-    """Offer longer and longer lists to the queries whose lists of length m were too short.
+    """Compute longer and longer lists for the queries whose lists of length m are too short.
 
     Parameters
     ----------
     rows : (r,) int64 ascending, these queries.
     use : called with some of the rows and their lists, from several threads at once; returns the
-        rows for which even these are too short. Lists of all columns come last.
+        rows whose lists are still too short. The last lists hold all columns.
     """
     while len(rows) and GROWTH * m < len(columns) // 2:
         m *= GROWTH
@@ -207,7 +207,7 @@ def complete_lists(
     columns: np.ndarray,
     workers: Workers,
 ) -> None:
-    """Mend, in place, the lists that are valid to fewer than ``needed`` entries."""
+    """Replace, in place, the lists with fewer than ``needed`` valid entries."""
     m = lists.ids.shape[1]
 
     def mend(rows: np.ndarray, longer: Lists) -> np.ndarray:

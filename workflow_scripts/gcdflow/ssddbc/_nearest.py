@@ -17,15 +17,15 @@ QUERIES_PER_TASK = 4096
 
 @dataclass
 class NearestQuery:
-    """Queries that ask for their nearest cluster under one labeling.
+    """Queries for the nearest clusters under one labeling.
 
     Attributes
     ----------
-    positions : (q,) int64, which of the shared lists.
-    labels : (n,) int32, cluster of each point, -1 for points that are no members.
+    positions : (q,) int64, positions of the shared lists.
+    labels : (n,) int32, cluster of each point, -1 for non-members.
     needed : (c,) int64, min(3, size) of each cluster.
     found, means : (q,) int32 and (q,) float64, the answer.
-    seconds : float, time spent on it.
+    seconds : float, time spent on the answer.
     """
 
     positions: np.ndarray
@@ -37,7 +37,7 @@ class NearestQuery:
 
     @classmethod
     def of(cls, positions: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> NearestQuery:
-        """A request; ``labels`` are consecutive from 0, ``sizes`` (c,) their numbers of members."""
+        """A request; ``labels`` are consecutive from 0, ``sizes`` (c,) counts their members."""
         q = len(positions)
         return cls(
             np.ascontiguousarray(positions, dtype=np.int64),
@@ -57,7 +57,7 @@ def answer(
     columns: np.ndarray,
     workers: Workers,
 ) -> None:
-    """Fill the answers: from the lists where they reach, from all columns where they do not."""
+    """Fill the answers from the lists, and from longer lists if these are too short."""
 
     def walk(task: tuple[NearestQuery, slice]) -> float:
         request, part = task
@@ -95,7 +95,7 @@ def answer(
 
 
 def _walk(request: NearestQuery, part, lists: Lists, positions: np.ndarray) -> None:
-    """Walk the lists at ``positions`` for the queries ``part`` of a request."""
+    """Answer the queries ``part`` of a request from the lists at ``positions``."""
     found, means = np.empty(len(positions), dtype=np.int32), np.empty(len(positions))
     kernels.nearest_cluster(
         lists.ids,

@@ -10,7 +10,7 @@ from gcdflow.ssddbc._workers import Workers
 
 ROWS_PER_TASK = 512
 UNIT = 2.0**-24  # half a unit in the last place of float32, relative
-PRECISE_UNIT = 2.0**-53  # and of float64
+PRECISE_UNIT = 2.0**-53  # the same for float64
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Points:
 
     Attributes
     ----------
-    rows : (n, d) float64, C-contiguous. Every decision is made by distances of these.
-    work : (n, d) float32, ``(rows - centre) * scale``: centred so that products keep their digits
-        when the points lie far from the origin, scaled so that squares neither overflow nor vanish.
+    rows : (n, d) float64, C-contiguous. All decisions use distances between these.
+    work : (n, d) float32, ``(rows - centre) * scale``. Centring keeps the digits of products of
+        points far from the origin; scaling keeps squares from overflow and underflow.
     squares : (n,) float32, squared norms of ``work``.
     norms : (n,) float64, norms of ``work``.
     centre : (d,) float64. scale : a power of two.
@@ -40,16 +40,16 @@ class Points:
         return len(self.rows)
 
     def embed(self, rows: np.ndarray, workers: Workers) -> Points:
-        """Other rows in the same frame, so that distances to these points can be estimated."""
+        """Other rows with the same centre and scale, to estimate distances to these points."""
         return _in_frame(rows, self.centre, self.scale, workers)
 
     def centred(self, rows: np.ndarray | slice) -> tuple[np.ndarray, np.ndarray]:
-        """What ``work`` and ``squares`` hold of some rows, in float64."""
+        """``work`` and ``squares`` of some rows, in float64."""
         exact = (self.rows[rows] - self.centre) * self.scale
         return exact, np.einsum("ij,ij->i", exact, exact)
 
     def take(self, rows: np.ndarray) -> Points:
-        """Some of the points, in the same frame."""
+        """Some of the points, with the same centre and scale."""
         return replace(
             self,
             rows=self.rows[rows],
@@ -87,9 +87,9 @@ def _in_frame(rows: np.ndarray, centre: np.ndarray, scale: float, workers: Worke
 
 
 def prepare(X: np.ndarray, normalize: bool, workers: Workers) -> np.ndarray:
-    """Float64 rows, C-contiguous, of length one if wanted; rows of zeros stay zero.
+    """Float64 rows, C-contiguous, normalised on request; rows of zeros stay zero.
 
-    Nothing is rounded to single precision here: norms and quotients are float64 as well.
+    Norms and quotients are float64 as well.
     """
     rows = np.empty(X.shape)
 
@@ -109,9 +109,9 @@ def squared_error(
 ) -> np.ndarray:
     """Bound on the error of squared distances from products of rows rounded to ``unit``, (q,).
 
-    The usual worst case of a scalar product of d terms in any order of summation
+    The bound is the worst case of a scalar product of d terms in any order of summation
     (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1), plus the rounding of the
-    rows themselves and of the squared norms; in the scale of ``work``.
+    rows and of the squared norms, in the scale of ``work``.
     """
     d = queries.rows.shape[1]
     gamma = d * unit / max(1.0 - d * unit, 0.5)

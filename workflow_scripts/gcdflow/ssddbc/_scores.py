@@ -13,10 +13,10 @@ from gcdflow.ssddbc._workers import Workers
 
 QUERIES_PER_BLOCK = 64
 COLUMNS_PER_TILE = 1024
-# Below this share of the squared norms, a squared distance has lost so many digits in float32
-# (in float64) that a tight cluster's silhouettes would show it.
+# A squared distance below this share of the squared norms has lost so many digits in float32
+# (in float64) that the silhouettes of a tight cluster would be wrong.
 DOUBT, PRECISE_DOUBT = 1e-3, 1e-9
-TOO_DOUBTFUL = 0.05  # share of a tile; one product in float64 is then cheaper than mending
+TOO_DOUBTFUL = 0.05  # share of a tile above which a product in float64 is cheaper than corrections
 
 
 def cross_entropy(labels: np.ndarray, y: np.ndarray) -> float:
@@ -28,7 +28,7 @@ def cross_entropy(labels: np.ndarray, y: np.ndarray) -> float:
 
     Returns
     -------
-    float : 0 without any labelled point.
+    float : 0 if no point is labelled.
     """
     labelled = y >= 0
     if not labelled.any():
@@ -44,9 +44,9 @@ def cross_entropy(labels: np.ndarray, y: np.ndarray) -> float:
 def distinct_labelings(
     labels: np.ndarray, ks: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The labelings that differ, which of them each of (l, n) is, and the k of each that differs.
+    """The distinct labelings, each labeling's index among them, and the k of each distinct one.
 
-    Labelings are compared up to a permutation of the clusters, as the scores are.
+    Labelings that differ only by a permutation of clusters are equal, because their scores are.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def distinct_labelings(
 def refine(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Common refinement of labelings (l, n): the piece of each point, one point of each piece."""
     code = np.zeros(labels.shape[1], dtype=np.uint64)
-    for row in labels:  # a hash per point; whether it separates the points is checked below
+    for row in labels:  # a hash per point; collisions are checked below
         code ^= row.astype(np.uint64)
         code *= np.uint64(0x9E3779B97F4A7C15)
         code ^= code >> np.uint64(29)
@@ -76,13 +76,13 @@ def refine(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class _Family:
-    """Labelings that are sums over common pieces, which are unions of finer ones.
+    """Labelings whose clusters are unions of common pieces, which are unions of finer pieces.
 
     Attributes
     ----------
     piece : (finer pieces,) int64. n_pieces : int.
     clusters : list of (n_pieces,) int64, the cluster of each piece, one per labeling.
-    indices : list of int, which labelings these are.
+    indices : list of int, indices of the labelings.
     """
 
     piece: np.ndarray
@@ -92,7 +92,7 @@ class _Family:
 
 
 def _families(labels: np.ndarray, family_of: np.ndarray, workers: Workers) -> list[_Family]:
-    """Families of labelings (l, pieces) of the pieces of the common refinement."""
+    """Families of labelings (l, pieces), given on the pieces of the common refinement."""
 
     def collect(family: int) -> _Family:
         indices = np.flatnonzero(family_of == family)
@@ -113,20 +113,20 @@ def mean_silhouettes(
 ) -> np.ndarray:
     """Mean silhouettes of the unlabelled points, under each labeling.
 
-    All labelings share one pass over blocks of distances, which are never kept. Sums are formed in
-    three steps: over the pieces of the common refinement of all labelings, from these over the
-    pieces of each family, from these over clusters.
+    All labelings share one pass over blocks of distances, which are not stored. Distances are
+    summed in three steps: over the pieces of the common refinement of all labelings, then over the
+    pieces of each family, then over clusters.
 
     Parameters
     ----------
     labels : (l, n) int32, distinct labelings, consecutive from 0.
-    family_of : (l,) int, labelings of the same family resemble each other.
+    family_of : (l,) int, labelings of the same family are similar.
     y : (n,) int32, -1 = unlabelled.
-    advance : called with the share of the points that is done, and the (l,) means over these.
+    advance : called with the finished share of the points, and the (l,) means over these.
 
     Returns
     -------
-    (l,) float64 : 0 for labelings with fewer than two clusters, or without an unlabelled point.
+    (l,) float64 : 0 for labelings with fewer than two clusters, or if all points are labelled.
     """
     queries, chosen = np.flatnonzero(y < 0), np.flatnonzero(labels.max(axis=1) > 0)
     result, n_blocks = np.zeros(len(labels)), -(-len(queries) // QUERIES_PER_BLOCK)
@@ -135,13 +135,13 @@ def mean_silhouettes(
         return result
     labels = labels[chosen]
     piece, first = refine(labels)
-    order = np.argsort(piece, kind="stable")  # sums over pieces run through memory in order
+    order = np.argsort(piece, kind="stable")  # so that sums over pieces read memory in order
     distances = _Distances(points, order, points.work[order], points.squares[order])
     families = _families(labels[:, first], np.asarray(family_of)[chosen], workers)
     sizes = [np.bincount(row).astype(np.float64) for row in labels]
 
     def block(row: int) -> None:
-        # Every block holds points from the whole range, so that early means are already telling.
+        # Every block holds points from the whole range, so that early means are representative.
         some = queries[row::n_blocks]
         fine = distances.sums(some, piece[order], len(first))
         for family in families:
@@ -165,7 +165,7 @@ def mean_silhouettes(
 
 @dataclass(frozen=True)
 class _Distances:
-    """Distances of blocks of points to all points, the latter in a given order."""
+    """Distances from blocks of points to all points in a given order."""
 
     points: Points
     order: np.ndarray
@@ -173,7 +173,7 @@ class _Distances:
     squares: np.ndarray
 
     def sums(self, mine: np.ndarray, piece: np.ndarray, n_pieces: int) -> np.ndarray:
-        """Sums over pieces of the distances of the points ``mine``, (n_pieces, b) float64."""
+        """Sums over pieces of the distances from the points ``mine``, (n_pieces, b) float64."""
         points = self.points
         total = np.zeros((n_pieces, len(mine)))
         queries = np.ascontiguousarray(points.work[mine].T)

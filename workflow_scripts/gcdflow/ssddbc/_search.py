@@ -1,4 +1,4 @@
-"""All configurations of a grid at once: everything that they have in common is done once."""
+"""Cluster with all configurations of a grid at once, and do shared work only once."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from gcdflow.ssddbc._points import Points, make_points, prepare
 from gcdflow.ssddbc._scores import cross_entropy, distinct_labelings, mean_silhouettes
 from gcdflow.ssddbc._workers import Workers
 
-SPARE_NEIGHBOURS = 12  # beyond the largest k, so that float32 can certify the k nearest
-WIDEST_PERCENTILE = 75  # up to here, lists among all points hold enough core points
+SPARE_NEIGHBOURS = 12  # beyond the largest k, so that float32 can guarantee the k nearest
+WIDEST_PERCENTILE = 75  # up to this percentile, lists among all points hold enough core points
 LONGEST_LIST = 256
 NEW_SAMPLE_NEIGHBOURS = 48
 
@@ -28,7 +28,8 @@ class Clusterings:
     Attributes
     ----------
     cells : list of C Configuration.
-    labels : (C, n) int32. n_clusters : (C,) int64. seconds : (C,) float64, own time only.
+    labels : (C, n) int32. n_clusters : (C,) int64.
+    seconds : (C,) float64, without shared work.
     """
 
     cells: list[Configuration]
@@ -39,13 +40,13 @@ class Clusterings:
 
 @dataclass
 class Scores:
-    """Parts of the scores, (C,) float64 each."""
+    """The two parts of the scores, (C,) float64 each."""
 
     cross_entropy: np.ndarray
     silhouette: np.ndarray
 
     def total(self, w_ce: float, w_sil: float) -> np.ndarray:
-        """The scores, larger is better."""
+        """The scores; larger is better."""
         return -w_ce * self.cross_entropy + w_sil * self.silhouette
 
 
@@ -62,8 +63,8 @@ def cluster_grid(
     Parameters
     ----------
     y : (n,) int32, -1 = unlabelled.
-    ks : neighbours; cut to n - 1. percentiles : of the relative density.
-    advance : called with the share of this work that is done.
+    ks : numbers of neighbours, reduced to n - 1. percentiles : of the relative density.
+    advance : called with the finished share of the work.
     """
     everyone = np.arange(len(points))
     lists = _shared_lists(points, ks, percentiles, workers, lambda share: advance(0.5 * share))
@@ -77,7 +78,7 @@ def cluster_grid(
         if step > 0 or wide < 0:
             length = _list_length(k, group.smallest / len(group.columns))
             lists = neighbour_lists(points, everyone, points, group.columns, length, workers)
-            # short for want of distinct distances, so that both steps to come would fall back
+            # Too many equal distances make lists short; steps 3 and 6 would both need longer ones.
             needed = min(k, len(group.columns) - 1) // 2
             complete_lists(lists, needed, points, everyone, points, group.columns, workers)
         for backbone in _cluster_group(group, lists, points, y, labels, workers):
@@ -94,10 +95,10 @@ def _shared_lists(
     workers: Workers,
     advance: Callable[[float], None] = lambda share: None,
 ) -> Lists:
-    """Neighbours of every point among all others: where all configurations begin.
+    """Neighbours of every point among all others, which all configurations share.
 
-    They depend on the points alone, and are valid to the largest k at least; the grid only says to
-    which length they save later work. Parameters as in :func:`cluster_grid`.
+    At least as many entries as the largest k are valid. Their content depends on the points alone;
+    the grid determines only their length. Parameters as in :func:`cluster_grid`.
     """
     everyone = np.arange(len(points))
     k, wide = min(max(map(int, ks)), len(points) - 1), _widest(percentiles)
@@ -118,12 +119,12 @@ def _grid_cells(
 
 
 def _widest(percentiles: Sequence[float]) -> float:
-    """The highest percentile that is served by the lists among all points; -1 without any."""
+    """The highest percentile that uses the lists among all points; -1 if none does."""
     return max([p for p in percentiles if p <= WIDEST_PERCENTILE], default=-1.0)
 
 
 def _list_length(k: int, share: float) -> int:
-    """Entries that usually hold k core points where these are a share of the list's columns."""
+    """Length of a list that usually holds k core points; ``share`` of its columns are core."""
     return int(min(LONGEST_LIST, max(32, 1.25 * (k + SPARE_NEIGHBOURS) / share)))
 
 
@@ -137,7 +138,7 @@ def _cluster_group(
 ) -> list[Backbone]:
     """Steps 3 to 6 for the configurations of one group; fills their rows of ``labels``.
 
-    ``lists`` hold every point's nearest among columns that include the group's.
+    ``lists`` hold the neighbours of every point; their columns include the group's.
     """
     everyone = np.arange(len(points))
     backbones = grow_group(group, lists, points, y, workers)
@@ -167,7 +168,7 @@ def score_grid(
 ) -> Scores:
     """Cross-entropy and silhouette of every configuration; equal labelings are scored once.
 
-    ``advance`` is called with the share that is done, the scores by the points that are done, and
+    ``advance`` is called with the finished share of the points, the scores over these points, and
     the numbers of clusters.
     """
     ks = np.array([cell.density.k for cell in clusterings.cells])

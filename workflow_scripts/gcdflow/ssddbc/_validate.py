@@ -1,4 +1,4 @@
-"""What the estimators accept; everything else is answered with one sentence."""
+"""Checks of the estimators' input; each error is one sentence."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ LARGEST = 1e150  # squares of larger values are no longer finite
 
 
 def array(values, name: str) -> np.ndarray:
-    """As NumPy has it, unless something would be lost on the way."""
+    """The values as a NumPy array; an error if the conversion would lose information."""
     _refuse_hidden(values, name)
     try:
         found = np.asarray(values)
     except ValueError as error:  # rows of different lengths
-        raise InputError(f"{name} is no array: {_first_line(error)}") from None
+        raise InputError(f"{name} is not an array: {_first_line(error)}") from None
     if found.dtype == object and found.ndim == 0:
         raise InputError(f"{name} is of type {type(values).__name__}, expected an array or a list")
     return found
 
 
 def features(X, *, name: str = "X") -> np.ndarray:
-    """A finite (n, d) float16, float32 or float64 array of what scikit-learn takes for one."""
+    """The features as a finite (n, d) float16, float32 or float64 array."""
     _refuse_hidden(X, name)
     expected = "expected real numbers (float16 to float64)"
     try:
@@ -51,14 +51,14 @@ def features(X, *, name: str = "X") -> np.ndarray:
     if X.dtype not in (np.float16, np.float32, np.float64):
         try:
             X = X.astype(np.float64)
-        except ValueError as error:  # words; what is no number at all is a TypeError, as usual
+        except ValueError as error:  # text; other objects raise a TypeError, as usual
             raise InputError(f"{name}: {_first_line(error)}; {expected}") from None
     good = np.isfinite(X).all(axis=1)
     if not good.all():
         row = int(np.argmin(good))
         raise InputError(
             f"{name} contains NaN or infinity in {int((~good).sum())} of {len(X)} rows (first: row"
-            f" {row}), expected finite values; remove these rows or mend the features"
+            f" {row}), expected finite values; remove these rows or correct the features"
         )
     if X.dtype == np.float64 and X.size and max(-X.min(), X.max()) > LARGEST:
         raise InputError(
@@ -69,10 +69,10 @@ def features(X, *, name: str = "X") -> np.ndarray:
 
 
 def training_samples(X, y, estimator) -> tuple[np.ndarray, np.ndarray]:
-    """Features of at least two samples, and their class numbers as :func:`labels` gives them.
+    """Features of at least two samples, and their class numbers as :func:`labels` returns them.
 
-    The estimator learns number and names of the features when everything is found good, so that
-    an earlier fit survives what is refused.
+    The estimator stores number and names of the features only after all checks, so that bad input
+    does not change an earlier fit.
     """
     checked = features(X)
     if len(checked) < 2:
@@ -86,14 +86,14 @@ def training_samples(X, y, estimator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def new_samples(X, estimator) -> np.ndarray:
-    """Features with the number and names of those that the estimator was fitted to."""
+    """Features whose number and names match those of the fit."""
     checked = features(X)
     validate_data(estimator, X, reset=False, skip_check_array=True)
     return checked
 
 
 def labels(y, n: int) -> np.ndarray:
-    """Consecutive class numbers (n,) int32, -1 = unlabelled, from any whole numbers >= -1."""
+    """Consecutive class numbers (n,) int32, -1 = unlabelled; ``y`` holds whole numbers >= -1."""
     if y is None:
         return np.full(n, -1, dtype=np.int32)
     y = array(y, "y")
@@ -119,14 +119,14 @@ def _whole(y: np.ndarray) -> np.ndarray:
     """Which values are whole numbers, (n,) bool."""
     if y.dtype.kind == "f":
         return np.isfinite(y) & (y == np.floor(y))
-    if y.dtype.kind == "O":  # of pandas, for instance
+    if y.dtype.kind == "O":  # for example from pandas
         found = [isinstance(v, numbers.Real) and not isinstance(v, bool) and v == v // 1 for v in y]
         return np.array(found, dtype=bool)
     return np.full(y.shape, y.dtype.kind in "iu")
 
 
 def _refuse_hidden(values, name: str) -> None:
-    """NumPy makes an object of a sparse matrix, and takes masked values for good ones."""
+    """Refuse sparse matrices and masked values, which NumPy would convert without an error."""
     if issparse(values):
         raise InputError(
             f"{name} is sparse, expected a dense array; convert it with its method toarray()"
@@ -162,7 +162,7 @@ def grid(values, check, name: str) -> list:
         values = values.tolist()
     if isinstance(values, numbers.Number):
         values = [values]
-    # An iterator would be empty at the second fit, and no clone could have it.
+    # An iterator would be empty at the second fit and cannot be cloned.
     if isinstance(values, str | bytes | Iterator) or not isinstance(values, Iterable):
         raise InputError(
             f"{name} is {values!r}, expected a sequence of numbers such as range(3, 21)"
@@ -181,14 +181,14 @@ def weight(value, name: str) -> float:
 
 
 def switch(value, name: str) -> bool:
-    """True or False; a word such as "no" would count as true."""
+    """True or False; not text, because a word such as "no" would count as true."""
     if not isinstance(value, bool | np.bool_ | numbers.Integral) or value not in (0, 1):
         raise InputError(f"{name} is {value!r}, expected True or False")
     return bool(value)
 
 
 def function(value, name: str):
-    """Something to call, or None."""
+    """A callable or None."""
     if value is not None and not callable(value):
         raise InputError(f"{name} is {value!r}, expected a function or None")
     return value

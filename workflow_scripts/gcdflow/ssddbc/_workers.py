@@ -1,4 +1,4 @@
-"""A pool of threads that is obeyed: compiled kernels without the GIL, each with one BLAS thread."""
+"""A pool of threads for compiled kernels, which run without the GIL and with one BLAS thread."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ REPORT_SECONDS = 0.2
 class Workers:
     """Run tasks on ``n_jobs`` threads, as a context manager.
 
-    While it is open, BLAS and OpenMP run single-threaded in the whole process, because the tasks
-    themselves are what runs in parallel. Tasks must not depend on their order.
+    Inside the context, BLAS and OpenMP run single-threaded in the whole process, because the tasks
+    themselves run in parallel. Tasks must not depend on their order.
 
     Parameters
     ----------
     n_jobs : int or None
-        Threads, as in scikit-learn: None is 1, -1 is every processor that this process may use.
+        Number of threads, as in scikit-learn: None is 1, -1 is every processor of this process.
     """
 
     def __init__(self, n_jobs: int | None = None):
@@ -33,8 +33,8 @@ class Workers:
             raise InputError(
                 f"n_jobs is {n_jobs!r}, expected a number of threads, None for one or -1 for all"
             )
-        # joblib.effective_n_jobs is 1 where processes cannot share semaphores (no /dev/shm, or one
-        # that is read-only); threads do not need them.
+        # joblib.effective_n_jobs is 1 if processes cannot share semaphores (/dev/shm is missing or
+        # read-only). Threads need none, so it is not used.
         self.n_threads = int(n_jobs) if n_jobs > 0 else max(1, cpu_count() + 1 + int(n_jobs))
         self._pool: ThreadPoolExecutor | None = None
 
@@ -55,12 +55,12 @@ class Workers:
     ) -> list:
         """Results of ``task(item)`` in the order of the items.
 
-        ``after_each`` is called now and then, from the calling thread.
+        ``after_each`` is called repeatedly from the calling thread.
         """
         items = list(items)
         results: list = [None] * len(items)
-        # Few long-lived jobs that fetch their next item: a future per item costs more than small
-        # items do. ``next`` of a counter is atomic.
+        # Few long-lived jobs fetch items from a counter, whose ``next`` is atomic. One future per
+        # item would cost more than a small item.
         counter = itertools.count()
         failed = False
 

@@ -19,21 +19,18 @@ CLUSTERING_SHARE = 0.6  # of the work; the rest is scoring
 
 
 class _Clusterer(ClusterMixin, BaseEstimator):
-    """What both estimators can do besides ``fit``.
-
-    ``predict`` is step 6, for samples that were not there.
-    """
+    """Methods of both estimators besides ``fit``; ``predict`` is step 6 for new samples."""
 
     def _keep_core(self, X: np.ndarray) -> None:
         self._core_X = X[self.core_sample_mask_]
         self._core_labels = self.labels_[self.core_sample_mask_]
-        self._core_normalized = bool(self.normalize)  # whatever becomes of the parameter
+        self._core_normalized = bool(self.normalize)  # the parameter may change later
 
     def fit_predict(self, X, y=None):
         """Cluster the samples and return ``labels_``; parameters and errors as in ``fit``.
 
-        Own code, because scikit-learn's method drops ``y``. A
-        :class:`~sklearn.pipeline.Pipeline` that ends in this estimator calls it, too.
+        This method exists because scikit-learn's drops ``y``. A
+        :class:`~sklearn.pipeline.Pipeline` that ends in this estimator calls it.
 
         Parameters
         ----------
@@ -53,12 +50,12 @@ class _Clusterer(ClusterMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (m, d)
-            Features, treated as those of ``fit`` were (normalised if ``normalize`` was true).
+            Features, normalised if ``normalize`` was true in ``fit``.
 
         Returns
         -------
         ndarray of shape (m,), int64
-            Labels in ``labels_``'s numbering; ties go to the lower one.
+            Labels in the numbering of ``labels_``; ties go to the lower one.
         """
         check_is_fitted(self)
         X = validate.new_samples(X, self)
@@ -68,20 +65,20 @@ class _Clusterer(ClusterMixin, BaseEstimator):
 class SSDDBC(_Clusterer):
     """Semi-supervised density-based clustering.
 
-    Core points are those that are dense in relation to their neighbours. They are linked to their
-    nearest core points, unless labels forbid it, and grow into backbone clusters; tiny clusters
-    join larger ones, and all other points follow their nearest core points.
+    Core points are dense relative to their neighbours. They are linked to their nearest core
+    points, unless labels forbid it, and grow into backbone clusters. Tiny clusters join larger
+    ones, and all other points join the cluster of their nearest core points.
 
     Parameters
     ----------
     k : int, default=10
-        Neighbours that make up a density; cut to n - 1.
+        Number of neighbours for the densities, reduced to n - 1.
     density_percentile : float, default=70
         Points whose relative density reaches this percentile are core points.
     normalize : bool, default=True
         L2-normalise rows first, in float64; rows of zeros stay zero.
     n_jobs : int or None
-        Threads (None = 1, -1 = all that the process may use), for BLAS and compiled code alike.
+        Number of threads (None = 1, -1 = all that the process may use), for BLAS and compiled code.
         The result does not depend on it.
 
     Attributes
@@ -91,7 +88,7 @@ class SSDDBC(_Clusterer):
     densities_, relative_densities_ : (n,) float64.
     n_clusters_ : int.
     cutoff_ : float, longest edge of the backbone graph (mean distance to the k nearest).
-    core_threshold_ : float, relative density that makes a core point.
+    core_threshold_ : float, smallest relative density of a core point.
     n_features_in_ : int.
 
     Examples
@@ -123,7 +120,7 @@ class SSDDBC(_Clusterer):
         Raises
         ------
         gcdflow.errors.InputError
-            A ``ValueError`` that says in one sentence what was found and what was expected.
+            A ``ValueError`` whose message says what was found and what was expected.
         """
         k = validate.neighbours(self.k)
         percentile = validate.percentile(self.density_percentile)
@@ -147,12 +144,12 @@ class SSDDBC(_Clusterer):
 
 
 class SSDDBCGridSearch(_Clusterer):
-    """SSDDBC under every combination of k and percentile; the best score wins.
+    """SSDDBC with every combination of k and percentile; the best score wins.
 
-    The score is ``-w_ce · CE + w_sil · Sil``: CE is the cross-entropy of the labelled samples'
-    classes within their clusters, Sil the mean silhouette of the unlabelled samples (over all
-    samples' clusters). Ties go to the smaller k, then to the smaller percentile. All
-    configurations share their work, and the result is that of clustering them one by one.
+    The score is ``-w_ce · CE + w_sil · Sil``. CE is the cross-entropy of the labelled samples'
+    classes within their clusters. Sil is the mean silhouette of the unlabelled samples (over all
+    samples' clusters). Ties go to the smaller k, then to the smaller percentile. The configurations
+    share work; the results are the same as without sharing.
 
     Parameters
     ----------
@@ -163,23 +160,23 @@ class SSDDBCGridSearch(_Clusterer):
     normalize : bool, default=True
         L2-normalise rows first, in float64; rows of zeros stay zero.
     n_jobs : int or None
-        Threads (None = 1, -1 = all that the process may use), for BLAS and compiled code alike.
+        Number of threads (None = 1, -1 = all that the process may use), for BLAS and compiled code.
         The result does not depend on it.
     progress : callable or None
-        ``progress(done, total, best)``, called now and then from the fitting thread: configurations
-        done, their number, and None or a dict of the best so far (k, density_percentile, score,
-        n_clusters). All configurations advance together, so ``done`` is the share of the work, and
-        until the end ``best`` is judged by the samples scored so far.
+        ``progress(done, total, best)``, called repeatedly from the fitting thread: finished
+        configurations, their total, and None or a dict of the best so far (k, density_percentile,
+        score, n_clusters). All configurations advance together, so ``done`` is the finished share
+        of the work, and ``best`` depends on the samples scored so far.
 
     Attributes
     ----------
     labels_, core_sample_mask_, densities_, n_clusters_ : of the best configuration, see `SSDDBC`.
     best_params_ : dict with ``k`` and ``density_percentile``.
-    best_score_ : float. best_index_ : int, its place in ``results_``.
+    best_score_ : float. best_index_ : int, its index in ``results_``.
     results_ : dict of arrays
         One entry per configuration, k first, then percentile: k, density_percentile, score,
         cross_entropy, silhouette, n_clusters, n_core, core_ratio, cutoff, core_threshold, and
-        seconds (shared work is divided evenly, so that the seconds add up to the wall time).
+        seconds (shared work is divided evenly, so the seconds add up to the wall time).
     n_features_in_ : int.
     """
 
@@ -203,7 +200,7 @@ class SSDDBCGridSearch(_Clusterer):
         self.progress = progress
 
     def fit(self, X, y=None):
-        """Cluster and score under every configuration; parameters as in :meth:`SSDDBC.fit`."""
+        """Cluster and score with every configuration; parameters as in :meth:`SSDDBC.fit`."""
         begin = time.perf_counter()
         ks, percentiles, weights = self._checked_parameters()
         X, y = validate.training_samples(X, y, self)
@@ -233,7 +230,7 @@ class SSDDBCGridSearch(_Clusterer):
         return ks, percentiles, weights
 
     def _take_best(self, X: np.ndarray, found, scores) -> None:
-        """Set all attributes but the seconds from clusterings and scores of the whole grid."""
+        """Set all attributes except the seconds from clusterings and scores of the whole grid."""
         ks, percentiles, weights = self._checked_parameters()
         self.results_ = {
             "k": np.repeat(ks, len(percentiles)),
@@ -247,7 +244,7 @@ class SSDDBCGridSearch(_Clusterer):
             "cutoff": np.array([cell.density.cutoff for cell in found.cells]),
             "core_threshold": np.array([cell.threshold for cell in found.cells]),
         }
-        best = int(np.argmax(self.results_["score"]))  # the first of equals
+        best = int(np.argmax(self.results_["score"]))  # the first of equal scores
         self.best_index_ = best
         self.best_score_ = float(self.results_["score"][best])
         row, column = divmod(best, len(percentiles))
@@ -260,7 +257,7 @@ class SSDDBCGridSearch(_Clusterer):
 
 
 class _Progress:
-    """Turns the advance of the shared work into calls of the user's function."""
+    """Calls the user's function with the progress of the shared work."""
 
     def __init__(self, call: Callable | None, ks: list, percentiles: list, weights: tuple):
         self._call = call
@@ -270,23 +267,23 @@ class _Progress:
         self._send(0.0, None, force=True)
 
     def parameters(self, index: int) -> dict:
-        """Parameters of one configuration, by its place in the grid."""
+        """Parameters of a configuration, by its index in the grid."""
         k, percentile = self._cells[index]
         return {"k": k, "density_percentile": percentile}
 
     def clustered(self, share: float) -> None:
-        """``share`` of the clustering is done; nothing is scored yet."""
+        """Report that ``share`` of the clustering is done."""
         self._send(CLUSTERING_SHARE * share, None)
 
     def scored(self, share: float, scores, n_clusters: np.ndarray) -> None:
-        """``share`` of the scoring is done, with these scores so far."""
+        """Report that ``share`` of the scoring is done, with the scores so far."""
         total = scores.total(*self._weights)
         best = int(np.argmax(total))
         found = (best, float(total[best]), int(n_clusters[best]))
         self._send(CLUSTERING_SHARE + (1 - CLUSTERING_SHARE) * share, found)
 
     def finished(self, index: int, score: float, n_clusters: int) -> None:
-        """Everything is done."""
+        """Report the end of the search."""
         self._send(1.0, (index, score, n_clusters), force=True)
 
     def _send(self, share: float, best: tuple | None, force: bool = False) -> None:
@@ -304,7 +301,7 @@ class _Progress:
 def assign_to_clusters(X, core_X, core_labels, *, n_jobs=None):
     """Cluster with the smallest mean distance to its 3 nearest core members (all, if fewer).
 
-    Nothing is normalised here.
+    This function does not normalise the samples.
 
     Parameters
     ----------
@@ -322,7 +319,7 @@ def assign_to_clusters(X, core_X, core_labels, *, n_jobs=None):
     labels : ndarray of shape (m,), int64
         Ties go to the lower cluster.
     mean_distance : ndarray of shape (m,), float64
-        That mean distance.
+        The smallest mean distance.
     """
     X, core_X = validate.features(X), validate.features(core_X, name="core_X")
     core_labels = validate.array(core_labels, "core_labels")
@@ -342,7 +339,7 @@ def assign_to_clusters(X, core_X, core_labels, *, n_jobs=None):
 
 
 def _assign(X, core_X, core_labels, normalize, n_jobs):
-    """Checked input of :func:`assign_to_clusters`, normalised on demand."""
+    """:func:`assign_to_clusters` with checked input and optional normalisation."""
     if X.shape[1] != core_X.shape[1]:
         raise InputError(
             f"X has {X.shape[1]} features and core_X has {core_X.shape[1]}, expected equal numbers"

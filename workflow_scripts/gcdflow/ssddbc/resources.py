@@ -1,4 +1,4 @@
-"""What a search will cost, said before it starts: a rough model, calibrated by a few runs."""
+"""Rough prediction of the cost of a search, calibrated by a few runs."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from dataclasses import dataclass
 
 from gcdflow.errors import InputError
 
-# Entries of the neighbour lists of a point, over all passes of the default grid.
+# Entries in the neighbour lists of a point, over all passes of the default grid.
 LISTED = 300
 
 
 @dataclass(frozen=True)
 class Resources:
-    """A prediction.
+    """Predicted cost of a search.
 
     Attributes
     ----------
-    memory_bytes : int, peak of the fit beyond the interpreter, float32 features included.
+    memory_bytes : int, peak memory of the fit without the interpreter, with float32 features.
     seconds : float, wall time.
     """
 
@@ -29,17 +29,17 @@ def estimate_resources(
 ) -> Resources:
     """Predict memory and time of :class:`SSDDBCGridSearch` on n × d float32 features.
 
-    Memory is counted array by array and errs on the safe side for the default grid. Time is a cost
-    model (products of all pairs, work per pair and configuration, work per point and
-    configuration) whose constants were fitted to runs of 2,500 to 50,000 points on processors of
-    about 80 GFLOP/s each in float32: expect a factor of two either way elsewhere, and more where
-    most points are duplicates of each other.
+    Memory is the sum of all arrays, a safe estimate for the default grid. Time is a cost model
+    (products of all pairs, work per pair and configuration, work per point and configuration). Its
+    constants were fitted to runs of 2,500 to 50,000 points on processors of about 80 GFLOP/s each
+    in float32. Elsewhere, expect an error of a factor of two in either direction, and more if most
+    points are duplicates.
 
     Parameters
     ----------
-    n, d : points and features.
+    n, d : number of points and features.
     n_k, n_percentiles : length of the grid's axes.
-    n_jobs : threads.
+    n_jobs : number of threads.
     """
     named = {"n": n, "d": d, "n_k": n_k, "n_percentiles": n_percentiles, "n_jobs": n_jobs}
     for name, value in named.items():

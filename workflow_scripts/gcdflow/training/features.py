@@ -45,12 +45,14 @@ def extract_features(
     threads: int | None = None,
     batch_size: int = 256,
     num_workers: int | None = None,
+    weights: Path | None = None,
 ) -> Features:
     """Backbone features of all samples, training and test, in the split's order.
 
     Parameters
     ----------
     views_path : path of stored views to start from, or None: to start from the images
+    weights : path of the backbone's weight file, if the run names one
 
     Returns
     -------
@@ -69,7 +71,7 @@ def extract_features(
     if checkpoint.split_sha256 != sha256_file(split_path):
         raise InputError(f"{checkpoint_path}: was trained on another split than {split_path}")
     chosen = resolve_device(device)
-    backbone = restore_model(checkpoint_path, checkpoint).backbone.to(chosen).eval()
+    backbone = restore_model(checkpoint_path, checkpoint, weights).backbone.to(chosen).eval()
     if views_path is None:
         batches = _images_in_batches(split, checkpoint.settings, batch_size, num_workers)
         part = backbone

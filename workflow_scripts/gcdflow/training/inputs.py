@@ -27,7 +27,7 @@ from gcdflow.errors import InputError
 from gcdflow.files.atomic import canonical_json, sha256_file, sha256_text
 from gcdflow.files.formats import Split
 from gcdflow.models.backbones import augmentation_of
-from gcdflow.training.checkpoint import fingerprint, frozen_sha256
+from gcdflow.training.checkpoint import fingerprint, frozen_sha256, identified
 from gcdflow.training.objective import Objective
 from gcdflow.training.pseudo_targets import PseudoTargets
 from gcdflow.training.segment_files import SegmentFiles
@@ -44,6 +44,8 @@ class SegmentInputs:
     n_steps : int
         Steps of an epoch.
     split_sha256, pseudo_sha256, frozen_sha256 : str; the last two None where there is no such file
+    identity : TrainSettings
+        The settings that checkpoints are compared by: they name the weight file by its SHA-256.
     key : str
         What a rolling checkpoint must agree on to be of this very segment.
     """
@@ -62,6 +64,7 @@ class SegmentInputs:
         self.split = Split.load(files.split)
         self.split_sha256 = sha256_file(files.split)
         self.frozen_sha256 = frozen_sha256(settings)
+        self.identity = identified(settings, self.frozen_sha256)
         self._stored = open_views(settings, files.views, self.split, self.frozen_sha256)
         self._images = open_images(self.split.source, self.split.paths)
         self._augmentation = augmentation_of(settings)
@@ -80,7 +83,8 @@ class SegmentInputs:
         inputs = [resume_sha256, self.pseudo_sha256, self.frozen_sha256]
         inputs += [stop_at_epoch, result_version]
         inputs += [] if self._stored is None else [self._stored.sha256]
-        self.key = sha256_text(canonical_json([fingerprint(settings, self.split_sha256), inputs]))
+        own = fingerprint(self.identity, self.split_sha256)
+        self.key = sha256_text(canonical_json([own, inputs]))
 
     @property
     def are_stored(self) -> bool:

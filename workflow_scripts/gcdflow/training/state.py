@@ -50,7 +50,8 @@ class TrainingState:
             torch.manual_seed(settings.seed)
             model = Model(settings)
         else:
-            model = restore_model(path, checkpoint)
+            named = getattr(settings.backbone, "named_file", None)
+            model = restore_model(path, checkpoint, named)
         self.model = synchronise_batch_norm(model.to(ranks.device), ranks)
         self.epoch = 0 if checkpoint is None else checkpoint.epoch
         self._build_optimizer(checkpoint)
@@ -79,7 +80,9 @@ class TrainingState:
         path, checkpoint = files.rolling, files.rolling_checkpoint(inputs.key)
         if checkpoint is None:
             path = files.resume_from
-            checkpoint = files.starting_checkpoint(settings, inputs.split_sha256, stop_at_epoch)
+            checkpoint = files.starting_checkpoint(
+                inputs.identity, inputs.split_sha256, stop_at_epoch
+            )
         return cls(settings, inputs, ranks, path, checkpoint)
 
     def _build_optimizer(self, checkpoint: Checkpoint | None) -> None:
@@ -112,7 +115,7 @@ class TrainingState:
         """The state at the end of an epoch; ``rolling`` is what only a rolling checkpoint holds."""
         return Checkpoint(
             epoch=self.epoch,
-            settings=self._settings,
+            settings=self._inputs.identity,
             split_sha256=self._inputs.split_sha256,
             weights=stored_weights(self.model, self._settings),
             optimizer=self.optimizer.state_dict(),

@@ -1,20 +1,21 @@
-"""Datasets: what is on the disk, which classes are old, and how to get at the images.
+"""Datasets: the files on the disk, the old classes, and how to open the images.
 
-A dataset is a module of this package with a function::
+A dataset is a module of this package with an entry in :data:`DATASETS` and a function that finds
+and checks the samples::
 
-    catalogue(settings: DatasetSettings) -> Catalogue     # what there is; checks it all
+    catalogue(settings: DatasetSettings) -> Catalogue
 
-and an entry in :data:`DATASETS`. Images are files below ``Catalogue.source["root"]``, unless the
-module has another way to open them::
+Images are files below ``Catalogue.source["root"]``, unless the module defines::
 
     open_images(source: dict, paths: ndarray) -> Images
 
-An image that cannot be read is an error, unless the module says what remains without some::
+An image that cannot be read is an error, unless the module defines a function that removes such
+images::
 
     without(settings: DatasetSettings, found: Catalogue, unreadable: dict) -> Catalogue
 
-``catalogue`` runs once, in the dataset rule, and sees the truth; images are opened in training and
-feature extraction, which see only ``split.npz``.
+``catalogue`` runs once, in the dataset rule, and knows the true classes. Training and feature
+extraction open the images and see only ``split.npz``.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def dataset_module(name: str) -> ModuleType:
     Raises
     ------
     InputError
-        If there is no such dataset.
+        If the dataset does not exist.
     """
     if name not in DATASETS:
         raise InputError(f"unknown dataset '{name}' (known: {', '.join(sorted(DATASETS))})")
@@ -61,7 +62,7 @@ def open_images(source: dict, paths: np.ndarray) -> Images:
     Parameters
     ----------
     source : dict
-        ``Split.source``; its ``dataset`` says who reads it.
+        ``Split.source``; its ``dataset`` names the module that reads it.
     paths : ndarray of str, shape (n,) or (0,)
         ``Split.paths``.
     """

@@ -21,7 +21,7 @@ FOLDER = "fgvc-aircraft-2013b"
 
 
 def catalogue(settings: BenchmarkSettings) -> Catalogue:
-    """Samples and split from the dataset's text files; classes are its variants, sorted by name.
+    """Read samples and split from the text files; classes are the variants, sorted by name.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def catalogue(settings: BenchmarkSettings) -> Catalogue:
 
 
 def _read_variants(path: Path) -> dict[str, str]:
-    """Variant of each image from lines of ``<image> <variant>``, in their order."""
+    """Variant of each image from lines of ``<image> <variant>``, in file order."""
     variants: dict[str, str] = {}
     for number, line in enumerate(read_lines(path), start=1):
         image, _, variant = line.partition(" ")

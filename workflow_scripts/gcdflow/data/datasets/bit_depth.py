@@ -1,16 +1,19 @@
-"""Images of more than 8 bits a sample: what is black and white in them, and 8 bits from that.
+"""Convert images of more than 8 bits per sample to 8 bits.
 
-Cameras, microscopes and scanners write values of 10, 12 or 14 bits into files of 16, where they
-would come out as black. Of each file by itself, values go from black to white by
+Cameras, microscopes and scanners write values of 10, 12 or 14 bits into 16-bit files. Read as 16
+bits, such images would be almost black. For each file, this module chooses the values of black and
+white by the first rule that applies:
 
-1. what the file says: PNG ``sBIT``, the largest value of a PGM or PPM, the bits of a JPEG 2000, of
-   TIFF the tags WhiteLevel, MaxSampleValue, SMaxSampleValue (and those of black) and
-   BitsPerSample. What names all 16 bits, or less than the largest value, says nothing;
-2. else, if all values lie below 2¹⁴, its smallest and its largest value. That is a guess, which the
-   dataset stage counts in a warning;
-3. else all 16 bits.
+1. The file declares them: PNG ``sBIT``, the largest value of a PGM or PPM, the bit depth of a JPEG
+   2000, the TIFF tags WhiteLevel, MaxSampleValue, SMaxSampleValue (and their counterparts for
+   black) and BitsPerSample. A declaration of all 16 bits, or of less than the largest value, is
+   ignored.
+2. All values lie below 2¹⁴: black and white are the smallest and the largest value. This is a
+   guess; the dataset stage counts such images in a warning.
+3. Otherwise, white is the largest 16-bit value.
 
-Integers and floats of 32 bits, and signed ones of 16, go from the smallest value to the largest.
+In files of 32-bit integers, floats or signed 16-bit integers, black and white are always the
+smallest and the largest value.
 """
 
 from __future__ import annotations
@@ -31,27 +34,27 @@ Source = Path | io.BytesIO
 T = TypeVar("T")
 
 _ALL = 2**16 - 1
-_FEW = 2**14  # a 16-bit file with values below this alone does not use its bits
-_PIXELS_AT_A_TIME = 2**20  # what is computed in larger numbers than the image is made of
+_FEW = 2**14  # a 16-bit file whose values are all smaller does not use its full range
+_PIXELS_AT_A_TIME = 2**20  # block size of computations in wider types than the image's
 _TIFF_WHITE = (50717, 281, 341)  # WhiteLevel, MaxSampleValue, SMaxSampleValue
 _TIFF_BLACK = (50714, 280, 340)
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT, _PHOTOMETRIC = 258, 339, 262
 _UNSIGNED, _WHITE_IS_ZERO = 1, 0
 _JPEG2000_HEAD, _JPEG2000_START, _JPEG2000_BITS_AT = 2**20, b"\xff\x4f\xff\x51", 42
-# Raw modes of colours in 16 bits of which Pillow keeps the upper 8. Told that their bytes come in
-# the other order, it keeps the lower ones.
+# Pillow keeps only the upper 8 bits of 16-bit colours. With the opposite byte order in the raw
+# mode, it keeps the lower 8 bits.
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 _WIDE = {f"{channels};16" for channels in ("RGB", "RGBA", "RGBX", "LA", *"RGBA")}
 
 
 class _Declared(NamedTuple):
-    """What a file says of its values.
+    """Black and white as a file declares them.
 
     Attributes
     ----------
     black, white : int
     unused_bits : int
-        Lower bits that are 0 if the values are spread over all 16 after all (as PNG wants it).
+        Number of lower bits. If they are 0 everywhere, the values use all 16 bits, as PNG demands.
     """
 
     black: int
@@ -60,23 +63,23 @@ class _Declared(NamedTuple):
 
 
 def levels(image: Image.Image, source: Source) -> tuple[np.ndarray, bool] | None:
-    """The levels of an image of more than 8 bits a sample, upright, in 8 bits.
+    """Convert an image of more than 8 bits per sample to 8 bits, upright.
 
     Parameters
     ----------
     image : Image
-        As Pillow opened it; nothing of it has been decoded.
-    source : Path or BytesIO, what it was opened from
+        Opened by Pillow, not yet decoded.
+    source : Path or BytesIO, the file that it was opened from
 
     Returns
     -------
     pixels : ndarray of uint8, shape (height, width), (height, width, 3) or (height, width, 4)
     is_guessed : bool
-        The file does not say what is white, and all values are small.
+        Whether black and white are a guess (rule 2 above).
 
-    None for an image that Pillow itself gives in 8 bits, as good as they can be.
+    None for an image that Pillow converts to 8 bits well enough by itself.
     """
-    # Pillow reads 16 bits of this format alone into 32.
+    # Pillow reads 16-bit values as 32-bit ones only in PPM.
     if image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I"):
         declared = _declared(image, source)
         values = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
@@ -86,16 +89,16 @@ def levels(image: Image.Image, source: Source) -> tuple[np.ndarray, bool] | None
         grey, is_guessed = _stretched(_signed_or_not(image)), False
     else:
         return _colours(image, source)
-    # Pillow turns it round for 8 bits alone.
+    # Pillow inverts negatives only in 8 bits.
     is_negative = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
     return (255 - grey if is_negative else grey), is_guessed
 
 
 def _colours(image: Image.Image, source: Source) -> tuple[np.ndarray, bool] | None:
-    """Colours, and alpha if there is any, from the upper and lower halves of 16 bits.
+    """Colours (and alpha, if present) from the upper and lower bytes of 16-bit values.
 
-    All colours have one black and one white. Alpha of as few bits goes from 0 to its largest
-    value, which is opaque.
+    All colours share one black and one white. If alpha also uses few bits, its largest value is
+    opaque.
     """
     tiles = _wide_tiles(image)
     if tiles is None:
@@ -103,10 +106,10 @@ def _colours(image: Image.Image, source: Source) -> tuple[np.ndarray, bool] | No
     declared = _declared(image, source)
     if image.format == "TIFF":
         image.tile = tiles
-    largest = max(high for _, high in image.getextrema()[:3])  # of the upper halves
+    largest = max(high for _, high in image.getextrema()[:3])  # of the upper bytes
     if 256 * largest >= _FEW:
         return None
-    if _raw_mode(tiles[0]) == "LA;16B":  # for which there is no other order, but as many bytes in
+    if _raw_mode(tiles[0]) == "LA;16B":  # no mode for the other byte order; RGBA has as many bytes
         both = _decoded(_with_raw_modes(tiles, lambda _: "RGBA"), image, source)
         upper, lower = both[..., [0, 0, 0, 2]], both[..., [1, 1, 1, 3]]
     else:
@@ -131,29 +134,29 @@ def _colours(image: Image.Image, source: Source) -> tuple[np.ndarray, bool] | No
 
 
 def _wide_tiles(image: Image.Image) -> list | None:
-    """How to decode colours in 16 bits, if Pillow can give both halves of them."""
+    """Tiles that decode 16-bit colours; None if Pillow cannot return both bytes."""
     tiles = image.tile
     if not tiles:
         return None
     if image.format == "PPM" and (image.mode, tiles[0].codec_name) == ("RGB", "ppm"):
         if _ppm_white(image) < _ALL:
             return None
-        # Its own decoder would keep 8 bits.
+        # Pillow's PPM decoder would keep 8 bits only.
         tiles = [tile._replace(codec_name="raw", args=("RGB;16B", 0, 1)) for tile in tiles]
     elif image.format == "TIFF" and {*_numbers(image, _BITS_PER_SAMPLE)} == {16}:
-        # Pillow takes colours that lie one after the other for 8 bits each.
+        # Pillow reads TIFF files with separate colour planes as 8 bits per sample.
         order = "L" if image.tag_v2.prefix == b"II" else "B"
         tiles = _with_raw_modes(tiles, lambda mode: f"{mode};16{order}" if len(mode) == 1 else mode)
     return tiles if all(_raw_mode(tile)[:-1] in _WIDE for tile in tiles) else None
 
 
 def _raw_mode(tile: ImageFile._Tile) -> str:
-    """How samples lie in the file, if a decoder is told."""
+    """The raw mode of a tile: the layout of its samples in the file."""
     return str(*tile.args[:1]) if isinstance(tile.args, tuple) else str(tile.args)
 
 
 def _with_raw_modes(tiles: list, change: Callable[[str], str]) -> list:
-    """The tiles with other raw modes, where they have some."""
+    """The tiles with changed raw modes."""
     changed = []
     for tile in tiles:
         mode = change(_raw_mode(tile))
@@ -164,28 +167,28 @@ def _with_raw_modes(tiles: list, change: Callable[[str], str]) -> list:
 
 
 def _decoded(tiles: list, like: Image.Image, source: Source) -> np.ndarray:
-    """Pixels of the same file, decoded in another way, upright."""
+    """Pixels of the file, decoded with other tiles, upright."""
     with Image.open(source, formats=[like.format]) as image:
         image.tile = tiles
         return np.asarray(ImageOps.exif_transpose(image))
 
 
-# -- what is black and white -----------------------------------------------------------------------
+# -- black and white -------------------------------------------------------------------------------
 
 
 def _declared(image: Image.Image, source: Source) -> _Declared | None:
-    """What a 16-bit file says is black and white; asked before it is decoded."""
+    """Black and white as a 16-bit file declares them; call this before decoding."""
     if image.format == "PNG":
         bits = _read(source, significant_bits)
         return _Declared(0, 2**bits - 1, 16 - bits) if bits and bits < 16 else None
     if image.format == "PPM":
         is_narrower = _ppm_white(image) < _ALL
-        return _Declared(0, _ALL) if is_narrower else None  # Pillow spreads them over 16 bits
+        return _Declared(0, _ALL) if is_narrower else None  # Pillow stretches them to 16 bits
     if image.format == "JPEG2000":
         head = _read(source, lambda file: file.read(_JPEG2000_HEAD))
         start = head.find(_JPEG2000_START)
         bits = head[start + _JPEG2000_BITS_AT :][:1] if start >= 0 else b""
-        return _Declared(0, _ALL) if bits and (bits[0] & 0x7F) + 1 < 16 else None  # the same
+        return _Declared(0, _ALL) if bits and (bits[0] & 0x7F) + 1 < 16 else None  # as for PPM
     if image.format != "TIFF":
         return None
     bits = min(_numbers(image, _BITS_PER_SAMPLE), default=16)
@@ -205,13 +208,13 @@ def _read(source: Source, reader: Callable[[BinaryIO], T]) -> T:
 
 
 def _ppm_white(image: Image.Image) -> int:
-    """The largest value that the header of a PGM or PPM names."""
+    """The largest value according to the header of a PGM or PPM."""
     arguments = image.tile[0].args
     return _ALL if isinstance(arguments, str) else arguments[1]
 
 
 def _numbers(image: Image.Image, tag: int) -> list[float]:
-    """The finite numbers of a TIFF tag; files hold anything under any."""
+    """The finite numbers of a TIFF tag; a file may hold values of any type in any tag."""
     value = image.tag_v2.get(tag, ())
     found = []
     for item in value if isinstance(value, tuple) else (value,):
@@ -223,7 +226,7 @@ def _numbers(image: Image.Image, tag: int) -> list[float]:
 
 
 def _table(blocks: Iterable[np.ndarray], declared: _Declared | None) -> tuple[np.ndarray, bool]:
-    """The level of each 16-bit value, uint8 (65536,), and whether its white is a guess."""
+    """The 8-bit level of each 16-bit value, uint8 (65536,), and whether white is a guess."""
     smallest, largest, bits = _ALL, 0, 0
     for values in blocks:
         smallest, largest = min(smallest, int(values.min())), max(largest, int(values.max()))
@@ -239,7 +242,7 @@ def _table(blocks: Iterable[np.ndarray], declared: _Declared | None) -> tuple[np
 
 
 def _level_of_value(black: int, white: int) -> np.ndarray:
-    """8 bits for each 16-bit value: the upper half, or from black (0) to white (255)."""
+    """The 8-bit level of each 16-bit value: linear from black (0) to white (255)."""
     values = np.arange(_ALL + 1)
     if (black, white) == (0, _ALL):
         return (values >> 8).astype(np.uint8)
@@ -248,14 +251,14 @@ def _level_of_value(black: int, white: int) -> np.ndarray:
 
 
 def _signed_or_not(image: Image.Image) -> np.ndarray:
-    """Floats or integers of 32 bits, upright; Pillow holds all integers as signed ones."""
+    """Floats or 32-bit integers, upright; Pillow reads all integers as signed."""
     values = np.asarray(ImageOps.exif_transpose(image))
     is_unsigned = image.format == "TIFF" and set(_numbers(image, _SAMPLE_FORMAT)) <= {_UNSIGNED}
     return values.view(np.uint32) if is_unsigned and values.dtype == np.int32 else values
 
 
 def _stretched(values: np.ndarray) -> np.ndarray:
-    """Numbers from 0 (the smallest, and NaN) to 255 (the largest), rounded; all 0 if all equal."""
+    """Values from 0 (the smallest, and NaN) to 255 (the largest); all 0 if they are equal."""
     low, high = np.inf, -np.inf
     for rows in _blocks(values):
         block = values[rows]
@@ -272,7 +275,7 @@ def _stretched(values: np.ndarray) -> np.ndarray:
 
 
 def _blocks(array: np.ndarray) -> Iterator[slice]:
-    """Slices of some rows each, so that numbers wider than the pixels take little memory."""
+    """Slices of some rows each, so that wider types need little memory."""
     height, width = array.shape[:2]
     step = max(1, _PIXELS_AT_A_TIME // max(1, width))
     return (slice(start, start + step) for start in range(0, height, step))

@@ -1,4 +1,4 @@
-"""From what is on the disk to ``split.npz`` and ``truth.npz``: which labels are shown."""
+"""Turn a dataset on the disk into ``split.npz`` and ``truth.npz``: choose the shown labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gcdflow.files.formats import UNLABELLED, Split, Truth, leaves_folder
 if TYPE_CHECKING:
     from gcdflow.config.settings import LabelDrawSettings
 
-UNKNOWN = -1  # class of a sample whose truth nobody knows
+UNKNOWN = -1  # class of a sample whose true class is unknown
 _DATA = Path(__file__).parent / "data"
 _SSB_SPLITS = _DATA / "ssb_splits.json"
 _CLASS_NAMES = _DATA / "published_class_names.json"
@@ -29,19 +29,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All samples of a dataset with their true classes, before anything is hidden.
+    """All samples of a dataset with their true classes, before labels are hidden.
 
     Attributes
     ----------
-    classes : int64 (n,), true class of each sample, in the dataset's own numbering from 0; -1
-        where it is not known
+    classes : int64 (n,), true class of each sample, in the dataset's own numbering from 0; -1 if
+        unknown
     train_mask : bool (n,), training split (else test)
     class_names : list of str, one for each class id
-    old_classes : list of int, ids of the old (known) classes in order of their label
+    old_classes : list of int, ids of the old (known) classes in the order of their labels
     source : dict, plain JSON values; ``dataset`` names the module that opens the images
-    paths : list of str, image of each sample as ``open_images`` understands it, mostly a path
-        relative to the source's root; or empty
-    labelled_mask : bool (n,), whose label is shown; None: drawn by the settings
+    paths : list of str, image of each sample as ``open_images`` expects it, usually a path relative
+        to the source's root; or empty
+    labelled_mask : bool (n,), samples whose label is shown; None: the settings decide
     """
 
     classes: np.ndarray
@@ -59,7 +59,7 @@ def read_lines(path: Path) -> list[str]:
     Raises
     ------
     InputError
-        If it is not there, or something else.
+        If the file does not exist or is not such a file.
     """
     try:
         return path.read_text(encoding="utf-8").splitlines()
@@ -70,9 +70,9 @@ def read_lines(path: Path) -> list[str]:
 
 
 def published_split(name: str) -> dict[str, Any]:
-    """An entry of the field's class splits (``ssb_splits.json``), such as ``cub``.
+    """A published class split (``ssb_splits.json``), such as ``cub``.
 
-    With ``class_names``, the names of the classes that its ids count.
+    Its ``class_names`` are the names of the classes, in the order of their ids.
     """
     names = json.loads(_CLASS_NAMES.read_text(encoding="utf-8"))[name]
     entry = json.loads(_SSB_SPLITS.read_text(encoding="utf-8"))[name]
@@ -85,41 +85,42 @@ def old_class_ids(
     published: dict[str, Any] | None,
     numbers: Mapping[str, Mapping[int, int]] | None = None,
 ) -> list[int]:
-    """Ids of the old classes from what the settings say.
+    """Ids of the old classes, according to the settings or the published split.
 
     Parameters
     ----------
     chosen : list of int and str, or None
         ``dataset.old_classes``: ids, names, or None for the published list.
     published : dict or None
-        The field's list: ``known_classes`` (ids) among ``num_classes``, and ``class_names`` that
-        the classes must have for its figures to compare, if they are known; None if there is none.
+        The published list, if one exists: ``known_classes`` (ids), ``num_classes`` and optionally
+        ``class_names``. Results compare with published ones only if the classes have these names.
     numbers : mapping, optional
-        Other numbers of classes (see :func:`~gcdflow.data.datasets.class_names.chosen_classes`).
+        Other numberings of the classes (see
+        :func:`~gcdflow.data.datasets.class_names.chosen_classes`).
 
     Raises
     ------
     InputError
-        If there is no list at all, a name or an id does not exist or may be that of two classes,
-        one is listed twice, or the published list is of another number of classes.
+        If neither list exists, a name or id is unknown, ambiguous or listed twice, or the published
+        list has another number of classes.
     """
     if chosen is not None:
         return chosen_classes("dataset.old_classes", chosen, class_names, numbers)
     if published is None:
         raise InputError("dataset.old_classes is missing: list the names of the old classes")
-    # The published ids are ranks: one class more or less would shift them without notice.
+    # The published ids are ranks: an extra or missing class would shift them silently.
     if len(class_names) != published["num_classes"]:
         raise InputError(
-            f"dataset.root: found {len(class_names)} classes there, expected the "
-            f"{published['num_classes']} of the published list of old classes; for others list "
-            "names in dataset.old_classes"
+            f"dataset.root: found {len(class_names)} classes, expected the "
+            f"{published['num_classes']} of the published list of old classes; to use others, "
+            "list names in dataset.old_classes"
         )
     _warn_of_other_classes(class_names, published.get("class_names", class_names))
     return published["known_classes"]
 
 
 def _warn_of_other_classes(names: list[str], published: list[str]) -> None:
-    """As many classes as in the published list need not be those, nor in their order."""
+    """Warn if class names differ from the published ones, although their number is the same."""
     differ = [i for i, pair in enumerate(zip(names, published, strict=True)) if _differ(*pair)]
     if differ:
         first = differ[0]
@@ -128,14 +129,14 @@ def _warn_of_other_classes(names: list[str], published: list[str]) -> None:
             one_line(
                 f"dataset.root: {len(differ)} of {len(names)} classes are not those of the "
                 f"published list (first: class {first} is '{names[first]}', published: "
-                f"'{published[first]}'): figures do not compare with published ones; to choose old "
-                "classes among these, list names in dataset.old_classes"
+                f"'{published[first]}'): results are not comparable with published ones; to choose "
+                "old classes among these, list names in dataset.old_classes"
             ),
         )
 
 
 def _differ(name: str, other: str) -> bool:
-    """Two names are not one in another spelling, with or without the number before a dot."""
+    """Whether two names differ in more than spelling or a leading number with a dot."""
     one, two = (
         re.sub(r"[\W_]", "", re.sub(r"^\d+\.", "", text).casefold()) for text in (name, other)
     )
@@ -143,11 +144,11 @@ def _differ(name: str, other: str) -> bool:
 
 
 def draw_labelled(candidates: np.ndarray, proportion: float, seed: int) -> np.ndarray:
-    """Positions of the samples whose label is shown.
+    """Draw the positions of the samples whose label is shown.
 
-    The field's draw (Vaze et al., arXiv 2201.02609, ``subsample_instances``): pooled over the old
-    classes, not stratified, ``int(proportion * n)`` of the n candidates in their order in the
-    dataset, by NumPy's legacy generator.
+    The draw is that of the published code (Vaze et al., arXiv 2201.02609,
+    ``subsample_instances``): NumPy's legacy generator draws ``int(proportion * n)`` of the n
+    candidates, in dataset order, without stratification by class.
 
     Parameters
     ----------
@@ -158,21 +159,21 @@ def draw_labelled(candidates: np.ndarray, proportion: float, seed: int) -> np.nd
 
 
 def split_catalogue(catalogue: Catalogue, settings: LabelDrawSettings) -> tuple[Split, Truth]:
-    """Hide the truth: label a share of the old classes' training samples, nothing else.
+    """Show labels for a share of the training samples of old classes, and hide all others.
 
-    Labels are positions in ``old_classes``; the new classes follow in ascending order of their id
-    in the truth. Sample ids are positions in the catalogue.
+    Labels are positions in ``old_classes``. In the truth, the new classes follow in ascending order
+    of their ids. Sample ids are positions in the catalogue.
 
     Parameters
     ----------
     settings
-        ``prop_train_labels`` and ``seed`` of the draw; not used if the catalogue says itself what
-        is labelled.
+        ``prop_train_labels`` and ``seed`` of the draw; ignored if the catalogue has a
+        ``labelled_mask``.
 
     Raises
     ------
     InputError
-        If a class has no images, or no sample is left to label.
+        If a class has no images, or no sample can be labelled.
     """
     n_classes, n_old = len(catalogue.class_names), len(catalogue.old_classes)
     known = catalogue.classes != UNKNOWN
@@ -212,7 +213,7 @@ def split_catalogue(catalogue: Catalogue, settings: LabelDrawSettings) -> tuple[
 
 
 def _check_names(catalogue: Catalogue) -> None:
-    """Names of files and classes come from tables and folders that may be anybody's."""
+    """Check names of files and classes, which may come from untrusted tables and folders."""
     where = f"dataset '{catalogue.source['dataset']}'"
     for path in catalogue.paths:
         if leaves_folder(path):
@@ -232,7 +233,7 @@ def _check_names(catalogue: Catalogue) -> None:
 
 
 def _is_text(name: str) -> bool:
-    """No bytes that the system could not decode (which Python keeps as halves of surrogates)."""
+    """Whether the name is valid UTF-8 (Python keeps undecodable bytes as lone surrogates)."""
     return not any("\ud800" <= c <= "\udfff" for c in name)
 
 

@@ -1,4 +1,4 @@
-"""CIFAR-10, CIFAR-100 and single superclasses of CIFAR-100, as their official archives unpack.
+"""CIFAR-10, CIFAR-100 and single superclasses of CIFAR-100, from their official archives.
 
 On disk: ``<root>/cifar-10-batches-py/`` with ``data_batch_1`` … ``data_batch_5``, ``test_batch``
 and ``batches.meta``; ``<root>/cifar-100-python/`` with ``train``, ``test`` and ``meta``.
@@ -35,14 +35,14 @@ _SUPERCLASSES = Path(__file__).parent / "data" / "cifar100_superclasses.json"
 def catalogue(settings: CIFARSettings) -> Catalogue:
     """Samples, classes and split: the training batches in their order, then the test batch.
 
-    With ``superclass`` only the samples of its classes, which are numbered from 0 in ascending
-    order of their number in CIFAR-100.
+    If ``superclass`` is set, the catalogue has only the samples of its classes, which are numbered
+    from 0 in ascending order of their number in CIFAR-100.
 
     Raises
     ------
     InputError
-        If the folder is missing and cannot be fetched, a file is not as expected, or there is no
-        such superclass.
+        If the folder is missing and cannot be downloaded, a file is not as expected, or the
+        superclass does not exist.
     """
     layout = LAYOUTS[settings.name]
     folder = fetched(Path(settings.root), layout, settings.download)
@@ -73,7 +73,7 @@ def catalogue(settings: CIFARSettings) -> Catalogue:
                 "num_classes": len(chosen),
                 "class_names": [published["class_names"][c] for c in chosen],
             },
-            # Within a superclass ids count its classes: a number may be meant as that of CIFAR-100.
+            # Ids count the classes of the superclass, but a user may mean numbers of CIFAR-100.
             {"number in CIFAR-100": {c: i for i, c in enumerate(chosen)}}
             if settings.superclass is not None
             else None,
@@ -84,7 +84,7 @@ def catalogue(settings: CIFARSettings) -> Catalogue:
 
 
 def open_images(source: dict, paths: np.ndarray) -> ArrayImages:
-    """The images as uint8 (n, 32, 32, 3); labels are not looked at.
+    """The images as uint8 (n, 32, 32, 3), without reading labels.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def open_images(source: dict, paths: np.ndarray) -> ArrayImages:
     Raises
     ------
     InputError
-        If a file is not as expected, or has no such image.
+        If a file is not as expected or lacks an image.
     """
     folder, files = Path(source["root"]), LAYOUTS[source["dataset"]].files
     parsed = [re.fullmatch(r"(train|test)/(\d+)", path) for path in paths]
@@ -121,7 +121,7 @@ def open_images(source: dict, paths: np.ndarray) -> ArrayImages:
 
 
 def _check_class_names(path: Path, names: list[str]) -> None:
-    """The superclasses are lists of class numbers: right only for the official order of names."""
+    """Refuse an unofficial order of names: the superclasses are lists of class numbers."""
     official = _superclass_table()["fine_names"]
     for i, (found, expected) in enumerate(zip(names, official, strict=True)):
         if found != expected:
@@ -136,14 +136,14 @@ def _superclass_ids(settings: CIFARSettings, known: list[int]) -> list[int]:
     groups = _superclass_groups(settings.grouping)
     if settings.superclass not in groups:
         raise InputError(
-            f"dataset.superclass: '{settings.superclass}' is no {settings.grouping} superclass of "
-            f"CIFAR-100 (expected one of {', '.join(groups)})"
+            f"dataset.superclass: '{settings.superclass}' is not a {settings.grouping} superclass "
+            f"of CIFAR-100 (expected one of {', '.join(groups)})"
         )
     usable = [name for name, ids in groups.items() if not set(ids) <= set(known)]
     if settings.old_classes is None and settings.superclass not in usable:
         raise InputError(
-            f"dataset.superclass: all classes of '{settings.superclass}' are old, there is none to "
-            f"discover; choose one of {', '.join(usable)}, or list other old classes in "
+            f"dataset.superclass: all classes of '{settings.superclass}' are old, so none is left "
+            f"to discover; choose one of {', '.join(usable)}, or list other old classes in "
             "dataset.old_classes"
         )
     return groups[settings.superclass]

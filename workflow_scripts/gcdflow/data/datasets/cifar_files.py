@@ -1,7 +1,7 @@
-"""The files of CIFAR-10 and CIFAR-100: their layout, how they are fetched, read and checked.
+"""The files of CIFAR-10 and CIFAR-100: layout, download, reading and checks.
 
-They are Python pickles, which could run any code; here they are read by an unpickler that can make
-plain NumPy arrays and nothing else.
+The files are Python pickles, which could run any code. The unpickler of this module can make only
+plain data and NumPy arrays.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PIXELS = CHANNELS * SIDE * SIDE
 
 @dataclass(frozen=True)
 class Layout:
-    """What a dataset is called on the disk and in its files."""
+    """Names of a dataset's files and of the keys in them."""
 
     archive: str
     md5: str
@@ -68,7 +68,7 @@ LAYOUTS = {
 
 
 class _PlainArray:
-    """An array as a pickle describes it: nothing is allocated for it, its bytes are in the file."""
+    """An array as a pickle describes it; it allocates nothing beyond the bytes in the file."""
 
     def __init__(self, *arguments: object):
         self._state: object = None
@@ -77,7 +77,7 @@ class _PlainArray:
         self._state = state
 
     def pixels(self) -> np.ndarray:
-        """The array, uint8 (n, pixels); ValueError and others if it is another."""
+        """The array, uint8 (n, pixels); raises ValueError and others if it is not such an array."""
         _version, shape, dtype, _fortran, content = self._state
         if str(dtype) != "uint8" or len(shape) != 2 or shape[1] != _PIXELS:
             raise ValueError(f"is {dtype} {shape}")
@@ -103,15 +103,15 @@ class _PlainType:
 
 
 def _bytes_of(text: str, encoding: str) -> bytes:
-    """Python 3 pickles bytes in old protocols as such a call."""
+    """Stand-in for ``_codecs.encode``, with which old pickle protocols store bytes."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"refused the encoding {encoding!r}")
     return text.encode("latin1")
 
 
-# The unpickler in Python: that in C allocates a table as long as any number that a pickle names.
+# Python's unpickler, because the one in C allocates a table of any length that a pickle names.
 class _ArrayUnpickler(pickle._Unpickler):
-    """Makes lists, numbers, texts and stand-ins for arrays; refuses the names of anything else."""
+    """Makes lists, numbers, texts and stand-ins for arrays; refuses everything else."""
 
     _ALLOWED: ClassVar = {
         ("numpy", "dtype"): _PlainType,
@@ -122,7 +122,7 @@ class _ArrayUnpickler(pickle._Unpickler):
         ("numpy._core.multiarray", "_reconstruct"): _PlainArray,
     }
 
-    # Makes room for any number of bytes before it looks whether they are there.
+    # Without BYTEARRAY8, which allocates any number of bytes before it reads them.
     dispatch: ClassVar = {
         code: method
         for code, method in pickle._Unpickler.dispatch.items()
@@ -137,11 +137,11 @@ class _ArrayUnpickler(pickle._Unpickler):
 
 def _read_pickle(path: Path) -> dict[str, Any]:
     try:
-        # From memory: so that no more is allocated for a text than is there.
+        # From memory, because reading from a file allocates as much as a text claims to have.
         content = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    except Exception as error:  # a damaged pickle fails in whatever it happens to call
+    except Exception as error:  # a damaged pickle may raise anything
         reason = str(error) or type(error).__name__
         raise InputError(f"{path}: not a readable CIFAR file ({reason})") from None
     if not isinstance(content, dict):
@@ -152,12 +152,12 @@ def _read_pickle(path: Path) -> dict[str, Any]:
 
 
 def read_batch(path: Path) -> dict[str, Any]:
-    """A file of images; its ``data`` is uint8 (n, 3072).
+    """Read a file of images; its ``data`` is uint8 (n, 3072).
 
     Raises
     ------
     InputError
-        If it is missing, no pickle of plain data, or its images are not as expected.
+        If the file is missing, is no pickle of plain data, or its images are not as expected.
     """
     content = _read_pickle(path)
     data = content.get("data")
@@ -176,12 +176,12 @@ def read_labels(path: Path, layout: Layout) -> np.ndarray:
     Raises
     ------
     InputError
-        As :func:`read_batch`, or if there is not one class id for each image.
+        As :func:`read_batch`, or if the file does not have one class id for each image.
     """
     content = read_batch(path)
     labels, n_images = content.get(layout.labels), len(content["data"])
     if not isinstance(labels, list) or not all(map(_is_class_id, labels)):
-        raise InputError(f"{path}: '{layout.labels}' is no list of whole numbers")
+        raise InputError(f"{path}: '{layout.labels}' is not a list of whole numbers")
     if len(labels) != n_images:
         raise InputError(f"{path}: {len(labels)} '{layout.labels}' for {n_images} images")
     strange = [label for label in labels if not 0 <= label < layout.n_classes]
@@ -193,7 +193,7 @@ def read_labels(path: Path, layout: Layout) -> np.ndarray:
 
 
 def _is_class_id(label: object) -> bool:
-    """A whole number that can be printed: in a pickle it may have millions of digits."""
+    """Whether it is a whole number short enough to print; a pickle may hold millions of digits."""
     return type(label) is int and abs(label) < 2**31
 
 
@@ -203,12 +203,12 @@ def read_class_names(path: Path, layout: Layout) -> list[str]:
     Raises
     ------
     InputError
-        If the file cannot be read, or does not hold that many different names.
+        If the file cannot be read, or does not hold the right number of different names.
     """
     names = _read_pickle(path).get(layout.names)
     is_list = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
     if not is_list or len(names) != layout.n_classes or len(set(names)) != len(names):
-        raise InputError(f"{path}: '{layout.names}' is no list of {layout.n_classes} names")
+        raise InputError(f"{path}: '{layout.names}' is not a list of {layout.n_classes} names")
     return names
 
 
@@ -216,12 +216,12 @@ def read_class_names(path: Path, layout: Layout) -> list[str]:
 
 
 def fetched(root: Path, layout: Layout, download: bool) -> Path:
-    """The dataset's folder; if it is missing, unpacked from its archive, which may be fetched.
+    """The dataset's folder; if it is missing, the archive is downloaded and unpacked.
 
     Raises
     ------
     InputError
-        If there is neither the folder nor the right archive.
+        If neither the folder nor the right archive is available.
     """
     folder = root / layout.folder
     if folder.is_dir():
@@ -244,10 +244,10 @@ def fetched(root: Path, layout: Layout, download: bool) -> Path:
 
 @contextlib.contextmanager
 def _one_at_a_time(directory: Path) -> Iterator[None]:
-    """Let the runs of all superclasses, which start together, fetch the archive only once."""
+    """Lock the directory, so that runs which start together download the archive only once."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
-        # Some network disks have no locks: then it is fetched more than once, with equal result.
+        # Some network disks have no locks; then several runs download it, with the same result.
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
@@ -256,7 +256,7 @@ def _one_at_a_time(directory: Path) -> Iterator[None]:
 
 
 def _archive(root: Path, layout: Layout, download: bool) -> Path:
-    """The archive in the root, its checksum verified."""
+    """The archive in the root, with a verified checksum."""
     import pooch
 
     archive = root / layout.archive
@@ -268,14 +268,14 @@ def _archive(root: Path, layout: Layout, download: bool) -> Path:
     try:
         pooch.retrieve(url, f"md5:{layout.md5}", fname=layout.archive, path=root)
     except ValueError:
-        raise ValueError(f"what {url} gives has another MD5 checksum") from None
+        raise ValueError(f"the file from {url} has another MD5 checksum") from None
     except OSError as error:
-        raise OSError(f"{url} cannot be fetched: {error}") from None
+        raise OSError(f"{url} cannot be downloaded: {error}") from None
     return archive
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpack beside the folder's place, then move it there: it is never half there."""
+    """Unpack beside the final place, then move the folder there; it is never incomplete."""
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
         with tarfile.open(archive, "r:gz") as tar:
             tar.extractall(temporary, filter="data")

@@ -1,4 +1,4 @@
-"""What people call classes: names that look alike, numbers that may be ids, marks for "nothing"."""
+"""Class names as people write them: similar names, numbers that may be ids, marks for "nothing"."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import yaml
 
 from gcdflow.errors import InputError
 
-# Spaces of any width and tabs; line breaks in a name are an error.
+# Spaces of any width and tabs. A line break in a name is an error, so it is not here.
 _SPACES = re.compile(r"[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
-# What comes along when a text is copied from a page or a window; joiners, which letters need, stay.
+# Invisible characters that come with copied text. Joiners are kept, because some scripts need them.
 _INVISIBLE = re.compile(r"[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
 # Around a mark for "nothing", or alone: quotation marks, brackets, dashes, dots, question marks.
@@ -37,15 +37,15 @@ _ERROR_OF_SPREADSHEET = re.compile(
 
 
 def tidied(name: str) -> str:
-    """A name as it looks: in composed characters, with single spaces, nothing that is invisible."""
+    """A name with composed characters, single spaces and no invisible characters."""
     return _SPACES.sub(" ", _INVISIBLE.sub("", unicodedata.normalize("NFC", name))).strip()
 
 
 def says_nothing(name: str) -> bool:
-    """A tidied name is blank or what programs and people write where there is none.
+    """Whether a tidied name is blank, or a common mark for a missing name.
 
-    Such as ``NA``, ``<NA>``, ``nan``, ``None``, ``N/A``, ``NULL``, ``#REF!``, ``-``, ``?`` and
-    ``-1``, in capital or small letters.
+    Such marks are ``NA``, ``<NA>``, ``nan``, ``None``, ``N/A``, ``NULL``, ``#REF!``, ``-``, ``?``
+    and ``-1``, in upper or lower case.
     """
     text = name.casefold()
     core = text.strip(_AROUND)
@@ -59,7 +59,7 @@ def says_nothing(name: str) -> bool:
 
 
 def position_of(name: str, names: Sequence[str]) -> int | None:
-    """Which of the names is meant: the same one, or the only one that looks the same."""
+    """Position of the same name, or of the only one that looks the same; otherwise None."""
     if name in names:
         return names.index(name)
     look = tidied(name)
@@ -68,7 +68,7 @@ def position_of(name: str, names: Sequence[str]) -> int | None:
 
 
 def did_you_mean(name: str, names: Sequence[str]) -> str:
-    """The end of a sentence that a name is none of these: the one like it, if there is one."""
+    """A hint for the end of an error sentence: the most similar name, or an empty text."""
     folded = {tidied(other).casefold(): other for other in names}
     close = difflib.get_close_matches(tidied(name).casefold(), folded, n=1, cutoff=0.8)
     return f"; did you mean '{folded[close[0]]}'?" if close else ""
@@ -82,9 +82,9 @@ def chosen_classes(
 ) -> list[int]:
     """Positions of the classes that a setting lists.
 
-    A text is a name. A number may be an id (the position), or a name that lost its quotation marks,
-    as YAML reads it (``010`` is 8). All numbers of a list must be one or the other: what can be
-    read in one way only is read so, what can be read in two ways is refused.
+    A text is a name. A number may be an id (the position), or a name without quotation marks, as
+    YAML reads it (``010`` is 8). All numbers of a list must have the same meaning. A list is
+    refused if two meanings fit it.
 
     Parameters
     ----------
@@ -92,12 +92,12 @@ def chosen_classes(
         The setting, for messages.
     names : sequence of str, shape (n,)
     numbers : mapping, optional
-        Other numbers that classes go by: what these are called, to the position of each number.
+        Other numberings of the classes: name of each numbering to {number: position}.
 
     Raises
     ------
     InputError
-        If a name or number is of no class or of more than one, or a class is listed twice.
+        If a name or number fits no class or more than one, or a class is listed twice.
     """
     given = [entry for entry in chosen if not isinstance(entry, str)]
     of_number = dict(zip(given, _numbered(key, given, names, numbers or {}), strict=True))
@@ -116,7 +116,7 @@ def _named(key: str, name: str, names: Sequence[str]) -> int:
         hint = did_you_mean(name, names)
         if re.fullmatch(r"\d{1,9}", name) and int(name) < len(names):
             hint = "; an id is a number without quotation marks"
-        raise InputError(f"{key}: {name!r} is no class here {_found(names)}{hint}")
+        raise InputError(f"{key}: {name!r} is not a class here {_found(names)}{hint}")
     return position
 
 
@@ -126,7 +126,7 @@ def _numbered(
     names: Sequence[str],
     numbers: Mapping[str, Mapping[int, int]],
 ) -> list[int]:
-    """The class of each number, in the only way to read them all."""
+    """The class of each number, in the only meaning that fits all of them."""
     by_name: dict[int, list[int]] = {number: [] for number in given}
     for i, name in enumerate(names if given else ()):
         by_name.get(_yaml_number(name), []).append(i)
@@ -144,7 +144,7 @@ def _numbered(
     }
     for number in given:
         if not any(number in way for way in ways.values()):
-            raise InputError(f"{key}: {number!r} is no class here {_found(names)}")
+            raise InputError(f"{key}: {number!r} is not a class here {_found(names)}")
     whole = {what: way for what, way in ways.items() if all(n in way for n in given)}
     for number in given:
         meant = {what: way[number] for what, way in (whole or ways).items() if number in way}
@@ -175,7 +175,7 @@ def _found(names: Sequence[str]) -> str:
 
 
 def _yaml_number(name: str) -> int | None:
-    """The whole number that YAML makes of a name without quotation marks, if it does."""
+    """The whole number that YAML reads in a name without quotation marks; None if it reads none."""
     tag = yaml.resolver.Resolver().resolve(yaml.ScalarNode, name, (True, False))
     if tag != "tag:yaml.org,2002:int":
         return None

@@ -22,7 +22,7 @@ FOLDER = "CUB_200_2011"
 
 
 def catalogue(settings: BenchmarkSettings) -> Catalogue:
-    """Samples, classes and split from the dataset's text files.
+    """Read samples, classes and split from the dataset's text files.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def catalogue(settings: BenchmarkSettings) -> Catalogue:
 
 
 def _read_table(path: Path) -> dict[int, str]:
-    """Lines of ``<id> <value>`` as a dictionary."""
+    """Read lines of ``<id> <value>`` as a dictionary."""
     table: dict[int, str] = {}
     for number, line in enumerate(read_lines(path), start=1):
         identifier, _, value = line.partition(" ")

@@ -1,7 +1,7 @@
-"""Scikit-learn's handwritten digits: 1,797 real images of 8 × 8 pixels, inside the package.
+"""Scikit-learn's handwritten digits: 1,797 real images of 8 × 8 pixels, part of the package.
 
-Classes 0-4 are old, 5-9 are new. There is no official test split; a fifth of the samples, drawn
-once and for all by a fixed seed, is the test split.
+Classes 0-4 are old, 5-9 are new. The dataset has no official test split, so a fixed seed draws a
+fifth of the samples.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def catalogue(settings: DigitsSettings) -> Catalogue:
 
 
 def open_images(source: dict, paths: np.ndarray) -> ArrayImages:
-    """The images as uint8 (1797, 8, 8, 1); their 17 grey levels are stretched to 0…255."""
+    """The images as uint8 (1797, 8, 8, 1), their 17 grey levels stretched to 0…255."""
     from sklearn.datasets import load_digits
 
     pixels = load_digits().images * (255 / 16)

@@ -1,7 +1,7 @@
-"""Trees of images, a folder for each class: any such tree, Herbarium 19 and ImageNet-100.
+"""Folders of images with one folder per class: any such dataset, Herbarium 19 and ImageNet-100.
 
-On disk: ``<root>/<folder>/<split>/<class>/…/<image>``. Classes and images have the order of
-torchvision's ``ImageFolder``, which the field's class ids and label draw count by.
+On disk: ``<root>/<folder>/<split>/<class>/…/<image>``. Classes and images are in the order of
+torchvision's ``ImageFolder``, because the published class ids and label draws depend on it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True)
 class _Tree:
-    """Folders of a dataset: its own (in the root), and in it those of the splits."""
+    """Folders of a dataset: its own (in the root), and in it one for each split."""
 
     folder: str
     train: str
@@ -47,9 +47,9 @@ def catalogue(settings: BenchmarkSettings | ImageFolderSettings) -> Catalogue:
     Raises
     ------
     InputError
-        If a folder is missing, a class has no images in a split that has its folder, a class is
-        only in the test split, a chosen class is not there, or the number of classes is not that
-        of the published list.
+        If a folder is missing, the folder of a class has no images, a class is only in the test
+        split, a chosen class does not exist, or the number of classes differs from the published
+        list.
     """
     tree = _tree(settings)
     folder = Path(settings.root) / tree.folder
@@ -97,13 +97,13 @@ def _tree(settings: BenchmarkSettings | ImageFolderSettings) -> _Tree:
     return _Tree(settings.folder or usual.folder, usual.train, usual.test)
 
 
-# -- which classes ---------------------------------------------------------------------------------
+# -- classes ---------------------------------------------------------------------------------------
 
 
 def _chosen(
     settings: BenchmarkSettings | ImageFolderSettings, found: list[str], path: Path
 ) -> tuple[list[str], dict | None]:
-    """Names of the classes to take, sorted, and the published split of them, if any."""
+    """Names of the classes to use, sorted, and their published split, if one exists."""
     if settings.name == "image_folder":
         return _listed(settings.classes, found, path), None
     if settings.name == "herbarium19":
@@ -121,7 +121,7 @@ def _listed(classes: list[str] | None, found: list[str], path: Path) -> list[str
     if None in positions:
         missing = classes[positions.index(None)]
         raise InputError(
-            f"dataset.classes: '{missing}' is no folder in {path} (found {len(found)}: "
+            f"dataset.classes: '{missing}' is not a folder in {path} (found {len(found)}: "
             f"{', '.join(found[:3])} …){did_you_mean(missing, found)}"
         )
     if not classes or len(set(positions)) != len(positions):
@@ -130,11 +130,11 @@ def _listed(classes: list[str] | None, found: list[str], path: Path) -> list[str
     return [found[i] for i in sorted(positions)]
 
 
-# -- what is on the disk ---------------------------------------------------------------------------
+# -- files -----------------------------------------------------------------------------------------
 
 
 def _class_folders(split: Path, left_out: Counter[str]) -> list[str]:
-    """Names of the folders in the folder of a split, sorted; others than classes are counted."""
+    """Sorted names of the class folders of a split; ``left_out`` counts the other folders."""
     try:
         with os.scandir(split) as entries:
             folders = sorted(entry.name for entry in entries if os.path.isdir(entry))
@@ -159,7 +159,7 @@ def _class_folders(split: Path, left_out: Counter[str]) -> list[str]:
 def _samples(
     folder: Path, split: str, names: list[str], left_out: Counter[str]
 ) -> list[tuple[str, str]]:
-    """Path (relative to the folder) and class of each image of some classes of a split."""
+    """Path (relative to the folder) and class of each image of the named classes of a split."""
     samples = []
     for name in names:
         listing = files_below(folder / split / name)

@@ -1,4 +1,4 @@
-"""Image sources: from sample positions to pixels, as NumPy arrays (no PyTorch here)."""
+"""Image sources: they return the pixels of samples as NumPy arrays, without PyTorch."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_REPORTS = 10.0
 _CHECKED_AT_A_TIME = 512
-# A JPEG decoder can halve the sides at almost no cost. Twice the wanted side is left for the
-# antialiased resizing that follows, so that nobody sees a difference (as Pillow's thumbnail does).
+# A JPEG decoder can halve the sides at almost no cost. It keeps at least twice the wanted side, so
+# that the antialiased resizing afterwards shows no difference (as in Pillow's thumbnail).
 _DRAFT_MARGIN = 2
-# Pillow would know a file by its content, whatever its name, and open some by programs (PostScript
-# by Ghostscript). These are what photographs and datasets come in.
+# Pillow recognises a file by its content, and starts other programs for some formats (Ghostscript
+# for PostScript). Only these formats of photographs and datasets are allowed.
 _FORMATS = ("JPEG", "PNG", "MPO", "TIFF", "WEBP", "GIF", "BMP", "AVIF", "JPEG2000", "PPM")
-# Enough for any camera (phones have 200 million; Pillow's own limit is 180). On its way to RGB a
-# pixel takes up to 20 bytes: more would let a file of a kilobyte fill the memory.
+# Enough for any camera (phones have 200 million; Pillow's own limit is 180). The conversion to RGB
+# takes up to 20 bytes per pixel, so without a limit a file of a kilobyte could fill the memory.
 _MOST_PIXELS = 201_000_000
 Image.MAX_IMAGE_PIXELS = None
-# Pillow warns of what it mends in a damaged image; what is past mending is an error.
+# Pillow warns when it repairs a damaged image; an image that it cannot repair is an error.
 warnings.filterwarnings("ignore", module=r"PIL\.")
-_NAMED = 10  # unreadable images that a sentence names
+_NAMED = 10  # unreadable images that a message names at most
 
 
 class Images(Protocol):
@@ -49,7 +49,7 @@ class Images(Protocol):
     Attributes
     ----------
     needs_workers : bool
-        Reading takes time that worker processes can share.
+        Whether reading is slow enough for worker processes.
     """
 
     needs_workers: bool
@@ -59,22 +59,22 @@ class Images(Protocol):
     def read(
         self, positions: Sequence[int], shortest_side: int | None = None
     ) -> Sequence[np.ndarray]:
-        """Images as uint8 arrays (height, width, channels), in the order asked for.
+        """Images as uint8 arrays (height, width, channels), in the order of the positions.
 
         Parameters
         ----------
         shortest_side : int or None
-            The caller will shrink larger images to this side; they may come smaller than they
-            are, but never below it.
+            The caller will resize images to this shorter side, so larger images may be returned
+            smaller, but never below it.
         """
         ...
 
     def check(self, threads: int) -> None:
-        """Read everything once; :class:`InputError` that counts the images that cannot be read."""
+        """Read all images; raise :class:`InputError` if some cannot be read."""
         ...
 
     def unreadable(self, threads: int) -> dict[str, str]:
-        """Read everything once: path of each image that cannot be read, and why."""
+        """Read all images; return the path of each unreadable one and the reason."""
         ...
 
 
@@ -105,15 +105,15 @@ class ArrayImages:
         return self._array[positions]
 
     def check(self, threads: int) -> None:
-        """Nothing to do: the array was read when this was made."""
+        """Do nothing: the array is in memory already."""
 
     def unreadable(self, threads: int) -> dict[str, str]:
-        """None: the array was read when this was made."""
+        """Return an empty dict: the array is in memory already."""
         return {}
 
 
 class FileImages:
-    """RGB images decoded from files when they are asked for.
+    """RGB images, decoded from files on request.
 
     Parameters
     ----------
@@ -136,20 +136,20 @@ class FileImages:
         return [decode_image(self._root / self._paths[i], shortest_side) for i in positions]
 
     def unreadable(self, threads: int) -> dict[str, str]:
-        """Decode every file, small where the format allows it.
+        """Decode every file, at reduced size if the format allows it.
 
-        What is found is in the log: each file that cannot be read, and how many have a black and
-        white that had to be guessed (see :mod:`gcdflow.data.datasets.bit_depth`).
+        The log names each unreadable file, and counts the images whose black and white are guessed
+        (see :mod:`gcdflow.data.datasets.bit_depth`).
 
         Returns
         -------
         dict
-            Path of each image that cannot be read, and why, in their order.
+            Path of each unreadable image and the reason, in the order of the paths.
 
         Raises
         ------
         InputError
-            If files are missing, with their number and the first.
+            If files are missing; the message gives their number and names the first.
         """
         absent = [path for path in self._paths if not os.path.lexists(self._root / path)]
         if absent:
@@ -177,20 +177,20 @@ class FileImages:
                 "warning: %s",
                 one_line(
                     f"{self._root}: {len(guessed)} of {len(self)} images hold small values in 16 "
-                    f"bits and do not say what is white (first: {guessed[0]}); each is spread from "
-                    "its smallest to its largest value"
+                    f"bits and do not say what is white (first: {guessed[0]}); each is stretched "
+                    "from its smallest to its largest value"
                 ),
             )
         log.info("checked %d images in %.0f s", len(self), time.monotonic() - began)
         return reasons
 
     def check(self, threads: int) -> None:
-        """Find every file and decode it, as :meth:`unreadable` does.
+        """Find and decode every file, as :meth:`unreadable` does.
 
         Raises
         ------
         InputError
-            If files are missing, or are no readable images: with their number and the first.
+            If files are missing or unreadable; the message gives their number and names the first.
         """
         reasons = self.unreadable(threads)
         if reasons:
@@ -200,7 +200,7 @@ class FileImages:
             )
 
     def _examined(self, path: str) -> str | bool:
-        """Why an image cannot be read; or whether its black and white had to be guessed."""
+        """The reason why an image cannot be read; or whether its black and white are guessed."""
         try:
             return _decoded(self._root / path, 1).is_guessed
         except _UnreadableError as error:
@@ -208,12 +208,12 @@ class FileImages:
 
 
 def unreadable_images(reasons: Mapping[str, str], how_many: int) -> str:
-    """The first of the images that cannot be read, in words.
+    """Part of a sentence that counts the unreadable images and names the first ones.
 
     Parameters
     ----------
-    reasons : mapping from str to str, what :meth:`Images.unreadable` gives
-    how_many : int, images that were looked at
+    reasons : mapping from str to str, result of :meth:`Images.unreadable`
+    how_many : int, number of images that were checked
     """
     named = "; ".join(f"{path}: {reason}" for path, reason in islice(reasons.items(), _NAMED))
     more = f"; and {len(reasons) - _NAMED} more" if len(reasons) > _NAMED else ""
@@ -221,7 +221,7 @@ def unreadable_images(reasons: Mapping[str, str], how_many: int) -> str:
 
 
 class _UnreadableError(Exception):
-    """Why an image cannot be read, without its path."""
+    """The reason why an image cannot be read, without its path."""
 
 
 def decode_image(path: Path, shortest_side: int | None = None) -> np.ndarray:
@@ -230,18 +230,17 @@ def decode_image(path: Path, shortest_side: int | None = None) -> np.ndarray:
     Parameters
     ----------
     shortest_side : int or None
-        A JPEG may come smaller, but with no side below twice this (or as it is, if smaller).
+        A large JPEG may be decoded at reduced size; no side is then shorter than twice this.
 
     Returns
     -------
     ndarray of uint8, shape (height, width, 3)
-        What is black and white of more than 8 bits a sample:
-        :mod:`gcdflow.data.datasets.bit_depth`.
+        :mod:`gcdflow.data.datasets.bit_depth` converts images of more than 8 bits per sample.
 
     Raises
     ------
     InputError
-        If there is no such file, or it is not an image, not whole, or of over 201 million pixels.
+        If the file does not exist, is no image, is incomplete, or has over 201 million pixels.
     """
     try:
         return _decoded(path, shortest_side).pixels
@@ -250,25 +249,25 @@ def decode_image(path: Path, shortest_side: int | None = None) -> np.ndarray:
 
 
 class _Decoded(NamedTuple):
-    """Pixels, uint8 (height, width, 3), and whether black and white had to be guessed."""
+    """Pixels, uint8 (height, width, 3), and whether black and white are guessed."""
 
     pixels: np.ndarray
     is_guessed: bool = False
 
 
 def _decoded(path: Path, shortest_side: int | None) -> _Decoded:
-    """What :func:`decode_image` returns, or :class:`_UnreadableError`."""
-    if suffix(path.name) in RAW_SUFFIXES:  # many are TIFF files with a thumbnail before all else
+    """Do the work of :func:`decode_image`; raise :class:`_UnreadableError` if that fails."""
+    if suffix(path.name) in RAW_SUFFIXES:  # many are TIFF files that begin with a thumbnail
         raise _UnreadableError(_FOREIGN)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would block
             raise OSError("no file, but a folder, a pipe or a device")
         try:
             return _read(path, shortest_side)
         except _UnreadableError:
             raise
         except Exception:
-            bare = _without_metadata(path)  # texts and profiles that Pillow refuses
+            bare = _without_metadata(path)  # Pillow refuses some texts and colour profiles
             if bare is None:
                 raise
             return _read(bare, shortest_side)
@@ -276,7 +275,7 @@ def _decoded(path: Path, shortest_side: int | None) -> _Decoded:
         raise
     except FileNotFoundError:
         raise _UnreadableError("no such image") from None
-    except Exception as error:  # decoders of damaged files raise whatever they stumble over
+    except Exception as error:  # decoders may raise anything on damaged files
         if getattr(error, "errno", None) in _OF_THE_MACHINE:
             raise InputError(f"{path}: cannot be read now ({_reason(error, path)})") from None
         if suffix(path.name) in APPLE_SUFFIXES:
@@ -310,21 +309,21 @@ def _read(source: Source, shortest_side: int | None) -> _Decoded:
     return _Decoded(pixels, is_guessed)
 
 
-# What the system may say of any file: it is no reason to leave an image out.
+# Errors of the machine, which may occur for any file: they are no reason to leave an image out.
 _OF_THE_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
 _OF_THE_MACHINE |= {errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN, errno.ENODEV}
 _FOREIGN = "not a readable image (Pillow cannot read this format; export it as JPEG)"
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """What an error says, without the path that the sentence begins with."""
+    """The text of an error without the path, because the sentence begins with it."""
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return said.replace(f" {os.fspath(path)!r}", "")
 
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    """Those of the formats that this installation of Pillow has a decoder for."""
+    """The formats that this installation of Pillow can decode."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 

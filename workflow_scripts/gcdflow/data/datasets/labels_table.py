@@ -1,10 +1,12 @@
 """The CSV file that names the classes of some photographs, as people and programs write it.
 
-Its columns are ``path`` (relative to the folder of photographs) and ``label`` (blank: unlabelled),
-and if wanted ``split`` (``train`` or ``test``; blank: ``train``) and ``truth`` (the class of a
-sample whose label is hidden, to measure accuracy). Spreadsheets write such files in many ways: any
-of their separators will do, capital letters in the first line, and rows without their last cells.
-What they, R and pandas write for "nothing" counts as blank.
+The columns are ``path`` (relative to the folder of photographs) and ``label`` (blank: unlabelled).
+Two columns are optional: ``split`` (``train`` or ``test``; blank: ``train``) and ``truth`` (the
+class of a sample whose label is hidden, to measure accuracy).
+
+Spreadsheets write CSV files in many ways. The reader accepts all their separators, upper case in
+the first line, and rows without their last cells. Cells with the marks that spreadsheets, R and
+pandas write for missing values count as blank.
 """
 
 from __future__ import annotations
@@ -26,18 +28,18 @@ COLUMNS = ("path", "label", "split", "truth")
 REQUIRED = ("path", "label")
 _EXPECTED = "expected the columns path and label, and optionally split and truth"
 _DELIMITERS = ",;\t"
-_MOST_MARKS = 10  # that a line of the log names
+_MOST_MARKS = 10  # marks that the log line names at most
 
 log = logging.getLogger(__name__)
 
-_Line = tuple[int, list[str]]  # number of a line, and its cells as they stand
+_Line = tuple[int, list[str]]  # line number and unchanged cells
 
 
 @dataclass(frozen=True)
 class LabelRow:
     """A line of the CSV file; blank cells are empty texts, but ``split`` is never blank.
 
-    ``written`` is the path as it stands there: blanks around it may belong to the file's name.
+    ``written`` is the path as in the file, because spaces around it may belong to the name.
     """
 
     path: str
@@ -51,20 +53,20 @@ class LabelRow:
 def read_labels(table: Path, real_classes: Iterable[str] = ()) -> list[LabelRow]:
     """Read and check the CSV file of labels.
 
-    A line of the log counts the cells that say "nothing" in words or signs.
+    The log counts the cells with a mark for a missing value.
 
     Parameters
     ----------
     real_classes : iterable of str
-        Names such as ``NA`` that are classes here (``dataset.real_classes``).
+        Names such as ``NA`` that are real classes (``dataset.real_classes``).
 
     Raises
     ------
     InputError
-        Naming the line and what is wrong with it.
+        The message names the line and the error in it.
     """
     try:
-        text = table.read_text(encoding="utf-8-sig")  # spreadsheets like to begin with a mark
+        text = table.read_text(encoding="utf-8-sig")  # spreadsheets often write a byte-order mark
     except FileNotFoundError:
         raise InputError(
             f"{table}: no such file; write one with the columns path and label"
@@ -83,14 +85,14 @@ def _folded(name: str) -> str:
 
 
 def _rows(table: Path, text: str, real_classes: Collection[str]) -> list[LabelRow]:
-    """The lines of a table that are not blank, with nothing checked but the columns."""
+    """The lines of a table that are not blank; only the columns are checked."""
     lines = _lines(table, text)
     header = [_folded(cell) for cell in lines[0][1]] if lines else []
     _check_columns(table, header)
     _check_places(table, header, lines[1:])
     rows, marks = [], Counter()
     for number, cells in lines[1:]:
-        cell = dict(zip(header, cells, strict=False))  # cells at the end may be missing
+        cell = dict(zip(header, cells, strict=False))  # the last cells may be missing
         name = {column: tidied(cell.get(column, "")) for column in ("label", "split", "truth")}
         for column, said in name.items():
             if said and says_nothing(said) and said.casefold() not in real_classes:
@@ -113,7 +115,7 @@ def _rows(table: Path, text: str, real_classes: Collection[str]) -> list[LabelRo
 
 
 def _lines(table: Path, text: str) -> list[_Line]:
-    """The lines that are not blank, by their number in the file."""
+    """The lines that are not blank, with their numbers in the file."""
     first, _, rest = text.partition("\n")
     said = re.fullmatch(rf'"?sep=([{_DELIMITERS}])"?', first, re.IGNORECASE)  # as Excel writes it
     if said:
@@ -125,7 +127,7 @@ def _lines(table: Path, text: str) -> list[_Line]:
             f"{table}: the first line separates its columns neither by ',' nor by ';' or tabs "
             f"(found: {header}); {_EXPECTED}"
         )
-    # Blanks before a cell may belong to its text, but not where quotation marks follow them.
+    # Spaces before a cell may belong to its text, unless a quotation mark follows them.
     has_blanks_before_quotes = re.search(rf'{delimiter} +"', text) is not None
     reader = csv.reader(
         io.StringIO(text, newline=""),
@@ -141,7 +143,7 @@ def _lines(table: Path, text: str) -> list[_Line]:
 
 
 def _delimiter(header: str) -> str:
-    """What separates the cells; in many countries spreadsheets write semicolons."""
+    """The separator of the cells; in many countries, spreadsheets write semicolons."""
     for delimiter in _DELIMITERS:
         names = {_folded(cell.strip(' "')) for cell in header.split(delimiter)}
         if names.issuperset(REQUIRED):
@@ -150,7 +152,7 @@ def _delimiter(header: str) -> str:
 
 
 def _check_columns(table: Path, header: list[str]) -> None:
-    """Spreadsheets leave empty columns at the end; all others must be known, and there once."""
+    """Check that every column is known and unique; empty ones at the end are ignored."""
     found = f"(found: {', '.join(filter(None, header)) or 'none'}); {_EXPECTED}"
     missing = [name for name in REQUIRED if name not in header]
     if missing:
@@ -159,15 +161,15 @@ def _check_columns(table: Path, header: list[str]) -> None:
     if unknown:
         place = header.index(unknown[0]) + 1
         raise InputError(
-            f"{table}: the column '{unknown[0]}' is not known {found}; take column {place} out"
+            f"{table}: the column '{unknown[0]}' is not known {found}; remove column {place}"
         )
     twice = [name for name in COLUMNS if header.count(name) > 1]
     if twice:
-        raise InputError(f"{table}: the column '{twice[0]}' is there twice {found}, each once")
+        raise InputError(f"{table}: the column '{twice[0]}' occurs twice {found}, each once")
 
 
 def _check_places(table: Path, header: list[str], lines: list[_Line]) -> None:
-    """Every cell that holds something has a name in the first line."""
+    """Check that every cell with content belongs to a named column."""
     for number, cells in lines:
         for i, cell in enumerate(cells):
             if tidied(cell) and not "".join(header[i : i + 1]):
@@ -179,21 +181,21 @@ def _check_places(table: Path, header: list[str], lines: list[_Line]) -> None:
 
 
 def _what_to_take_out(header: list[str], place: int, lines: list[_Line]) -> str:
-    """The remedy for a cell without a name; programs like to number the lines they write."""
+    """The remedy for a cell without a column name, for example an index column."""
     numbers = [cells[0].strip() for _, cells in lines]
     is_index = numbers in ([str(i + start) for i in range(len(lines))] for start in (0, 1))
     if place == 0 or (is_index and place == len(header)):
         return (
-            "take the first column out: it is an index, as pandas writes without index=False and "
+            "remove the first column: it is an index, as pandas writes without index=False and "
             "R without row.names=FALSE"
             if is_index
-            else "name the first column or take it out (pandas: index=False, R: row.names=FALSE)"
+            else "name the first column or remove it (pandas: index=False, R: row.names=FALSE)"
         )
     return "put a text with a separator in it into quotation marks"
 
 
 def _check_spelling(table: Path, rows: list[LabelRow]) -> None:
-    """Names that differ only in capital letters are one class to a person, and two to us."""
+    """Refuse class names that differ only in upper and lower case."""
     spelling: dict[str, str] = {}
     for row in rows:
         for name in (row.label, row.truth):
@@ -209,7 +211,7 @@ def _checked(row: LabelRow, table: Path) -> LabelRow:
     where = f"{table}, line {row.line}"
     if leaves_folder(row.path):
         raise InputError(
-            f"{where}: the path '{row.path}' does not lie in the folder; expected one relative to "
+            f"{where}: the path '{row.path}' is outside the folder; expected one relative to "
             f"{table.parent}"
         )
     for column, name in (("label", row.label), ("truth", row.truth)):

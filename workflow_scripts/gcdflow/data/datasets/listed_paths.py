@@ -1,4 +1,4 @@
-"""Which files the paths in a table mean: spelling differs between systems and programs."""
+"""Match the paths of a table to files: systems and programs spell the same path differently."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from gcdflow.data.datasets.labels_table import LabelRow
 from gcdflow.errors import InputError
 from gcdflow.files.formats import leaves_folder
 
-# The beginning of a path that only Windows takes for one: a drive, or a shared folder.
+# The beginning of a Windows path: a drive or a shared folder.
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
 def match_paths(
     rows: list[LabelRow], table: Path, folder: Path, known_paths: Iterable[str]
 ) -> list[LabelRow]:
-    """The rows with their paths spelt as on the disk; those of absent files as they are.
+    """The rows with paths spelt as on the disk; paths of absent files are unchanged.
 
-    The same letters may be written in composed characters or not (as Apple's file systems do),
-    folders may be separated as on Windows, and blanks that a name begins or ends with, or that are
-    of another width, get lost in spreadsheets.
+    Paths in a table may differ from those on the disk: in composed and decomposed characters (as
+    on Apple's file systems), in the separator of folders (as on Windows), and in spaces, which
+    spreadsheets remove or change.
 
     Parameters
     ----------
     known_paths : iterable of str
-        Paths that are taken to exist, and that others are compared with.
+        Paths that exist; the paths of the rows are compared with them.
 
     Raises
     ------
     InputError
-        If a path may mean two files or differs from a file only in capital letters, or two rows
-        mean the same file.
+        If a path fits two files, differs from a file only in upper and lower case, or two rows mean
+        the same file.
     """
     exact = set(known_paths)
     alike: dict[str, list[str]] = {}
@@ -64,12 +64,12 @@ def match_paths(
 
 
 def _look(path: str) -> str:
-    """What a path looks like: without blanks around the names in it, and with ``/``."""
+    """A normalised path for comparison: tidied names, joined by ``/``."""
     return "/".join(map(tidied, PurePosixPath(path.replace("\\", "/")).parts))
 
 
 def _spelt_as_there(row: LabelRow, exact: set[str], folder: Path) -> str | None:
-    """The file that has just this path, with its blanks or without, in the way of Windows too."""
+    """The file with exactly this path, with or without outer spaces, or with ``\\`` as ``/``."""
     for written in (row.written, row.path):
         for candidate in (written, written.replace("\\", "/")):
             path = str(PurePosixPath(candidate))
@@ -81,11 +81,10 @@ def _spelt_as_there(row: LabelRow, exact: set[str], folder: Path) -> str | None:
 
 
 def _check_not_misspelt(where: str, path: str, folder: Path, folded: dict[str, str]) -> None:
-    """Refuse the path of an absent file where it shows what is wrong with it."""
+    """Refuse the path of an absent file if the error in it is obvious."""
     if _OF_WINDOWS.match(path):
         raise InputError(
-            f"{where}: the path '{path}' does not lie in the folder; expected one relative to "
-            f"{folder}"
+            f"{where}: the path '{path}' is outside the folder; expected one relative to {folder}"
         )
     look = _look(path).casefold()
     meant = folded.get(look) or folded.get(look.removeprefix(f"{_look(folder.name).casefold()}/"))

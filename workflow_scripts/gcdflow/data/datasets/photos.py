@@ -1,7 +1,7 @@
-"""A folder of somebody's own photographs, of which a CSV file names the classes of some.
+"""A folder of the user's own photographs; a CSV file names the classes of some of them.
 
-Images of the folder that the CSV file (:mod:`gcdflow.data.datasets.labels_table`) does not list are
-unlabelled training images.
+Images that the CSV file (:mod:`gcdflow.data.datasets.labels_table`) does not list are unlabelled
+training images.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ log = logging.getLogger(__name__)
 def catalogue(settings: PhotosSettings) -> Catalogue:
     """All images of the folder, with the labels of the CSV file.
 
-    Old classes are the labels, in alphabetical order; new classes are what only ``truth`` names.
+    Old classes are the labels, in alphabetical order. New classes occur only in ``truth``.
 
     Raises
     ------
     InputError
-        If the folder or the CSV file is missing or wrong, or nothing is labelled or unlabelled.
+        If the folder or the CSV file is missing or wrong, no image is labelled, or all are.
     """
     folder = Path(settings.root) / settings.folder
     _check_folder(folder)
@@ -53,17 +53,18 @@ def catalogue(settings: PhotosSettings) -> Catalogue:
 
 
 def without(settings: PhotosSettings, found: Catalogue, unreadable: Mapping[str, str]) -> Catalogue:
-    """The catalogue without photographs that cannot be read; its source lists them.
+    """The catalogue without unreadable photographs; its source lists them.
 
     Parameters
     ----------
     unreadable : mapping from str to str
-        Path of each such photograph, and why it cannot be read.
+        Path of each unreadable photograph and the reason.
 
     Raises
     ------
     InputError
-        If they are more than half of all, or nothing is left that is labelled or unlabelled.
+        If more than half of all photographs are unreadable, or no labelled or no unlabelled one is
+        left.
     """
     folder = Path(settings.root) / settings.folder
     n = len(found.paths)
@@ -121,7 +122,7 @@ def _catalogue_of(
 
 
 def _real_classes(settings: PhotosSettings) -> dict[str, list[str]]:
-    """What the split records, for later readings of the table; most tables need nothing."""
+    """The ``real_classes`` that the split records, so that the table can be read again later."""
     return {"real_classes": settings.real_classes} if settings.real_classes else {}
 
 
@@ -135,14 +136,14 @@ def _check_folder(folder: Path) -> None:
 
 def _check_any_label(table: Path, rows: list[LabelRow]) -> None:
     if not any(row.label for row in rows):
-        raise InputError(f"{table}: no image has a label; write the class of some of each old kind")
+        raise InputError(f"{table}: no image has a label; label some of each old class")
 
 
 def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
-    """The labels that the CSV file holds now, for the samples of an earlier split.
+    """The current labels of the CSV file, for the samples of an earlier split.
 
-    Classes of the split keep their numbers; names that are new follow in alphabetical order.
-    Photographs that came to the folder since are not sorted: a line of the log counts them.
+    Classes of the split keep their numbers; new names follow in alphabetical order. Photographs
+    that were added since then are not sorted; the log counts them.
 
     Parameters
     ----------
@@ -153,19 +154,20 @@ def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
     -------
     labels : Labels
     changes : str
-        What a person changed since the split was made, in words.
+        The changes since the split was made, in words.
 
     Raises
     ------
     InputError
-        If the folder or the file is missing or wrong, photographs of the split are gone, nothing
-        is labelled any more, or the file lists a path that is nowhere or in another split.
+        If the folder or the file is missing or wrong, photographs of the split are gone, no
+        photograph is labelled, or the file lists a path that does not exist or moved between train
+        and test.
     """
     if split.source.get("dataset") != "photos" or "root" not in split.source:
         raise InputError("split.npz: is not of a folder of photographs; make it again")
     folder = Path(split.source["root"])
     _check_folder(folder)
-    # The target first: what follows --forcerun are names of rules, and all of them are forced.
+    # The target comes first, because --forcerun takes all words after it as names of rules.
     again = f"snakemake --cores all runs/{run}/gallery.html --forcerun dataset"
     real_classes = split.source.get("real_classes", [])
     if not isinstance(real_classes, list) or not all(isinstance(c, str) for c in real_classes):
@@ -189,15 +191,15 @@ def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
     if nowhere:
         raise InputError(
             f"{table}: {len(nowhere)} listed paths are not among the photographs of {folder} "
-            f"(first: {nowhere[0]}); correct them, or take the lines out"
+            f"(first: {nowhere[0]}); correct them, or remove the lines"
         )
     new = sorted((others | set(photographs(files))) - position.keys() - split.left_out.keys())
     if new:
         log.warning(
             "warning: %s",
             one_line(
-                f"{folder}: {len(new)} photographs came since training began (first: {new[0]}) and "
-                f"are not sorted; to take them in, train again: {again}"
+                f"{folder}: {len(new)} photographs were added since training began (first: "
+                f"{new[0]}) and are not sorted; to include them, train again: {again}"
             ),
         )
     rows = [row for row in rows if row.path in position]
@@ -213,7 +215,7 @@ def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
 
 
 def _labels(split: Split, names_at: dict[int, str]) -> tuple[Labels, str]:
-    """Labels from the name at each position that has one, and what changed, in words."""
+    """Labels from the class names by position, and the changes in words."""
     old = split.old_class_names.tolist()
     names = [*old, *sorted(set(names_at.values()) - set(old))]
     ids = {name: i for i, name in enumerate(names)}

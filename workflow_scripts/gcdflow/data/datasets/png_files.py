@@ -1,4 +1,4 @@
-"""PNG files: what their chunks say that Pillow does not, and a file without its metadata."""
+"""Chunks of PNG files: the bit depth, which Pillow does not report, and removal of metadata."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import BinaryIO
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _MOST_CHANNELS = 4
-# All that a picture needs to be drawn and to stand upright.
+# The chunks that are needed to draw the picture upright.
 _KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"sBIT", b"eXIf", b"IDAT", b"IEND"})
 
 
 def significant_bits(file: BinaryIO) -> int | None:
-    """Bits of a sample that mean something (``sBIT``, the most of all channels); None if unsaid."""
+    """Significant bits of a sample (``sBIT``, the largest of all channels); None if not given."""
     for name, length in _chunks(file):
         if name == b"sBIT":
             return max(file.read(min(length, _MOST_CHANNELS)), default=None)
@@ -24,10 +24,10 @@ def significant_bits(file: BinaryIO) -> int | None:
 
 
 def without_metadata(file: BinaryIO) -> io.BytesIO | None:
-    """A copy without texts, colour profiles and the like; None if the file is no PNG or has none.
+    """A copy without texts, colour profiles and other metadata; None if the file has none.
 
-    Pillow reads them all, and refuses a picture for a text of more than a mebibyte or a damaged
-    profile. Nothing else is mended: pixels that are damaged stay so.
+    Pillow refuses a picture with a text of more than a mebibyte or a damaged profile. This function
+    repairs nothing else. It returns None for files that are not PNG.
     """
     copy, is_other, size = io.BytesIO(), False, file.seek(0, io.SEEK_END)
     copy.write(_SIGNATURE)
@@ -35,7 +35,7 @@ def without_metadata(file: BinaryIO) -> io.BytesIO | None:
         if name not in _KEPT:
             is_other = True
             continue
-        # With the checksum; and no more than there is, whatever the file declares.
+        # The content includes the checksum. The file may be shorter than the chunk declares.
         content = file.read(min(length + 4, size - file.tell()))
         copy.write(struct.pack(">I", length) + name + content)
         if len(content) < length + 4:
@@ -44,7 +44,7 @@ def without_metadata(file: BinaryIO) -> io.BytesIO | None:
 
 
 def _chunks(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-    """Name and length of each chunk, the file standing at its content."""
+    """Name and length of each chunk; the file is positioned at the chunk's content."""
     file.seek(0)
     if file.read(len(_SIGNATURE)) != _SIGNATURE:
         return

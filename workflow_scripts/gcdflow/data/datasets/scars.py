@@ -1,9 +1,9 @@
 """Stanford Cars, with the old classes of the Semantic Shift Benchmark (SSB).
 
 On disk (as its archives unpack): ``<root>/stanford_cars/`` with ``devkit/cars_meta.mat``,
-``devkit/cars_train_annos.mat``, ``cars_test_annos_withlabels.mat`` (there or in ``devkit/``; it
-came separately, and the devkit's own ``cars_test_annos.mat`` has no labels), ``cars_train/`` and
-``cars_test/``.
+``devkit/cars_train_annos.mat``, ``cars_train/`` and ``cars_test/``. The test labels are a separate
+download, ``cars_test_annos_withlabels.mat``, in this folder or in ``devkit/``; the devkit's own
+``cars_test_annos.mat`` has no labels.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from gcdflow.config.settings import BenchmarkSettings
 
 FOLDER = "stanford_cars"
-_MOST_BYTES = 2**26  # of a variable; the largest has some 10 MB
+_MOST_BYTES = 2**26  # of a variable; the largest real one has about 10 MB
 _MOST_ENTRIES = 10**6
-_COMPRESSED = 15  # type of an element that is another, compressed
+_COMPRESSED = 15  # type of a compressed element
 _TEST_LABELS = "cars_test_annos_withlabels.mat"
 
 
 def catalogue(settings: BenchmarkSettings) -> Catalogue:
-    """Samples, classes and split from the devkit's files, in their order.
+    """Read samples, classes and split from the devkit's files, in file order.
 
     Raises
     ------
@@ -75,12 +75,12 @@ def _test_file(folder: Path) -> Path:
 def _class_names(path: Path) -> list[str]:
     names = np.atleast_1d(_read_mat(path, "class_names")).tolist()
     if not names or not all(isinstance(name, str) and name for name in names):
-        raise InputError(f"{path}: 'class_names' is no list of names")
+        raise InputError(f"{path}: 'class_names' is not a list of names")
     return names
 
 
 def _annotations(path: Path, images: str, n_classes: int) -> tuple[list[str], np.ndarray]:
-    """Paths of the images and their class ids from 0, int64 (n,)."""
+    """Paths of the images, and their class ids from 0, int64 (n,)."""
     annotations = np.atleast_1d(_read_mat(path, "annotations"))
     missing = sorted({"fname", "class"} - set(annotations.dtype.names or ()))
     if missing:
@@ -88,7 +88,7 @@ def _annotations(path: Path, images: str, n_classes: int) -> tuple[list[str], np
     files, numbers = annotations["fname"].tolist(), annotations["class"].tolist()
     for position, (file, number) in enumerate(zip(files, numbers, strict=True), start=1):
         if not isinstance(file, str) or not file:
-            raise InputError(f"{path}, entry {position}: 'fname' is no file name")
+            raise InputError(f"{path}, entry {position}: 'fname' is not a file name")
         if not np.isscalar(number) or number not in range(1, n_classes + 1):
             raise InputError(
                 f"{path}, entry {position}: 'class' is {number}, expected 1…{n_classes}"
@@ -112,7 +112,7 @@ def _read_mat(path: Path, name: str) -> Any:
         content = _in_a_child(
             lambda: loadmat(path, appendmat=False, squeeze_me=True, variable_names=[name])
         )
-    except Exception as error:  # a damaged file fails in whatever it is taken for
+    except Exception as error:  # a damaged file may raise anything
         raise InputError(
             f"{path}: not a readable MATLAB file ({str(error) or type(error).__name__})"
         ) from None
@@ -122,12 +122,12 @@ def _read_mat(path: Path, name: str) -> Any:
 
 
 def _in_a_child(read: Callable[[], dict]) -> dict:
-    """What a function returns, called in a process that may crash: SciPy's reader does.
+    """Call a function in a child process, because SciPy's reader may crash; return its result.
 
     Raises
     ------
-    Exception
-        What the function raised, or ValueError if the process ended without a result.
+    ValueError
+        If the function raised an error, or the process ended without a result.
     """
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
@@ -156,7 +156,7 @@ def _in_a_child(read: Callable[[], dict]) -> dict:
 
 
 def _check_sizes(content: bytes) -> None:
-    """Make sure that no variable is much larger in memory than in the file (ValueError)."""
+    """Raise ValueError if a variable would be much larger in memory than in the file."""
     if not content.startswith(b"MATLAB 5.0 MAT-file"):
         raise ValueError("no file of MATLAB 5")
     tag = struct.Struct("<II" if content[126:128] == b"IM" else ">II")
