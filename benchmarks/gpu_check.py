@@ -163,13 +163,13 @@ def machine(device: torch.device) -> list[str]:
             "**no GPU**: a small form on the CPU, which only shows that the check works",
             *lines,
         ]
-    properties = torch.cuda.get_device_properties(device)
-    driver = said("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
-    return [
-        f"**{properties.name}**, {properties.total_memory / 2**30:.0f} GiB, "
-        f"{torch.cuda.device_count()} of them, driver {driver.splitlines()[0]}",
-        *lines,
-    ]
+    # Not PyTorch, which would occupy a card that may be for one process alone.
+    card = said(
+        "nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"
+    )
+    if card == "unknown":
+        card = torch.cuda.get_device_name(device)
+    return [f"**{'; '.join(card.splitlines())}** (card, memory, driver)", *lines]
 
 
 def said(*command: object) -> str:

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 from gcdflow.training.segment import Segment
 
+_MESSAGE = "called a synchronizing"
+
 
 @contextlib.contextmanager
 def watched_steps() -> Iterator[list[list[str]]]:
@@ -29,7 +31,7 @@ def watched_steps() -> Iterator[list[list[str]]]:
         finally:
             torch.cuda.set_sync_debug_mode("default")
         waits.append(
-            [f"{Path(w.filename).name}:{w.lineno}" for w in found if "synchroniz" in str(w.message)]
+            [f"{Path(w.filename).name}:{w.lineno}" for w in found if _MESSAGE in str(w.message)]
         )
 
     Segment._train_step = watched
