@@ -1,12 +1,15 @@
 """Uses the existing metrics of the last epochs of all default runs; makes their tables.
 
 The metrics are a param (with a digest of the files), not inputs. So a table never starts a
-training, and a run without metrics is shown as missing. `snakemake --keep-going all` makes all runs.
+training, and a run without metrics is shown as missing. If the same call asks for the reports of some
+runs, the table waits for them. `snakemake --keep-going all` makes all runs.
 """
 
 
 rule summary:
     """Write the tables of all default runs."""
+    input:
+        plan.metrics_asked_for(SUMMARY_METRICS, workflow.dag_settings.targets),
     output:
         tsv="results/summary.tsv",
         markdown="results/summary.md",

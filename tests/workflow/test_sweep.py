@@ -44,3 +44,12 @@ def test_the_table_shows_finished_and_missing_runs(finished_run: Path, tmp_path:
         assert (f"no `runs/tries-seed1/{metrics}`" in text) == (seed == 0)
         assert ("| tries   |    2 |" in text) == (seed == 1)
         assert planned(tmp_path, TABLE, changes=SWEEP) == {}
+
+
+def test_a_table_waits_for_runs_that_the_same_call_asks_for(finished_copy: Path):
+    """Another default run is not asked for, and is missing in the table."""
+    changes = {"default_runs": ["digits-smoke", "digits"]}
+    for name in ("report.md", "metrics_epoch004.json"):
+        (finished_copy / "runs" / "digits-smoke" / name).unlink()
+    make(finished_copy, TABLE, "runs/digits-smoke/report.md", changes=changes)
+    assert states(finished_copy) == {"digits-smoke": "done", "digits": "missing"}

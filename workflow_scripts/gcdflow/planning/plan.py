@@ -253,6 +253,25 @@ def summary_metrics(
     return {run: placed(declared.METRICS.of(run, last_epoch(runs[run]))) for run in names}
 
 
+def metrics_asked_for(metrics: Mapping[str, str], targets: Iterable[str]) -> list[str]:
+    """Those metrics whose runs are reported in the same call: a table of runs waits for them.
+
+    Parameters
+    ----------
+    metrics : mapping
+        Name of a run to the metrics of its last epoch.
+    targets : iterable of str
+        What the user asks Snakemake for.
+    """
+    asked = {Path(target) for target in targets}
+    pages = (declared.REPORT.path, declared.REPORT_PAGE.path)
+    return [
+        path
+        for path in metrics.values()
+        if asked & {Path(path), *(Path(path).parent / page for page in pages)}
+    ]
+
+
 def all_results(runs: Mapping[str, RunSettings], names: Iterable[str]) -> list[str]:
     """What plain ``snakemake`` makes: the results of some runs that people look at."""
     looked_at = (declared.REPORT, declared.REPORT_PAGE, declared.CURVES, declared.GALLERY)
