@@ -9,7 +9,7 @@ runs, the table waits for them. `snakemake --keep-going all` makes all runs.
 rule summary:
     """Write the tables of all default runs."""
     input:
-        plan.metrics_asked_for(SUMMARY_METRICS, workflow.dag_settings.targets),
+        lambda wildcards: plan.metrics_asked_for(SUMMARY_METRICS, workflow.dag_settings.targets),
     output:
         tsv="results/summary.tsv",
         markdown="results/summary.md",
