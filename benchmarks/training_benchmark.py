@@ -18,6 +18,7 @@ import json
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
@@ -44,7 +45,7 @@ def weight_bytes(work: Workplace, model: str) -> int:
     return sum(tensor.nbytes for tensor in backbone.state_dict().values())
 
 
-def measure(work: Workplace, model: str, n_steps: int, rounds: int) -> list[list]:
+def measure(work: Workplace, model: str, n_steps: int, rounds: int) -> Iterator[list[str]]:
     """Rows of the table of a model: work, model, both speeds, ratio with its range, goal."""
     seconds = work.make_views(model)
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in NAMES}
@@ -55,24 +56,22 @@ def measure(work: Workplace, model: str, n_steps: int, rounds: int) -> list[list
         found["fresh"].append((step, work.fresh_speed(model)))
         found["stored"].append((step, work.stored_speed(model)))
         found["features"].append((plain, work.features_speed(is_stored=True)))
-    rows = []
     for name, pairs in found.items():
         ratios = [ours / theirs for theirs, ours in pairs]
         theirs, ours = (statistics.median(column) for column in zip(*pairs, strict=True))
         spread = f" ({min(ratios):.2f} to {max(ratios):.2f})" if rounds > 1 else ""
         ratio = f"{statistics.median(ratios):.2f}{spread}"
-        rows.append(
-            [NAMES[name], model, f"{theirs:.2f}", f"{ours:.2f}", ratio, f"≥ {GOALS[name]:g}"]
-        )
+        # Of other models less is frozen.
+        goal = "" if name == "stored" and "vit" not in model else f"≥ {GOALS[name]:g}"
+        yield [NAMES[name], model, f"{theirs:.2f}", f"{ours:.2f}", ratio, goal]
     goal = f"≤ {gib(MEMORY_GOAL + weight_bytes(work, model))}"
     for name, is_stored in (("stored", True), ("fresh", False)):
         peak, _ = work.peak_memory(model, is_stored)
-        rows.append([f"peak memory, {name} views", model, "", gib(peak), "", goal])
+        yield [f"peak memory, {name} views", model, "", gib(peak), "", goal]
     size = work.views.stat().st_size
     text = f"{size / 1e6:.1f} MB, {size / work.n_images / 1e3:.0f} kB an image"
-    rows.append([f"file of {work.n_views} views, made in {seconds:.0f} s", model, "", text, "", ""])
+    yield [f"file of {work.n_views} views, made in {seconds:.0f} s", model, "", text, "", ""]
     work.views.unlink()
-    return rows
 
 
 def gib(n: float) -> str:
@@ -80,10 +79,14 @@ def gib(n: float) -> str:
     return f"{n / 2**30:.2f} GiB"
 
 
+def line(cells: list) -> str:
+    """A line of a Markdown table."""
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
 def table(header: list[str], rows: list[list]) -> str:
     """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+    return "\n".join(line(cells) for cells in [header, ["---"] * len(header), *rows])
 
 
 def main() -> None:
@@ -126,10 +129,10 @@ def main() -> None:
             f"{available_threads()} threads, {arguments.device}, {arguments.rounds} rounds\n"
         )
         header = ["work", "model", "field's loop, images/s", "gcdflow, images/s", "ratio", "goal"]
-        rows = []
+        print(table(header, []))
         for model in arguments.models:
-            rows += measure(work, model, arguments.steps, arguments.rounds)
-        print(table(header, rows))
+            for row in measure(work, model, arguments.steps, arguments.rounds):
+                print(line(row), flush=True)
 
 
 if __name__ == "__main__":
