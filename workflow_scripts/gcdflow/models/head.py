@@ -91,7 +91,7 @@ class DINOHead(nn.Module):
         bottleneck = _unit_rows(self.mlp(x))
         with torch.autocast(x.device.type, enabled=False):
             weight = self.last_layer.weight
-            gram = (weight.T @ weight).double()
+            gram = _Gram.apply(weight).double()
             # Of the size of the rounding errors of G: a last layer of lower rank factors as well.
             ridge = 8 * torch.finfo(weight.dtype).eps * gram.diagonal().mean()
             one = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
@@ -103,6 +103,20 @@ class DINOHead(nn.Module):
         """Whether :meth:`compact` is clearly cheaper than :meth:`forward`."""
         out_dim, bottleneck_dim = self.last_layer.weight.shape
         return out_dim >= _WIDE * bottleneck_dim
+
+
+class _Gram(torch.autograd.Function):
+    """WᵀW of a tall matrix W; autograd would multiply twice on the way back."""
+
+    @staticmethod
+    def forward(ctx, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return weight.T @ weight
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        (weight,) = ctx.saved_tensors
+        return weight @ (gradient + gradient.T)
 
 
 def _unit_rows(x: Tensor) -> Tensor:
