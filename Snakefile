@@ -19,6 +19,7 @@ checkpoint epochs):
     results/summary.html                       summary_page  the same as a page
     weights/hub/{model}.safetensors            weights     pretrained weights, used by all runs, where
                                                nobody has put a file weights/{model}.safetensors
+    weights/converted/{name}.safetensors       weights     made of a weight file that a run names
     runs/{run}/.made/                          records of what files were made of, all stages
     runs/{run}/log/                            TensorBoard, all stages
 """

@@ -43,7 +43,7 @@ SMALL = {
 LARGE = {
     "dataset": {"name": "image_folder", "test": None, "old_classes": ["class0"]},
     "augmentation": {"name": "crop"},
-    "backbone": {"name": "vit", "model": "dino_vitb16", "weights": "random"},
+    "backbone": {"name": "timm", "model": "dino_vitb16", "weights": "random"},
     "schedule": SCHEDULE,
     "training": {"batch_size": 128, "lr": 0.003, "mixed_precision": True},
 }

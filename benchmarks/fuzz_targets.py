@@ -32,7 +32,7 @@ from gcdflow.data.datasets.photos import read_labels as read_photo_labels
 from gcdflow.evaluation.report import read_metrics, row
 from gcdflow.files.formats import Features, Labels, PseudoLabels, Split, Truth
 from gcdflow.models.model import Model
-from gcdflow.models.vit import load_weights
+from gcdflow.models.weights import convert_weights, load_weights
 from gcdflow.training.checkpoint import Checkpoint, restore_model, stored_weights
 from PIL import Image
 from scipy.io import savemat
@@ -248,12 +248,18 @@ def _weights() -> dict[str, Target]:
         load_weights(vit, path)
         return vit
 
+    def read_foreign(path: Path) -> torch.nn.Module:
+        convert_weights(path, path.with_name("converted.safetensors"))
+        return read(path.with_name("converted.safetensors"))
+
     def check(path: Path, value: torch.nn.Module) -> None:
         assert all(torch.isfinite(tensor).all() for tensor in value.state_dict().values())
 
     return {
-        "weights .pth": Target("x.pth", contents[:2], read, check, (mutate, mutate_pt), 0.6),
-        "weights old .pth": Target("x.pth", contents[2:], read, check, (mutate,), 0.4),
+        "weights .pth": Target(
+            "x.pth", contents[:2], read_foreign, check, (mutate, mutate_pt), 0.6
+        ),
+        "weights old .pth": Target("x.pth", contents[2:], read_foreign, check, (mutate,), 0.4),
         "weights safetensors": Target(
             "x.safetensors", [safetensors.torch.save(state)], read, check, (mutate,), 0.6
         ),

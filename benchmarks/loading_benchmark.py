@@ -81,7 +81,7 @@ def ours(folder: Path, paths: list[str], batch_size: int, workers: int) -> float
     for _, batches in training_batches(
         split,
         FileImages(folder, paths),
-        build_augmentation(CropAugmentation()),
+        build_augmentation(CropAugmentation(resize=256, image_size=224)),
         epochs=range(1),
         batch_size=batch_size,
         seed=0,
@@ -111,7 +111,7 @@ def baseline(folder: Path, batch_size: int, workers: int) -> float:
 
 def shares(folder: Path, paths: list[str]) -> dict[str, float]:
     """Seconds per image of the parts of our loader, in one process with one thread."""
-    augmentation = build_augmentation(CropAugmentation())
+    augmentation = build_augmentation(CropAugmentation(resize=256, image_size=224))
     torch.set_num_threads(1)
     began = time.perf_counter()
     images = [decode_image(folder / path, augmentation.shortest_side) for path in paths]

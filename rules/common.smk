@@ -19,7 +19,6 @@ from gcdflow.surroundings import foreign_interpreter
 
 try:
     from gcdflow.config.runs import RUN_NAME, find_run
-    from gcdflow.config.settings import fetched_weights
     from gcdflow.errors import InputError
     from gcdflow.planning import plan
     from gcdflow.planning.plan import RESULT_VERSIONS
@@ -69,6 +68,15 @@ def of_epoch(function):
 # Weights lie where the stages look for them: below no prefix, in no storage.
 def weights_of(wildcards):
     return [local(path) for path in of_run(plan.weights_files)(wildcards)]
+
+
+def converted_from(wildcards):
+    made = f"weights/{wildcards.origin}/{wildcards.model}.safetensors"
+    return [local(path) for path in plan.weights_inputs(RUNS, made)]
+
+
+def weights_source(wildcards, input):
+    return plan.input_flags(input, {"file": "--file"}) or ["--model", wildcards.model]
 
 
 # Params that ask for a job's files are none that Snakemake compares: they re-run nothing.

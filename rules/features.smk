@@ -21,10 +21,12 @@ rule features:
         mem_mb=memory(of_settings(plan.features_request)),
         runtime=walltime(of_settings(plan.features_request)),
     params:
+        weights=flags_of(weights="--weights"),
         version=RESULT_VERSIONS["features"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
         "stage features --checkpoint {input.checkpoint:q} --split {input.split:q}"
+        " {params.weights:q}"
         " --output {output:q} --threads {threads} --num-workers {resources.num_workers}"
         " 2>&1 | tee -i {log:q}"

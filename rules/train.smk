@@ -26,6 +26,7 @@ rule train:
         mem_mb=memory(of_epoch(plan.train_request)),
         runtime=walltime(of_epoch(plan.train_request)),
     params:
+        weights=flags_of(weights="--weights"),
         settings=of_epoch(plan.train_settings),
         resume=flags_of(checkpoint="--resume-from-ckpt", pseudo_labels="--pseudo-labels"),
         log_dir=log_dir,
@@ -34,7 +35,7 @@ rule train:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
         "stage train --settings {params.settings:q} --split {input.split:q}"
-        " {params.resume:q} --stop-at-epoch {wildcards.epoch} --output {output:q}"
+        " {params.weights:q} {params.resume:q} --stop-at-epoch {wildcards.epoch} --output {output:q}"
         " --log-dir {params.log_dir:q} --result-version {params.version}"
         " --threads {threads} --gpus {resources.gpu} --num-workers {resources.num_workers}"
         " 2>&1 | tee -i {log:q}"

@@ -1,22 +1,29 @@
-"""Needs the network; makes a file of pretrained weights, for runs whose weights nobody has brought.
+"""Needs the network (but for efficientnet_lite0, whose weights are installed), or a weight file of
+PyTorch that a run names; makes a safetensors file of pretrained weights.
 
 A file `weights/{model}.safetensors` that somebody put there is an input like a photograph: no rule
 makes it, so nothing (`--forceall`, `--delete-all-output`) deletes it. What the rule fetches lies
-apart from it. Both are in one place for all modules that a workflow imports.
+apart from it. So does what the rule converts: nothing else reads files of PyTorch from elsewhere. All
+are in one place for all modules that a workflow imports.
 """
 
 
 rule weights:
-    """Fetch pretrained weights from timm's hub."""
+    """Fetch pretrained weights, or convert a weight file of PyTorch."""
+    input:
+        file=converted_from,
     output:
-        local(fetched_weights("{model}")),
+        local("weights/{origin}/{model}.safetensors"),
     log:
-        "logs/weights/{model}.log",
+        "logs/weights/{origin}/{model}.log",
     wildcard_constraints:
+        origin="hub|converted",
         model="[^/]+",
     localrule: True
     conda:
         "../envs/train.yaml"
+    params:
+        source=weights_source,
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "stage weights --model {wildcards.model:q} --output {output:q} 2>&1 | tee -i {log:q}"
+        "stage weights {params.source:q} --output {output:q} 2>&1 | tee -i {log:q}"

@@ -14,7 +14,8 @@ from gcdflow.files.formats import Split
 _SLOW_FOLDERS = ("slurm", "workflow")
 _SLOW_FILES = (
     *("test_launcher.py", "test_failing_workers.py", "test_ranks.py"),
-    *("test_segment.py", "test_two_trainings.py", "test_vit.py", "test_reference.py"),
+    *("test_segment.py", "test_two_trainings.py", "test_reference.py"),
+    *("test_timm_backbone.py", "test_weights.py"),
     *("test_fuzz.py", "test_wrong_content.py", "test_hostile_files.py"),
 )
 

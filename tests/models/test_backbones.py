@@ -24,6 +24,13 @@ def test_small_convnet(width, size):
     assert all(parameter.grad is not None for parameter in backbone.parameters())
 
 
+def test_nothing_of_the_small_convnet_is_frozen():
+    backbone, images = SmallConvNet(2), torch.rand(3, 1, 8, 8)
+    assert backbone.frozen(images) is images
+    backbone.eval()
+    assert torch.equal(backbone.trained(images), backbone(images))
+
+
 def test_width_scales_the_features():
     assert SmallConvNet(6).feature_dim == 2 * SmallConvNet(3).feature_dim
 

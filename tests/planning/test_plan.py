@@ -157,7 +157,7 @@ def test_weights(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def files(**backbone: object) -> list[str]:
-        return plan.weights_files(settings(backbone={"name": "vit", **backbone}), "a")
+        return plan.weights_files(settings(backbone={"name": "timm", **backbone}), "a")
 
     assert files(weights="random") == []
     assert plan.weights_files(settings(**DIGITS), "a") == []
@@ -167,8 +167,36 @@ def test_weights(tmp_path: Path, monkeypatch):
     assert files(model="m") == ["weights/m.safetensors"]
     with pytest.raises(InputError, match=r"runs\.a: backbone\.weights: no file at mine\.pth"):
         files(weights="mine.pth")
-    (tmp_path / "mine.pth").touch()
-    assert files(weights="mine.pth") == ["mine.pth"]
+    for name in ("mine.pth", "mine.safetensors"):
+        (tmp_path / name).touch()
+    assert files(weights="mine.safetensors") == ["mine.safetensors"]
+    assert files(weights="mine.pth") == ["weights/converted/mine.safetensors"]
+
+
+def test_what_weights_are_converted_from():
+    runs = {
+        name: settings(backbone={"name": "timm", "weights": weights})
+        for name, weights in [("a", "x/a.pth"), ("b", "./x/a.pth"), ("c", "b.pt"), ("d", "random")]
+    }
+    runs["e"] = settings(**DIGITS)
+    assert plan.weights_inputs(runs, "weights/hub/dino_vitb16.safetensors") == []
+    assert plan.weights_inputs(runs, "weights/converted/b.safetensors") == ["b.pt"]
+    (found,) = plan.weights_inputs(runs, "weights/converted/a.safetensors")
+    assert found.endswith("x/a.pth")
+    with pytest.raises(InputError, match=r"converted/c\.safetensors: no run names a weight file"):
+        plan.weights_inputs(runs, "weights/converted/c.safetensors")
+    runs["f"] = settings(backbone={"name": "timm", "weights": "y/a.pth"})
+    expected = r"a\.pth and y/a\.pth would both become weights/converted/a\.safetensors; rename one"
+    with pytest.raises(InputError, match=expected):
+        plan.weights_inputs(runs, "weights/converted/a.safetensors")
+
+
+def test_where_a_weight_file_lies_is_no_setting():
+    texts = {
+        plan.train_settings(settings(backbone={"name": "timm", "weights": weights}), "a", 5)
+        for weights in ("a.pth", "elsewhere/b.safetensors", "pretrained", "random")
+    }
+    assert len(texts) == 3
 
 
 def test_event_files_lie_beside_what_a_job_makes_also_below_a_prefix():
@@ -181,6 +209,7 @@ def test_event_files_lie_beside_what_a_job_makes_also_below_a_prefix():
 def test_flags_of_those_inputs_that_a_job_has():
     flags = {"checkpoint": "--resume-from-ckpt", "pseudo_labels": "--pseudo-labels"}
     assert plan.input_flags(Files(split="s"), flags) == []
+    assert plan.input_flags(Files(checkpoint=[]), flags) == []
     files = Files(pseudo_labels="p", split="s", checkpoint="c")
     assert plan.input_flags(files, flags) == ["--resume-from-ckpt", "c", "--pseudo-labels", "p"]
 

@@ -4,6 +4,7 @@ import copy
 import json
 
 import pytest
+import safetensors.torch
 import timm
 import torch
 from gcdflow.config.runs import validated
@@ -17,6 +18,8 @@ from gcdflow.training.checkpoint import (
     fingerprint,
     frozen_in_file,
     frozen_sha256,
+    identified,
+    located,
     restore_model,
     stored_weights,
 )
@@ -38,7 +41,7 @@ def stepped(settings: TrainSettings, seed: int = 0, **changes) -> tuple[Model, C
     scheduler.step()
     values = {
         "epoch": 3,
-        "settings": settings,
+        "settings": identified(settings, frozen_sha256(settings)),
         "split_sha256": SPLIT,
         "weights": stored_weights(model, settings),
         "optimizer": optimizer.state_dict(),
@@ -252,15 +255,17 @@ def vit_settings(tmp_path, tiny_settings) -> TrainSettings:
     """A tiny ViT of six blocks, of which the last is trained, with a weight file."""
     torch.manual_seed(3)
     vit = timm.create_model("test_vit", num_classes=0, img_size=32)
-    torch.save(vit.state_dict(), tmp_path / "vit.pth")
+    safetensors.torch.save_file(vit.state_dict(), tmp_path / "vit.safetensors")
     backbone = {
-        "name": "vit",
+        "name": "timm",
         "model": "test_vit",
-        "weights": str(tmp_path / "vit.pth"),
-        "grad_from_block": 5,
+        "weights": str(tmp_path / "vit.safetensors"),
     }
     values = tiny_settings.model_dump()
-    values |= {"augmentation": {"name": "crop", "image_size": 32}, "backbone": backbone}
+    values |= {
+        "augmentation": {"name": "crop", "image_size": 32, "resize": 32},
+        "backbone": backbone,
+    }
     return validated(TrainSettings, values, "here")
 
 
@@ -273,13 +278,52 @@ def test_frozen_weights_of_a_file_are_not_stored(tmp_path, vit_settings):
         if name.startswith("backbone.") and ".blocks.5." not in name
     }
     assert checkpoint.weights.keys() == model.state_dict().keys() - frozen
-    assert checkpoint.frozen_sha256 == sha256_file(tmp_path / "vit.pth")
+    assert checkpoint.frozen_sha256 == sha256_file(tmp_path / "vit.safetensors")
     checkpoint.save(tmp_path / "c.pt")
     torch.manual_seed(99)
-    restored = restore_model(tmp_path / "c.pt", Checkpoint.load(tmp_path / "c.pt"))
+    path = tmp_path / "c.pt"
+    restored = restore_model(path, Checkpoint.load(path), tmp_path / "vit.safetensors")
     assert_equal(dict(restored.state_dict()), dict(model.state_dict()))
     trained = {n for n, p in restored.named_parameters() if p.requires_grad}
     assert trained == {n for n, p in model.named_parameters() if p.requires_grad}
+
+
+def test_statistics_of_trained_stages_are_stored(tmp_path, vit_settings):
+    torch.manual_seed(3)
+    resnet = timm.create_model("test_resnet", num_classes=0)
+    safetensors.torch.save_file(resnet.state_dict(), tmp_path / "r.safetensors")
+    backbone = {"model": "test_resnet", "weights": str(tmp_path / "r.safetensors")}
+    model, checkpoint = stepped(changed(vit_settings, backbone=backbone))
+    changed_buffers = {
+        f"backbone.model.{name}"
+        for name, buffer in model.backbone.model.named_buffers()
+        if not torch.equal(buffer, resnet.get_buffer(name))
+    }
+    assert any(name.endswith("running_var") for name in changed_buffers)
+    assert changed_buffers <= checkpoint.weights.keys()
+    stored = {name for name in checkpoint.weights if name.startswith("backbone.")}
+    assert all(name.startswith("backbone.model.layer4.") for name in stored)
+
+
+def test_weights_that_moved_are_the_same_setting(tmp_path, vit_settings):
+    model, checkpoint = stepped(vit_settings)
+    checkpoint.save(tmp_path / "c.pt")
+    moved = tmp_path / "elsewhere.safetensors"
+    (tmp_path / "vit.safetensors").rename(moved)
+    there = located(vit_settings, moved)
+    assert there.backbone.weights == str(moved)
+    again = identified(there, frozen_sha256(there))
+    assert again == checkpoint.settings
+    loaded = Checkpoint.load(tmp_path / "c.pt")
+    loaded.check_continues("c.pt", again, SPLIT)
+    assert_equal(dict(restore_model("c.pt", loaded, moved).state_dict()), dict(model.state_dict()))
+    with pytest.raises(InputError, match=rf"the weight file with sha256:{loaded.frozen_sha256} is"):
+        restore_model("c.pt", loaded)
+    other = identified(there, "0" * 64)
+    with pytest.raises(InputError, match=r"backbone\.weights = sha256:\w+, now it is sha256:000"):
+        loaded.check_continues("c.pt", other, SPLIT)
+    random = changed(vit_settings, backbone={"weights": "random"})
+    assert located(random, moved) == identified(random, None) == random
 
 
 def test_without_a_file_all_weights_are_stored(tmp_path, vit_settings):
@@ -293,20 +337,32 @@ def test_without_a_file_all_weights_are_stored(tmp_path, vit_settings):
 
 def test_another_weight_file_is_refused(tmp_path, vit_settings):
     _, checkpoint = stepped(vit_settings)
-    state = torch.load(tmp_path / "vit.pth", weights_only=True)
+    state = safetensors.torch.load_file(tmp_path / "vit.safetensors")
     state["cls_token"] += 1
-    torch.save(state, tmp_path / "vit.pth")
-    expected = rf"vit\.pth: not the weight file that c\.pt was .* {checkpoint.frozen_sha256}\)"
+    safetensors.torch.save_file(state, tmp_path / "vit.safetensors")
+    expected = (
+        rf"vit\.safetensors: not the weight file that c\.pt was .* {checkpoint.frozen_sha256}\)"
+    )
     with pytest.raises(InputError, match=expected):
-        restore_model("c.pt", checkpoint)
+        restore_model("c.pt", checkpoint, tmp_path / "vit.safetensors")
 
 
 def test_missing_weight_file_is_named(tmp_path, vit_settings):
     _, checkpoint = stepped(vit_settings)
-    (tmp_path / "vit.pth").unlink()
-    for call in (lambda: restore_model("c.pt", checkpoint), lambda: frozen_sha256(vit_settings)):
-        with pytest.raises(InputError, match=r"backbone\.weights: no file at .*vit\.pth"):
+    (tmp_path / "vit.safetensors").unlink()
+    weights = tmp_path / "vit.safetensors"
+    for call in (
+        lambda: restore_model("c.pt", checkpoint, weights),
+        lambda: frozen_sha256(vit_settings),
+    ):
+        with pytest.raises(
+            InputError, match=r"no file at .*vit\.safetensors; put the weights there"
+        ):
             call()
+    foreign = changed(vit_settings, backbone={"weights": "x/vit.pth"})
+    expected = r"no file at (weights/converted/vit\.safetensors); `snakemake \1` makes it"
+    with pytest.raises(InputError, match=expected):
+        frozen_sha256(foreign)
 
 
 def test_settings_are_stored_as_text(tmp_path, tiny_settings):

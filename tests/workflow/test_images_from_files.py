@@ -16,7 +16,7 @@ from snakemake_runs import make, planned, snakemake
 # A vision transformer of 0.3 million weights, and images that fit it.
 SMALL = {
     "augmentation": {"name": "crop", "resize": 40, "image_size": 32},
-    "backbone": {"name": "vit", "model": "test_vit", "weights": "vit.pth", "grad_from_block": 5},
+    "backbone": {"name": "timm", "model": "test_vit", "weights": "vit.pth"},
     "head": {"hidden_dim": 32, "bottleneck_dim": 16, "out_dim": 32},
     "schedule": {"warmup_epochs": 1, "refresh_interval": 1, "total_epochs": 2},
     "training": {"batch_size": 16},
@@ -86,7 +86,7 @@ def test_a_small_cub_from_jpegs_to_pseudo_labels(cub: Path):
 
 
 def test_missing_weights_are_named_before_anything_runs(cub: Path):
-    run = {"inherit": "cub", **SMALL, "backbone": {"name": "vit", "weights": "w/absent.pth"}}
+    run = {"inherit": "cub", **SMALL, "backbone": {"name": "timm", "weights": "w/absent.pth"}}
     target = "runs/mini/pseudo_epoch001.npz"
     result = snakemake(cub, "--dry-run", "--", target, changes={"runs": {"mini": run}})
     assert result.returncode != 0

@@ -124,6 +124,16 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_weights_argument(parser: argparse.ArgumentParser) -> None:
+    """Add where the backbone's weight file is."""
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        help="safetensors file of the backbone, where the run names a file (not where it says "
+        "pretrained or random); what counts is its SHA-256",
+    )
+
+
 def read_settings(
     arguments: argparse.Namespace, model: type[S], part: Callable[[RunSettings], S]
 ) -> S:

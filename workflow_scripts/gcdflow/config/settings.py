@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import types
 import typing
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -137,13 +138,20 @@ class CropAugmentation(Settings):
     """The field's augmentation: resize, random crop (centre crop in evaluation), random flip."""
 
     name: Literal["crop"] = Field("crop", description="this kind of augmentation")
-    resize: int = Field(256, ge=8, description="length of the shorter side after resizing, pixels")
-    image_size: int = Field(224, ge=8, description="side of the crop, pixels")
+    resize: int | None = Field(
+        None, ge=8, description="shorter side after resizing, pixels; null: as the model's weights"
+    )
+    image_size: int | None = Field(
+        None, ge=8, description="side of the crop, pixels; null: as the model's weights"
+    )
+    interpolation: Literal["bilinear", "bicubic"] | None = Field(
+        None, description="of resizing: bilinear, bicubic; null: as the model's weights"
+    )
     flip: bool = Field(True, description="mirror every other image")
 
     @model_validator(mode="after")
     def _crop_fits(self) -> CropAugmentation:
-        if self.image_size > self.resize:
+        if self.image_size and self.resize and self.image_size > self.resize:
             raise ValueError(
                 f"image_size ({self.image_size}) is larger than resize ({self.resize})"
             )
@@ -157,39 +165,59 @@ class SmallConvNetSettings(Settings):
     width: int = Field(32, ge=1, description="channels of the first stage; later ones have more")
 
 
+FETCHED_WEIGHTS = "weights/hub/"  # the folder of what the rule `weights` fetches
+
+
 def brought_weights(model: str) -> str:
     """Where somebody may put the pretrained weights of a model; a file there is used unchanged."""
     return f"weights/{model}.safetensors"
 
 
 def fetched_weights(model: str) -> str:
-    """Where pretrained weights from the hub have their place."""
-    return f"weights/hub/{model}.safetensors"
+    """Where pretrained weights from the hub, or from a package, have their place."""
+    return f"{FETCHED_WEIGHTS}{model}.safetensors"
 
 
-class ViTSettings(Settings):
-    """A vision transformer of timm, by name."""
+def converted_weights(path: str) -> str:
+    """Where the tensors of a weight file of PyTorch have their place, as safetensors."""
+    return f"weights/converted/{Path(path).stem}.safetensors"
 
-    name: Literal["vit"] = Field("vit", description="this kind of backbone")
+
+class TimmSettings(Settings):
+    """Any image model of timm that is made of blocks or stages."""
+
+    name: Literal["timm"] = Field("timm", description="this kind of backbone")
     model: str = Field(
-        "dino_vitb16", description="dino_vitb16, dinov2_vitb14 … or a name in timm.list_models()"
+        "dino_vitb16",
+        description="efficientnet_lite0, dino_vitb16 … or a name in timm.list_models()",
     )
     weights: UserPath = Field(
-        "pretrained", description="pretrained (from weights/ or the hub), random, or a file"
+        "pretrained", description="pretrained (in the box, weights/ or the hub), random, or a file"
     )
-    grad_from_block: int | None = Field(
-        None, ge=0, description="first block (from 0) that is not frozen; null: the last one"
+    trained_blocks: int = Field(
+        1, ge=0, description="blocks or stages that are trained, from the last; 0: none"
     )
 
     @property
+    def named_file(self) -> str | None:
+        """The weight file that the run names, if it does."""
+        return None if self.weights in ("pretrained", "random") else self.weights
+
+    @property
+    def foreign_file(self) -> str | None:
+        """The weight file that the run names, if it must be converted to safetensors."""
+        named = self.named_file
+        return None if named is None or named.endswith(".safetensors") else named
+
+    @property
     def weights_file(self) -> str | None:
-        """File of the weights: of pretrained ones those that were brought, else those fetched."""
+        """Safetensors file of the weights: of pretrained ones those brought, else those fetched."""
         if self.weights == "random":
             return None
         if self.weights == "pretrained":
             brought = brought_weights(self.model)
             return brought if os.path.lexists(brought) else fetched_weights(self.model)
-        return self.weights
+        return self.weights if self.foreign_file is None else converted_weights(self.weights)
 
 
 class HeadSettings(Settings):
@@ -312,7 +340,7 @@ Dataset = Annotated[
     Field(discriminator="name"),
 ]
 Augmentation = Annotated[CropAugmentation | AffineAugmentation, Field(discriminator="name")]
-Backbone = Annotated[ViTSettings | SmallConvNetSettings, Field(discriminator="name")]
+Backbone = Annotated[TimmSettings | SmallConvNetSettings, Field(discriminator="name")]
 
 
 class TrainSettings(Settings):
@@ -345,7 +373,7 @@ class RunSettings(Settings):
     )
     dataset: Dataset = BenchmarkSettings()
     augmentation: Augmentation = CropAugmentation()
-    backbone: Backbone = ViTSettings()
+    backbone: Backbone = TimmSettings()
     head: HeadSettings = HeadSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     training: TrainingSettings = TrainingSettings()
@@ -354,7 +382,7 @@ class RunSettings(Settings):
 
     @model_validator(mode="after")
     def _backbone_takes_the_views(self) -> RunSettings:
-        needed = {"small_convnet": "affine", "vit": "crop"}[self.backbone.name]
+        needed = {"small_convnet": "affine", "timm": "crop"}[self.backbone.name]
         if self.augmentation.name != needed:
             raise ValueError(
                 f"backbone '{self.backbone.name}' takes the views of augmentation '{needed}', "

@@ -131,6 +131,11 @@ class Crop:
     """Resize, crop and flip RGB images of any size.
 
     Views are uint8: a quarter of the bytes to send to the device, where the backbone normalises.
+
+    Parameters
+    ----------
+    settings : CropAugmentation
+        With both sizes; :func:`gcdflow.models.backbones.augmentation_of` fills in the model's.
     """
 
     n_draws = 3
@@ -174,7 +179,8 @@ class Crop:
         height, width = (min(side, longest) for side in image.shape[-2:])
         if (height, width) != tuple(image.shape[-2:]):
             image = TF.center_crop(image, [height, width])
-        return TF.resize(image, [self.shortest_side], InterpolationMode.BICUBIC, antialias=True)
+        mode = InterpolationMode(self._settings.interpolation or "bicubic")
+        return TF.resize(image, [self.shortest_side], mode, antialias=True)
 
 
 AUGMENTATIONS = {"affine": Affine, "crop": Crop}

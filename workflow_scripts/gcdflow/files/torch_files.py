@@ -2,19 +2,19 @@
 
 ``torch.load(weights_only=True)`` runs nothing, but it believes the sizes in a file: it allocates
 what a member of the archive declares, makes a tensor as large as the pickle says of a member that
-is smaller (and reads memory that is not its own), and does not look at checksums. So the archive is
-checked first.
+is smaller (and reads memory that is not its own), and does not look at checksums. So sizes and
+checksums of the archive are checked first, and the file is mapped: a tensor is a part of its bytes
+or is refused.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import pickle
 import warnings
 import zipfile
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -44,10 +44,10 @@ def load_torch_file(path: str | Path, *, legacy: bool = False) -> Any:
             raise ValueError("not an archive of torch.save")
         file.seek(0)
         # Without checks, from memory: a file makes room for as much as a pickle asks of it.
-        content = file if is_archive else io.BytesIO(file.read())
+        content = str(path) if is_archive else io.BytesIO(file.read())
         # DINO's full checkpoints hold the command line of their training beside the weights.
         with torch.serialization.safe_globals([argparse.Namespace] if legacy else []):
-            return torch.load(content, map_location="cpu", weights_only=True)
+            return torch.load(content, map_location="cpu", weights_only=True, mmap=is_archive)
 
 
 def check_plain(value: object) -> None:
@@ -103,75 +103,3 @@ def _check_archive(file: io.BufferedReader) -> None:
         damaged = archive.testzip()
         if damaged is not None:
             raise ValueError(f"the checksum of {damaged} is wrong")
-        root = members[0].filename.partition("/")[0]
-        with archive.open(f"{root}/data.pkl") as content:
-            storages = _Inspector(content.read()).storages()
-        for key, n_bytes in storages.items():
-            if n_bytes > archive.getinfo(f"{root}/data/{key}").file_size:
-                raise ValueError(f"declares {n_bytes} bytes for storage {key}, which has fewer")
-
-
-class _Inert:
-    """Stands for whatever a pickle names or makes; does nothing."""
-
-    def __new__(cls, *arguments: object, **named: object):
-        return object.__new__(cls)
-
-    def __init__(self, *arguments: object, **named: object):
-        pass
-
-    def __setstate__(self, state: object) -> None:
-        pass
-
-    def __setitem__(self, key: object, value: object) -> None:
-        pass
-
-    def append(self, value: object) -> None:
-        pass
-
-    def extend(self, values: object) -> None:
-        pass
-
-    add = update = append
-
-
-# The unpickler in Python: that in C allocates a table as long as any number that a pickle names.
-class _Inspector(pickle._Unpickler):
-    """Goes through a pickle without making anything of it, and notes the storages it names."""
-
-    # Makes room for any number of bytes before it looks whether they are there.
-    dispatch: ClassVar = {
-        code: method
-        for code, method in pickle._Unpickler.dispatch.items()
-        if code != pickle.BYTEARRAY8[0]
-    }
-
-    def __init__(self, content: bytes):
-        super().__init__(io.BytesIO(content), encoding="utf-8")
-        self._sizes: dict[str, int] = {}
-
-    def storages(self) -> dict[str, int]:
-        """Bytes that the tensors expect of each storage."""
-        self.load()
-        return self._sizes
-
-    def find_class(self, module: str, name: str) -> type:
-        return type(name, (_Inert,), {})
-
-    def persistent_load(self, pid: object) -> _Inert:
-        kind, storage_type, key, _location, length = pid
-        if kind != "storage" or not isinstance(key, str) or type(length) is not int or length < 0:
-            raise pickle.UnpicklingError("not a storage as torch.save writes it")
-        n_bytes = length * _item_sizes()[storage_type.__name__]
-        self._sizes[key] = max(n_bytes, self._sizes.get(key, 0))
-        return _Inert()
-
-
-def _item_sizes() -> dict[str, int]:
-    """Bytes of an element by name of the storage's class."""
-    typed = {kind.__name__: kind.dtype.itemsize for kind in torch._storage_classes if _typed(kind)}
-    return {**typed, "UntypedStorage": 1}
-
-
-def _typed(kind: type) -> bool:
-    return issubclass(kind, torch.storage._LegacyStorage)

@@ -1,16 +1,50 @@
 """Backbones by name: from images to features.
 
-A backbone is a module with ``feature_dim`` that maps images (B, channels, height, width), as the
-augmentation makes them, to features (B, feature_dim). Another one joins by a settings class in
-:mod:`gcdflow.config.settings` and a builder in :data:`BUILDERS`.
+A backbone maps images (B, channels, height, width), as the augmentation makes them, to features
+(B, feature_dim), in two parts; :class:`Backbone` says what it must have. Another one joins by a
+settings class in :mod:`gcdflow.config.settings` and a builder in :data:`BUILDERS`.
 """
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 
-from gcdflow.config.settings import Settings, SmallConvNetSettings, ViTSettings
+from gcdflow.config.settings import (
+    CropAugmentation,
+    Settings,
+    SmallConvNetSettings,
+    TimmSettings,
+    TrainSettings,
+)
+from gcdflow.data.augmentation import Augmentation, build_augmentation
+
+
+class Backbone(Protocol):
+    """What the model needs of a backbone, besides being a module.
+
+    ``train()`` leaves the frozen part in evaluation mode.
+
+    Attributes
+    ----------
+    feature_dim : int, width of the features
+    """
+
+    feature_dim: int
+
+    def frozen(self, images: Tensor) -> Tensor:
+        """What the frozen part gives for images, (B, …): no gradients, always the same numbers."""
+        ...
+
+    def trained(self, stored: Tensor) -> Tensor:
+        """Features (B, feature_dim) from what ``frozen`` gave; all trained parameters are here."""
+        ...
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features (B, feature_dim) of images: ``trained(frozen(images))``."""
+        ...
 
 
 class SmallConvNet(nn.Module):
@@ -45,23 +79,31 @@ class SmallConvNet(nn.Module):
         self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
         self.feature_dim = channels
 
+    def frozen(self, images: Tensor) -> Tensor:
+        """The images (B, 1, height, width) themselves: nothing is frozen."""
+        return images
+
+    def trained(self, stored: Tensor) -> Tensor:
+        """Features (B, feature_dim) of images (B, 1, height, width)."""
+        images = stored.contiguous(memory_format=torch.channels_last)
+        return self.layers(images).mean(dim=(2, 3))
+
     def forward(self, images: Tensor) -> Tensor:
         """Features (B, feature_dim) of images (B, 1, height, width)."""
-        images = images.contiguous(memory_format=torch.channels_last)
-        return self.layers(images).mean(dim=(2, 3))
+        return self.trained(self.frozen(images))
 
 
 def _build_small_convnet(settings: SmallConvNetSettings, image_size: int | None) -> nn.Module:
     return SmallConvNet(settings.width)
 
 
-def _build_vit(settings: ViTSettings, image_size: int | None) -> nn.Module:
-    from gcdflow.models.vit import build_vit  # timm takes a second to import
+def _build_timm(settings: TimmSettings, image_size: int | None) -> nn.Module:
+    from gcdflow.models.timm_backbone import build_timm  # timm takes a second to import
 
-    return build_vit(settings, image_size)
+    return build_timm(settings, image_size)
 
 
-BUILDERS = {"small_convnet": _build_small_convnet, "vit": _build_vit}
+BUILDERS = {"small_convnet": _build_small_convnet, "timm": _build_timm}
 
 
 def build_backbone(settings: Settings, image_size: int | None = None) -> nn.Module:
@@ -73,3 +115,19 @@ def build_backbone(settings: Settings, image_size: int | None = None) -> nn.Modu
         Side of the images, where the augmentation fixes one.
     """
     return BUILDERS[settings.name](settings, image_size)
+
+
+def augmentation_of(settings: TrainSettings) -> Augmentation:
+    """The augmentation of a run, with what it leaves to the model filled in.
+
+    Raises
+    ------
+    InputError
+        If timm has no such model, or the sizes do not fit each other.
+    """
+    augmentation = settings.augmentation
+    if isinstance(augmentation, CropAugmentation):
+        from gcdflow.models.timm_models import resolved_crop
+
+        augmentation = resolved_crop(augmentation, settings.backbone.model)
+    return build_augmentation(augmentation)

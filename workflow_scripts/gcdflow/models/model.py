@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from gcdflow.config.settings import TrainSettings
-from gcdflow.data.augmentation import build_augmentation
-from gcdflow.models.backbones import build_backbone
+from gcdflow.models.backbones import augmentation_of, build_backbone
 from gcdflow.models.head import DINOHead
 
 
@@ -18,7 +17,7 @@ class Model(nn.Module):
 
     def __init__(self, settings: TrainSettings):
         super().__init__()
-        image_size = build_augmentation(settings.augmentation).image_size
+        image_size = augmentation_of(settings).image_size
         self.backbone = build_backbone(settings.backbone, image_size)
         self.head = DINOHead(self.backbone.feature_dim, **settings.head.model_dump())
 

@@ -26,6 +26,8 @@ _FEATURE_BATCH = 256
 _BATCHES_AHEAD = 3  # per loading process: two that wait, one that is made
 _BYTES_PER_FEATURE_ROW = 3 * 1024 * 4  # 1,024 dimensions, in parts, whole, and being written
 
+_USUAL_SIDE = 224  # of images whose size a run leaves to its model, which planning does not ask
+
 _START_MINUTES = 15  # also of a cold file system
 _VIEWS_PER_SECOND = 200  # of a ViT-B/16 on a modest GPU
 _IMAGES_PER_SECOND = 100  # forward only, bounded by decoding
@@ -119,7 +121,7 @@ def reading_request(input_mb: float, attempt: int) -> JobRequest:
 
 def _image_mb(settings: RunSettings) -> float:
     """Size of one view in float32."""
-    side = getattr(settings.augmentation, "image_size", 32)
+    side = getattr(settings.augmentation, "image_size", 32) or _USUAL_SIDE
     return 3 * side**2 * 4 / _MB
 
 

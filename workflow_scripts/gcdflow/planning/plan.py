@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gcdflow.config.runs import check_class_numbers, resolve_default_runs, resolve_runs
-from gcdflow.config.settings import PhotosSettings, RunSettings, Settings
+from gcdflow.config.settings import (
+    FETCHED_WEIGHTS,
+    PhotosSettings,
+    RunSettings,
+    Settings,
+    TimmSettings,
+)
 from gcdflow.config.sweeps import titles
 from gcdflow.errors import InputError
 from gcdflow.files.records import mend_times
@@ -118,12 +124,42 @@ def weights_files(settings: RunSettings, run: str) -> list[str]:
         If the run names a file that does not exist. (Pretrained ones are fetched.)
     """
     backbone = settings.backbone
-    weights = getattr(backbone, "weights_file", None)
-    if weights is None:
+    if not isinstance(backbone, TimmSettings) or backbone.weights_file is None:
         return []
-    if backbone.weights != "pretrained" and not Path(weights).is_file():
-        raise InputError(f"runs.{run}: backbone.weights: no file at {weights}; put it there")
-    return [weights]
+    named = backbone.named_file
+    if named is not None and not Path(named).is_file():
+        raise InputError(f"runs.{run}: backbone.weights: no file at {named}; put it there")
+    return [backbone.weights_file]
+
+
+def weights_inputs(runs: Mapping[str, RunSettings], weights: str) -> list[str]:
+    """The file that weights are converted from, in a list; it is empty for those that are fetched.
+
+    Parameters
+    ----------
+    weights : str
+        Path of the converted file.
+
+    Raises
+    ------
+    InputError
+        If no run names such a file, or two runs name different ones.
+    """
+    found = {
+        str(Path(run.backbone.foreign_file).absolute()): run.backbone.foreign_file
+        for run in runs.values()
+        if isinstance(run.backbone, TimmSettings)
+        and run.backbone.foreign_file is not None
+        and run.backbone.weights_file == weights
+    }
+    if not found and not weights.startswith(FETCHED_WEIGHTS):
+        raise InputError(f"{weights}: no run names a weight file that this could be made from")
+    if len(found) > 1:
+        named = " and ".join(sorted(found.values()))
+        raise InputError(
+            f"backbone.weights: {named} would both become {weights}; rename one of them"
+        )
+    return list(found.values())
 
 
 def train_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
@@ -254,9 +290,15 @@ def dataset_settings(settings: RunSettings) -> str:
 
 
 def train_settings(settings: RunSettings, run: str, epoch: int) -> str:
-    """All that a segment depends on; pseudo-label settings are left out of the warm-up."""
+    """All that a segment depends on; pseudo-label settings are left out of the warm-up.
+
+    A weight file that the run names is an input: where it lies is no setting.
+    """
     guided = previous_epoch(settings, run, epoch) is not None
-    return as_json(settings.train_settings(guided))
+    values = settings.train_settings(guided).model_dump()
+    if getattr(settings.backbone, "named_file", None) is not None:
+        values["backbone"]["weights"] = "file"
+    return json.dumps(values, sort_keys=True)
 
 
 def train_gpus(settings: RunSettings) -> int:
@@ -286,7 +328,7 @@ def input_flags(files: JobFiles, flags: Mapping[str, str]) -> list[str]:
         Name of an input to its flag.
     """
     found = [(flag, files.get(name)) for name, flag in flags.items()]
-    return [word for flag, path in found if path is not None for word in (flag, path)]
+    return [word for flag, path in found if path for word in (flag, str(path))]
 
 
 def labels_table(settings: RunSettings) -> str:

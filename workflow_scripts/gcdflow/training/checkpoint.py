@@ -1,8 +1,9 @@
 """Checkpoints: what they hold, and how they are written, read and checked.
 
 A checkpoint is a ``torch.save`` file of tensors and plain values, read with ``weights_only=True``.
-Parameters that are frozen at what a weight file holds are not stored again: the checkpoint names
-the file with its SHA-256 instead.
+What is frozen at what a weight file holds is not stored again: the checkpoint names the file by its
+SHA-256 instead. So do the settings in it, where a run names a file: wherever that lies, it is the
+same setting.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from gcdflow.config.runs import validated
-from gcdflow.config.settings import TrainSettings
+from gcdflow.config.settings import TimmSettings, TrainSettings
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write, canonical_json, sha256_file, sha256_text
 from gcdflow.files.json_text import parse_json_object
@@ -25,6 +26,7 @@ from gcdflow.files.torch_files import check_plain, load_torch_file
 from gcdflow.models.model import Model
 
 FORMAT = 1
+_BY_SHA256 = "sha256:"
 _LARGEST_OPTION = 1e9  # of the optimizer, such as a learning rate; no NaN either
 
 
@@ -35,7 +37,7 @@ class Checkpoint:
     Attributes
     ----------
     epoch : int, epochs done
-    settings : TrainSettings
+    settings : TrainSettings, with the SHA-256 of a weight file that they name (:func:`identified`)
     split_sha256 : str, SHA-256 of the ``split.npz`` that was trained on
     weights : dict of name to tensor, the model without what a weight file holds
     optimizer, scheduler : state dicts
@@ -186,6 +188,24 @@ def fingerprint(settings: TrainSettings, split_sha256: str) -> str:
     return sha256_text(canonical_json([settings.model_dump(), split_sha256]))
 
 
+def identified(settings: TrainSettings, sha256: str | None) -> TrainSettings:
+    """Settings with the SHA-256 of the weight file that they name in place of its path."""
+    return _with_weights(settings, f"{_BY_SHA256}{sha256}")
+
+
+def located(settings: TrainSettings, weights: str | Path | None) -> TrainSettings:
+    """Settings with the path of the weight file that they name; None leaves them as they are."""
+    return settings if weights is None else _with_weights(settings, str(weights))
+
+
+def _with_weights(settings: TrainSettings, weights: str) -> TrainSettings:
+    backbone = settings.backbone
+    if not isinstance(backbone, TimmSettings) or backbone.named_file is None:
+        return settings
+    named = backbone.model_copy(update={"weights": weights})
+    return settings.model_copy(update={"backbone": named})
+
+
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
@@ -197,13 +217,15 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def frozen_in_file(model: Model, settings: TrainSettings) -> set[str]:
-    """Names of the parameters that stay exactly as the weight file of the backbone holds them."""
+    """Names of what stays exactly as the weight file of the backbone holds it.
+
+    These are all but those of the trained blocks: parameters and running statistics.
+    """
     if _weights_file(settings) is None:
         return set()
+    trained = tuple(f"{name}." for name in model.backbone.trained_modules)
     return {
-        f"backbone.{name}"
-        for name, parameter in model.backbone.named_parameters()
-        if not parameter.requires_grad
+        f"backbone.{name}" for name in model.backbone.state_dict() if not name.startswith(trained)
     }
 
 
@@ -212,8 +234,14 @@ def frozen_sha256(settings: TrainSettings) -> str | None:
     path = _weights_file(settings)
     if path is None:
         return None
+    if settings.backbone.weights.startswith(_BY_SHA256):
+        raise InputError(
+            f"the weight file with {settings.backbone.weights} is needed; name it with --weights"
+        )
     if not Path(path).is_file():
-        raise InputError(f"backbone.weights: no file at {path}; put the weights there")
+        foreign = settings.backbone.foreign_file
+        hint = "put the weights there" if foreign is None else f"`snakemake {path}` makes it"
+        raise InputError(f"backbone.weights: no file at {path}; {hint}")
     return sha256_file(path)
 
 
@@ -228,21 +256,29 @@ def stored_weights(model: Model, settings: TrainSettings) -> dict[str, Tensor]:
     return {k: v.detach().cpu() for k, v in model.state_dict().items() if k not in frozen}
 
 
-def restore_model(path: str | Path, checkpoint: Checkpoint) -> Model:
+def restore_model(
+    path: str | Path, checkpoint: Checkpoint, weights: str | Path | None = None
+) -> Model:
     """The model of a checkpoint, with frozen parameters from the weight file it names.
+
+    Parameters
+    ----------
+    weights : path or None
+        Where that file is, if the run names one; the checkpoint knows its SHA-256.
 
     Raises
     ------
     InputError
         If the weight file is another one now, or the stored weights do not fit the model.
     """
-    if frozen_sha256(checkpoint.settings) != checkpoint.frozen_sha256:
+    settings = located(checkpoint.settings, weights)
+    if frozen_sha256(settings) != checkpoint.frozen_sha256:
         raise InputError(
-            f"{_weights_file(checkpoint.settings)}: not the weight file that {path} was trained "
+            f"{_weights_file(settings)}: not the weight file that {path} was trained "
             f"with (expected SHA-256 {checkpoint.frozen_sha256})"
         )
-    model = Model(checkpoint.settings)
-    frozen = frozen_in_file(model, checkpoint.settings)
+    model = Model(settings)
+    frozen = frozen_in_file(model, settings)
     own, stored = model.state_dict(), checkpoint.weights
     if own.keys() - frozen != stored.keys() or any(
         own[name].shape != value.shape or own[name].dtype != value.dtype

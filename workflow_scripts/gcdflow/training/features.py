@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gcdflow.data.augmentation import build_augmentation
 from gcdflow.data.datasets import open_images
 from gcdflow.data.loading import default_workers, evaluation_batches
 from gcdflow.distributed.device import resolve_device
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import sha256_file
 from gcdflow.files.formats import Features, Split
+from gcdflow.models.backbones import augmentation_of
 from gcdflow.training.checkpoint import Checkpoint, restore_model
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,14 @@ def extract_features(
     threads: int | None = None,
     batch_size: int = 256,
     num_workers: int | None = None,
+    weights: Path | None = None,
 ) -> Features:
     """Backbone features of all samples, training and test, in the split's order.
+
+    Parameters
+    ----------
+    weights : Path or None
+        Where the backbone's weight file is, if the run names one.
 
     Returns
     -------
@@ -60,9 +66,9 @@ def extract_features(
     if checkpoint.split_sha256 != sha256_file(split_path):
         raise InputError(f"{checkpoint_path}: was trained on another split than {split_path}")
     chosen = resolve_device(device)
-    backbone = restore_model(checkpoint_path, checkpoint).backbone.to(chosen).eval()
+    backbone = restore_model(checkpoint_path, checkpoint, weights).backbone.to(chosen).eval()
     images = open_images(split.source, split.paths)
-    augmentation = build_augmentation(checkpoint.settings.augmentation)
+    augmentation = augmentation_of(checkpoint.settings)
     batches = evaluation_batches(
         images,
         augmentation,

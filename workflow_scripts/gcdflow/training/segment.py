@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from gcdflow.config.settings import TrainSettings
-from gcdflow.data.augmentation import build_augmentation
 from gcdflow.data.datasets import open_images
 from gcdflow.data.loading import (
     N_VIEWS,
@@ -41,11 +40,13 @@ from gcdflow.files.event_log import EventLog, event_file, remove_overlapping, re
 from gcdflow.files.formats import Split
 from gcdflow.files.lease import Lease
 from gcdflow.losses.prototypical import cluster_prototypes
+from gcdflow.models.backbones import augmentation_of
 from gcdflow.models.model import Model
 from gcdflow.training.checkpoint import (
     Checkpoint,
     fingerprint,
     frozen_sha256,
+    identified,
     restore_model,
     stored_weights,
 )
@@ -79,7 +80,7 @@ class Segment:
         self.split = Split.load(files.split)
         self.split_sha256 = sha256_file(files.split)
         self.images = open_images(self.split.source, self.split.paths)
-        self.augmentation = build_augmentation(settings.augmentation)
+        self.augmentation = augmentation_of(settings)
         if num_workers is None:
             self.num_workers = default_workers(self.images, self.augmentation)
         else:
@@ -90,6 +91,8 @@ class Segment:
             None if files.pseudo_labels is None else sha256_file(files.pseudo_labels)
         )
         self.frozen_sha256 = frozen_sha256(settings)
+        # What checkpoints are compared by: the weight file, wherever it lies.
+        self.identity = identified(settings, self.frozen_sha256)
         pseudo = None
         if files.pseudo_labels is not None:
             pseudo = PseudoTargets.select(files.pseudo_labels, self.split, settings)
@@ -98,7 +101,8 @@ class Segment:
         inputs = [resume_sha256, self.pseudo_sha256, self.frozen_sha256]
         inputs += [stop_at_epoch, result_version]
         # What a rolling checkpoint must agree on to be of this very segment.
-        self.key = sha256_text(canonical_json([fingerprint(settings, self.split_sha256), inputs]))
+        own = fingerprint(self.identity, self.split_sha256)
+        self.key = sha256_text(canonical_json([own, inputs]))
 
     # -- state ------------------------------------------------------------------------------------
 
@@ -107,13 +111,14 @@ class Segment:
         if checkpoint is None:
             path = self.files.resume_from
             checkpoint = self.files.starting_checkpoint(
-                self.settings, self.split_sha256, self.stop_at_epoch
+                self.identity, self.split_sha256, self.stop_at_epoch
             )
         if checkpoint is None:
             torch.manual_seed(self.settings.seed)
             self.model = Model(self.settings)
         else:
-            self.model = restore_model(path, checkpoint)
+            named = getattr(self.settings.backbone, "named_file", None)
+            self.model = restore_model(path, checkpoint, named)
         self.model = synchronise_batch_norm(self.model.to(self.device), self.ranks)
         self.start_epoch = self.epoch = 0 if checkpoint is None else checkpoint.epoch
         self._build_optimizer(checkpoint)
@@ -160,7 +165,7 @@ class Segment:
     def _checkpoint(self, rolling: dict | None = None) -> Checkpoint:
         return Checkpoint(
             epoch=self.epoch,
-            settings=self.settings,
+            settings=self.identity,
             split_sha256=self.split_sha256,
             weights=stored_weights(self.model, self.settings),
             optimizer=self.optimizer.state_dict(),
