@@ -41,6 +41,7 @@ from gcdflow.config.settings import RunSettings
 from gcdflow.evaluation.accuracy import clustering_accuracy
 from gcdflow.files.atomic import atomic_write, sha256_file
 from gcdflow.files.formats import Features, PseudoLabels, Split, Truth, align
+from gcdflow.planning.plan import weights_files
 from pictures_data import lay_out_clipart, lay_out_mnist
 
 FOLDER = Path(__file__).resolve().parent
@@ -84,13 +85,13 @@ def run_file(run: str, name: str) -> Path:
     return Path("runs") / run / name
 
 
-def files_of(stage: Stage) -> list[Path]:
+def files_of(stage: Stage, settings: RunSettings) -> list[Path]:
     """What the workflow has to make for a stage."""
     if stage.epoch is None:
-        return [run_file(stage.run, "split.npz")]
-    return [
-        run_file(stage.run, f"{kind}_epoch{stage.epoch:03d}.npz") for kind in ("features", "pseudo")
-    ]
+        weights = map(Path, weights_files(settings, stage.run))
+        return [run_file(stage.run, "split.npz"), *weights]
+    names = [f"{kind}_epoch{stage.epoch:03d}.npz" for kind in ("features", "pseudo")]
+    return [run_file(stage.run, name) for name in names]
 
 
 def make_files(wanted: list[Path], cores: int) -> None:
@@ -160,7 +161,7 @@ def _computed(settings: RunSettings, split: Split) -> np.ndarray:
 
 def scores(stage: Stage, settings: RunSettings, name: str) -> dict[str, dict[str, float]]:
     """The numbers of each clustering of a stage's features; of equal files, from the last call."""
-    sources = files_of(stage)
+    sources = files_of(stage, settings)
     key = [sha256_file(path) for path in sources]
     store = RESULTS / f"{stage.run}-{'raw' if stage.epoch is None else stage.epoch}.json"
     if store.exists() and (stored := json.loads(store.read_text()))["key"] == key:
@@ -257,7 +258,7 @@ def main(arguments: argparse.Namespace) -> None:
         for draw in arguments.draws
     }
     make_files(
-        [path for rows in wanted.values() for row in rows for path in files_of(row)],
+        [p for rows in wanted.values() for row in rows for p in files_of(row, runs[row.run])],
         arguments.cores,
     )
     results: dict[tuple[str, str], list] = {}

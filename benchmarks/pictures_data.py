@@ -81,7 +81,8 @@ def _link_clipart(folder: Path, deb: Path | None) -> None:
             # Folders are part of the name: pictures of one class come from several.
             picture = folder / "train" / row["class"] / row["path"].replace("/", "__")
             picture.parent.mkdir(parents=True, exist_ok=True)
-            os.link(unpacked / PICTURES / row["path"], picture)
+            # Some are symbolic links to others, which would lead nowhere from here.
+            os.link((unpacked / PICTURES / row["path"]).resolve(), picture)
     shutil.rmtree(unpacked)
 
 

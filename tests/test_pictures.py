@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import os
 import runpy
 import subprocess
 from pathlib import Path
@@ -37,6 +38,9 @@ def deb(tmp_path: Path) -> Path:
         file = tree / DATA["PICTURES"] / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(path)
+    linked = tree / DATA["PICTURES"] / listed()[3]["path"]
+    linked.unlink()
+    linked.symlink_to(os.path.relpath(tree / DATA["PICTURES"] / "other.png", linked.parent))
     control = tree / "DEBIAN" / "control"
     control.parent.mkdir()
     control.write_text(
@@ -60,6 +64,9 @@ def test_clip_art_lies_in_folders_of_classes(deb: Path, tmp_path: Path):
     row = listed()[7]
     picture = target / "train" / row["class"] / row["path"].replace("/", "__")
     assert picture.read_text() == row["path"]
+    row = listed()[3]  # a symbolic link in the package
+    picture = target / "train" / row["class"] / row["path"].replace("/", "__")
+    assert picture.read_text() == "other.png"
     deb.unlink()
     DATA["lay_out_clipart"](target, deb)  # what is there is not made again
     assert not (tmp_path / "data" / "clipart.partial").exists()
