@@ -17,6 +17,8 @@ checkpoint epochs):
     runs/{run}/gallery.html                    gallery     the categories as a page of thumbnails
     results/summary.tsv, summary.md            summary     tables of all default runs
     results/summary.html                       summary_page  the same as a page
+    views/{digest}.npy                         views       frozen part of the backbone for N views, by all
+                                               runs that share it (`training.views`)
     weights/hub/{model}.safetensors            weights     pretrained weights, used by all runs, where
                                                nobody has put a file weights/{model}.safetensors
     weights/converted/{name}.safetensors       weights     made of a weight file that a run names
@@ -64,6 +66,7 @@ rule all:
 include: CHECKOUT / "rules/settings.smk"
 include: CHECKOUT / "rules/dataset.smk"
 include: CHECKOUT / "rules/weights.smk"
+include: CHECKOUT / "rules/views.smk"
 include: CHECKOUT / "rules/train.smk"
 include: CHECKOUT / "rules/features.smk"
 include: CHECKOUT / "rules/cluster.smk"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import fuzz_views
 import numpy as np
 import safetensors.torch
 import timm
@@ -549,11 +550,23 @@ def _scars(folder: Path) -> dict[str, Target]:
     return targets
 
 
+def _stored_views(folder: Path) -> Target:
+    return Target(
+        fuzz_views.PLACE,
+        fuzz_views.seeds(folder),
+        fuzz_views.read,
+        fuzz_views.check,
+        (mutate, fuzz_views.mutate_views, fuzz_views.mutate_views),
+        2,
+    )
+
+
 def all_targets(folder: Path) -> dict[str, Target]:
     """All readers by name; each has a folder of that name in ``folder``."""
     targets = {
         **_formats(folder),
         "pt checkpoint": _checkpoints(folder),
+        "npy stored views": _stored_views(folder),
         **_weights(),
         **_tables(folder),
         "images": _images(folder),

@@ -20,7 +20,7 @@ from gcdflow.surroundings import foreign_interpreter
 try:
     from gcdflow.config.runs import RUN_NAME, find_run
     from gcdflow.errors import InputError
-    from gcdflow.planning import plan
+    from gcdflow.planning import plan, stored_views
     from gcdflow.planning.plan import RESULT_VERSIONS
     from gcdflow.planning.state import state_of_files
 except ImportError as error:
@@ -37,9 +37,12 @@ except InputError as error:
     raise WorkflowError(str(error))
 
 if workflow.is_main_process:
-    for sentence in plan.mend_runs({run: placed(f"runs/{run}") for run in RUNS}):
+    for sentence in plan.mend_runs(
+        {run: placed(f"runs/{run}") for run in RUNS}, placed(stored_views.FOLDER)
+    ):
         logger.info(sentence)
 
+VIEWS = stored_views.runs_by_views(RUNS)
 SUMMARY_METRICS = plan.summary_metrics(RUNS, DEFAULT_RUNS, placed)
 
 
@@ -68,6 +71,23 @@ def of_epoch(function):
 # Weights lie where the stages look for them: below no prefix, in no storage.
 def weights_of(wildcards):
     return [local(path) for path in of_run(plan.weights_files)(wildcards)]
+
+
+# Stored views, by the first of the runs that share them.
+def of_views(function):
+    def of_first_run(wildcards, *job):
+        run = stored_views.run_of_views(VIEWS, wildcards.views)
+        return function(RUNS[run], run, *job)
+
+    return of_first_run
+
+
+def weights_of_views(wildcards):
+    return [local(path) for path in of_views(plan.weights_files)(wildcards)]
+
+
+def unneeded_views(wildcards):
+    return stored_views.unneeded_views(VIEWS, RUNS, placed)
 
 
 def converted_from(wildcards):

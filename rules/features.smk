@@ -1,4 +1,6 @@
-"""Needs split.npz and a checkpoint; makes the feature cache of its epoch."""
+"""Needs split.npz, a checkpoint and, where the run has some, stored views; makes the feature cache of
+its epoch.
+"""
 
 
 rule features:
@@ -21,12 +23,13 @@ rule features:
         mem_mb=memory(of_settings(plan.features_request)),
         runtime=walltime(of_settings(plan.features_request)),
     params:
+        views=flags_of(views="--views"),
         weights=flags_of(weights="--weights"),
         version=RESULT_VERSIONS["features"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
         "stage features --checkpoint {input.checkpoint:q} --split {input.split:q}"
-        " {params.weights:q}"
+        " {params.weights:q} {params.views:q}"
         " --output {output:q} --threads {threads} --num-workers {resources.num_workers}"
         " 2>&1 | tee -i {log:q}"

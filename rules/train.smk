@@ -1,5 +1,5 @@
-"""Needs split.npz and, after the warm-up, checkpoint and pseudo labels of the epoch before; makes
-the checkpoint of an epoch.
+"""Needs split.npz, stored views where the run has some and, after the warm-up, checkpoint and pseudo
+labels of the epoch before; makes the checkpoint of an epoch.
 
 A killed segment resumes from its rolling checkpoint in runs/{run}/.rolling, which is no output (the
 outputs of a failed rule are deleted) and is refused if settings or inputs have changed.
@@ -28,7 +28,9 @@ rule train:
     params:
         weights=flags_of(weights="--weights"),
         settings=of_epoch(plan.train_settings),
-        resume=flags_of(checkpoint="--resume-from-ckpt", pseudo_labels="--pseudo-labels"),
+        resume=flags_of(
+            checkpoint="--resume-from-ckpt", pseudo_labels="--pseudo-labels", views="--views"
+        ),
         log_dir=log_dir,
         version=RESULT_VERSIONS["train"],
     shell:

@@ -26,6 +26,7 @@ def main(arguments: argparse.Namespace) -> None:
     features = extract_features(
         arguments.checkpoint,
         arguments.split,
+        arguments.views,
         device=arguments.device,
         threads=arguments.threads,
         batch_size=arguments.batch_size,
@@ -45,6 +46,9 @@ if __name__ == "__main__":
     parser = stage_parser(__doc__)
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint to use")
     parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
+    parser.add_argument(
+        "--views", type=Path, help="stored views to start from, where the images are not to be"
+    )
     parser.add_argument("--output", type=Path, required=True, help="feature cache to write")
     add_weights_argument(parser)
     parser.add_argument("--batch-size", type=whole_number(1), default=256, help="images at a time")

@@ -50,6 +50,7 @@ def main(arguments: argparse.Namespace) -> None:
         log_dir=arguments.log_dir,
         resume_from=arguments.resume_from_ckpt,
         pseudo_labels=arguments.pseudo_labels,
+        views=arguments.views,
     )
     train_segment(
         located(settings, arguments.weights),
@@ -82,6 +83,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("--resume-from-ckpt", type=Path, help="checkpoint to resume from")
     parser.add_argument("--pseudo-labels", type=Path, help="pseudo labels that guide the segment")
+    parser.add_argument("--views", type=Path, help="stored views to start from (training.views)")
     add_weights_argument(parser)
     parser.add_argument("--log-dir", type=Path, help="directory of TensorBoard event files")
     parser.add_argument(

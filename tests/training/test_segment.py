@@ -22,9 +22,11 @@ from gcdflow.files.formats import PseudoLabels
 from gcdflow.losses.infonce import info_nce
 from gcdflow.models.model import Model
 from gcdflow.training.checkpoint import Checkpoint, stored_weights
+from gcdflow.training.inputs import SegmentInputs
 from gcdflow.training.pseudo_targets import PseudoTargets
 from gcdflow.training.segment import train_segment
 from gcdflow.training.segment_files import SegmentFiles
+from gcdflow.training.state import TrainingState
 from small_training import TINY, digest, pseudo_labels, settings
 
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
@@ -155,15 +157,14 @@ def test_rolling_checkpoint_of_other_settings_is_not_used(
 ):
     rolling = tmp_path / ".rolling" / "c.pt"
     files = SegmentFiles(split_path, tmp_path / "other.pt", rolling)
-    from gcdflow.training.segment import Segment
-
     other = settings(training={"batch_size": 64, "lr": 0.05})
-    segment = Segment(
-        other, files, stop_at_epoch=2, ranks=Ranks(torch.device("cpu")), num_workers=0
+    alone = Ranks(torch.device("cpu"))
+    inputs = SegmentInputs(
+        other, files, stop_at_epoch=2, ranks=alone, num_workers=0, result_version=0
     )
-    segment._restore()
-    segment.epoch = 1
-    segment._checkpoint({"key": segment.key}).save(rolling)
+    state = TrainingState(other, inputs, alone, None, None)
+    state.epoch = 1
+    state.checkpoint({"key": inputs.key}).save(rolling)
     resumed = train(split_path, tmp_path / "c.pt", 2)
     assert "left by a segment with other settings or inputs" in caplog.text
     assert digest(resumed) == digest(train(split_path, tmp_path / "fresh.pt", 2))

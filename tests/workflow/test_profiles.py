@@ -82,7 +82,7 @@ def test_the_slurm_profile_limits_jobs_and_not_their_number(parsed):
     assert arguments.cores == 32
     assert limits(arguments) == {"mem_mb": 180_000, "runtime": 1440}  # and no gpu: Slurm counts
     assert arguments.set_resource_scopes == {"runtime": "local"}
-    assert arguments.set_resources.keys() == {"train", "features"}  # the partition of GPUs
+    assert arguments.set_resources.keys() == {"train", "features", "views"}  # the partition of GPUs
 
 
 def test_what_fails_for_what_people_bring_is_said_once(tmp_path: Path):

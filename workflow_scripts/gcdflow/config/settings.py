@@ -37,6 +37,10 @@ class DatasetSettings(Settings):
     name: str = Field(description="dataset")
     root: UserPath = Field("data", description="folder that holds the dataset's own folder")
 
+    def images(self) -> dict[str, Any]:
+        """What the images depend on, and their division into training and test, as plain values."""
+        return self.model_dump()
+
 
 class LabelDrawSettings(DatasetSettings):
     """A dataset with known classes, of which most labels are hidden."""
@@ -50,6 +54,10 @@ class LabelDrawSettings(DatasetSettings):
     seed: int = Field(
         0, ge=0, le=MAX_SEED, description="seed of the draw of labelled images (the field: 0)"
     )
+
+    def images(self) -> dict[str, Any]:
+        """What the images depend on; which labels are shown does not count."""
+        return self.model_dump(exclude={"old_classes", "prop_train_labels", "seed"})
 
 
 class BenchmarkSettings(LabelDrawSettings):
@@ -245,6 +253,11 @@ class TrainingSettings(Settings):
     contrast_samples: Literal["all", "unlabelled"] = Field(
         "all", description="samples of L_contrast: all, unlabelled"
     )
+    views: int | None = Field(
+        None,
+        ge=2,
+        description="stored views of each image that steps draw two of; null: fresh views",
+    )
     skip_bad_steps: int = Field(
         0, ge=0, description="steps that a segment may leave out because their loss is not finite"
     )
@@ -343,6 +356,18 @@ Augmentation = Annotated[CropAugmentation | AffineAugmentation, Field(discrimina
 Backbone = Annotated[TimmSettings | SmallConvNetSettings, Field(discriminator="name")]
 
 
+class ViewsSettings(Settings):
+    """All that stored views depend on, besides the images and the weight file.
+
+    ``seed`` is that of random weights, null for those of a file.
+    """
+
+    seed: int | None = Field(ge=0, le=MAX_SEED)
+    augmentation: Augmentation
+    backbone: Backbone
+    views: int = Field(ge=2)
+
+
 class TrainSettings(Settings):
     """All that one training segment depends on, besides its input files.
 
@@ -357,6 +382,18 @@ class TrainSettings(Settings):
     total_epochs: int = Field(ge=1, le=MAX_EPOCHS)
     warmup_epochs: int | None = None
     pseudo: PseudoSettings | None = None
+
+    def stored_views(self) -> ViewsSettings | None:
+        """What stored views depend on; None where views are fresh."""
+        if self.training.views is None:
+            return None
+        is_random = getattr(self.backbone, "weights", "random") == "random"
+        return ViewsSettings(
+            seed=self.seed if is_random else None,
+            augmentation=self.augmentation,
+            backbone=self.backbone,
+            views=self.training.views,
+        )
 
 
 class RunSettings(Settings):
@@ -387,6 +424,15 @@ class RunSettings(Settings):
             raise ValueError(
                 f"backbone '{self.backbone.name}' takes the views of augmentation '{needed}', "
                 f"found '{self.augmentation.name}'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_frozen(self) -> RunSettings:
+        if self.training.views is not None and self.backbone.name == "small_convnet":
+            raise ValueError(
+                f"training.views is {self.training.views}, but nothing of backbone "
+                "'small_convnet' is frozen, so there is nothing to store; set it to null"
             )
         return self
 

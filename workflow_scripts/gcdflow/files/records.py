@@ -22,6 +22,7 @@ from pathlib import Path
 
 from gcdflow.errors import InputError
 from gcdflow.files.json_text import parse_json_object
+from gcdflow.files.trailer import read_trailer
 
 FOLDER = ".made"  # beside the outputs
 MADE = "GCDFLOW_MADE"  # set by stage.sh: outputs, inputs and log of the rule's job
@@ -161,6 +162,9 @@ def _digest(path: str) -> str | None:
 @functools.lru_cache(maxsize=10_000)
 def _digest_of(path: str, *state: int) -> str:
     with open(path, "rb") as file:
+        if (text := read_trailer(file)) is not None:  # it stands for a file of many gigabytes
+            return hashlib.sha256(text).hexdigest()
+        file.seek(0)
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

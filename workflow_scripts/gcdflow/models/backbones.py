@@ -18,6 +18,7 @@ from gcdflow.config.settings import (
     SmallConvNetSettings,
     TimmSettings,
     TrainSettings,
+    ViewsSettings,
 )
 from gcdflow.data.augmentation import Augmentation, build_augmentation
 
@@ -117,7 +118,7 @@ def build_backbone(settings: Settings, image_size: int | None = None) -> nn.Modu
     return BUILDERS[settings.name](settings, image_size)
 
 
-def augmentation_of(settings: TrainSettings) -> Augmentation:
+def augmentation_of(settings: TrainSettings | ViewsSettings) -> Augmentation:
     """The augmentation of a run, with what it leaves to the model filled in.
 
     Raises

@@ -24,3 +24,7 @@ class Model(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings (B, out_dim), rows of length 1, of images (B, C, H, W)."""
         return self.head(self.backbone(images))
+
+    def from_stored(self, stored: Tensor) -> Tensor:
+        """The same from what the frozen part of the backbone gave for the images (B, …)."""
+        return self.head(self.backbone.trained(stored))

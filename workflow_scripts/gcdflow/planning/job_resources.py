@@ -23,6 +23,7 @@ _TORCH_MB = 6000
 _PYTHON_MB = 2000  # NumPy, Numba, scikit-learn: 0.25 GB measured, and room for what is read
 _LOADER_MB = 500  # an image-loading process, beside its batches
 _FEATURE_BATCH = 256
+_ROWS_OF_A_CHUNK = 64  # of stored views
 _BATCHES_AHEAD = 3  # per loading process: two that wait, one that is made
 _BYTES_PER_FEATURE_ROW = 3 * 1024 * 4  # 1,024 dimensions, in parts, whole, and being written
 
@@ -98,6 +99,20 @@ def features_request(
     memory += n * _BYTES_PER_FEATURE_ROW / _MB
     minutes = _START_MINUTES + n / _IMAGES_PER_SECOND / 60
     return _rounded(_grown(memory, attempt), _grown(minutes, attempt))
+
+
+def views_request(
+    settings: RunSettings, n: int, input_mb: float, threads: int, attempt: int
+) -> JobRequest:
+    """Request of the making of stored views, a chunk at a time; as of :func:`train_request`.
+
+    Its walltime does not grow with the attempts: each resumes where the one before stopped.
+    """
+    rows = 1 + (settings.training.views or 0)
+    batch_mb = max(rows, _ROWS_OF_A_CHUNK) * _image_mb(settings)
+    memory = _TORCH_MB + threads * (_LOADER_MB + _BATCHES_AHEAD * batch_mb)
+    minutes = _START_MINUTES + n * rows / _IMAGES_PER_SECOND / 60
+    return _rounded(_grown(memory + 4 * input_mb, attempt), minutes)
 
 
 def cluster_request(

@@ -26,11 +26,13 @@ from gcdflow.files.records import mend_times
 from gcdflow.planning import job_resources
 from gcdflow.planning.job_resources import JobRequest, array_shape
 from gcdflow.planning.state import state_of_photographs
+from gcdflow.planning.stored_views import views_file
 
 # A change of code re-runs nothing by itself. Whoever changes what a stage computes from the same
 # input raises its number here; that stage, and all that follows from it, then runs again.
 RESULT_VERSIONS = {
     "dataset": 2,
+    "views": 1,
     "train": 1,
     "features": 1,
     "cluster": 1,
@@ -164,7 +166,7 @@ def weights_inputs(runs: Mapping[str, RunSettings], weights: str) -> list[str]:
 
 def train_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
     """Inputs of a segment, but its weights."""
-    inputs = {"split": run_file(run, "split.npz")}
+    inputs = {"split": run_file(run, "split.npz"), **_stored_views(settings)}
     previous = previous_epoch(settings, run, epoch)
     if previous is not None:
         inputs["checkpoint"] = run_file(run, "ckpt_epoch{}.pt", previous)
@@ -178,7 +180,13 @@ def features_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
     return {
         "split": run_file(run, "split.npz"),
         "checkpoint": run_file(run, "ckpt_epoch{}.pt", epoch),
+        **_stored_views(settings),
     }
+
+
+def _stored_views(settings: RunSettings) -> Inputs:
+    path = views_file(settings)
+    return {} if path is None else {"views": path}
 
 
 def cluster_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
@@ -368,11 +376,20 @@ def train_request(
     Raises
     ------
     FileNotFoundError
-        By this and the next two, if the input that says how much work there is does not exist yet.
+        By this and the next three, if the input that says how much work there is does not
+        exist yet.
     """
     n, _ = array_shape(files.get("split"), "indices")
     epochs = segment_length(settings, run, epoch)
     return job_resources.train_request(settings, epochs, n, files.size_mb, threads, attempt)
+
+
+def views_request(
+    settings: RunSettings, run: str, files: JobFiles, threads: int, attempt: int
+) -> JobRequest:
+    """Memory and walltime of the making of stored views."""
+    n, _ = array_shape(files.get("split"), "indices")
+    return job_resources.views_request(settings, n, files.size_mb, threads, attempt)
 
 
 def features_request(
@@ -441,17 +458,21 @@ def configured_runs(
     return runs, resolve_default_runs(config, runs)
 
 
-def mend_runs(folders: Mapping[str, str]) -> Iterator[str]:
+def mend_runs(folders: Mapping[str, str], views: str | None = None) -> Iterator[str]:
     """Correct the times of files that a copy did not keep; a sentence for each run that had some.
 
     Parameters
     ----------
     folders : mapping
         Name of a run to its folder.
+    views : str or None
+        Folder of stored views, which come before what the runs make of them.
     """
-    for run, folder in folders.items():
+    named = {f"run '{run}'": folder for run, folder in folders.items()}
+    first = {} if views is None else {"stored views": views}
+    for name, folder in (first | named).items():
         if mended := mend_times(Path(folder)):
             yield (
-                f"run '{run}': {len(mended)} files are older than what they were made of, which "
+                f"{name}: {len(mended)} files are older than what they were made of, which "
                 f"has not changed; their times are corrected ({mended[0]} …)"
             )

@@ -11,14 +11,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from gcdflow.config.runs import validated
-from gcdflow.config.settings import TimmSettings, TrainSettings
+from gcdflow.config.settings import TimmSettings, TrainSettings, ViewsSettings
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write, canonical_json, sha256_file, sha256_text
 from gcdflow.files.json_text import parse_json_object
@@ -27,6 +27,7 @@ from gcdflow.models.model import Model
 
 FORMAT = 1
 _BY_SHA256 = "sha256:"
+S = TypeVar("S", TrainSettings, ViewsSettings)
 _LARGEST_OPTION = 1e9  # of the optimizer, such as a learning rate; no NaN either
 
 
@@ -44,7 +45,7 @@ class Checkpoint:
     frozen_sha256 : str or None, SHA-256 of the weight file that holds the frozen parameters
     prototypes : tensor (K, out_dim) or None, of the prototypical loss
     pseudo_sha256 : str or None, the pseudo labels that the last epochs were guided by
-    rolling : dict, what only a rolling checkpoint holds (see :mod:`gcdflow.training.segment`)
+    rolling : dict, what only a rolling checkpoint holds (see :mod:`gcdflow.training.state`)
     history : dict of epoch to dict of tag to float, what TensorBoard shows of all epochs since the
         run began, but for what tells of time
     """
@@ -193,12 +194,12 @@ def identified(settings: TrainSettings, sha256: str | None) -> TrainSettings:
     return _with_weights(settings, f"{_BY_SHA256}{sha256}")
 
 
-def located(settings: TrainSettings, weights: str | Path | None) -> TrainSettings:
+def located(settings: S, weights: str | Path | None) -> S:
     """Settings with the path of the weight file that they name; None leaves them as they are."""
     return settings if weights is None else _with_weights(settings, str(weights))
 
 
-def _with_weights(settings: TrainSettings, weights: str) -> TrainSettings:
+def _with_weights(settings: S, weights: str) -> S:
     backbone = settings.backbone
     if not isinstance(backbone, TimmSettings) or backbone.named_file is None:
         return settings
@@ -229,7 +230,7 @@ def frozen_in_file(model: Model, settings: TrainSettings) -> set[str]:
     }
 
 
-def frozen_sha256(settings: TrainSettings) -> str | None:
+def frozen_sha256(settings: TrainSettings | ViewsSettings) -> str | None:
     """SHA-256 of the backbone's weight file, if it has one; InputError if it is not there."""
     path = _weights_file(settings)
     if path is None:
@@ -245,7 +246,7 @@ def frozen_sha256(settings: TrainSettings) -> str | None:
     return sha256_file(path)
 
 
-def _weights_file(settings: TrainSettings) -> str | None:
+def _weights_file(settings: TrainSettings | ViewsSettings) -> str | None:
     """The weight file that the backbone begins with, if it does."""
     return getattr(settings.backbone, "weights_file", None)
 

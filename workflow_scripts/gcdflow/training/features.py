@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from gcdflow.config.settings import TrainSettings
 from gcdflow.data.datasets import open_images
 from gcdflow.data.loading import default_workers, evaluation_batches
 from gcdflow.distributed.device import resolve_device
@@ -16,6 +19,7 @@ from gcdflow.files.atomic import sha256_file
 from gcdflow.files.formats import Features, Split
 from gcdflow.models.backbones import augmentation_of
 from gcdflow.training.checkpoint import Checkpoint, restore_model
+from gcdflow.training.inputs import open_views
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +39,7 @@ def mean_cosine(features: np.ndarray) -> float:
 def extract_features(
     checkpoint_path: Path,
     split_path: Path,
+    views_path: Path | None = None,
     *,
     device: str = "auto",
     threads: int | None = None,
@@ -46,8 +51,8 @@ def extract_features(
 
     Parameters
     ----------
-    weights : Path or None
-        Where the backbone's weight file is, if the run names one.
+    views_path : path of stored views to start from, or None: to start from the images
+    weights : path of the backbone's weight file, if the run names one
 
     Returns
     -------
@@ -67,18 +72,18 @@ def extract_features(
         raise InputError(f"{checkpoint_path}: was trained on another split than {split_path}")
     chosen = resolve_device(device)
     backbone = restore_model(checkpoint_path, checkpoint, weights).backbone.to(chosen).eval()
-    images = open_images(split.source, split.paths)
-    augmentation = augmentation_of(checkpoint.settings)
-    batches = evaluation_batches(
-        images,
-        augmentation,
-        np.arange(len(split.indices)),
-        batch_size=batch_size,
-        num_workers=default_workers(images, augmentation) if num_workers is None else num_workers,
-    )
+    if views_path is None:
+        batches = _images_in_batches(split, checkpoint.settings, batch_size, num_workers)
+        part = backbone
+    else:
+        stored = open_views(checkpoint.settings, views_path, split, checkpoint.frozen_sha256)
+        batches = stored.evaluation_batches(np.arange(len(split.indices)), batch_size=batch_size)
+        part = backbone.trained
     parts, done, next_report = [], 0, 0.1
     for batch in batches:
-        parts.append(backbone(batch.to(chosen)).float().cpu().numpy())
+        batch = batch.to(chosen)
+        batch = batch if views_path is None else batch.float()
+        parts.append(part(batch).float().cpu().numpy())
         done += len(batch)
         if done >= next_report * len(split.indices):
             log.info("features of %d/%d images", done, len(split.indices))
@@ -105,4 +110,18 @@ def extract_features(
             "epoch": checkpoint.epoch,
             "fingerprint": checkpoint.fingerprint,
         },
+    )
+
+
+def _images_in_batches(
+    split: Split, settings: TrainSettings, batch_size: int, num_workers: int | None
+) -> Iterator[Tensor]:
+    images = open_images(split.source, split.paths)
+    augmentation = augmentation_of(settings)
+    return evaluation_batches(
+        images,
+        augmentation,
+        np.arange(len(split.indices)),
+        batch_size=batch_size,
+        num_workers=default_workers(images, augmentation) if num_workers is None else num_workers,
     )

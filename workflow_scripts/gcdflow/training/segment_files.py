@@ -32,6 +32,7 @@ class SegmentFiles:
     log_dir : directory of TensorBoard event files, or None
     resume_from : path of the checkpoint to resume from, or None to begin
     pseudo_labels : path of ``pseudo_epoch*.npz``, or None in the warm-up
+    views : path of stored views, or None where views are fresh
     """
 
     split: Path
@@ -40,6 +41,7 @@ class SegmentFiles:
     log_dir: Path | None = None
     resume_from: Path | None = None
     pseudo_labels: Path | None = None
+    views: Path | None = None
 
     def starting_checkpoint(
         self, settings: TrainSettings, split_sha256: str, stop_at_epoch: int

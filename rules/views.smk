@@ -1,0 +1,55 @@
+"""Needs split.npz and the weights of a run with `training.views: N`; makes what the frozen part of
+its backbone gives for N views of each training image, and for each image without randomness.
+
+Runs that differ only in what comes after the frozen part (labels, losses, schedule, head, seed) share
+the file; the split is that of the first of them. A killed job resumes from what lies hidden beside its
+output, which is no output (the outputs of a failed job are deleted).
+"""
+
+
+rule views:
+    """Compute the frozen part of a backbone once, for views that training draws from."""
+    input:
+        split=of_views(stored_views.views_split),
+        weights=weights_of_views,
+    output:
+        "views/{views}.npy",
+    log:
+        "logs/views/{views}.log",
+    benchmark:
+        "logs/views/{views}.benchmark.tsv"
+    wildcard_constraints:
+        views=stored_views.DIGEST,
+    conda:
+        "../envs/train.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        num_workers="auto",
+        mem_mb=memory(of_views(plan.views_request)),
+        runtime=walltime(of_views(plan.views_request)),
+    params:
+        settings=of_views(stored_views.views_settings),
+        weights=flags_of(weights="--weights"),
+        version=RESULT_VERSIONS["views"],
+    shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
+        "stage views --settings {params.settings:q} --split {input.split:q} {params.weights:q}"
+        " --output {output:q}"
+        " --result-version {params.version} --threads {threads} --num-workers {resources.num_workers}"
+        " 2>&1 | tee -i {log:q}"
+
+
+rule delete_views:
+    """Delete the stored views that no run of the configuration needs any more."""
+    log:
+        "logs/views/delete_views.log",
+    localrule: True
+    conda:
+        "../envs/train.yaml"
+    params:
+        paths=unneeded_views,
+    shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "stage delete_views {params.paths:q} 2>&1 | tee -i {log:q}"

@@ -1,0 +1,118 @@
+"""Files of stored views: which run has which, from what it is made, and when it may go.
+
+Runs that differ only in what comes after the frozen part of the backbone share one file. Its name
+is a digest of the settings that it depends on.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from gcdflow.config.settings import RunSettings
+from gcdflow.errors import InputError
+
+FOLDER = "views"
+DIGEST = "[0-9a-f]{16}"  # the name of a file, without its suffix
+
+
+def views_file(settings: RunSettings) -> str | None:
+    """Path of the stored views of a run; None where views are fresh."""
+    stored = settings.train_settings(guided=False).stored_views()
+    if stored is None:
+        return None
+    depends_on = {"dataset": settings.dataset.images(), **stored.model_dump()}
+    if (named := getattr(settings.backbone, "named_file", None)) is not None:
+        depends_on["weights_sha256"] = _digest(named)  # where the file lies is no setting
+        depends_on["backbone"]["weights"] = "file"
+    digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
+    return f"{FOLDER}/{digest[:16]}.npy"
+
+
+def _digest(path: str) -> str:
+    """SHA-256 of a file; a word where it is missing, which another function says."""
+    try:
+        status = os.stat(path)
+        return _digest_of(path, status.st_size, status.st_mtime_ns)
+    except OSError:
+        return "missing"
+
+
+@functools.lru_cache
+def _digest_of(path: str, *state: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def runs_by_views(runs: Mapping[str, RunSettings]) -> dict[str, list[str]]:
+    """Names of the runs that share each file of stored views, by its path."""
+    found: dict[str, list[str]] = {}
+    for name, settings in runs.items():
+        if (path := views_file(settings)) is not None:
+            found.setdefault(path, []).append(name)
+    return found
+
+
+def run_of_views(owners: Mapping[str, list[str]], digest: str) -> str:
+    """The first run that has the stored views of a digest: its images are what they are made of.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    path = f"{FOLDER}/{digest}.npy"
+    if path not in owners:
+        listed = ", ".join(f"{path} ({names[0]})" for path, names in owners.items()) or "none"
+        raise InputError(
+            f"no run of the configuration has the stored views {path} (there are: {listed})"
+        )
+    return owners[path][0]
+
+
+def views_split(settings: RunSettings, run: str) -> str:
+    """The split whose images are stored."""
+    return f"runs/{run}/split.npz"
+
+
+def views_settings(settings: RunSettings, run: str) -> str:
+    """All that stored views depend on, besides the images and the weight file, as JSON text.
+
+    Where a weight file lies that the run names is no setting.
+    """
+    values = settings.train_settings(guided=False).stored_views().model_dump()
+    if getattr(settings.backbone, "named_file", None) is not None:
+        values["backbone"]["weights"] = "file"
+    return json.dumps(values, sort_keys=True)
+
+
+def unneeded_views(
+    owners: Mapping[str, list[str]],
+    runs: Mapping[str, RunSettings],
+    placed: Callable[[str], str],
+) -> list[str]:
+    """Paths of the stored views that exist and that none of their runs needs any more.
+
+    A run needs them until all its checkpoints and all their features exist. Files that belong to
+    no run of the configuration are not among them: another one may need them.
+    """
+
+    def exists(path: str) -> bool:
+        return Path(placed(path)).exists()
+
+    return [
+        placed(path)
+        for path, names in owners.items()
+        if exists(path) and all(map(exists, _made_of(names, runs)))
+    ]
+
+
+def _made_of(names: Iterable[str], runs: Mapping[str, RunSettings]) -> Iterator[str]:
+    for run in names:
+        for epoch in runs[run].schedule.checkpoint_epochs():
+            yield f"runs/{run}/ckpt_epoch{epoch:03d}.pt"
+            yield f"runs/{run}/features_epoch{epoch:03d}.npz"

@@ -1,0 +1,170 @@
+"""What a training segment reads: its files, the batches that come of them, and who they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gcdflow.config.settings import TrainSettings
+from gcdflow.data.datasets import open_images
+from gcdflow.data.loading import (
+    N_VIEWS,
+    Batch,
+    default_workers,
+    evaluation_batches,
+    training_batches,
+)
+from gcdflow.data.sampling import batches_per_epoch
+from gcdflow.data.stored_views import StoredViews
+from gcdflow.data.view_files import Origin
+from gcdflow.distributed.device import check_mixed_precision
+from gcdflow.distributed.ranks import Ranks
+from gcdflow.errors import InputError
+from gcdflow.files.atomic import canonical_json, sha256_file, sha256_text
+from gcdflow.files.formats import Split
+from gcdflow.models.backbones import augmentation_of
+from gcdflow.training.checkpoint import fingerprint, frozen_sha256, identified
+from gcdflow.training.objective import Objective
+from gcdflow.training.pseudo_targets import PseudoTargets
+from gcdflow.training.segment_files import SegmentFiles
+
+
+class SegmentInputs:
+    """The inputs of a segment, read and checked.
+
+    Attributes
+    ----------
+    split : Split
+    objective : Objective
+        The loss, with the labels and pseudo labels that it needs.
+    n_steps : int
+        Steps of an epoch.
+    split_sha256, pseudo_sha256, frozen_sha256 : str; the last two None where there is no such file
+    identity : TrainSettings
+        What checkpoints are compared by: with the weight file, wherever it lies.
+    key : str
+        What a rolling checkpoint must agree on to be of this very segment.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        files: SegmentFiles,
+        *,
+        stop_at_epoch: int,
+        ranks: Ranks,
+        num_workers: int | None,
+        result_version: int,
+    ):
+        self._settings, self._ranks = settings, ranks
+        self.split = Split.load(files.split)
+        self.split_sha256 = sha256_file(files.split)
+        self.frozen_sha256 = frozen_sha256(settings)
+        self.identity = identified(settings, self.frozen_sha256)
+        self._stored = open_views(settings, files.views, self.split, self.frozen_sha256)
+        self._images = open_images(self.split.source, self.split.paths)
+        self._augmentation = augmentation_of(settings)
+        if num_workers is None:
+            self._num_workers = default_workers(self._images, self._augmentation)
+        else:
+            self._num_workers = ranks.share(num_workers)
+        n_train = int(self.split.train_mask.sum())
+        self.n_steps = batches_per_epoch(n_train, settings.training.batch_size)
+        pseudo, self.pseudo_sha256 = None, None
+        if files.pseudo_labels is not None:
+            self.pseudo_sha256 = sha256_file(files.pseudo_labels)
+            pseudo = PseudoTargets.select(files.pseudo_labels, self.split, settings)
+        self.objective = Objective(settings, torch.from_numpy(self.split.labels), pseudo)
+        resume_sha256 = None if files.resume_from is None else sha256_file(files.resume_from)
+        inputs = [resume_sha256, self.pseudo_sha256, self.frozen_sha256]
+        inputs += [stop_at_epoch, result_version]
+        inputs += [] if self._stored is None else [self._stored.sha256]
+        own = fingerprint(self.identity, self.split_sha256)
+        self.key = sha256_text(canonical_json([own, inputs]))
+
+    @property
+    def are_stored(self) -> bool:
+        """Whether batches hold what the frozen part of the backbone gave, and not images."""
+        return self._stored is not None
+
+    def training_batches(
+        self, epochs: range, first_step: int
+    ) -> Iterator[tuple[int, Iterable[Batch]]]:
+        """This rank's part of the batches, epoch by epoch, without the first ones that are done."""
+        options = {
+            "epochs": epochs,
+            "first_step": first_step,
+            "part": self._ranks.part,
+            "batch_size": self._settings.training.batch_size,
+            "seed": self._settings.seed,
+        }
+        if self._stored is not None:
+            return self._stored.training_batches(**options)
+        return training_batches(
+            *(self.split, self._images, self._augmentation),
+            **options,
+            num_workers=self._num_workers,
+        )
+
+    def evaluation_batches(self, positions: np.ndarray) -> Iterator[Tensor]:
+        """Evaluation views of some positions, as many at a time as a step has views."""
+        batch_size = N_VIEWS * self._settings.training.batch_size // self._ranks.size
+        if self._stored is not None:
+            return self._stored.evaluation_batches(positions, batch_size=batch_size)
+        return evaluation_batches(
+            self._images,
+            self._augmentation,
+            positions,
+            batch_size=batch_size,
+            num_workers=self._num_workers,
+        )
+
+
+def open_views(
+    settings: TrainSettings, path: Path | None, split: Split, weights_sha256: str | None
+) -> StoredViews | None:
+    """The stored views that a training with these settings starts from, if it does.
+
+    Parameters
+    ----------
+    weights_sha256 : str or None
+        Of the weight file of the backbone.
+
+    Raises
+    ------
+    InputError
+        If they are not those that the settings ask for.
+    """
+    stored = settings.stored_views()
+    if (path is None) != (stored is None):
+        raise InputError(
+            "stored views and their number belong together: found "
+            f"views = {path}, training.views = {settings.training.views}"
+        )
+    return (
+        None if path is None else StoredViews(path, split, Origin.of(stored, split, weights_sha256))
+    )
+
+
+def check_segment(
+    settings: TrainSettings, files: SegmentFiles, stop_at_epoch: int, ranks: Ranks
+) -> None:
+    """Refuse what cannot be trained, before any file is read (InputError)."""
+    if (files.pseudo_labels is None) != (settings.pseudo is None):
+        raise InputError(
+            "pseudo labels and the settings of their loss belong together: found "
+            f"pseudo_labels = {files.pseudo_labels}, pseudo settings = {settings.pseudo}"
+        )
+    if stop_at_epoch > settings.total_epochs:
+        raise InputError(
+            f"--stop-at-epoch {stop_at_epoch} is beyond total_epochs = {settings.total_epochs}"
+        )
+    if files.pseudo_labels is not None and files.resume_from is None:
+        raise InputError("pseudo labels guide a trained model: a checkpoint to resume is needed")
+    settings.training.check_shared_by(ranks.size)
+    if settings.training.mixed_precision:
+        check_mixed_precision(ranks.device)

@@ -1,0 +1,74 @@
+#!/usr/bin/env python
+"""Store what the frozen part of a backbone gives for a number of views of each image.
+
+Training draws two of them for each step, so that the frozen part is computed once. A killed call
+resumes when repeated, and loses one chunk.
+
+Example:
+  python workflow_scripts/views.py --run mine --split runs/mine/split.npz --output views.npy
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from gcdflow.cli import (
+    add_device_arguments,
+    add_settings_arguments,
+    add_weights_argument,
+    read_settings,
+    run_stage,
+    stage_parser,
+    whole_number,
+)
+from gcdflow.config.settings import RunSettings, ViewsSettings
+from gcdflow.errors import InputError
+
+
+def stored_views(run: RunSettings) -> ViewsSettings:
+    """What the views of a run depend on (InputError if it stores none)."""
+    stored = run.train_settings(guided=False).stored_views()
+    if stored is None:
+        raise InputError("training.views is null: this run trains with fresh views")
+    return stored
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Make the file."""
+    settings = read_settings(arguments, ViewsSettings, stored_views)
+
+    from gcdflow.training.checkpoint import located
+    from gcdflow.training.views import make_views  # imports torch: after --help
+
+    output = arguments.output
+    make_views(
+        located(settings, arguments.weights),
+        arguments.split,
+        output,
+        device=arguments.device,
+        threads=arguments.threads,
+        num_workers=arguments.num_workers,
+        result_version=arguments.result_version,
+    )
+    logging.info(
+        "%s: %d views of each training image, %.1f MB",
+        output,
+        settings.views,
+        output.stat().st_size / 1e6,
+    )
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__)
+    add_settings_arguments(parser)
+    parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
+    add_weights_argument(parser)
+    parser.add_argument("--output", type=Path, required=True, help="file to write (.npy)")
+    parser.add_argument(
+        "--result-version",
+        type=whole_number(0),
+        default=0,
+        help="go on only from what a call with the same number left",
+    )
+    add_device_arguments(parser)
+    run_stage(main, parser)
