@@ -7,10 +7,15 @@ import gzip
 import os
 import runpy
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from gcdflow.config.settings import RunSettings
+from gcdflow.data.datasets.catalogue import split_catalogue
+from gcdflow.data.datasets.digits import catalogue
+from gcdflow.files.formats import Features, PseudoLabels, Split, Truth
 from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -125,3 +130,65 @@ def test_the_table_has_means_and_deviations():
     )
     assert "told K" in lines[3]
     assert "told K" in lines[4]
+
+
+def settings_and_split(folder: Path, n: int = 120) -> tuple[RunSettings, Split, Truth]:
+    """The run `digits` on its first ``n`` images, with split and truth where the run has them."""
+    settings = PICTURES["configured_runs"]()["digits"]
+    whole, truth = split_catalogue(catalogue(settings.dataset), settings.dataset)
+    kept = {name: getattr(whole, name)[:n] for name in ("indices", "labels")}
+    split = replace(
+        whole,
+        **kept,
+        train_mask=np.ones(n, dtype=bool),
+        labelled_mask=kept["labels"] >= 0,
+    )
+    truth = replace(
+        truth, indices=truth.indices[:n], labels=truth.labels[:n], old_mask=truth.old_mask[:n]
+    )
+    folder.mkdir(parents=True)
+    split.save(folder / "split.npz")
+    truth.save(folder / "truth.npz")
+    return settings, split, truth
+
+
+def test_stages_are_scored_once_and_again_when_their_files_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "digits"
+    settings, split, truth = settings_and_split(run)
+    raw = PICTURES["Stage"]("raw", "digits", None)
+    found = PICTURES["scores"](raw, settings, "digits")
+    assert {len(numbers) for numbers in found.values()} == {5}
+    assert found["kmeans"]["clusters"] == found["sskm"]["clusters"] == 10
+    assert all(0 < found[name]["all"] <= 1 for name in found)
+
+    trained = PICTURES["Stage"]("trained", "digits", 7)
+    features = np.eye(10, dtype=np.float32)[truth.labels] + 0.01 * np.arange(10, dtype=np.float32)
+    Features(split.indices, features, split.labels, split.train_mask, {"epoch": 7}).save(
+        run / "features_epoch007.npz"
+    )
+    n = len(features)
+    for clusters, accuracy in ((truth.labels, 1.0), (np.zeros(n, dtype=np.int64), None)):
+        PseudoLabels(
+            split.indices,
+            clusters,
+            np.ones(n, dtype=bool),
+            np.ones(n, dtype=np.float32),
+            {"k": 5, "density_percentile": 50},
+            {},
+        ).save(run / "pseudo_epoch007.npz")
+        found = PICTURES["scores"](trained, settings, "digits")
+        assert found["sskm"]["all"] == 1
+        if accuracy is not None:
+            assert found["ssddbc"] == {"all": 1, "old": 1, "new": 1, "ari": 1, "clusters": 10}
+    counts = np.bincount(truth.labels[split.labels < 0])
+    assert found["ssddbc"]["all"] == pytest.approx(counts.max() / counts.sum())
+    assert found["ssddbc"]["clusters"] == 1
+
+    def forbidden(*arguments, **options):
+        raise AssertionError("clustered again")
+
+    monkeypatch.setitem(PICTURES["scores"].__globals__, "_scores", forbidden)
+    assert PICTURES["scores"](trained, settings, "digits") == found
