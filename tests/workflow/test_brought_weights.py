@@ -36,11 +36,11 @@ def test_own_weights_are_inputs_that_no_rule_makes(folder: Path):
     assert " -- runs/photos/split.npz weights/efficientnet_lite0.safetensors -- " in output
     assert "stage weights" not in output
     (folder / BROUGHT[0]).unlink()
-    assert planned(folder, target) == {"dataset": 1, "weights": 1, "train": 1}
+    assert planned(folder, target) == {"dataset": 1, "weights": 1, "views": 1, "train": 1}
     fetched = folder / "weights/hub/efficientnet_lite0.safetensors"
     fetched.parent.mkdir()
     fetched.touch()
-    assert planned(folder, target) == {"dataset": 1, "train": 1}
+    assert planned(folder, target) == {"dataset": 1, "views": 1, "train": 1}
 
 
 def test_no_rule_declares_own_files_as_outputs(folder: Path):
@@ -48,7 +48,7 @@ def test_no_rule_declares_own_files_as_outputs(folder: Path):
     result = snakemake(folder, "--summary", "--", *TARGETS, changes=CHANGES)
     assert result.returncode == 0, result.stderr
     names = {line.split("\t")[0] for line in result.stdout.splitlines()[1:]}
-    assert {name.split("/")[0] for name in names} == {"runs", "results", "weights"}
+    assert {name.split("/")[0] for name in names} == {"runs", "results", "views", "weights"}
     assert "weights/converted/mine.safetensors" in names
     for name in [*names, "weights/hub/efficientnet_lite0.safetensors"]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +70,7 @@ def test_a_file_of_pytorch_is_converted_once(tmp_path: Path):
     found = safetensors.torch.load_file(converted)
     assert found.keys() == state.keys()
     target = "runs/mine/ckpt_epoch010.pt"
-    assert planned(tmp_path, target, changes=changes) == {"dataset": 1, "train": 1}
+    assert planned(tmp_path, target, changes=changes) == {"dataset": 1, "views": 1, "train": 1}
     arguments = ["--dry-run", "--", "weights/converted/other.safetensors"]
     result = snakemake(tmp_path, *arguments, changes=changes)
     assert result.returncode != 0
