@@ -73,32 +73,6 @@ def weights_of(wildcards):
     return [local(path) for path in of_run(plan.weights_files)(wildcards)]
 
 
-# Stored views, by the first of the runs that share them.
-def of_views(function):
-    def of_first_run(wildcards, *job):
-        run = stored_views.run_of_views(VIEWS, wildcards.views)
-        return function(RUNS[run], run, *job)
-
-    return of_first_run
-
-
-def weights_of_views(wildcards):
-    return [local(path) for path in of_views(plan.weights_files)(wildcards)]
-
-
-def unneeded_views(wildcards):
-    return stored_views.unneeded_views(VIEWS, RUNS, placed)
-
-
-def converted_from(wildcards):
-    made = f"weights/{wildcards.origin}/{wildcards.model}.safetensors"
-    return [local(path) for path in plan.weights_inputs(RUNS, made)]
-
-
-def weights_source(wildcards, input):
-    return plan.input_flags(input, {"file": "--file"}) or ["--model", wildcards.model]
-
-
 # Params that ask for a job's files are none that Snakemake compares: they re-run nothing.
 def flags_of(**flags):
     return lambda wildcards, input: plan.input_flags(input, flags)

@@ -7,6 +7,23 @@ output, which is no output (the outputs of a failed job are deleted).
 """
 
 
+# Stored views, by the first of the runs that share them.
+def of_views(function):
+    def of_first_run(wildcards, *job):
+        run = stored_views.run_of_views(VIEWS, wildcards.views)
+        return function(RUNS[run], run, *job)
+
+    return of_first_run
+
+
+def weights_of_views(wildcards):
+    return [local(path) for path in of_views(plan.weights_files)(wildcards)]
+
+
+def unneeded_views(wildcards):
+    return stored_views.unneeded_views(VIEWS, RUNS, placed)
+
+
 rule views:
     """Compute the frozen part of a backbone once, for views that training draws from."""
     input:

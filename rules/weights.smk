@@ -8,6 +8,15 @@ are in one place for all modules that a workflow imports.
 """
 
 
+def converted_from(wildcards):
+    made = f"weights/{wildcards.origin}/{wildcards.model}.safetensors"
+    return [local(path) for path in plan.weights_inputs(RUNS, made)]
+
+
+def weights_source(wildcards, input):
+    return plan.input_flags(input, {"file": "--file"}) or ["--model", wildcards.model]
+
+
 rule weights:
     """Fetch pretrained weights, or convert a weight file of PyTorch."""
     input:
