@@ -198,7 +198,7 @@ def write_many_cars(root: Path) -> list[str]:
 def test_published_old_classes(root, name, published, write):
     """With all names the old classes are the published ones; with fewer, a sentence."""
     n = len(BENCHMARKS[name].names)
-    with pytest.raises(InputError, match=rf"found {n} classes there, expected the .*; for others"):
+    with pytest.raises(InputError, match=rf"found {n} classes, expected the .*; to use others"):
         catalogue(name, root, old_classes=None)
     names, known = write(root), published_split(published)["known_classes"]
     found = catalogue(name, root, old_classes=None)
@@ -364,7 +364,7 @@ def test_damaged_files(devkit, table, cut):
         ([1, 1.5], None, r"entry 2: 'class' is 1\.5, expected 1…3"),
         ([1, "x"], None, r"entry 2: 'class' is x, expected 1…3"),
         ([1, np.array([1, 2])], None, r"entry 2: 'class' is \[1 2\], expected 1…3"),
-        ([1, 2], ["a.jpg", 7], r"entry 2: 'fname' is no file name"),
+        ([1, 2], ["a.jpg", 7], r"entry 2: 'fname' is not a file name"),
         ([1, 2], ["a.jpg", "a.jpg"], r"lists an image a second time"),
     ],
 )
@@ -396,5 +396,5 @@ def test_other_variables(devkit, content, message):
 @pytest.mark.parametrize("names", [np.arange(3), np.array([[]], dtype=object)])
 def test_bad_names(devkit, names):
     savemat(devkit / "cars_meta.mat", {"class_names": names})
-    with pytest.raises(InputError, match=r"cars_meta\.mat: 'class_names' is no list of names"):
+    with pytest.raises(InputError, match=r"cars_meta\.mat: 'class_names' is not a list of names"):
         cars(devkit)
