@@ -91,7 +91,7 @@ def evaluation_views(make_split, images: ArrayImages) -> None:
     [
         (die, MachineError, r"process was ended by SIGKILL; the out-.*fewer --num-workers"),
         (lambda: os._exit(3), MachineError, r"process exited with status 3; the out-of-memory"),
-        (out_of_memory, MachineError, r"memory ran out \(MemoryError\); what had been saved"),
+        (out_of_memory, MachineError, r"memory ran out \(MemoryError\); saved state"),
         (bug, ZeroDivisionError, "a bug"),
         (odd_bug, RuntimeError, r"Odd\('an odd bug'\)"),
     ],
