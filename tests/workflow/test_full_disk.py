@@ -77,7 +77,8 @@ def disk(
             assert [run(stage, commands[stage]) for stage in LATE] == [0] * len(LATE)
             yield path
     finally:
-        subprocess.run(["umount", path], check=True)
+        # Lazily: on a busy machine, a process that has ended may still hold a file for a moment.
+        subprocess.run(["umount", "--lazy", path], check=True)
 
 
 def largest_output(stage: str, arguments: list[str]) -> int:

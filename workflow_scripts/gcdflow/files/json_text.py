@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from pydantic import BaseModel, ValidationError
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 
 def parse_json_object(text: str, keys: type[BaseModel] | None = None) -> dict[str, Any]:
@@ -31,15 +32,21 @@ def parse_json_object(text: str, keys: type[BaseModel] | None = None) -> dict[st
         raise ValueError(f"not JSON text ({error})") from None
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
+    if keys is not None:
+        _check_keys(value, keys)
+    return value
+
+
+def _check_keys(value: dict[str, Any], keys: type[BaseModel]) -> None:
+    from pydantic import ValidationError  # stages say in one sentence if it is missing
+
     try:
-        if keys is not None:
-            keys.model_validate(value)
+        keys.model_validate(value)
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
         key, message = ".".join(map(str, problem["loc"])), problem["msg"]
         found = "missing" if problem["type"] == "missing" else repr(problem["input"])
         raise ValueError(f"key '{key}' is {found} ({message[0].lower()}{message[1:]})") from None
-    return value
 
 
 def _refuse(constant: str) -> NoReturn:
