@@ -12,7 +12,6 @@ from pathlib import Path
 
 from gcdflow.cli import (
     add_device_arguments,
-    add_weights_argument,
     run_stage,
     stage_parser,
     whole_number,
@@ -43,14 +42,12 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = stage_parser(__doc__)
+    parser = stage_parser(__doc__, "split", "weights")
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint to use")
-    parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
     parser.add_argument(
         "--views", type=Path, help="stored views to start from, where the images are not to be"
     )
     parser.add_argument("--output", type=Path, required=True, help="feature cache to write")
-    add_weights_argument(parser)
     parser.add_argument("--batch-size", type=whole_number(1), default=256, help="images at a time")
     add_device_arguments(parser)
     run_stage(main, parser)

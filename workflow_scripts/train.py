@@ -20,7 +20,6 @@ from pathlib import Path
 from gcdflow.cli import (
     add_device_arguments,
     add_settings_arguments,
-    add_weights_argument,
     read_settings,
     run_stage,
     stage_parser,
@@ -71,9 +70,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = stage_parser(__doc__)
+    parser = stage_parser(__doc__, "split", "weights", "log-dir", "result-version")
     add_settings_arguments(parser)
-    parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
     parser.add_argument("--output", type=Path, required=True, help="checkpoint to write")
     parser.add_argument(
         "--stop-at-epoch",
@@ -84,16 +82,8 @@ if __name__ == "__main__":
     parser.add_argument("--resume-from-ckpt", type=Path, help="checkpoint to resume from")
     parser.add_argument("--pseudo-labels", type=Path, help="pseudo labels that guide the segment")
     parser.add_argument("--views", type=Path, help="stored views to start from (training.views)")
-    add_weights_argument(parser)
-    parser.add_argument("--log-dir", type=Path, help="directory of TensorBoard event files")
     parser.add_argument(
         "--rolling", type=Path, help="rolling checkpoint (default: .rolling/ beside the output)"
-    )
-    parser.add_argument(
-        "--result-version",
-        type=whole_number(0),
-        default=0,
-        help="resume only from a rolling checkpoint with the same number",
     )
     add_device_arguments(parser)
     parser.add_argument(

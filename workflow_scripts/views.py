@@ -15,11 +15,9 @@ from pathlib import Path
 from gcdflow.cli import (
     add_device_arguments,
     add_settings_arguments,
-    add_weights_argument,
     read_settings,
     run_stage,
     stage_parser,
-    whole_number,
 )
 from gcdflow.config.settings import RunSettings, ViewsSettings
 from gcdflow.errors import InputError
@@ -59,16 +57,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = stage_parser(__doc__)
+    parser = stage_parser(__doc__, "split", "weights", "result-version")
     add_settings_arguments(parser)
-    parser.add_argument("--split", type=Path, required=True, help="split.npz of the run")
-    add_weights_argument(parser)
     parser.add_argument("--output", type=Path, required=True, help="file to write (.npy)")
-    parser.add_argument(
-        "--result-version",
-        type=whole_number(0),
-        default=0,
-        help="go on only from what a call with the same number left",
-    )
     add_device_arguments(parser)
     run_stage(main, parser)

@@ -130,16 +130,6 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_weights_argument(parser: argparse.ArgumentParser) -> None:
-    """Add where the backbone's weight file is."""
-    parser.add_argument(
-        "--weights",
-        type=Path,
-        help="safetensors file of the backbone, where the run names a file (not where it says "
-        "pretrained or random); what counts is its SHA-256",
-    )
-
-
 def read_settings(
     arguments: argparse.Namespace, model: type[S], part: Callable[[RunSettings], S]
 ) -> S:
@@ -210,4 +200,14 @@ _SHARED: dict[str, dict[str, Any]] = {
     "pseudo-labels": {"type": Path, "required": True, "help": "pseudo labels of it"},
     "log-dir": {"type": Path, "help": "directory of TensorBoard event files"},
     "threads": {"type": whole_number(1), "help": "CPU threads (default: all available)"},
+    "weights": {
+        "type": Path,
+        "help": "safetensors file of the backbone, where the run names a file (not where it says "
+        "pretrained or random); what counts is its SHA-256",
+    },
+    "result-version": {
+        "type": whole_number(0),
+        "default": 0,
+        "help": "resume only from what a call with the same number left",
+    },
 }
