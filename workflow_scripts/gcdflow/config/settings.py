@@ -11,7 +11,7 @@ import os
 import types
 import typing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -394,6 +394,20 @@ class TrainSettings(Settings):
             backbone=self.backbone,
             views=self.training.views,
         )
+
+
+BackboneUser = TypeVar("BackboneUser", TrainSettings, ViewsSettings)
+
+
+def with_named_weights(settings: BackboneUser, weights: str) -> BackboneUser:
+    """Settings with other words for the weight file that they name; unchanged if they name none.
+
+    Where the file lies is no setting, so the words may be a path, a digest, or only "file".
+    """
+    if getattr(settings.backbone, "named_file", None) is None:
+        return settings
+    backbone = settings.backbone.model_copy(update={"weights": weights})
+    return settings.model_copy(update={"backbone": backbone})
 
 
 class RunSettings(Settings):

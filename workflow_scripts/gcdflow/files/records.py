@@ -57,12 +57,12 @@ def recorded() -> Iterator[None]:
         return
     first, second = (i for i, line in enumerate(lines) if line == "--")
     outputs, inputs, logs = lines[:first], lines[first + 1 : second], lines[second + 1 :]
-    digests = {path: _digest(path) for path in inputs}  # before the block reads them
+    digests = {path: content_digest(path) for path in inputs}  # before the block reads them
     yield
     from gcdflow.files.atomic import write_json  # imports NumPy, which Snakemake does not need
 
     folder = Path(outputs[0]).parent
-    made = {path: _digest(path) for path in outputs}
+    made = {path: content_digest(path) for path in outputs}
     beside = [str(Path(log).with_suffix(".benchmark.tsv")) for log in logs]
     with contextlib.suppress(InputError, OSError):
         record = {
@@ -128,7 +128,7 @@ def _mend(record: Record) -> list[str]:
     times = {path: _time(path) for path in [*record.outputs, *record.beside]}
     old = [path for path, time in times.items() if time is not None and time < newest]
     if not old or not all(
-        digest is not None and _digest(path) == digest
+        digest is not None and content_digest(path) == digest
         for path, digest in [*record.outputs.items(), *record.inputs.items()]
         if _time(path) is not None
     ):
@@ -150,7 +150,7 @@ def _time(path: str) -> int | None:
     return status.st_mtime_ns if stat.S_ISREG(status.st_mode) else None
 
 
-def _digest(path: str) -> str | None:
+def content_digest(path: str) -> str | None:
     """SHA-256 of a file; None if it cannot be read."""
     try:
         status = os.stat(path)

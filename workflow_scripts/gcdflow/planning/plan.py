@@ -19,6 +19,7 @@ from gcdflow.config.settings import (
     RunSettings,
     Settings,
     TimmSettings,
+    with_named_weights,
 )
 from gcdflow.config.sweeps import titles
 from gcdflow.errors import InputError
@@ -307,10 +308,7 @@ def train_settings(settings: RunSettings, run: str, epoch: int) -> str:
     A weight file that the run names is an input: where it lies is no setting.
     """
     guided = previous_epoch(settings, run, epoch) is not None
-    values = settings.train_settings(guided).model_dump()
-    if getattr(settings.backbone, "named_file", None) is not None:
-        values["backbone"]["weights"] = "file"
-    return json.dumps(values, sort_keys=True)
+    return as_json(with_named_weights(settings.train_settings(guided), "file"))
 
 
 def train_gpus(settings: RunSettings) -> int:

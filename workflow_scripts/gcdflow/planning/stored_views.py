@@ -6,15 +6,15 @@ is a digest of the settings that it depends on.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from gcdflow.config.settings import RunSettings
+from gcdflow.config.settings import RunSettings, with_named_weights
 from gcdflow.errors import InputError
+from gcdflow.files import declared
+from gcdflow.files.records import content_digest
 
 FOLDER = "views"
 DIGEST = "[0-9a-f]{16}"  # the name of a file, without its suffix
@@ -25,27 +25,15 @@ def views_file(settings: RunSettings) -> str | None:
     stored = settings.train_settings(guided=False).stored_views()
     if stored is None:
         return None
-    depends_on = {"dataset": settings.dataset.images(), **stored.model_dump()}
+    depends_on = {
+        "dataset": settings.dataset.images(),
+        **with_named_weights(stored, "file").model_dump(),
+    }
     if (named := getattr(settings.backbone, "named_file", None)) is not None:
-        depends_on["weights_sha256"] = _digest(named)  # where the file lies is no setting
-        depends_on["backbone"]["weights"] = "file"
+        # The plan names a missing file elsewhere.
+        depends_on["weights_sha256"] = content_digest(named) or "missing"
     digest = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()
     return f"{FOLDER}/{digest[:16]}.npy"
-
-
-def _digest(path: str) -> str:
-    """SHA-256 of a file; a word where it is missing, which another function says."""
-    try:
-        status = os.stat(path)
-        return _digest_of(path, status.st_size, status.st_mtime_ns)
-    except OSError:
-        return "missing"
-
-
-@functools.lru_cache
-def _digest_of(path: str, *state: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def runs_by_views(runs: Mapping[str, RunSettings]) -> dict[str, list[str]]:
@@ -76,7 +64,7 @@ def run_of_views(owners: Mapping[str, list[str]], digest: str) -> str:
 
 def views_split(settings: RunSettings, run: str) -> str:
     """The split whose images are stored."""
-    return f"runs/{run}/split.npz"
+    return declared.SPLIT.of(run)
 
 
 def views_settings(settings: RunSettings, run: str) -> str:
@@ -84,10 +72,8 @@ def views_settings(settings: RunSettings, run: str) -> str:
 
     Where a weight file lies that the run names is no setting.
     """
-    values = settings.train_settings(guided=False).stored_views().model_dump()
-    if getattr(settings.backbone, "named_file", None) is not None:
-        values["backbone"]["weights"] = "file"
-    return json.dumps(values, sort_keys=True)
+    stored = settings.train_settings(guided=False).stored_views()
+    return json.dumps(with_named_weights(stored, "file").model_dump(), sort_keys=True)
 
 
 def unneeded_views(
@@ -114,5 +100,5 @@ def unneeded_views(
 def _made_of(names: Iterable[str], runs: Mapping[str, RunSettings]) -> Iterator[str]:
     for run in names:
         for epoch in runs[run].schedule.checkpoint_epochs():
-            yield f"runs/{run}/ckpt_epoch{epoch:03d}.pt"
-            yield f"runs/{run}/features_epoch{epoch:03d}.npz"
+            yield declared.CHECKPOINT.of(run, epoch)
+            yield declared.FEATURES.of(run, epoch)

@@ -11,14 +11,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from gcdflow.config.runs import validated
-from gcdflow.config.settings import TimmSettings, TrainSettings, ViewsSettings
+from gcdflow.config.settings import (
+    BackboneUser,
+    TrainSettings,
+    ViewsSettings,
+    with_named_weights,
+)
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write, canonical_json, sha256_file, sha256_text
 from gcdflow.files.declared import CHECKPOINT
@@ -29,7 +34,6 @@ from gcdflow.models.model import Model
 FORMAT = 1
 _is_sha256 = re.compile("[0-9a-f]{64}").fullmatch
 _BY_SHA256 = "sha256:"
-S = TypeVar("S", TrainSettings, ViewsSettings)
 _LARGEST_OPTION = 1e9  # of the optimizer, such as a learning rate; no NaN either
 
 
@@ -191,20 +195,12 @@ def fingerprint(settings: TrainSettings, split_sha256: str) -> str:
 
 def identified(settings: TrainSettings, sha256: str | None) -> TrainSettings:
     """Settings with the SHA-256 of the weight file that they name in place of its path."""
-    return _with_weights(settings, f"{_BY_SHA256}{sha256}")
+    return with_named_weights(settings, f"{_BY_SHA256}{sha256}")
 
 
-def located(settings: S, weights: str | Path | None) -> S:
+def located(settings: BackboneUser, weights: str | Path | None) -> BackboneUser:
     """Settings with the path of the weight file that they name; None leaves them as they are."""
-    return settings if weights is None else _with_weights(settings, str(weights))
-
-
-def _with_weights(settings: S, weights: str) -> S:
-    backbone = settings.backbone
-    if not isinstance(backbone, TimmSettings) or backbone.named_file is None:
-        return settings
-    named = backbone.model_copy(update={"weights": weights})
-    return settings.model_copy(update={"backbone": named})
+    return settings if weights is None else with_named_weights(settings, str(weights))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
