@@ -13,7 +13,7 @@ from torch import Tensor
 from gcdflow.data.augmentation import Augmentation
 from gcdflow.data.datasets.images import Images
 from gcdflow.data.randomness import uniforms
-from gcdflow.data.sampling import BatchPlan, batches_per_epoch, plan_epoch
+from gcdflow.data.sampling import BatchPlan, batches_per_epoch, plans_by_epoch
 from gcdflow.data.workers import Arrays, in_workers
 from gcdflow.files.formats import Split, align
 
@@ -97,22 +97,17 @@ def training_batches(
     batches : iterator of Batch
         Must be exhausted before the next epoch begins.
     """
-    train = split.train_mask
-    labelled = split.indices[train & split.labelled_mask]
-    unlabelled = split.indices[train & ~split.labelled_mask]
-
-    def plans(epoch: int) -> list[BatchPlan]:
-        whole = plan_epoch(labelled, unlabelled, batch_size=batch_size, seed=seed, epoch=epoch)
-        return whole[first_step:] if epoch == epochs[0] else whole
-
-    first = train.nonzero()[0][:1]
+    by_epoch = plans_by_epoch(
+        split, epochs=epochs, batch_size=batch_size, seed=seed, first_step=first_step
+    )
+    first = split.train_mask.nonzero()[0][:1]
     batches = in_workers(
         _TrainingBatches(split, images, augmentation, seed, part),
-        ((epoch, plan) for epoch in epochs for plan in plans(epoch)),
+        ((epoch, plan) for epoch, plans in by_epoch for plan in plans),
         num_workers,
         lambda: batch_size * (N_VIEWS * _bytes_of_a_view(images, augmentation, first) + _BYTES),
     )
-    n_batches = batches_per_epoch(int(train.sum()), batch_size)
+    n_batches = batches_per_epoch(int(split.train_mask.sum()), batch_size)
     with contextlib.closing(batches):
         for epoch in epochs:
             left = n_batches - first_step if epoch == epochs[0] else n_batches

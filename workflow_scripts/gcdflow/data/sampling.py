@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from gcdflow.data.randomness import permutation
 from gcdflow.errors import InputError
+from gcdflow.files.formats import Split
 
 _LABELLED_STREAM, _UNLABELLED_STREAM = 0, 1
 
@@ -69,6 +71,23 @@ def plan_epoch(
     ]
     ids, passes = (np.concatenate(parts, axis=1) for parts in zip(*halves, strict=True))
     return [BatchPlan(ids[b], passes[b]) for b in range(n_batches)]
+
+
+def plans_by_epoch(
+    split: Split, *, epochs: range, batch_size: int, seed: int, first_step: int = 0
+) -> Iterator[tuple[int, list[BatchPlan]]]:
+    """Each epoch with the batches of a split's training samples that are left to do.
+
+    Parameters
+    ----------
+    first_step : int
+        Number of finished batches of the first epoch, which are skipped.
+    """
+    labelled = split.indices[split.train_mask & split.labelled_mask]
+    unlabelled = split.indices[split.train_mask & ~split.labelled_mask]
+    for epoch in epochs:
+        plans = plan_epoch(labelled, unlabelled, batch_size=batch_size, seed=seed, epoch=epoch)
+        yield epoch, plans[first_step:] if epoch == epochs[0] else plans
 
 
 def _stream(ids: np.ndarray, length: int, keys: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

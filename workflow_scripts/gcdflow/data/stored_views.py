@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gcdflow.data.loading import N_VIEWS, Batch
 from gcdflow.data.randomness import uniforms
-from gcdflow.data.sampling import BatchPlan, plan_epoch
+from gcdflow.data.sampling import BatchPlan, plans_by_epoch
 from gcdflow.data.view_files import DTYPE, Layout, Origin, described
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Split, align
@@ -98,13 +98,9 @@ class StoredViews:
 
         Views are float16 (2 · b, …), as they are stored.
         """
-        split = self._split
-        labelled = split.indices[split.train_mask & split.labelled_mask]
-        unlabelled = split.indices[split.train_mask & ~split.labelled_mask]
-        for epoch in epochs:
-            plans = plan_epoch(labelled, unlabelled, batch_size=batch_size, seed=seed, epoch=epoch)
-            left = plans[first_step:] if epoch == epochs[0] else plans
-            yield epoch, (self._batch(plan, part, seed, epoch) for plan in left)
+        options = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+        for epoch, plans in plans_by_epoch(self._split, first_step=first_step, **options):
+            yield epoch, (self._batch(plan, part, seed, epoch) for plan in plans)
 
     def _batch(self, plan: BatchPlan, part: slice, seed: int, epoch: int) -> Batch:
         positions = align("split", self._split.indices, plan.ids)
