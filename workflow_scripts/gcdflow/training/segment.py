@@ -43,24 +43,14 @@ class Segment:
         self,
         settings: TrainSettings,
         files: SegmentFiles,
-        *,
-        stop_at_epoch: int,
+        inputs: SegmentInputs,
         ranks: Ranks,
-        num_workers: int | None,
-        result_version: int = 0,
+        stop_at_epoch: int,
     ):
-        self.settings, self.files = settings, files
+        self.settings, self.files, self.inputs = settings, files, inputs
         self.ranks, self.device = ranks, ranks.device
         self.stop_at_epoch = stop_at_epoch
-        self.inputs = SegmentInputs(
-            settings,
-            files,
-            stop_at_epoch=stop_at_epoch,
-            ranks=ranks,
-            num_workers=num_workers,
-            result_version=result_version,
-        )
-        self.objective = self.inputs.objective
+        self.objective = inputs.objective
 
     def run(self, lease: Lease | None, stop: Deferred) -> None:
         """Train to ``stop_at_epoch``, write the checkpoint, and clean up.
@@ -277,7 +267,7 @@ def train_segment(
             torch.set_num_threads(ranks.share(threads or torch.get_num_threads()))
         if settings.training.deterministic or ranks.device.type == "cpu":
             make_deterministic()
-        segment = Segment(
+        inputs = SegmentInputs(
             settings,
             files,
             stop_at_epoch=stop_at_epoch,
@@ -285,6 +275,7 @@ def train_segment(
             num_workers=num_workers,
             result_version=result_version,
         )
+        segment = Segment(settings, files, inputs, ranks, stop_at_epoch)
         lease = Lease(files.rolling) if ranks.is_first else contextlib.nullcontext()
         with lease as held, Deferred(ranks.largest if ranks.size > 1 else None) as stop:
             ranks.wait()  # nobody reads the rolling checkpoint before the lease is taken

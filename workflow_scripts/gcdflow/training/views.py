@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +17,11 @@ from gcdflow.config.settings import ViewsSettings
 from gcdflow.data.augmentation import Augmentation
 from gcdflow.data.datasets import open_images
 from gcdflow.data.datasets.images import Images
-from gcdflow.data.loading import default_workers, evaluation_batches
+from gcdflow.data.loading import default_workers
 from gcdflow.data.partial_views import PartialViews
 from gcdflow.data.randomness import uniforms
 from gcdflow.data.view_files import Layout, Origin
+from gcdflow.data.workers import Arrays, in_workers
 from gcdflow.distributed.device import make_deterministic, resolve_device
 from gcdflow.distributed.interruption import Interrupted
 from gcdflow.errors import InputError
@@ -35,50 +37,33 @@ _SEED, _EPOCH = 0, 0
 _VIEWS_STREAM = 5  # apart from the streams of training
 
 
-class _WithPositions:
-    """Images that know their positions, which the views of each depend on."""
-
-    def __init__(self, images: Images):
-        self._images = images
-        self.needs_workers = images.needs_workers
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def read(
-        self, positions: Sequence[int], shortest_side: int | None = None
-    ) -> list[tuple[int, np.ndarray]]:
-        return list(zip(positions, self._images.read(positions, shortest_side), strict=True))
-
-
+@dataclass(frozen=True)
 class _AllViews:
-    """An augmentation whose only "evaluation view" of an image are all views that are stored.
+    """Maps positions to all views of their images; a pure function, so any process may call it.
 
-    So the loading processes that make evaluation batches make these, too.
+    Attributes
+    ----------
+    n_views : int, random views of each image, before the one without randomness
     """
 
-    def __init__(self, augmentation: Augmentation, split: Split, n_views: int):
-        self._augmentation, self._ids, self._n_views = augmentation, split.indices, n_views
-        self.n_draws = augmentation.n_draws
-        self.image_size = augmentation.image_size
-        self.shortest_side = augmentation.shortest_side
-        self.needs_workers = augmentation.needs_workers
+    images: Images
+    augmentation: Augmentation
+    ids: np.ndarray
+    n_views: int
 
-    def prepare(self, images: Sequence[tuple[int, np.ndarray]]) -> tuple[np.ndarray, Any]:
-        positions, pixels = zip(*images, strict=True)
-        return self._ids[list(positions)], self._augmentation.prepare(pixels)
-
-    def evaluation_view(self, prepared: tuple[np.ndarray, Any]) -> Tensor:
-        """(B · (n_views + 1), C, H, W): of each image its random views, then the plain one."""
-        ids, images = prepared
+    def __call__(self, positions: np.ndarray) -> Arrays:
+        """(B · (n_views + 1), C, H, W), image by image."""
+        ids, n_draws = self.ids[positions], self.augmentation.n_draws
+        images = self.images.read(positions, self.augmentation.shortest_side)
+        prepared = self.augmentation.prepare(images)
         views = [
-            self._augmentation.view(
-                images, uniforms(self.n_draws, _SEED, _EPOCH, ids, number, _VIEWS_STREAM)
+            self.augmentation.view(
+                prepared, uniforms(n_draws, _SEED, _EPOCH, ids, number, _VIEWS_STREAM)
             )
-            for number in range(self._n_views)
+            for number in range(self.n_views)
         ]
-        views.append(self._augmentation.evaluation_view(images))
-        return torch.stack(views, dim=1).flatten(0, 1)
+        views.append(self.augmentation.evaluation_view(prepared))
+        return (torch.stack(views, dim=1).flatten(0, 1).contiguous().numpy(),)
 
 
 class ViewMaker:
@@ -135,16 +120,17 @@ class ViewMaker:
     def _rows(
         self, positions: np.ndarray, n_views: int, n_images: int, num_workers: int
     ) -> Iterator[np.ndarray]:
-        batches = evaluation_batches(
-            _WithPositions(self._images),
-            _AllViews(self._augmentation, self._split, n_views),
-            positions,
-            batch_size=n_images,
-            num_workers=num_workers,
+        made = _AllViews(self._images, self._augmentation, self._split.indices, n_views)
+        chunks = [positions[i : i + n_images] for i in range(0, len(positions), n_images)]
+        if not chunks:
+            return
+        loaded = in_workers(
+            made, chunks, num_workers, lambda: n_images * made(positions[:1])[0].nbytes
         )
-        for views in batches:
-            stored = self._backbone.frozen(views.to(self._device)).float().cpu()
-            yield _as_float16(stored)
+        with contextlib.closing(loaded):
+            for (views,) in loaded:
+                stored = self._backbone.frozen(torch.from_numpy(views).to(self._device))
+                yield _as_float16(stored.float().cpu())
 
 
 def _as_float16(stored: Tensor) -> np.ndarray:
