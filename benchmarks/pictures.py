@@ -39,6 +39,7 @@ from gcdflow.config.ranges import parse_range
 from gcdflow.config.runs import merged, resolve_runs
 from gcdflow.config.settings import RunSettings
 from gcdflow.evaluation.accuracy import clustering_accuracy
+from gcdflow.files import declared
 from gcdflow.files.atomic import atomic_write, sha256_file
 from gcdflow.files.formats import Features, PseudoLabels, Split, Truth, align
 from gcdflow.planning.plan import weights_files
@@ -80,18 +81,13 @@ def stages(runs: dict[str, RunSettings], name: str, draw: int) -> list[Stage]:
     ]
 
 
-def run_file(run: str, name: str) -> Path:
-    """A file of a run, where the workflow puts it."""
-    return Path("runs") / run / name
-
-
 def files_of(stage: Stage, settings: RunSettings) -> list[Path]:
     """What the workflow has to make for a stage."""
     if stage.epoch is None:
         weights = map(Path, weights_files(settings, stage.run))
-        return [run_file(stage.run, "split.npz"), *weights]
-    names = [f"{kind}_epoch{stage.epoch:03d}.npz" for kind in ("features", "pseudo")]
-    return [run_file(stage.run, name) for name in names]
+        return [Path(declared.SPLIT.of(stage.run)), *weights]
+    files = (declared.FEATURES, declared.PSEUDO)
+    return [Path(file.of(stage.run, stage.epoch)) for file in files]
 
 
 def make_files(wanted: list[Path], cores: int) -> None:
@@ -171,7 +167,7 @@ def scores(stage: Stage, settings: RunSettings, name: str) -> dict[str, dict[str
         pseudo = _clustered(features, settings)
     else:
         features, pseudo = Features.load(sources[0]), PseudoLabels.load(sources[1])
-    found = _scores(features, pseudo, run_file(stage.run, "truth.npz"))
+    found = _scores(features, pseudo, Path(declared.TRUTH.of(stage.run)))
     store.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(store, "w") as file:
         json.dump({"key": key, "scores": found}, file, indent=1)

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from field_loop import FieldLoop
 from gcdflow.config.settings import RunSettings, TrainSettings
-from gcdflow.data.workers import _PREFETCHED
+from gcdflow.data.workers import PREFETCHED
 from gcdflow.files.event_log import read_scalars
 from gcdflow.files.formats import Split
 from gcdflow.models.timm_models import timm_name
@@ -136,7 +136,7 @@ class Workplace:
         Of the second epoch, and there are as many more as are loaded ahead: the loading processes
         are then as busy as ever.
         """
-        epochs = 2 + math.ceil(_PREFETCHED * self.threads / self.n_steps)
+        epochs = 2 + math.ceil(PREFETCHED * self.threads / self.n_steps)
         return self.train(self.settings(model, False, **training), epochs)[1]
 
     def stored_speed(self, model: str, **training: object) -> float:
@@ -186,9 +186,9 @@ class Workplace:
         )
 
     def peak_memory(self, model: str, is_stored: bool) -> tuple[int, int]:
-        """Most bytes that a training's process, started anew, had in memory, and on its GPU.
+        """Peak bytes of a new training process in memory, and on its GPU.
 
-        Its loading processes are others.
+        Loading processes do not count.
         """
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=context) as pool:

@@ -73,7 +73,7 @@ def test_clip_art_lies_in_folders_of_classes(deb: Path, tmp_path: Path):
     picture = target / "train" / row["class"] / row["path"].replace("/", "__")
     assert picture.read_text() == "other.png"
     deb.unlink()
-    DATA["lay_out_clipart"](target, deb)  # what is there is not made again
+    DATA["lay_out_clipart"](target, deb)  # an existing folder is kept
     assert not (tmp_path / "data" / "clipart.partial").exists()
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Delete files of stored views, and what was left beside them when they were made.
 
-Nothing that exists is made of them again: Snakemake makes them anew where they are needed.
+Existing results stay. Snakemake rebuilds the views when a run needs them.
 
 Example:
   python workflow_scripts/delete_views.py views/0123456789abcdef.npy
@@ -20,15 +20,12 @@ def main(arguments: argparse.Namespace) -> None:
 
     freed = sum(delete_views(path) for path in arguments.paths)
     if arguments.paths:
-        logging.info("stored views deleted: %s, %.1f MB", _listed(arguments.paths), freed / 1e6)
+        listed = ", ".join(map(str, arguments.paths))
+        logging.info("stored views deleted: %s, %.1f MB", listed, freed / 1e6)
     else:
         logging.info(
             "nothing is deleted: there are no stored views that all their runs are done with"
         )
-
-
-def _listed(paths: list[Path]) -> str:
-    return ", ".join(map(str, paths))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import logging
 import mmap
 import multiprocessing
 import os
@@ -31,13 +30,11 @@ import torch
 from gcdflow.distributed.interruption import SIGNALS, outlive_first_sigterm
 from gcdflow.errors import MachineError, StageError, machine_error
 
-log = logging.getLogger(__name__)
-
 Arrays: TypeAlias = tuple[np.ndarray, ...]
 
 TIMEOUT_SECONDS = 600  # a batch usually takes seconds
 PROCESS_NAME = "gcdflow-loader"  # in top and ps; Linux shows 15 characters
-_PREFETCHED = 2  # batches that each worker makes ahead
+PREFETCHED = 2  # batches that each worker makes ahead
 _ALIGNMENT = 64  # bytes, for each array in shared memory
 _MOST_ARRAYS = 8  # per result
 _SECONDS_BETWEEN_LOOKS = 2.0
@@ -78,7 +75,7 @@ def in_workers(
             workers.append(_Worker(function, size))
         asked: deque[_Worker] = deque()  # in the order of the items
         jobs = zip(itertools.cycle(workers), items)
-        for worker, item in itertools.islice(jobs, _PREFETCHED * num_workers):
+        for worker, item in itertools.islice(jobs, PREFETCHED * num_workers):
             worker.ask(item)
             asked.append(worker)
         while asked:
@@ -93,11 +90,11 @@ def in_workers(
 
 
 class _Worker:
-    """A process that applies a function; up to ``_PREFETCHED`` items may be pending."""
+    """A process that applies a function; up to ``PREFETCHED`` items may be pending."""
 
     def __init__(self, function: Callable[[object], Arrays], n_bytes: int):
         size = n_bytes + _ALIGNMENT * _MOST_ARRAYS
-        self._slots = [mmap.mmap(-1, size) for _ in range(_PREFETCHED)]
+        self._slots = [mmap.mmap(-1, size) for _ in range(PREFETCHED)]
         self._n_results = 0
         self._connection, theirs = multiprocessing.Pipe()
         self._process = multiprocessing.get_context("fork").Process(
@@ -134,7 +131,7 @@ class _Worker:
             raise self._gone()
         if isinstance(answer, BaseException):
             raise answer
-        slot = self._slots[self._n_results % _PREFETCHED]
+        slot = self._slots[self._n_results % PREFETCHED]
         self._n_results += 1
         return tuple(
             np.frombuffer(slot, dtype, count=int(np.prod(shape)), offset=offset)
@@ -213,7 +210,7 @@ def _sendable(error: Exception) -> Exception:
     """The error with its traceback as a note; a RuntimeError if it cannot be pickled."""
     text = f"in a data-loading process:\n{traceback.format_exc()}"
     try:
-        copy = pickle.loads(pickle.dumps(error))
+        copy = pickle.loads(pickle.dumps(error))  # of this process's own making
     except Exception:
         copy = RuntimeError(repr(error))
     copy.add_note(text)

@@ -7,7 +7,6 @@ has checksums of the data, so that its digest stands for the whole file.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import BinaryIO
 
 _MAGIC = b"GCDFLOW1"
@@ -33,12 +32,3 @@ def read_trailer(file: BinaryIO) -> bytes | None:
         return None
     file.seek(size - _END - length)
     return file.read(length)
-
-
-def trailer_of(path: str | Path) -> bytes | None:
-    """The same of a file by its path; None also if it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return read_trailer(file)
-    except OSError:
-        return None

@@ -44,7 +44,7 @@ class TrainingState:
         path: Path | None,
         checkpoint: Checkpoint | None,
     ):
-        """Begin, or go on from a checkpoint, which was read from a path."""
+        """Start from random weights, or from a checkpoint that was read from a path."""
         self._settings, self._inputs, self._ranks = settings, inputs, ranks
         if checkpoint is None:
             torch.manual_seed(settings.seed)
