@@ -16,8 +16,8 @@ rule assign:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=memory(of_settings(plan.reading_request)),
-        runtime=walltime(of_settings(plan.reading_request)),
+        mem_mb=requested("mem_mb", of_settings(plan.reading_request)),
+        runtime=requested("runtime", of_settings(plan.reading_request)),
     params:
         labels=flags_of(labels="--labels"),
         version=RESULT_VERSIONS["assign"],

@@ -18,8 +18,8 @@ rule cluster:
         "../envs/cluster.yaml"
     threads: 32
     resources:
-        mem_mb=memory(of_settings(plan.cluster_request)),
-        runtime=walltime(of_settings(plan.cluster_request)),
+        mem_mb=requested("mem_mb", of_settings(plan.cluster_request)),
+        runtime=requested("runtime", of_settings(plan.cluster_request)),
     params:
         grid=of_settings(plan.cluster_flags),
         previous=flags_of(previous="--previous"),

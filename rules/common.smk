@@ -52,8 +52,15 @@ wildcard_constraints:
 
 
 # Functions of the plan as Snakemake calls them, by what they ask for; `job` is what resources add.
+# Stored views belong to the first of the runs that share them.
+def run_of(wildcards):
+    if "views" in wildcards.keys():
+        return stored_views.run_of_views(VIEWS, wildcards.views)
+    return wildcards.run
+
+
 def settings_of(wildcards):
-    return find_run(RUNS, wildcards.run)
+    return find_run(RUNS, run_of(wildcards))
 
 
 def of_settings(function):
@@ -61,7 +68,7 @@ def of_settings(function):
 
 
 def of_run(function):
-    return lambda wildcards, *job: function(settings_of(wildcards), wildcards.run, *job)
+    return lambda wildcards, *job: function(settings_of(wildcards), run_of(wildcards), *job)
 
 
 def of_epoch(function):
@@ -83,13 +90,7 @@ def log_dir(wildcards, output):
 
 
 # What a job asks a cluster for. Where an input does not exist yet, Snakemake asks again later.
-def memory(request):
+def requested(name, request):
     return lambda wildcards, input, threads, attempt: (
-        request(wildcards, input, threads, attempt).mem_mb
-    )
-
-
-def walltime(request):
-    return lambda wildcards, input, threads, attempt: (
-        request(wildcards, input, threads, attempt).runtime
+        getattr(request(wildcards, input, threads, attempt), name)
     )

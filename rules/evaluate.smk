@@ -15,8 +15,8 @@ rule evaluate:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=memory(of_settings(plan.reading_request)),
-        runtime=walltime(of_settings(plan.reading_request)),
+        mem_mb=requested("mem_mb", of_settings(plan.reading_request)),
+        runtime=requested("runtime", of_settings(plan.reading_request)),
     params:
         log_dir=log_dir,
         version=RESULT_VERSIONS["evaluate"],

@@ -51,8 +51,8 @@ rule cluster_final:
         "../envs/cluster.yaml"
     threads: 32
     resources:
-        mem_mb=memory(of_settings(plan.cluster_request)),
-        runtime=walltime(of_settings(plan.cluster_request)),
+        mem_mb=requested("mem_mb", of_settings(plan.cluster_request)),
+        runtime=requested("runtime", of_settings(plan.cluster_request)),
     params:
         grid=of_settings(plan.cluster_flags),
         version=RESULT_VERSIONS["cluster"],

@@ -23,8 +23,8 @@ rule train:
     resources:
         gpu=of_settings(plan.train_gpus),
         num_workers="auto",
-        mem_mb=memory(of_epoch(plan.train_request)),
-        runtime=walltime(of_epoch(plan.train_request)),
+        mem_mb=requested("mem_mb", of_epoch(plan.train_request)),
+        runtime=requested("runtime", of_epoch(plan.train_request)),
     params:
         weights=flags_of(weights="--weights"),
         settings=of_epoch(plan.train_settings),

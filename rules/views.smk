@@ -7,28 +7,11 @@ output, which is no output (the outputs of a failed job are deleted).
 """
 
 
-# Stored views, by the first of the runs that share them.
-def of_views(function):
-    def of_first_run(wildcards, *job):
-        run = stored_views.run_of_views(VIEWS, wildcards.views)
-        return function(RUNS[run], run, *job)
-
-    return of_first_run
-
-
-def weights_of_views(wildcards):
-    return [local(path) for path in of_views(plan.weights_files)(wildcards)]
-
-
-def unneeded_views(wildcards):
-    return stored_views.unneeded_views(VIEWS, RUNS, placed)
-
-
 rule views:
     """Compute the frozen part of a backbone once, for views that training draws from."""
     input:
-        split=of_views(stored_views.views_split),
-        weights=weights_of_views,
+        split=of_run(stored_views.views_split),
+        weights=weights_of,
     output:
         "views/{views}.npy",
     log:
@@ -43,10 +26,10 @@ rule views:
     resources:
         gpu=1,
         num_workers="auto",
-        mem_mb=memory(of_views(plan.views_request)),
-        runtime=walltime(of_views(plan.views_request)),
+        mem_mb=requested("mem_mb", of_run(plan.views_request)),
+        runtime=requested("runtime", of_run(plan.views_request)),
     params:
-        settings=of_views(stored_views.views_settings),
+        settings=of_run(stored_views.views_settings),
         weights=flags_of(weights="--weights"),
         version=RESULT_VERSIONS["views"],
     shell:
@@ -66,7 +49,7 @@ rule delete_views:
     conda:
         "../envs/train.yaml"
     params:
-        paths=unneeded_views,
+        paths=lambda wildcards: stored_views.unneeded_views(VIEWS, RUNS, placed),
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "stage delete_views {params.paths:q} 2>&1 | tee -i {log:q}"

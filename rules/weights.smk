@@ -8,19 +8,15 @@ are in one place for all modules that a workflow imports.
 """
 
 
-def converted_from(wildcards):
-    made = f"weights/{wildcards.origin}/{wildcards.model}.safetensors"
-    return [local(path) for path in plan.weights_inputs(RUNS, made)]
-
-
-def weights_source(wildcards, input):
-    return plan.input_flags(input, {"file": "--file"}) or ["--model", wildcards.model]
-
-
 rule weights:
     """Fetch pretrained weights, or convert a weight file of PyTorch."""
     input:
-        file=converted_from,
+        file=lambda wildcards: [
+            local(path)
+            for path in plan.weights_inputs(
+                RUNS, f"weights/{wildcards.origin}/{wildcards.model}.safetensors"
+            )
+        ],
     output:
         local("weights/{origin}/{model}.safetensors"),
     log:
@@ -32,7 +28,9 @@ rule weights:
     conda:
         "../envs/train.yaml"
     params:
-        source=weights_source,
+        source=lambda wildcards, input: (
+            plan.input_flags(input, {"file": "--file"}) or ["--model", wildcards.model]
+        ),
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "stage weights {params.source:q} --output {output:q} 2>&1 | tee -i {log:q}"
