@@ -45,6 +45,7 @@ def run_parts(n: int = 40, n_train: int = 32) -> dict[str, ArrayFile]:
     rows = (np.eye(4)[classes] + rng.normal(0, 0.1, (n, 4))).astype(np.float32)
     names, in_memory = np.array(["ant", "bee"]), np.array([], "U1")
     result = {"n_clusters": 4, "normalize": True, "label_change_rate": 0.1}
+    result |= {"agreement": 0.9, "against_labels": 0.05}
     return {
         "split": Split(ids, train, labels >= 0, labels, {"dataset": "digits"}, in_memory, names),
         "truth": Truth(ids, classes, classes < 2, np.array(list("abcd"))),
@@ -71,6 +72,8 @@ def make_metrics(epoch: int = 50, **changes: object) -> dict[str, Any]:
         "n_classes": 10,
         "core_ratio": 0.456,
         "label_change_rate": None,
+        "agreement": None,
+        "against_labels": 0.05,
     }
     return values | changes
 

@@ -1,5 +1,5 @@
-"""Needs a feature cache and, after the first refresh, the previous pseudo labels (only to count
-changed labels); makes pseudo labels and the table of the grid search.
+"""Needs a feature cache and, after the first refresh, the previous pseudo labels (only to compare
+with them); makes pseudo labels and the table of the grid search.
 """
 
 

@@ -164,6 +164,7 @@ def test_cluster_evaluate_and_report_without_torch(clustered):
     last = result.stderr.splitlines()[-1]
     k = pseudo.best_params["k"]
     assert f"p.npz: {pseudo.n_clusters} clusters of 32 samples, core ratio 0.50, k={k}" in last
+    assert last.endswith(", 0.0% of labelled samples against their labels")
 
     arguments = ("--features", "features.npz", "--pseudo-labels", "p.npz", "--truth", "truth.npz")
     result = stage("evaluate", *arguments, "--output", "m.json", "--log-dir", "log", cwd=clustered)
@@ -182,11 +183,20 @@ def test_cluster_evaluate_and_report_without_torch(clustered):
     text = (clustered / "r.md").read_text()
     assert text.startswith("# x\n")
     assert "| 012" in text.replace("|   012", "| 012")
+    assert "against labels, the labelled images in a cluster" in text
+    assert "Warning" not in text
     assert text in result.stdout
 
     result = stage("report", "--run", "x", "--output", "r.html", "m.json", cwd=clustered)
     assert result.returncode == 0, result.stderr
     assert '<td class="number">012</td>' in (clustered / "r.html").read_text()
+
+    (clustered / "m.json").write_text(json.dumps(metrics | {"against_labels": 0.2}))
+    result = stage("report", "--run", "x", "--output", "r.html", "m.json", cwd=clustered)
+    assert result.returncode == 0, result.stderr
+    assert "<ul><li>Warning: the pseudo labels of epoch 012 guide" in (
+        (clustered / "r.html").read_text()
+    )
 
 
 @pytest.fixture

@@ -48,10 +48,11 @@ def main(arguments: argparse.Namespace) -> None:
         path = event_file(arguments.log_dir, "cluster", epoch, epoch)
         write_scalars(path, epoch, pseudo_label_scalars(pseudo))
     pseudo.save(arguments.output)
-    change = pseudo.metadata["label_change_rate"]
+    change, against = (pseudo.metadata[key] for key in ("label_change_rate", "against_labels"))
+    agreement = pseudo.metadata["agreement"]
     logging.info(
         "%s: %d clusters of %d samples, core ratio %.2f, k=%d percentile=%g, score %.4f "
-        "(cross-entropy %.4f, silhouette %.4f)%s",
+        "(cross-entropy %.4f, silhouette %.4f)%s%s",
         arguments.output,
         pseudo.metadata["n_clusters"],
         pseudo.metadata["n_samples"],
@@ -61,7 +62,8 @@ def main(arguments: argparse.Namespace) -> None:
         pseudo.metadata["score"],
         pseudo.metadata["cross_entropy"],
         pseudo.metadata["silhouette"],
-        "" if change is None else f", {change:.1%} of labels changed",
+        "" if change is None else f", {change:.1%} of labels changed, agreement {agreement:.3f}",
+        "" if against is None else f", {against:.1%} of labelled samples against their labels",
     )
 
 
@@ -95,6 +97,6 @@ if __name__ == "__main__":
         "--w-sil", type=float, default=defaults.w_sil, help="weight of the silhouette in the score"
     )
     parser.add_argument(
-        "--previous", type=Path, help="pseudo labels of the last refresh (for the change rate)"
+        "--previous", type=Path, help="pseudo labels of the last refresh (to compare with)"
     )
     run_stage(main, parser)

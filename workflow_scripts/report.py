@@ -17,7 +17,13 @@ from gcdflow.cli import run_stage, show, stage_parser
 def main(arguments: argparse.Namespace) -> None:
     """Write and print the table."""
     from gcdflow.evaluation.page import as_page
-    from gcdflow.evaluation.report import classes_of_truth, markdown_table, percent, read_run
+    from gcdflow.evaluation.report import (
+        classes_of_truth,
+        markdown_table,
+        percent,
+        read_run,
+        warning_text,
+    )
     from gcdflow.files.atomic import atomic_write
 
     metrics = read_run(arguments.metrics)
@@ -26,8 +32,13 @@ def main(arguments: argparse.Namespace) -> None:
         f"# {arguments.run}\n\n"
         "Accuracy in percent; all, old, new: unlabelled training images (transductive), test: the\n"
         f"test split (inductive). The truth has {classes_of_truth(last)}.\n\n"
-        f"{markdown_table(metrics)}\n"
+        f"{markdown_table(metrics)}\n\n"
+        "Also in percent, of training images: labels changed since the refresh before; agreement\n"
+        "(adjusted Rand index) with it; against labels, the labelled images in a cluster where\n"
+        "another class prevails.\n"
     )
+    if found := warning_text(metrics):
+        text += f"\n{found}"
     with atomic_write(arguments.output, "w") as file:
         file.write(as_page(text) if arguments.output.suffix == ".html" else text)
     show(text)  # before the log line, even if both go into one file

@@ -118,6 +118,7 @@ def test_provenance(clustered):
     assert metadata["checkpoint_sha256"] == "1f"
     assert metadata["version"] == __version__
     assert metadata["label_change_rate"] is None
+    assert metadata["agreement"] is None
     assert metadata["n_samples"] == 36
 
 
@@ -148,6 +149,53 @@ def test_change_against_the_previous_refresh(clustered):
     assert again.metadata["label_change_rate"] == expected
     same, _ = cluster_features(blobs(), GRID, threads=1, previous=pseudo)
     assert same.metadata["label_change_rate"] == 0
+    assert 0 < again.metadata["agreement"] < 1
+    assert same.metadata["agreement"] == 1
+
+
+def test_agreement_is_the_adjusted_rand_index():
+    """Of 6 pairs, 2 are together in one clustering, 1 in the other, and that in both."""
+    found = clustering._comparisons(
+        np.array([0, 0, 1, 1]), np.full(4, -1), before=np.array([1, 1, 0, 2])
+    )
+    by_chance = 2 * 1 / 6
+    expected = (1 - by_chance) / ((2 + 1) / 2 - by_chance)
+    assert found["agreement"] == pytest.approx(expected) == pytest.approx(4 / 7)
+    assert found["against_labels"] is None
+
+
+def test_clusters_against_the_labels_are_said(clustered, caplog):
+    """Labels of two classes that alternate within each blob, whose clusters mix them."""
+    features, (pseudo, _) = blobs(), clustered
+    assert pseudo.metadata["against_labels"] == 0
+    labels = np.where(features.train_mask, np.arange(48) // 4 % 2, -1)
+    mixed, _ = cluster_features(
+        replace(features, labels=labels), replace(GRID, w_ce=0.0), threads=1, previous=pseudo
+    )
+    at = labels[features.train_mask]
+    cells = [at[mixed.labels == cluster] for cluster in range(mixed.n_clusters)]
+    against = sum(min((cell == 0).sum(), (cell == 1).sum()) for cell in cells)
+    assert against > 4
+    assert mixed.metadata["against_labels"] == against / 36
+    warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warned[0].startswith(
+        f"the pseudo labels guide against the labels: {against} of 36 labelled samples are in a"
+    )
+
+
+def test_guidance_that_made_it_worse_is_said_even_after_an_older_file(clustered, caplog):
+    """The share of the refresh before, which older files lack, is counted from its clusters."""
+    features, (pseudo, _) = blobs(), clustered
+    apart = replace(pseudo, labels=np.arange(len(pseudo.labels)), metadata={})  # nothing against
+    labels = np.where(features.train_mask, np.arange(48) // 4 % 2, -1)
+    mixed, _ = cluster_features(
+        replace(features, labels=labels), replace(GRID, w_ce=0.0), threads=1, previous=apart
+    )
+    against = round(36 * mixed.metadata["against_labels"])
+    assert (
+        f"made it worse: labelled samples in a cluster where another class prevails rose from "
+        f"0 to {against} of 36" in caplog.text
+    )
 
 
 def test_previous_of_other_samples(clustered):
@@ -183,8 +231,9 @@ def test_scalars_for_tensorboard(clustered):
     assert scalars.keys() == {
         f"pseudo/{name}"
         for name in ("n_clusters", "core_ratio", "label_change_rate", "k", "density_percentile")
-    } | {"pseudo/score"}
-    assert scalars["pseudo/label_change_rate"] is None
+    } | {"pseudo/score", "pseudo/agreement", "pseudo/against_labels"}
+    assert scalars["pseudo/label_change_rate"] is scalars["pseudo/agreement"] is None
+    assert scalars["pseudo/against_labels"] == 0
     assert json.loads(json.dumps(scalars)) == scalars
 
 

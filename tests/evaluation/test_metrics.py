@@ -36,7 +36,7 @@ def files(tmp_path):
         core_mask=rng.random(N_TRAIN) < 0.6,
         densities=np.ones(N_TRAIN, np.float32),
         best_params={"k": 3, "density_percentile": 40},
-        metadata=SHA | {"label_change_rate": 0.25, "normalize": True},
+        metadata=SHA | {"label_change_rate": 0.25, "agreement": 0.75, "normalize": True},
     )
     mixed = rng.permutation(N)
     truth = Truth(indices[mixed], classes[mixed], classes[mixed] < 2, np.array(list("abcd")))
@@ -106,6 +106,8 @@ def test_against_the_definition(files, normalize):
     assert metrics["n_classes"] == 4
     assert metrics["core_ratio"] == core.mean()
     assert metrics["label_change_rate"] == 0.25
+    assert metrics["agreement"] == 0.75
+    assert metrics["against_labels"] is None  # as in files from before it was counted
     names = {"all", "old", "new", "all_v1", "old_v1", "new_v1"}
     assert names <= metrics["transductive"].keys()
     assert names <= metrics["inductive"].keys()

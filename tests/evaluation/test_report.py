@@ -3,7 +3,14 @@ import json
 import pytest
 from example_files import make_metrics as metrics
 from gcdflow.errors import InputError
-from gcdflow.evaluation.report import COLUMNS, markdown_table, percent, read_metrics, row
+from gcdflow.evaluation.report import (
+    COLUMNS,
+    markdown_table,
+    percent,
+    read_metrics,
+    row,
+    warning_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -16,8 +23,32 @@ def test_percent(share, text):
 def test_row():
     cells = row(metrics())
     assert len(cells) == len(COLUMNS)
-    assert cells == ["050", "50.0", "75.0", "0.0", "100.0", "12.3", "-", "12", "0.46", "-"]
-    assert row(metrics(label_change_rate=0.031))[-1] == "3.1"
+    first = ["050", "50.0", "75.0", "0.0", "100.0", "12.3", "-", "12", "0.46"]
+    assert cells == [*first, "-", "-", "5.0"]
+    changed = metrics(label_change_rate=0.031, agreement=-0.02, against_labels=0.5)
+    assert row(changed)[-3:] == ["3.1", "-2.0", "50.0"]
+
+
+def test_metrics_from_before_the_comparisons(tmp_path):
+    older = {k: v for k, v in metrics().items() if k not in ("agreement", "against_labels")}
+    (tmp_path / "m.json").write_text(json.dumps(older))
+    read = read_metrics(tmp_path / "m.json")
+    assert row(read)[-2:] == ["-", "-"]
+    assert warning_text([read]) == ""
+
+
+def test_epochs_against_the_labels_have_a_warning():
+    shares = {75: 0.1, 125: 0.25, 100: 0.312, 50: None}
+    text = warning_text([metrics(epoch, against_labels=share) for epoch, share in shares.items()])
+    first, second, empty, what_to_do = text.splitlines()
+    assert first == (
+        "- Warning: the pseudo labels of epoch 100 guide against the labels: 31.2 % of the "
+        "labelled images are in a cluster where another class prevails."
+    )
+    assert second.startswith("- Warning: the pseudo labels of epoch 125 guide")
+    assert "25.0 %" in second
+    assert not empty
+    assert what_to_do.startswith("What to do: train longer before the first clustering")
 
 
 def test_table_is_sorted_aligned_markdown():
@@ -48,6 +79,8 @@ def test_read_metrics(tmp_path):
         json.dumps(metrics(inductive={})).encode(),
         json.dumps({k: v for k, v in metrics().items() if k != "n_classes"}).encode(),
         json.dumps(metrics(n_classes="ten")).encode(),
+        json.dumps(metrics(against_labels=1.5)).encode(),
+        json.dumps(metrics(agreement=-1.5)).encode(),
     ],
 )
 def test_not_a_metrics_file(tmp_path, content):

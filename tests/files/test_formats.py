@@ -209,6 +209,8 @@ def test_no_samples(tmp_path, name):
         (changed("features", "metadata", {"epoch": None}), "'metadata': key 'epoch' is None"),
         (changed("pseudo", "metadata", {"n_clusters": 9}), "has n_clusters 9, but 'labels' has 4"),
         (changed("pseudo", "metadata", {"label_change_rate": 2}), "key 'label_change_rate' is 2"),
+        (changed("pseudo", "metadata", {"agreement": -2}), "key 'agreement' is -2"),
+        (changed("pseudo", "metadata", {"against_labels": "x"}), "key 'against_labels' is 'x'"),
         (changed("split", "source", {"root": 3}), "'source': key 'root' is 3"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,8 @@ RUN = "runs/digits-smoke"
 EPOCHS = (2, 3, 4)
 TRAIN_TAGS = {"L_total", "L_contrast", "L_supcon", "gamma", "learning_rate", "images_per_second"}
 PSEUDO_TAGS = {
-    f"pseudo/{name}" for name in ("n_clusters", "core_ratio", "k", "density_percentile", "score")
+    f"pseudo/{name}"
+    for name in ("n_clusters", "core_ratio", "k", "density_percentile", "score", "against_labels")
 }
 ACCURACY_TAGS = {f"{p}_acc_{part}" for p in ("val", "test") for part in ("all", "old", "new")}
 
@@ -50,6 +52,8 @@ def test_files_follow_the_contract(finished_run: Path):
     assert len(metadata["checkpoint_sha256"]) == len(metadata["fingerprint"]) == 64
     assert metadata["n_clusters"] == pseudo["labels"].max() + 1
     assert 0 <= metadata["label_change_rate"] <= 1
+    assert -1 <= metadata["agreement"] <= 1
+    assert 0 <= metadata["against_labels"] <= 1
     assert set(pseudo["indices"]) == set(split["indices"][split["train_mask"]])
     np.testing.assert_array_equal(features["labels"] >= 0, split["labelled_mask"])
 
@@ -75,7 +79,7 @@ def test_every_tag_is_one_curve_over_the_whole_run(finished_run: Path):
     expected = dict.fromkeys(TRAIN_TAGS, every_epoch)
     expected |= dict.fromkeys(PSEUDO_TAGS | ACCURACY_TAGS, refreshes)
     # The warm-up has no pseudo-label loss, and the first labels have no predecessors.
-    expected |= {"L_pseudo": [3, 4], "pseudo/label_change_rate": [3, 4]}
+    expected |= {"L_pseudo": [3, 4], "pseudo/label_change_rate": [3, 4], "pseudo/agreement": [3, 4]}
     assert steps == expected
     assert [value for _, value in curves["gamma"]] == [0.0, 0.0, 0.5, 1.0]
 
@@ -93,6 +97,10 @@ def test_every_rule_logs_one_last_line_about_its_result(finished_run: Path):
     }.items():
         assert result in (logs / f"{name}.log").read_text().splitlines()[-1]
     assert "epoch 3/3  L_total" in (logs / "train_epoch003.log").read_text()
+    clustered = (logs / "cluster_epoch003.log").read_text().splitlines()[-1]
+    assert re.search(
+        r"% of labels changed, agreement 0\.\d+, \d+\.\d% of labelled samples", clustered
+    )
 
 
 def test_no_temporary_or_rolling_file_is_left(finished_run: Path):

@@ -1,4 +1,4 @@
-"""Match the clusters of two clusterings of the same samples one to one.
+"""Compare clusterings of the same samples with each other, and with labels.
 
 Cluster ids have no meaning. The Hungarian algorithm therefore matches clusters to classes (or to
 the clusters of the previous refresh) with the largest total overlap.
@@ -10,6 +10,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from gcdflow.errors import InputError
+from gcdflow.files.formats import UNLABELLED
 
 
 def optimal_matching(a: np.ndarray, b: np.ndarray) -> dict[int, int]:
@@ -68,6 +69,41 @@ def label_change_rate(labels: np.ndarray, previous: np.ndarray) -> float:
         return 0.0
     counts = overlap(labels, previous)
     return float(1 - counts[best_pairs(counts)].sum() / labels.size)
+
+
+def count_against_labels(clusters: np.ndarray, labels: np.ndarray) -> int:
+    """Number of labelled samples in a cluster where another class prevails.
+
+    Parameters
+    ----------
+    clusters : ndarray of int, shape (n,)
+        Cluster of each sample.
+    labels : ndarray of int, shape (n,)
+        Class of each sample, -1 = unlabelled.
+
+    Returns
+    -------
+    int
+        The class that prevails in a cluster is the most frequent one among its labelled samples, of
+        equally frequent ones that with the lowest id. Clusters without labelled samples do not
+        count. Divided by the number of labelled samples, this is 1 minus their purity.
+
+    Raises
+    ------
+    InputError
+        If the arrays are not one-dimensional integers of equal length.
+
+    Examples
+    --------
+    >>> count_against_labels(np.array([0, 0, 0, 1, 1, 2]), np.array([5, 5, 3, 3, -1, -1]))
+    1
+    """
+    clusters, labels = aligned_ids(clusters=clusters, labels=labels)
+    labelled = labels != UNLABELLED
+    if not labelled.any():
+        return 0
+    counts = overlap(clusters[labelled], labels[labelled])
+    return int(counts.sum() - counts.max(axis=1).sum())
 
 
 def match_by_indices(indices_a: np.ndarray, indices_b: np.ndarray) -> np.ndarray:

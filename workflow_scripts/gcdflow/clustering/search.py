@@ -10,14 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from sklearn.metrics import adjusted_rand_score
 
 from gcdflow import __version__
-from gcdflow.clustering.matching import label_change_rate, match_by_indices
+from gcdflow.clustering.guidance import guidance_warnings
+from gcdflow.clustering.matching import (
+    count_against_labels,
+    label_change_rate,
+    match_by_indices,
+)
 from gcdflow.clustering.memory import available_memory
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write
 from gcdflow.files.declared import GRID
-from gcdflow.files.formats import Features, PseudoLabels
+from gcdflow.files.formats import UNLABELLED, Features, PseudoLabels
 from gcdflow.ssddbc import SSDDBCGridSearch, estimate_resources
 
 log = logging.getLogger(__name__)
@@ -82,7 +88,7 @@ def cluster_features(
     grid : Grid
     threads : int
     previous : PseudoLabels or None
-        Pseudo labels of the refresh before, for the label change rate.
+        Pseudo labels of the refresh before, to compare with.
 
     Returns
     -------
@@ -118,13 +124,13 @@ def _pseudo_labels(
     """The best clustering of a search that is done, with its provenance."""
     indices = features.indices[features.train_mask]
     n = len(indices)
-    change = None
+    before = None
     if previous is not None:
         try:
             order = match_by_indices(indices, previous.indices)
         except InputError as error:
             raise InputError(f"previous pseudo labels are of other samples: {error}") from None
-        change = label_change_rate(search.labels_, previous.labels[order])
+        before = previous.labels[order]
     best = search.best_index_
     if search.n_clusters_ == 1:
         log.warning(
@@ -142,7 +148,7 @@ def _pseudo_labels(
         "n_clusters": int(search.n_clusters_),
         "n_samples": n,
         "core_ratio": float(search.core_sample_mask_.mean()),
-        "label_change_rate": change,
+        **_comparisons(search.labels_, features.labels[features.train_mask], before),
         "normalize": search.normalize,
         "w_ce": search.w_ce,
         "w_sil": search.w_sil,
@@ -156,6 +162,26 @@ def _pseudo_labels(
         best_params=search.best_params_,
         metadata=metadata,
     )
+
+
+def _comparisons(
+    clusters: np.ndarray, labels: np.ndarray, before: np.ndarray | None
+) -> dict[str, float | None]:
+    """Compare a clustering with the one before and with the labels; warn if it is against these."""
+    labelled = int((labels != UNLABELLED).sum())
+    against = count_against_labels(clusters, labels)
+    change = agreement = against_before = None
+    if before is not None:
+        change = label_change_rate(clusters, before)
+        agreement = float(adjusted_rand_score(before, clusters))
+        against_before = count_against_labels(before, labels)
+    for sentence in guidance_warnings(against, labelled, against_before):
+        log.warning("%s", sentence)
+    return {
+        "label_change_rate": change,
+        "agreement": agreement,
+        "against_labels": against / labelled if labelled else None,
+    }
 
 
 def _predict_cost(X: np.ndarray, y: np.ndarray, n_configurations: int, threads: int) -> None:
@@ -191,6 +217,8 @@ def pseudo_label_scalars(pseudo: PseudoLabels) -> dict[str, float | None]:
         "pseudo/n_clusters": pseudo.metadata["n_clusters"],
         "pseudo/core_ratio": pseudo.metadata["core_ratio"],
         "pseudo/label_change_rate": pseudo.metadata["label_change_rate"],
+        "pseudo/agreement": pseudo.metadata["agreement"],
+        "pseudo/against_labels": pseudo.metadata["against_labels"],
         "pseudo/k": pseudo.best_params["k"],
         "pseudo/density_percentile": pseudo.best_params["density_percentile"],
         "pseudo/score": pseudo.metadata["score"],

@@ -15,6 +15,8 @@ from gcdflow.errors import InputError
 from gcdflow.evaluation.accuracy import clustering_accuracy
 from gcdflow.files.formats import UNLABELLED, Features, Truth, align
 
+_OF_PSEUDO_LABELS = ("label_change_rate", "agreement", "against_labels")
+
 
 def evaluate(
     features_path: Path, pseudo_path: Path, truth_path: Path, *, threads: int | None = None
@@ -29,8 +31,9 @@ def evaluate(
     dict
         ``transductive`` and ``inductive`` (each a result of
         :func:`~gcdflow.evaluation.accuracy.clustering_accuracy`), ``n_clusters``, ``n_classes``
-        (None if the class of some sample is unknown), ``core_ratio``, ``label_change_rate``,
-        ``epoch``.
+        (None if the class of some sample is unknown), ``core_ratio``, ``epoch``, and
+        from the pseudo labels ``label_change_rate``, ``agreement`` and ``against_labels`` (None
+        if they have none).
 
     Raises
     ------
@@ -56,7 +59,7 @@ def evaluate(
         "n_clusters": pseudo.n_clusters,
         "n_classes": len(truth.class_names) if (truth.labels >= 0).all() else None,
         "core_ratio": float(pseudo.core_mask.mean()),
-        "label_change_rate": pseudo.metadata.get("label_change_rate"),
+        **{key: pseudo.metadata.get(key) for key in _OF_PSEUDO_LABELS},
     }
 
 

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from gcdflow.clustering.guidance import WHAT_TO_DO, is_against
 from gcdflow.errors import InputError
 from gcdflow.files.declared import METRICS
 from gcdflow.files.json_text import parse_json_object
 
 COLUMNS = (
     *("epoch", "all", "old", "new", "test all", "test old", "test new"),
-    *("clusters", "core ratio", "labels changed"),
+    *("clusters", "core ratio", "labels changed", "agreement", "against labels"),
 )
 
 
@@ -63,7 +64,7 @@ def percent(share: float | None) -> str:
 
 
 def row(metrics: dict[str, Any]) -> list[str]:
-    """The cells of one epoch, in the order of :data:`COLUMNS`; accuracies in percent."""
+    """The cells of one epoch, in the order of :data:`COLUMNS`; shares in percent."""
     accuracies = [
         percent(metrics[kind][part])
         for kind in ("transductive", "inductive")
@@ -75,12 +76,29 @@ def row(metrics: dict[str, Any]) -> list[str]:
         str(metrics["n_clusters"]),
         f"{metrics['core_ratio']:.2f}",
         percent(metrics["label_change_rate"]),
+        percent(metrics.get("agreement")),  # older files have neither
+        percent(metrics.get("against_labels")),
     ]
 
 
 def markdown_table(metrics: Sequence[dict[str, Any]]) -> str:
     """A Markdown table of a run, one row for each epoch."""
     return aligned_table(COLUMNS, [row(m) for m in sorted(metrics, key=lambda m: m["epoch"])])
+
+
+def warning_text(metrics: Sequence[dict[str, Any]]) -> str:
+    """A Markdown list of the epochs whose clusters are against the labels, and what to do.
+
+    The text is empty if there is no such epoch.
+    """
+    lines = [
+        f"- Warning: the pseudo labels of epoch {m['epoch']:03d} guide against the labels: "
+        f"{percent(m['against_labels'])} % of the labelled images are in a cluster where another "
+        "class prevails."
+        for m in sorted(metrics, key=lambda m: m["epoch"])
+        if is_against(m.get("against_labels"))
+    ]
+    return "\n".join([*lines, "", f"What to do: {WHAT_TO_DO}.", ""]) if lines else ""
 
 
 def aligned_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, n_left: int = 0) -> str:

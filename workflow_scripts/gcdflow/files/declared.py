@@ -116,6 +116,7 @@ MISSING: Any = None  # default of a key that may be missing; null is no value of
 Epoch = Annotated[int, Key(ge=0, le=999)]
 Count = Annotated[int, Key(ge=1, le=LARGEST_COUNT)]
 Share = Annotated[float, Key(ge=0, le=1)]
+Correlation = Annotated[float, Key(ge=-1, le=1)]
 Name = Annotated[str, Key(min_length=1)]
 
 
@@ -147,6 +148,16 @@ class Clustering(Provenance):
     core_ratio: Share = Key(MISSING, description="share of core points")
     label_change_rate: Share | None = Key(
         MISSING, description="share of labels that the refresh changed; null for the first"
+    )
+    agreement: Correlation | None = Key(
+        MISSING,
+        description="adjusted Rand index with the clustering of the refresh before; null for the "
+        "first",
+    )
+    against_labels: Share | None = Key(
+        MISSING,
+        description="share of the labelled samples in a cluster where another class prevails; null "
+        "if nothing is labelled",
     )
     normalize: bool = Key(MISSING, description="features were L2-normalised")
     w_ce: float = Key(MISSING, description="weight of CE")
@@ -186,6 +197,8 @@ class Metrics(Keys):
     )
     core_ratio: Share = Key(description="share of core points")
     label_change_rate: Share | None = Key(description="as in section 4")
+    agreement: Correlation | None = Key(MISSING, description="as in section 4")
+    against_labels: Share | None = Key(MISSING, description="as in section 4")
 
 
 # -- files -----------------------------------------------------------------------------------------

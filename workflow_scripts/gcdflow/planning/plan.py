@@ -38,16 +38,16 @@ RESULT_VERSIONS = {
     "views": 1,
     "train": 1,
     "features": 1,
-    "cluster": 1,
+    "cluster": 2,
     "heatmap": 1,
-    "evaluate": 1,
-    "report": 1,
+    "evaluate": 2,
+    "report": 2,
     "labels": 2,
     "assign": 3,
     "gallery": 1,
     "summary": 1,
     "curves": 1,
-    "pages": 1,
+    "pages": 2,
 }
 
 THREADS_PER_GPU = 8  # of a training: they read images ahead
