@@ -176,6 +176,7 @@ def test_stages_are_scored_once_and_again_when_their_files_change(
             clusters,
             np.ones(n, dtype=bool),
             np.ones(n, dtype=np.float32),
+            np.empty((n, 0), dtype=np.int64),
             {"k": 5, "density_percentile": 50},
             {},
         ).save(run / "pseudo_epoch007.npz")

@@ -283,6 +283,11 @@ class PseudoSettings(Settings):
     loss: Literal["supcon", "prototypical"] = Field(
         "supcon", description="L_pseudo: supcon, prototypical"
     )
+    positives: Literal["cluster", "neighbours"] = Field(
+        "cluster",
+        description="pairs that L_pseudo (supcon) pulls together: cluster (all of a cluster), "
+        "neighbours (near core points in it)",
+    )
     pseudo_loss_weight: float = Field(1.0, ge=0, description="weight of L_pseudo where gamma is 1")
     temperature: float = Field(0.07, gt=0, description="temperature of L_pseudo")
     points: Literal["core", "all"] = Field(

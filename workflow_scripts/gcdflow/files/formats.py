@@ -244,6 +244,11 @@ class PseudoLabels(
 ):
     """Pseudo labels of the training split (``pseudo_epoch*.npz``)."""
 
+    @classmethod
+    def _completed(cls, arrays: dict[str, Any]) -> dict[str, Any]:
+        none = np.empty((len(arrays["indices"]), 0), dtype=np.int64)
+        return {"neighbours": none, **arrays}
+
     @property
     def n_clusters(self) -> int:
         """Number of clusters."""
