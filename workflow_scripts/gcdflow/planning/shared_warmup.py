@@ -34,21 +34,28 @@ def warmup_owners(runs: Mapping[str, RunSettings], placed: Callable[[str], str])
         groups.setdefault(_depends_on(settings), []).append(run)
     owners: Owners = {}
     for (*_, epoch), names in groups.items():
-
-        def checkpoint(run: str, epoch: int = epoch) -> Path:
-            return Path(placed(declared.CHECKPOINT.of(run, epoch)))
-
-        kept = {
-            run: maker
-            for run in names
-            if (maker := _maker(run, checkpoint(run))) is not None
-            # One that has left the configuration still gives its checkpoint, if that exists.
-            and (maker in names or (maker not in runs and checkpoint(maker).exists()))
-        }
-        givers = [run for run in names if run in kept.values() or kept.get(run, run) not in names]
-        first = (givers or names)[0]
+        kept = _kept(names, epoch, runs, placed)
+        givers = {run for run in names if kept.get(run, run) not in names} | {*kept.values()}
+        first = next((run for run in names if run in givers), names[0])
         owners |= {run: owner for run in names if (owner := kept.get(run, first)) != run}
     return owners
+
+
+def _kept(
+    names: list[str], epoch: int, runs: Mapping[str, RunSettings], placed: Callable[[str], str]
+) -> Owners:
+    """The runs of a group whose warm-ups exist, with the run whose training made each of them."""
+
+    def checkpoint(run: str) -> Path:
+        return Path(placed(declared.CHECKPOINT.of(run, epoch)))
+
+    return {
+        run: maker
+        for run in names
+        if (maker := _maker(run, checkpoint(run))) is not None
+        # One that has left the configuration still gives its checkpoint, if that exists.
+        and (maker in names or (maker not in runs and checkpoint(maker).exists()))
+    }
 
 
 def _depends_on(settings: RunSettings) -> tuple[str, str, int]:
