@@ -5,7 +5,8 @@ checkpoint epochs):
 
     runs/{run}/config.yaml                     settings    all settings of the run
     runs/{run}/split.npz, truth.npz            dataset     the split for all stages; the hidden truth
-    runs/{run}/ckpt_epoch{epoch}.pt            train       one segment of training
+    runs/{run}/ckpt_epoch{epoch}.pt            train       one segment of training; share: the warm-up
+                                               of another run with the same settings up to there
     runs/{run}/features_epoch{epoch}.npz       features    backbone features of every image
     runs/{run}/pseudo_epoch{epoch}.npz         cluster     pseudo labels; grid_epoch{epoch}.tsv
     runs/{run}/grid_epoch{epoch}.png           heatmap     a picture of the grid
@@ -68,6 +69,7 @@ include: CHECKOUT / "rules/dataset.smk"
 include: CHECKOUT / "rules/weights.smk"
 include: CHECKOUT / "rules/views.smk"
 include: CHECKOUT / "rules/train.smk"
+include: CHECKOUT / "rules/share.smk"
 include: CHECKOUT / "rules/features.smk"
 include: CHECKOUT / "rules/cluster.smk"
 include: CHECKOUT / "rules/photos.smk"

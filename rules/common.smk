@@ -20,7 +20,7 @@ from gcdflow.surroundings import foreign_interpreter
 try:
     from gcdflow.config.runs import RUN_NAME, find_run
     from gcdflow.errors import InputError
-    from gcdflow.planning import plan, stored_views
+    from gcdflow.planning import plan, shared_warmup, stored_views
     from gcdflow.planning.plan import RESULT_VERSIONS
     from gcdflow.planning.state import state_of_files
 except ImportError as error:
@@ -43,6 +43,7 @@ if workflow.is_main_process:
         logger.info(sentence)
 
 VIEWS = stored_views.runs_by_views(RUNS)
+OWNERS = shared_warmup.warmup_owners(RUNS, placed)
 SUMMARY_METRICS = plan.summary_metrics(RUNS, DEFAULT_RUNS, placed)
 
 

@@ -1,5 +1,6 @@
 """Needs split.npz, stored views where the run has some and, after the warm-up, checkpoint and pseudo
-labels of the epoch before; makes the checkpoint of an epoch.
+labels of the epoch before; makes the checkpoint of an epoch, but of a warm-up that rules/share.smk
+takes from another run.
 
 A killed segment resumes from its rolling checkpoint in runs/{run}/.rolling, which is no output (the
 outputs of a failed rule are deleted) and is refused if settings or inputs have changed.
@@ -17,6 +18,8 @@ rule train:
         "logs/{run}/train_epoch{epoch}.log",
     benchmark:
         "logs/{run}/train_epoch{epoch}.benchmark.tsv"
+    wildcard_constraints:
+        run=shared_warmup.training_runs(OWNERS, RUNS),
     conda:
         "../envs/train.yaml"
     threads: of_settings(plan.train_threads)

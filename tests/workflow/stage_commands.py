@@ -10,14 +10,16 @@ from snakemake_runs import snakemake
 
 RUN = "runs/digits-smoke"
 OPTIONS = ("--cores", "2", "--dry-run", "--forceall", "--printshellcmds")
+TWIN = "runs/twin"  # takes the warm-up of the run
 TARGETS = (
+    f"{TWIN}/ckpt_epoch002.pt",
     f"{RUN}/report.md",
     f"{RUN}/gallery.html",
     f"{RUN}/grid_epoch003.png",
     f"{RUN}/curves.png",
     "results/summary.md",
 )
-LATE = ("assign", "gallery", "heatmap", "curves", "summary")  # the shared run lacks these
+LATE = ("share", "assign", "gallery", "heatmap", "curves", "summary")  # the shared run lacks these
 STAGES = ("settings", "dataset", "train", "features", "cluster", "evaluate", "report", *LATE)
 
 
@@ -28,13 +30,17 @@ def commands_of_stages(finished_run: Path) -> dict[str, list[str]]:
         *OPTIONS,
         "--",
         *TARGETS,
-        changes={"default_runs": ["digits-smoke"]},
+        changes={"default_runs": ["digits-smoke"], "runs": {"twin": {"inherit": "digits-smoke"}}},
     )
     found = re.findall(
         r"^Shell command: .*; stage (\w+) (.*?) 2>&1", result.stdout + result.stderr, re.MULTILINE
     )
     assert {stage for stage, _ in found} == set(STAGES)
-    return {stage: shlex.split(flags) for stage, flags in sorted(found)}
+    return {
+        stage: shlex.split(flags.replace(f"{TWIN}/split.npz", f"{RUN}/split.npz"))
+        for stage, flags in sorted(found)
+        if TWIN not in flags or stage == "share"
+    }
 
 
 def content(directory: Path) -> dict[str, bytes]:

@@ -212,7 +212,7 @@ CONFIG = RunFile("config.yaml", "`settings`", "nothing", "a record of the run's 
 SPLIT = RunFile(
     "split.npz",
     "`dataset`",
-    "`train`, `features`, `labels`, `assign`, `gallery`",
+    "`train`, `share`, `features`, `labels`, `assign`, `gallery`",
     "what every stage may know of the samples",
     (
         _IDS,
@@ -238,8 +238,8 @@ TRUTH = RunFile(
 )
 CHECKPOINT = RunFile(
     "ckpt_epoch{epoch}.pt",
-    "`train`",
-    "`features`, the next `train`",
+    "`train`; `share`, from another run",
+    "`features`, the next `train`, `share`",
     "a `torch.save` file of tensors and plain values, which `weights_only=True` reads",
     (
         Field("format", "int", "1"),
@@ -374,6 +374,6 @@ PSEUDO_FINAL = RunFile(
 GRID_FINAL = RunFile(
     "grid_final.tsv", "`cluster_final`, for photographs", "people", "its `grid_epoch{epoch}.tsv`"
 )
-LOG = RunFile("log/", "`train`, `cluster`, `evaluate`", "`curves`, TensorBoard", "curves")
+LOG = RunFile("log/", "`train`, `share`, `cluster`, `evaluate`", "`curves`, TensorBoard", "curves")
 
 FILES = [value for value in vars().copy().values() if isinstance(value, RunFile)]

@@ -73,6 +73,15 @@ def recorded() -> Iterator[None]:
         write_json(folder / FOLDER / f"{Path(outputs[0]).name}.json", record)
 
 
+def made_from(path: Path) -> list[str] | None:
+    """Paths of what a file was made from; None if there is no record of it.
+
+    A record outlives its file, which Snakemake deletes before it is made again.
+    """
+    record = _read(path.parent / FOLDER / f"{path.name}.json")
+    return None if record is None else list(record.inputs)
+
+
 def mend_times(folder: Path) -> list[str]:
     """Update the times of files in a folder that are older than their inputs but match a record.
 
