@@ -120,6 +120,7 @@ def cluster_features(
         X,
         search.core_sample_mask_,
         search.labels_,
+        y,
         n_neighbors=N_NEIGHBOURS,
         normalize=grid.normalize,
         n_jobs=threads,

@@ -295,7 +295,8 @@ PSEUDO = RunFile(
         Field(
             "neighbours",
             "int64",
-            "rows of the nearest core points in the same cluster, nearest first, then -1",
+            "rows of the nearest core points in the same cluster and with no other label, nearest "
+            "first, then -1",
             ("n", "10"),
             least=-1,
             below="indices",

@@ -188,15 +188,16 @@ def core_neighbours(
     X: np.ndarray,
     core: np.ndarray,
     labels: np.ndarray,
+    y: np.ndarray,
     n_neighbours: int,
     normalize: bool,
     workers: Workers,
 ) -> np.ndarray:
-    """The nearest core points of every point, as far as they are in its cluster.
+    """The nearest core points of every point, without those of other clusters or other labels.
 
     Parameters
     ----------
-    X : (n, d) floats. core : (n,) bool. labels : (n,) int.
+    X : (n, d) floats. core : (n,) bool. labels : (n,) int. y : (n,) int, -1 = unlabelled.
 
     Returns
     -------
@@ -212,9 +213,8 @@ def core_neighbours(
     nearest = lists.ids[:, :m]
     mine = (nearest >= 0) & np.isfinite(lists.dist[:, :m])
     mine &= labels[nearest] == labels[:, None]
-    order = np.argsort(
-        ~mine, axis=1, kind="stable"
-    )  # of one's own cluster first, still by distance
+    mine &= (y[nearest] == y[:, None]) | (y[nearest] < 0) | (y[:, None] < 0)
+    order = np.argsort(~mine, axis=1, kind="stable")  # these first, still by distance
     found[:, :m] = np.take_along_axis(np.where(mine, nearest, -1), order, axis=1)
     return found
 

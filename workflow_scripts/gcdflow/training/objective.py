@@ -88,7 +88,7 @@ class Objective:
         self, z1: Tensor, z2: Tensor, positions: Tensor, prototypes: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         options = self.settings.pseudo
-        if options.positives == "neighbours":
+        if options.pulls_neighbours:
             positive = _sent(self.pseudo.pairs(positions), z1.device).repeat(2, 2)
             weights = _sent(self.pseudo.weights[positions], z1.device).repeat(2)
             z = torch.cat([z1, z2])

@@ -96,7 +96,7 @@ class PseudoTargets:
         weights = np.zeros(len(split.indices), dtype=np.float32)
         weights[positions] = pseudo_weights(pseudo.densities, options.weights)
         neighbours = None
-        if options.positives == "neighbours":
+        if options.pulls_neighbours:
             if pseudo.neighbours.shape[1] == 0:
                 raise InputError(
                     f"{path}: holds no neighbours, which pseudo.positives = 'neighbours' needs; "
