@@ -285,7 +285,7 @@ class PseudoSettings(Settings):
     )
     positives: Literal["cluster", "neighbours"] = Field(
         "neighbours",
-        description="pairs that supcon pulls together: neighbours (near core points), cluster (all)",
+        description="what supcon pulls together: neighbours (near core points), cluster (all)",
     )
     pseudo_loss_weight: float = Field(1.0, ge=0, description="weight of L_pseudo where gamma is 1")
     temperature: float = Field(0.3, gt=0, description="temperature of L_pseudo")
