@@ -7,7 +7,7 @@ CORES ?= $(shell nproc)
 ENVIRONMENT := .venv/installed
 ACTIVATE := . .venv/bin/activate &&
 
-.PHONY: install demo test test-fast lint unit test-slurm torture fuzz pictures config clean distclean
+.PHONY: install demo test test-fast lint unit test-slurm torture fuzz study pictures config clean distclean
 .DELETE_ON_ERROR:
 
 install: $(ENVIRONMENT)
@@ -44,10 +44,14 @@ torture: $(ENVIRONMENT)
 fuzz: $(ENVIRONMENT)
 	$(ACTIVATE) python benchmarks/fuzz.py --inputs 100000 --seed 0
 
-# The results on real pictures: fetches clip art (131 MB) and 5,000 digits, and makes 20 runs of them,
-# which takes hours. DEB=file names the Debian package openclipart-png where nothing can be fetched.
+# The results of README and docs/results.md: digits, clip art (fetches 131 MB) and MNIST, with and without
+# pseudo labels, which takes hours. DEB=file names the Debian package openclipart-png where nothing can be
+# fetched. `make pictures` leaves out the digits.
+study: $(ENVIRONMENT)
+	$(ACTIVATE) python benchmarks/study.py --cores $(CORES) $(if $(DEB),--deb "$(DEB)")
+
 pictures: $(ENVIRONMENT)
-	$(ACTIVATE) python benchmarks/pictures.py --cores $(CORES) $(if $(DEB),--deb "$(DEB)")
+	$(ACTIVATE) python benchmarks/study.py --sets clipart mnist5k --cores $(CORES) $(if $(DEB),--deb "$(DEB)")
 
 # Write the documented defaults in config/config.yaml and the JSON schema from the settings models.
 config: $(ENVIRONMENT)

@@ -41,6 +41,7 @@ def pseudo_labels(split_path: Path, path: Path, n_clusters: int = 7, seed: int =
         labels=labels,
         core_mask=rng.random(n) < 0.7,
         densities=rng.random(n).astype(np.float32),
+        neighbours=rng.integers(-1, n, (n, 10)),
         best_params={"k": 5},
         metadata={},
     ).save(path)

@@ -52,6 +52,7 @@ def parts() -> dict:
         labels=groups[order],
         core_mask=rng.random(N_TRAIN) < 0.6,
         densities=np.ones(N_TRAIN, np.float32),
+        neighbours=np.empty((N_TRAIN, 0), np.int64),
         best_params={},
         metadata=SHA | {"normalize": True},
     )

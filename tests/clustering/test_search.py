@@ -108,6 +108,7 @@ def test_written_pseudo_labels_are_complete(tmp_path, clustered):
         "labels": "int64",
         "core_mask": "bool",
         "densities": "float32",
+        "neighbours": "int64",
     }
     assert all(dtypes[name].startswith("str") for name in texts)
 

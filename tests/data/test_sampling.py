@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from gcdflow.data.randomness import permutation
-from gcdflow.data.sampling import plan_epoch
+from gcdflow.data.sampling import Neighbours, plan_epoch
 from gcdflow.errors import InputError
 from hypothesis import given
 from hypothesis import strategies as st
@@ -95,3 +95,31 @@ def test_labelled_and_unlabelled_orders_are_independent():
 def test_no_samples():
     with pytest.raises(InputError, match="the split has no training samples"):
         make(0, 0, 8)
+
+
+def test_neighbours_come_beside_their_samples():
+    """Of 16 unlabelled places, 8 bring a neighbour of the 8 before; who has none leaves it."""
+    labelled, unlabelled = np.arange(20), np.arange(20, 80)
+    lists = np.full((80, 3), -1)
+    lists[30:, 0] = np.arange(30, 80) - 30  # others than 20 to 29 have one or two
+    lists[60:, 1] = np.arange(60, 80) - 1
+    options = {"batch_size": 32, "seed": 2}
+    ids = np.random.default_rng(0).permutation(80)
+    neighbours = Neighbours(ids, lists[ids])
+    drawn = set()
+    for epoch in range(1, 9):
+        plain = plan_epoch(labelled, unlabelled, epoch=epoch, **options)
+        plans = plan_epoch(labelled, unlabelled, epoch=epoch, neighbours=neighbours, **options)
+        seen: dict[int, int] = {}
+        for one, other in zip(plans, plain, strict=True):
+            np.testing.assert_array_equal(one.ids[:24], other.ids[:24])
+            for sample, beside, without in zip(
+                *(one.ids[16:24], one.ids[24:], other.ids[24:]), strict=True
+            ):
+                expected = lists[sample][lists[sample] >= 0].tolist() or [without]
+                assert beside in expected
+                drawn.add((int(sample), expected.index(beside), len(expected)))
+            for sample, occurrence in zip(one.ids.tolist(), one.occurrences.tolist(), strict=True):
+                assert occurrence == seen.get(sample, 0)
+                seen[sample] = occurrence + 1
+    assert {(number, of) for _, number, of in drawn} == {(0, 1), (0, 2), (1, 2)}

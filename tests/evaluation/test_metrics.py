@@ -35,6 +35,7 @@ def files(tmp_path):
         labels=labels[order],
         core_mask=rng.random(N_TRAIN) < 0.6,
         densities=np.ones(N_TRAIN, np.float32),
+        neighbours=np.empty((N_TRAIN, 0), np.int64),
         best_params={"k": 3, "density_percentile": 40},
         metadata=SHA | {"label_change_rate": 0.25, "agreement": 0.75, "normalize": True},
     )

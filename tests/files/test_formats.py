@@ -61,6 +61,7 @@ def test_documented_dtypes():
         "labels": ("int64", ("n",)),
         "core_mask": ("bool", ("n",)),
         "densities": ("float32", ("n",)),
+        "neighbours": ("int64", ("n", "10")),
         "best_params": ("JSON", ()),
         "metadata": ("JSON", ()),
     }

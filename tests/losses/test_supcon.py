@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 from gcdflow.losses.infonce import info_nce
-from gcdflow.losses.supcon import sup_con
+from gcdflow.losses.supcon import sup_con, sup_con_pairs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -54,6 +54,30 @@ def test_equals_the_naive_loop(batch, temperature):
     assert loss.item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
     (grad,) = torch.autograd.grad(loss, z)
     assert torch.isfinite(grad).all()
+
+
+def test_pairs_equal_a_naive_loop(unit_rows):
+    """Any pairs count, also one-way ones, but not the diagonal; one row has no positive."""
+    z = unit_rows(6, 3, seed=3)
+    positive = torch.rand(6, 6, generator=torch.Generator().manual_seed(4)) < 0.4
+    positive[2] = False
+    positive[2, 2] = True
+    weights = torch.tensor([1.0, 0.5, 9.0, 2.0, 0.0, 1.0], dtype=z.dtype)
+    total = 0.0
+    for i in range(6):
+        others = [k for k in range(6) if k != i]
+        pulled = [k for k in others if positive[i, k]]
+        assert bool(pulled) == (i != 2)
+        shares = (z[i] @ z[others].T / 0.2).log_softmax(0)
+        of_pulled = [shares[others.index(k)].item() for k in pulled]
+        total -= weights[i].item() * sum(of_pulled) / max(len(pulled), 1)
+    loss = sup_con_pairs(z, positive, temperature=0.2, weights=weights)
+    assert loss.item() == pytest.approx(total / (weights.sum().item() - 9.0))
+
+
+def test_pairs_of_other_embeddings_are_refused(unit_rows):
+    with pytest.raises(ValueError, match=r"positive has shape \(5, 5\), expected \(6, 6\)"):
+        sup_con_pairs(unit_rows(6, 3, seed=3), torch.ones(5, 5, dtype=torch.bool))
 
 
 def test_equals_info_nce_if_every_image_is_its_own_class(unit_rows):

@@ -12,7 +12,7 @@ import torch
 from gcdflow.config.settings import RunSettings, TrainSettings
 from gcdflow.losses.infonce import info_nce
 from gcdflow.losses.prototypical import prototypical, update_prototypes
-from gcdflow.losses.supcon import sup_con
+from gcdflow.losses.supcon import sup_con, sup_con_pairs
 from gcdflow.training.objective import Objective
 from gcdflow.training.pseudo_targets import PseudoTargets
 from torch import Tensor
@@ -110,3 +110,25 @@ def test_without_weight_there_is_no_pseudo_loss(views, prototypes: Tensor):
         assert after is prototypes
         warm_up = 0.6 * losses["L_contrast"] + 0.4 * losses["L_supcon"]
         torch.testing.assert_close(losses["L_total"], warm_up)
+
+
+def test_neighbours_are_positives(views):
+    """Of a pair, one may list the other; pairs whose partner is not in the batch do not count."""
+    lists = torch.full((12, 2), -1)
+    lists[7, 0], lists[3, :2], lists[6, 0], lists[2, 0] = 0, torch.tensor([11, 5]), 2, 6
+    chosen = settings(positives="neighbours")
+    guided = Objective(chosen, LABELS, PseudoTargets(PSEUDO, WEIGHTS, 3, lists))
+    losses, _ = guided.losses(TOTAL, *views, POSITIONS, None)
+    positive = torch.zeros(8, 8, dtype=torch.bool)
+    for one, other in ((7, 0), (3, 11), (6, 2)):
+        a, b = ((p == POSITIONS).nonzero().item() for p in (one, other))
+        positive[a, b] = positive[b, a] = True
+    expected = sup_con_pairs(
+        torch.cat(views),
+        positive.repeat(2, 2),
+        temperature=0.2,
+        weights=WEIGHTS[POSITIONS].repeat(2),
+    )
+    torch.testing.assert_close(losses["L_pseudo"], expected)
+    nobody = PseudoTargets(PSEUDO, WEIGHTS, 3, torch.full((12, 2), -1))
+    assert Objective(chosen, LABELS, nobody).gamma(TOTAL) == 0

@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from gcdflow.distributed.interruption import Interrupted
@@ -239,6 +240,7 @@ def test_pseudo_labels_of_other_samples_are_refused(split_path: Path, tmp_path: 
             name: getattr(pseudo, name)[:-5]
             for name in ("indices", "labels", "core_mask", "densities")
         },
+        neighbours=np.full((247, 10), -1),
     )
     fewer.save(tmp_path / "fewer.npz")
     options = {"resume_from": start, "pseudo_labels": tmp_path / "fewer.npz"}

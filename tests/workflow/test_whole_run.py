@@ -45,6 +45,7 @@ def test_files_follow_the_contract(finished_run: Path):
         "labels": ("i8", (n_train,)),
         "core_mask": ("b1", (n_train,)),
         "densities": ("f4", (n_train,)),
+        "neighbours": ("i8", (n_train, 10)),
     }
     assert set(json.loads(str(pseudo["best_params"]))) == {"k", "density_percentile"}
     metadata = json.loads(str(pseudo["metadata"]))

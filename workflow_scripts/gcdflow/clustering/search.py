@@ -24,11 +24,12 @@ from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write
 from gcdflow.files.declared import GRID
 from gcdflow.files.formats import UNLABELLED, Features, PseudoLabels
-from gcdflow.ssddbc import SSDDBCGridSearch, estimate_resources
+from gcdflow.ssddbc import SSDDBCGridSearch, core_neighbours, estimate_resources
 
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_REPORTS = 2.0
+N_NEIGHBOURS = 10  # that pseudo labels list for each sample
 
 
 @dataclass(frozen=True)
@@ -115,11 +116,23 @@ def cluster_features(
     )
     _predict_cost(X, y, len(grid.k) * len(grid.percentile), threads)
     search.fit(X, y)
-    return _pseudo_labels(features, search, previous), search.results_
+    neighbours = core_neighbours(
+        X,
+        search.core_sample_mask_,
+        search.labels_,
+        y,
+        n_neighbors=N_NEIGHBOURS,
+        normalize=grid.normalize,
+        n_jobs=threads,
+    )
+    return _pseudo_labels(features, search, neighbours, previous), search.results_
 
 
 def _pseudo_labels(
-    features: Features, search: SSDDBCGridSearch, previous: PseudoLabels | None
+    features: Features,
+    search: SSDDBCGridSearch,
+    neighbours: np.ndarray,
+    previous: PseudoLabels | None,
 ) -> PseudoLabels:
     """The best clustering of a search that is done, with its provenance."""
     indices = features.indices[features.train_mask]
@@ -159,6 +172,7 @@ def _pseudo_labels(
         labels=search.labels_.astype(np.int64),
         core_mask=search.core_sample_mask_,
         densities=search.densities_.astype(np.float32),
+        neighbours=neighbours,
         best_params=search.best_params_,
         metadata=metadata,
     )

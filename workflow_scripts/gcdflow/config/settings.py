@@ -283,23 +283,32 @@ class PseudoSettings(Settings):
     loss: Literal["supcon", "prototypical"] = Field(
         "supcon", description="L_pseudo: supcon, prototypical"
     )
+    positives: Literal["cluster", "neighbours"] = Field(
+        "neighbours",
+        description="what supcon pulls together: neighbours (near core points), cluster (all)",
+    )
     pseudo_loss_weight: float = Field(1.0, ge=0, description="weight of L_pseudo where gamma is 1")
-    temperature: float = Field(0.07, gt=0, description="temperature of L_pseudo")
+    temperature: float = Field(0.3, gt=0, description="temperature of L_pseudo")
     points: Literal["core", "all"] = Field(
-        "core", description="points that count: core (dense, trustworthy), all"
+        "all", description="points that count: core (dense, trustworthy), all"
     )
     samples: Literal["unlabelled", "all"] = Field(
-        "unlabelled", description="samples that count: unlabelled, all"
+        "all", description="samples that count: unlabelled, all"
     )
     weights: Literal["none", "density", "inverse_density"] = Field(
         "none", description="weights of the points: none, density, inverse_density"
     )
     gamma_ramp_epochs: int | None = Field(
-        None, ge=0, description="epochs in which gamma rises from 0 to 1; null: up to total_epochs"
+        10, ge=0, description="epochs in which gamma rises from 0 to 1; null: up to total_epochs"
     )
     prototype_momentum: float = Field(
         0.9, ge=0, lt=1, description="moving average of the prototypes (loss: prototypical)"
     )
+
+    @property
+    def pulls_neighbours(self) -> bool:
+        """Neighbours are the positives, and batches bring them."""
+        return self.loss == "supcon" and self.positives == "neighbours"
 
 
 class ScheduleSettings(Settings):

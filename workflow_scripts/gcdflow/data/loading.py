@@ -13,7 +13,7 @@ from torch import Tensor
 from gcdflow.data.augmentation import Augmentation
 from gcdflow.data.datasets.images import Images
 from gcdflow.data.randomness import uniforms
-from gcdflow.data.sampling import BatchPlan, batches_per_epoch, plans_by_epoch
+from gcdflow.data.sampling import BatchPlan, Neighbours, batches_per_epoch, plans_by_epoch
 from gcdflow.data.workers import Arrays, in_workers
 from gcdflow.files.formats import Split, align
 
@@ -79,6 +79,7 @@ def training_batches(
     seed: int,
     num_workers: int,
     first_step: int = 0,
+    neighbours: Neighbours | None = None,
     part: slice = slice(None),
 ) -> Iterator[tuple[int, Iterator[Batch]]]:
     """Batches of several epochs, epoch by epoch; workers do not stop between epochs.
@@ -87,6 +88,8 @@ def training_batches(
     ----------
     first_step : int
         Number of finished batches of the first epoch, which are skipped.
+    neighbours : Neighbours or None
+        Whom batches bring along (see :func:`gcdflow.data.sampling.plan_epoch`).
     part : slice
         Samples of each batch whose views this rank makes.
 
@@ -98,7 +101,12 @@ def training_batches(
         Must be exhausted before the next epoch begins.
     """
     by_epoch = plans_by_epoch(
-        split, epochs=epochs, batch_size=batch_size, seed=seed, first_step=first_step
+        split,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        first_step=first_step,
+        neighbours=neighbours,
     )
     first = split.train_mask.nonzero()[0][:1]
     batches = in_workers(

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gcdflow.data.randomness import permutation
+from gcdflow.data.randomness import permutation, uniforms
 from gcdflow.errors import InputError
-from gcdflow.files.formats import Split
+from gcdflow.files.formats import Split, align
 
 _LABELLED_STREAM, _UNLABELLED_STREAM = 0, 1
+_NEIGHBOUR_STREAM = 5  # apart from the streams of augmentation, PyTorch and stored views
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,45 @@ class BatchPlan:
     occurrences: np.ndarray
 
 
+@dataclass(frozen=True)
+class Neighbours:
+    """Neighbours of samples, which batches hold side by side.
+
+    Attributes
+    ----------
+    ids : int64 (n,), sample ids
+    neighbours : int64 (n, m), sample ids of the neighbours of each, then -1
+    """
+
+    ids: np.ndarray
+    neighbours: np.ndarray
+
+    def draw(self, ids: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """One neighbour of each sample (int64, same shape), -1 where it has none.
+
+        Parameters
+        ----------
+        ids : ndarray of int64
+        numbers : ndarray of float64, same shape, in [0, 1)
+        """
+        lists = self.neighbours[align("split", self.ids, ids.ravel())]
+        chosen = (numbers.ravel() * (lists >= 0).sum(axis=1)).astype(np.int64)
+        return np.take_along_axis(lists, chosen[:, None], axis=1).reshape(ids.shape)
+
+
 def batches_per_epoch(n_samples: int, batch_size: int) -> int:
     """Number of whole batches closest to one pass over all samples; at least one."""
     return max(1, round(n_samples / batch_size))
 
 
 def plan_epoch(
-    labelled: np.ndarray, unlabelled: np.ndarray, *, batch_size: int, seed: int, epoch: int
+    labelled: np.ndarray,
+    unlabelled: np.ndarray,
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    neighbours: Neighbours | None = None,
 ) -> list[BatchPlan]:
     """The batches of one epoch: half labelled, half unlabelled samples.
 
@@ -39,10 +72,15 @@ def plan_epoch(
     used up. The epoch has as many samples as the training split, rounded to whole batches. If one
     kind is missing, the other fills the batch.
 
+    With neighbours, the second part of the unlabelled half makes room for one neighbour of each
+    sample in the first part, drawn at random; samples without neighbours leave theirs as it is.
+
     Parameters
     ----------
     labelled, unlabelled : ndarray of int64
         Sample ids.
+    neighbours : Neighbours or None
+        Of at least the unlabelled samples.
 
     Returns
     -------
@@ -66,15 +104,26 @@ def plan_epoch(
             unlabelled, n_batches * (batch_size - n_labelled), (seed, epoch, _UNLABELLED_STREAM)
         ),
     ]
-    halves = [
-        (ids.reshape(n_batches, -1), passes.reshape(n_batches, -1)) for ids, passes in streams
-    ]
-    ids, passes = (np.concatenate(parts, axis=1) for parts in zip(*halves, strict=True))
-    return [BatchPlan(ids[b], passes[b]) for b in range(n_batches)]
+    ids = np.concatenate([stream.reshape(n_batches, -1) for stream in streams], axis=1)
+    if neighbours is not None:
+        n_pairs = (batch_size - n_labelled) // 2
+        anchors = ids[:, n_labelled : n_labelled + n_pairs]
+        keys = (seed, epoch, anchors, _occurrences(anchors), _NEIGHBOUR_STREAM)
+        found = neighbours.draw(anchors, uniforms(1, *keys)[..., 0])
+        room = ids[:, n_labelled + n_pairs : n_labelled + 2 * n_pairs]
+        room[:] = np.where(found >= 0, found, room)
+    occurrences = _occurrences(ids)
+    return [BatchPlan(ids[b], occurrences[b]) for b in range(n_batches)]
 
 
 def plans_by_epoch(
-    split: Split, *, epochs: range, batch_size: int, seed: int, first_step: int = 0
+    split: Split,
+    *,
+    epochs: range,
+    batch_size: int,
+    seed: int,
+    first_step: int = 0,
+    neighbours: Neighbours | None = None,
 ) -> Iterator[tuple[int, list[BatchPlan]]]:
     """Each epoch with the batches of a split's training samples that are left to do.
 
@@ -82,19 +131,30 @@ def plans_by_epoch(
     ----------
     first_step : int
         Number of finished batches of the first epoch, which are skipped.
+    neighbours : Neighbours or None
+        As in :func:`plan_epoch`.
     """
     labelled = split.indices[split.train_mask & split.labelled_mask]
     unlabelled = split.indices[split.train_mask & ~split.labelled_mask]
+    options = {"batch_size": batch_size, "seed": seed, "neighbours": neighbours}
     for epoch in epochs:
-        plans = plan_epoch(labelled, unlabelled, batch_size=batch_size, seed=seed, epoch=epoch)
+        plans = plan_epoch(labelled, unlabelled, epoch=epoch, **options)
         yield epoch, plans[first_step:] if epoch == epochs[0] else plans
 
 
-def _stream(ids: np.ndarray, length: int, keys: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The first ``length`` ids of repeated random passes over the samples, with pass numbers."""
+def _stream(ids: np.ndarray, length: int, keys: tuple[int, ...]) -> np.ndarray:
+    """The first ``length`` ids of repeated random passes over the samples."""
     if length == 0:
-        empty = np.empty(0, dtype=np.int64)
-        return empty, empty
+        return np.empty(0, dtype=np.int64)
     n_passes = -(-length // len(ids))
-    orders = np.concatenate([permutation(ids, *keys, number) for number in range(n_passes)])
-    return orders[:length], np.repeat(np.arange(n_passes), len(ids))[:length]
+    return np.concatenate([permutation(ids, *keys, n) for n in range(n_passes)])[:length]
+
+
+def _occurrences(ids: np.ndarray) -> np.ndarray:
+    """How often each id occurred before, in C order (int64, same shape)."""
+    order = np.argsort(ids, axis=None, kind="stable")
+    ordered = ids.ravel()[order]
+    first = np.searchsorted(ordered, ordered)
+    found = np.empty(ids.size, dtype=np.int64)
+    found[order] = np.arange(ids.size) - first
+    return found.reshape(ids.shape)

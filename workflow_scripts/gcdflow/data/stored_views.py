@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gcdflow.data.loading import N_VIEWS, Batch
 from gcdflow.data.randomness import uniforms
-from gcdflow.data.sampling import BatchPlan, plans_by_epoch
+from gcdflow.data.sampling import BatchPlan, Neighbours, plans_by_epoch
 from gcdflow.data.view_files import DTYPE, Layout, Origin, described
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Split, align
@@ -92,14 +92,22 @@ class StoredViews:
         batch_size: int,
         seed: int,
         first_step: int = 0,
+        neighbours: Neighbours | None = None,
         part: slice = slice(None),
     ) -> Iterator[tuple[int, Iterator[Batch]]]:
         """Batches of several epochs, as of :func:`gcdflow.data.loading.training_batches`.
 
         Views are float16 (2 · b, …), as they are stored.
         """
-        options = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
-        for epoch, plans in plans_by_epoch(self._split, first_step=first_step, **options):
+        by_epoch = plans_by_epoch(
+            self._split,
+            epochs=epochs,
+            batch_size=batch_size,
+            seed=seed,
+            first_step=first_step,
+            neighbours=neighbours,
+        )
+        for epoch, plans in by_epoch:
             yield epoch, (self._batch(plan, part, seed, epoch) for plan in plans)
 
     def _batch(self, plan: BatchPlan, part: slice, seed: int, epoch: int) -> Batch:

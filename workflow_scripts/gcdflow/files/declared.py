@@ -292,6 +292,16 @@ PSEUDO = RunFile(
         Field("labels", "int64", "cluster ids, consecutive from 0", least=0),
         Field("core_mask", "bool", "core points; at least one"),
         Field("densities", "float32", "ρ of section 3", least=TINY, most=LARGEST_FLOAT),
+        Field(
+            "neighbours",
+            "int64",
+            "rows of the nearest core points in the same cluster and with no other label, nearest "
+            "first, then -1",
+            ("n", "10"),
+            least=-1,
+            below="indices",
+            optional=True,
+        ),
         Field("best_params", "JSON", "what the grid search chose", (), keys=Parameters),
         Field("metadata", "JSON", "how good it is, and where it comes from", (), keys=Clustering),
     ),

@@ -89,7 +89,7 @@ class ArrayFile:
         if len(set(lengths.values())) > 1:
             yield f"arrays differ in length: {lengths}"
         for field, array in arrays.items():
-            if field.axes[0] == "n" and array.size == 0:
+            if field.axes[0] == "n" and array.size == 0 and not (field.optional and len(array)):
                 yield f"holds no samples: '{field.name}' is empty (shape {array.shape})"
             if field.unique:
                 yield _problem_of_names(field.name, array)
@@ -243,6 +243,11 @@ class PseudoLabels(
     invariants=(clusters_consecutive, some_core_points, counts_in_metadata),
 ):
     """Pseudo labels of the training split (``pseudo_epoch*.npz``)."""
+
+    @classmethod
+    def _completed(cls, arrays: dict[str, Any]) -> dict[str, Any]:
+        none = np.empty((len(arrays["indices"]), 0), dtype=np.int64)
+        return {"neighbours": none, **arrays}
 
     @property
     def n_clusters(self) -> int:

@@ -1,4 +1,4 @@
-"""Supervised contrastive loss: samples with the same label attract, all others repel."""
+"""Supervised contrastive loss: samples that belong together attract, all others repel."""
 
 from __future__ import annotations
 
@@ -57,15 +57,42 @@ def sup_con(
     Khosla et al., *Supervised Contrastive Learning*, arXiv 2004.11362, eq. 2. It is the supervised
     term of Vaze et al., *Generalized Category Discovery*, arXiv 2201.02609, eq. 2.
     """
+    check_embeddings("z", z)
+    check_labels(labels, len(z))
+    return sup_con_pairs(
+        z, labels[:, None] == labels[None, :], temperature=temperature, weights=weights
+    )
+
+
+def sup_con_pairs(
+    z: Tensor, positive: Tensor, *, temperature: float = 0.07, weights: Tensor | None = None
+) -> Tensor:
+    r"""The supervised contrastive loss with any positives: a matrix says which pairs attract.
+
+    It is :func:`sup_con` where :math:`P(i)` is row i of the matrix without its diagonal.
+
+    Parameters
+    ----------
+    z : Tensor of shape (N, d), floating point
+        L2-normalised embeddings.
+    positive : Tensor of shape (N, N), bool
+        Whether the column is a positive of the row. The diagonal does not count.
+    temperature, weights
+        As in :func:`sup_con`; so are the result and the errors.
+    """
     check_temperature(temperature)
     check_embeddings("z", z)
     n = len(z)
-    check_labels(labels, n)
+    if positive.shape != (n, n):
+        raise ValueError(
+            f"positive has shape {tuple(positive.shape)}, expected ({n}, {n}): pairs of the "
+            "embeddings z"
+        )
     check_weights(weights, n)
     if n < 2:
         return zero_loss(z)
     itself = torch.eye(n, dtype=torch.bool, device=z.device)
-    positive = (labels[:, None] == labels[None, :]) & ~itself
+    positive = positive & ~itself
     n_positives = positive.sum(dim=1)
     logits = scaled_similarities(z, z, temperature).masked_fill(itself, -torch.inf)
     # masked_fill, not a product: the diagonal is -inf, and -inf * 0 would be NaN.

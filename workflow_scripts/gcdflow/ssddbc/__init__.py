@@ -23,6 +23,7 @@ _HOMES = {
     "SSDDBC": "estimators",
     "SSDDBCGridSearch": "estimators",
     "assign_to_clusters": "estimators",
+    "core_neighbours": "estimators",
     "estimate_resources": "resources",
 }
 
@@ -30,6 +31,7 @@ __all__ = [
     "SSDDBC",
     "SSDDBCGridSearch",
     "assign_to_clusters",
+    "core_neighbours",
     "estimate_resources",
 ]
 

@@ -184,6 +184,41 @@ def score_grid(
     return Scores(entropies[which], silhouettes[which])
 
 
+def core_neighbours(
+    X: np.ndarray,
+    core: np.ndarray,
+    labels: np.ndarray,
+    y: np.ndarray,
+    n_neighbours: int,
+    normalize: bool,
+    workers: Workers,
+) -> np.ndarray:
+    """The nearest core points of every point, without those of other clusters or other labels.
+
+    Parameters
+    ----------
+    X : (n, d) floats. core : (n,) bool. labels : (n,) int. y : (n,) int, -1 = unlabelled.
+
+    Returns
+    -------
+    (n, n_neighbours) int64, rows of ``X``, nearest first; -1 at the end of shorter lists.
+    """
+    points = make_points(prepare(X, normalize, workers), workers)
+    everyone, columns = np.arange(len(points)), np.flatnonzero(core)
+    m = min(n_neighbours, len(columns))
+    length = min(len(columns), n_neighbours + SPARE_NEIGHBOURS)
+    lists = neighbour_lists(points, everyone, points, columns, length, workers)
+    complete_lists(lists, m, points, everyone, points, columns, workers)
+    found = np.full((len(points), n_neighbours), -1, dtype=np.int64)
+    nearest = lists.ids[:, :m]
+    mine = (nearest >= 0) & np.isfinite(lists.dist[:, :m])
+    mine &= labels[nearest] == labels[:, None]
+    mine &= (y[nearest] == y[:, None]) | (y[nearest] < 0) | (y[:, None] < 0)
+    order = np.argsort(~mine, axis=1, kind="stable")  # these first, still by distance
+    found[:, :m] = np.take_along_axis(np.where(mine, nearest, -1), order, axis=1)
+    return found
+
+
 def nearest_clusters(
     X: np.ndarray, core_X: np.ndarray, core_labels: np.ndarray, normalize: bool, workers: Workers
 ) -> tuple[np.ndarray, np.ndarray]:

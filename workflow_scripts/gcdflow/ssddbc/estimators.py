@@ -338,6 +338,54 @@ def assign_to_clusters(X, core_X, core_labels, *, n_jobs=None):
     return _assign(X, core_X, core_labels, False, n_jobs)
 
 
+def core_neighbours(
+    X, core_sample_mask, labels, y=None, *, n_neighbors=10, normalize=True, n_jobs=None
+):
+    """The nearest core points of each sample, as far as they are in its cluster.
+
+    They nearly always belong together, even where a cluster as a whole does not. Of the nearest
+    ``n_neighbors`` core points, those of other clusters or with another label are left out.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, d)
+        Features, as in :class:`SSDDBC`.
+    core_sample_mask : array-like of shape (n,) of bool
+    labels : array-like of shape (n,) of int
+        ``core_sample_mask_`` and ``labels_`` of a clustering of ``X``.
+    y : array-like of shape (n,) of whole numbers, or None
+        As in :class:`SSDDBC`.
+    n_neighbors : int
+    normalize, n_jobs
+        As in :class:`SSDDBC`.
+
+    Returns
+    -------
+    ndarray of shape (n, n_neighbors), int64
+        Rows of ``X``, nearest first; -1 after the last.
+
+    Raises
+    ------
+    gcdflow.errors.InputError
+        If the lengths differ, or there is no core point.
+    """
+    X, core = validate.features(X), validate.array(core_sample_mask, "core_sample_mask")
+    labels = validate.array(labels, "labels")
+    y = np.full(len(X), -1) if y is None else validate.array(y, "y")
+    if {core.shape, labels.shape, y.shape} != {(len(X),)} or core.dtype != bool:
+        raise InputError(
+            f"core_sample_mask has shape {core.shape} and dtype {core.dtype}, labels and y have "
+            f"shapes {labels.shape} and {y.shape}, expected ({len(X)},), and bool for the mask"
+        )
+    if not core.any():
+        raise InputError("core_sample_mask marks no core point, expected some")
+    n_neighbors = validate.neighbours(n_neighbors)
+    from gcdflow.ssddbc import _search as search  # compiled code: slow to import
+
+    with search.Workers(n_jobs) as workers:
+        return search.core_neighbours(X, core, labels, y, n_neighbors, normalize, workers)
+
+
 def _assign(X, core_X, core_labels, normalize, n_jobs):
     """:func:`assign_to_clusters` with checked input and optional normalisation."""
     if X.shape[1] != core_X.shape[1]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from gcdflow.config.settings import TrainSettings
 from gcdflow.losses.infonce import info_nce
 from gcdflow.losses.prototypical import prototypical, update_prototypes
-from gcdflow.losses.supcon import sup_con
+from gcdflow.losses.supcon import sup_con, sup_con_pairs
 from gcdflow.training.pseudo_targets import PseudoTargets
 from gcdflow.training.schedule import gamma
 
@@ -88,6 +88,12 @@ class Objective:
         self, z1: Tensor, z2: Tensor, positions: Tensor, prototypes: Tensor | None
     ) -> tuple[Tensor, Tensor | None]:
         options = self.settings.pseudo
+        if options.pulls_neighbours:
+            positive = _sent(self.pseudo.pairs(positions), z1.device).repeat(2, 2)
+            weights = _sent(self.pseudo.weights[positions], z1.device).repeat(2)
+            z = torch.cat([z1, z2])
+            loss = sup_con_pairs(z, positive, temperature=options.temperature, weights=weights)
+            return loss, None
         labels = self.pseudo.labels[positions]
         counts = labels >= 0
         z, chosen_labels = _both_views(z1, z2, labels, counts)

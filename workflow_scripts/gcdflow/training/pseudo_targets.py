@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gcdflow.config.settings import TrainSettings
+from gcdflow.data.sampling import Neighbours
 from gcdflow.errors import InputError
 from gcdflow.files.formats import PseudoLabels, Split, align
 from gcdflow.losses.weights import pseudo_weights
@@ -30,17 +31,43 @@ class PseudoTargets:
     labels : int64 (n,), cluster ids; -1 where the sample does not count
     weights : float32 (n,)
     n_clusters : int
+    neighbours : int64 (n, m) or None, positions of neighbours of samples that count, then -1;
+        None where all pairs of a cluster are positives
     """
 
     labels: Tensor
     weights: Tensor
     n_clusters: int
+    neighbours: Tensor | None = None
 
     @functools.cached_property  # every step asks, and of 100,000 samples that would take 5 ms
     def can_guide(self) -> bool:
-        """Points of at least two clusters count: of one alone there is nothing to tell apart."""
+        """Points of at least two clusters count: of one alone there is nothing to tell apart.
+
+        Where neighbours are the positives, one pair is enough: all others are told apart from it.
+        """
+        if self.neighbours is not None:
+            return bool((self.neighbours >= 0).any())
         counting = self.labels[self.labels != NO_PSEUDO_LABEL]
         return len(counting) > 0 and bool((counting != counting[0]).any())
+
+    def pairs(self, positions: Tensor) -> Tensor:
+        """Pairs of samples of which one is a neighbour of the other: bool (B, B).
+
+        Parameters
+        ----------
+        positions : int64 (B,), of samples of a batch
+        """
+        listed = (self.neighbours[positions][:, :, None] == positions).any(dim=1)
+        return listed | listed.T
+
+    def sampled(self, split: Split) -> Neighbours | None:
+        """What batches need to know of the neighbours, if these are the positives."""
+        if self.neighbours is None:
+            return None
+        lists = self.neighbours.numpy()
+        ids = np.where(lists >= 0, split.indices[lists], NO_PSEUDO_LABEL)
+        return Neighbours(split.indices, ids)
 
     @classmethod
     def select(cls, path: Path, split: Split, settings: TrainSettings) -> PseudoTargets:
@@ -68,7 +95,20 @@ class PseudoTargets:
         labels[positions] = np.where(counts, pseudo.labels, NO_PSEUDO_LABEL)
         weights = np.zeros(len(split.indices), dtype=np.float32)
         weights[positions] = pseudo_weights(pseudo.densities, options.weights)
-        targets = cls(torch.from_numpy(labels), torch.from_numpy(weights), pseudo.n_clusters)
+        neighbours = None
+        if options.pulls_neighbours:
+            if pseudo.neighbours.shape[1] == 0:
+                raise InputError(
+                    f"{path}: holds no neighbours, which pseudo.positives = 'neighbours' needs; "
+                    "delete the file to have it made again"
+                )
+            rows = np.where(counts[:, None], pseudo.neighbours, -1)
+            lists = np.full((len(labels), rows.shape[1]), -1, dtype=np.int64)
+            lists[positions] = np.where(rows >= 0, positions[rows], -1)
+            neighbours = torch.from_numpy(lists)
+        targets = cls(
+            torch.from_numpy(labels), torch.from_numpy(weights), pseudo.n_clusters, neighbours
+        )
         if not targets.can_guide:
             log.warning(
                 "%s: all of its %d points that count are in one cluster (of %d clusters and %d "

