@@ -55,7 +55,7 @@ def run_parts(n: int = 40, n_train: int = 32) -> dict[str, ArrayFile]:
             labels=classes[train],
             core_mask=ids[train] < n_train // 2,
             densities=np.ones(n_train, np.float32),
-            neighbours=rng.integers(-1, n_train, (n_train, 10)),
+            neighbours=rng.integers(-1, n_train // 2, (n_train, 10)),
             best_params={"k": 3, "density_percentile": 40},
             metadata=SHA | result,
         ),

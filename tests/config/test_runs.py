@@ -78,9 +78,12 @@ def test_defaults_are_those_of_the_design():
     assert (run.clustering.w_ce, run.clustering.w_sil) == (1, 3)
     assert parse_range(run.clustering.k) == list(range(3, 21))
     assert parse_range(run.clustering.percentile) == list(range(40, 96, 5))
-    assert (run.pseudo.loss, run.pseudo.points, run.pseudo.samples, run.pseudo.weights) == (
-        *("supcon", "core", "unlabelled", "none"),
+    assert (run.pseudo.loss, run.pseudo.positives, run.pseudo.weights) == (
+        *("supcon", "neighbours", "none"),
     )
+    assert (run.pseudo.points, run.pseudo.samples) == ("all", "all")
+    assert (run.pseudo.pseudo_loss_weight, run.pseudo.temperature) == (1, 0.3)
+    assert run.pseudo.gamma_ramp_epochs == 10
     assert run.backbone.trained_blocks == 1  # the field's grad_from_block is 11 of ViT-B's 12
 
 

@@ -23,6 +23,12 @@ PSEUDO = torch.tensor([2, 0, -1, 1, 0, -1, 1, -1, 2, -1, 0, 1])
 WEIGHTS = torch.linspace(0.1, 1.2, 12)
 POSITIONS = torch.tensor([7, 0, 3, 11, 1, 4, 2, 6])
 WARMUP, TOTAL = 10, 30
+PSEUDO_SETTINGS = {
+    "positives": "cluster",
+    "pseudo_loss_weight": 3.0,
+    "temperature": 0.2,
+    "gamma_ramp_epochs": None,
+}
 
 
 def settings(guided: bool = True, training: dict | None = None, **pseudo: object) -> TrainSettings:
@@ -30,7 +36,7 @@ def settings(guided: bool = True, training: dict | None = None, **pseudo: object
         {
             "schedule": {"warmup_epochs": WARMUP, "total_epochs": TOTAL},
             "training": {"sup_con_weight": 0.4, "contrast_temperature": 0.5, **(training or {})},
-            "pseudo": {"pseudo_loss_weight": 3.0, "temperature": 0.2, **pseudo},
+            "pseudo": {**PSEUDO_SETTINGS, **pseudo},
         }
     ).train_settings(guided)
 
