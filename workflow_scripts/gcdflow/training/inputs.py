@@ -78,7 +78,7 @@ class SegmentInputs:
         if files.pseudo_labels is not None:
             self.pseudo_sha256 = sha256_file(files.pseudo_labels)
             pseudo = PseudoTargets.select(files.pseudo_labels, self.split, settings)
-        self._neighbours = None if pseudo is None else pseudo.sampled(self.split)
+        self._neighbours = None if pseudo is None else pseudo.sampled(self.split, settings)
         self.objective = Objective(settings, torch.from_numpy(self.split.labels), pseudo)
         resume_sha256 = None if files.resume_from is None else sha256_file(files.resume_from)
         inputs = [resume_sha256, self.pseudo_sha256, self.frozen_sha256]

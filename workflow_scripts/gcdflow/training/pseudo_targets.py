@@ -61,9 +61,9 @@ class PseudoTargets:
         listed = (self.neighbours[positions][:, :, None] == positions).any(dim=1)
         return listed | listed.T
 
-    def sampled(self, split: Split) -> Neighbours | None:
-        """What batches need to know of the neighbours, if these are the positives."""
-        if self.neighbours is None:
+    def sampled(self, split: Split, settings: TrainSettings) -> Neighbours | None:
+        """The neighbours that batches bring; None where L_pseudo needs none."""
+        if self.neighbours is None or settings.pseudo.pseudo_loss_weight == 0:
             return None
         lists = self.neighbours.numpy()
         ids = np.where(lists >= 0, split.indices[lists], NO_PSEUDO_LABEL)
