@@ -136,5 +136,5 @@ def test_neighbours_are_positives(views):
         weights=WEIGHTS[POSITIONS].repeat(2),
     )
     torch.testing.assert_close(losses["L_pseudo"], expected)
-    nobody = PseudoTargets(PSEUDO, WEIGHTS, 3, torch.full((12, 2), -1))
-    assert Objective(chosen, LABELS, nobody).gamma(TOTAL) == 0
+    nobody = Objective(chosen, LABELS, PseudoTargets(PSEUDO, WEIGHTS, 3, torch.full((12, 2), -1)))
+    assert nobody.losses(TOTAL, *views, POSITIONS, None)[0]["L_pseudo"] == 0

@@ -42,12 +42,7 @@ class PseudoTargets:
 
     @functools.cached_property  # every step asks, and of 100,000 samples that would take 5 ms
     def can_guide(self) -> bool:
-        """Points of at least two clusters count: of one alone there is nothing to tell apart.
-
-        Where neighbours are the positives, one pair is enough: all others are told apart from it.
-        """
-        if self.neighbours is not None:
-            return bool((self.neighbours >= 0).any())
+        """Points of at least two clusters count: of one alone there is nothing to tell apart."""
         counting = self.labels[self.labels != NO_PSEUDO_LABEL]
         return len(counting) > 0 and bool((counting != counting[0]).any())
 
@@ -63,7 +58,7 @@ class PseudoTargets:
 
     def sampled(self, split: Split, settings: TrainSettings) -> Neighbours | None:
         """The neighbours that batches bring; None where L_pseudo needs none."""
-        if self.neighbours is None or settings.pseudo.pseudo_loss_weight == 0:
+        if self.neighbours is None or not self.can_guide or settings.pseudo.pseudo_loss_weight == 0:
             return None
         lists = self.neighbours.numpy()
         ids = np.where(lists >= 0, split.indices[lists], NO_PSEUDO_LABEL)
