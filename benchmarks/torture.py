@@ -104,6 +104,7 @@ def kill(process: subprocess.Popen, kind: str, rng: random.Random) -> bool:
             wanted: list[psutil.Process] = []
             deadline = time.monotonic() + _PATIENCE
             while not wanted and process.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.05)
                 wanted = [p for p in parent.children(recursive=True) if _kind(p) == kind]
             if not wanted:
                 return False

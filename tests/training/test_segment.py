@@ -108,7 +108,7 @@ def test_killed_training_resumes_to_the_same_bytes_and_log(split_path: Path, tmp
     calm, killed = tmp_path / "calm", tmp_path / "killed"
     for directory in (calm, killed):
         directory.mkdir()
-    subprocess.run(command(split_path, calm / "c.pt", 8, calm / "log"), check=True)
+    train(split_path, calm / "c.pt", 8, log_dir=calm / "log")
 
     arguments = command(split_path, killed / "c.pt", 8, killed / "log")
     rolling = killed / ".rolling" / "c.pt"
@@ -119,7 +119,7 @@ def test_killed_training_resumes_to_the_same_bytes_and_log(split_path: Path, tmp
         while time.monotonic() < deadline:
             if rolling.exists() and Checkpoint.load(rolling).epoch > epoch_before:
                 break
-            time.sleep(0.002)
+            time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         assert not (killed / "c.pt").exists()

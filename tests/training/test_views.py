@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -200,7 +201,7 @@ def test_a_killed_process_goes_on_and_ends_in_equal_bytes(split: Path, views: Pa
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     notes = tmp_path / ".v.npy.chunks"
     while not (notes.exists() and notes.read_text().count("\n") > 1) and process.poll() is None:
-        pass
+        time.sleep(0.005)
     process.kill()
     process.wait()
     done = subprocess.run(command, check=True, capture_output=True, text=True).stderr

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -28,22 +30,42 @@ def snakemake(
             json.dump(changes, changed)
             changed.flush()
             files.append(changed.name)
-        command = [sys.executable, "-m", "snakemake", f"--snakefile={project / 'Snakefile'}"]
-        command += [f"--directory={directory}"]
+        command = [f"--snakefile={project / 'Snakefile'}", f"--directory={directory}"]
         command += ["--configfile", *files] if files else []
+        # The rules call plain `python`, as in an activated environment. Downloads are off.
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        variables = {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", **(environment or {})}
+        if environment is None:
+            return _forked([*command, *arguments], variables)
+        # Python itself may look at these variables when it starts.
         return subprocess.run(
-            [*command, *arguments],
+            [sys.executable, "-m", "snakemake", *command, *arguments],
             capture_output=True,
             text=True,
             check=False,
-            # The rules call plain `python`, as in an activated environment. Downloads are off.
-            env={
-                **os.environ,
-                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-                "HF_HUB_OFFLINE": "1",
-                **(environment or {}),
-            },
+            env=variables,
         )
+
+
+@cache
+def _warm_snakemake() -> subprocess.Popen:
+    """The process that forks for each call; it ends with this one."""
+    script = Path(__file__).with_name("warm_snakemake.py")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, script], **pipes)
+    atexit.register(process.communicate)
+    return process
+
+
+def _forked(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess:
+    process = _warm_snakemake()
+    with tempfile.NamedTemporaryFile() as output, tempfile.NamedTemporaryFile() as errors:
+        names = [output.name, errors.name]
+        call = {"arguments": arguments, "environment": environment, "folder": os.getcwd()}
+        print(json.dumps({**call, "output": names}), file=process.stdin, flush=True)
+        status = int(process.stdout.readline())
+        said = (Path(name).read_text() for name in names)
+        return subprocess.CompletedProcess(arguments, status, *said)
 
 
 def make(

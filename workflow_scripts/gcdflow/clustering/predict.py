@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from sklearn.preprocessing import normalize
 
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Features, PseudoLabels, align
-from gcdflow.ssddbc import assign_to_clusters
 
 
 def load_clustered(
@@ -45,6 +43,8 @@ def load_clustered(
 
 def rows_at(features: Features, pseudo: PseudoLabels, positions: np.ndarray) -> np.ndarray:
     """Features at these positions, normalised if the clustering did so; float (k, d)."""
+    from sklearn.preprocessing import normalize  # seconds, which a reader of results need not wait
+
     rows = features.features[positions]
     return normalize(rows.astype(np.float64)) if pseudo.metadata.get("normalize", True) else rows
 
@@ -64,6 +64,8 @@ def cluster_test_samples(
     test : int64 (t,), positions of the test samples in the feature cache
     clusters : int64 (t,)
     """
+    from gcdflow.ssddbc import assign_to_clusters
+
     test, core = np.flatnonzero(~features.train_mask), pseudo.core_mask
     if len(test) == 0:
         return test, np.empty(0, dtype=np.int64)

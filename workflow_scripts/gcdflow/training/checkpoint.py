@@ -8,6 +8,7 @@ same setting.
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -306,7 +307,11 @@ def _check_optimizer(path: str | Path, checkpoint: Checkpoint, model: Model) -> 
 
 
 def _is_sgd_group(group: object, n_parameters: int) -> bool:
-    (usual,) = torch.optim.SGD([torch.zeros(1)]).state_dict()["param_groups"]
+    # The defaults of its arguments are what a new optimizer has; making one takes seconds.
+    usual = {
+        name: argument.default
+        for name, argument in inspect.signature(torch.optim.SGD).parameters.items()
+    }
     options = {"lr", "initial_lr", "momentum", "weight_decay"}
     if not isinstance(group, dict) or group.keys() != usual.keys() | options:
         return False

@@ -1,0 +1,32 @@
+"""A process that has imported Snakemake, and forks for each call: an import takes two seconds.
+
+Each line of standard input is a call as JSON; its exit status is printed when it has ended.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from snakemake.cli import main
+
+
+def call(arguments: list[str], environment: dict[str, str], folder: str, output: list[str]) -> None:
+    """Do what `python -m snakemake` does in a process of its own."""
+    for descriptor, path in enumerate((os.devnull, *output)):
+        flags = os.O_WRONLY if descriptor else os.O_RDONLY
+        os.dup2(os.open(path, flags), descriptor)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[0], sys.argv = folder, ["snakemake", *arguments]
+    main()
+
+
+if __name__ == "__main__":
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            call(**json.loads(line))
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
