@@ -37,8 +37,9 @@ def main(arguments: argparse.Namespace) -> None:
         "(adjusted Rand index) with it; against labels, the labelled images in a cluster where\n"
         "another class prevails.\n"
     )
-    if found := warning_text(metrics):
-        text += f"\n{found}"
+    warning = warning_text(metrics)
+    if warning:
+        text += f"\n{warning}"
     with atomic_write(arguments.output, "w") as file:
         file.write(as_page(text) if arguments.output.suffix == ".html" else text)
     show(text)  # before the log line, even if both go into one file
