@@ -47,7 +47,8 @@ def step(
     pseudo = torch.randint(-1, N_CLUSTERS, (N,), generator=generator)
     weights = torch.rand(N, generator=generator)
     positions = torch.randperm(N, generator=generator)[:BATCH]
-    targets = PseudoTargets(pseudo, weights, N_CLUSTERS) if settings.pseudo else None
+    neighbours = torch.randint(-1, N, (N, 3), generator=generator)
+    targets = PseudoTargets(pseudo, weights, N_CLUSTERS, neighbours) if settings.pseudo else None
     images = images_of(settings)
     z = model((images.double() if double else images).to(device))
     prototypes = None

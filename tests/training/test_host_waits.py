@@ -76,7 +76,9 @@ def test_a_step(copies: _Copies, head: dict, loss: str | None, samples: str):
     )
     labels = torch.tensor([0, -1, 1, -1, 0, -1, -1, 1, -1, -1])
     pseudo = torch.arange(10) % (N_CLUSTERS + 1) - 1
-    targets = PseudoTargets(pseudo, torch.linspace(0, 1, 10), N_CLUSTERS) if loss else None
+    neighbours = torch.arange(10).roll(1)[:, None]
+    weights = torch.linspace(0, 1, 10)
+    targets = PseudoTargets(pseudo, weights, N_CLUSTERS, neighbours) if loss else None
     model = Model(chosen).to(DEVICE)
     copies.waited_for.clear()
 

@@ -150,7 +150,7 @@ def test_a_deleted_log_stops_nothing_and_comes_back(split_path: Path, tmp_path: 
     history = Checkpoint.load(end).history
     assert list(history) == list(range(1, 7))
     assert "images_per_second" not in history[1]
-    assert history[6]["gamma"] == pytest.approx(0.5)
+    assert history[6]["gamma"] == pytest.approx(0.3)
 
 
 def test_rolling_checkpoint_of_other_settings_is_not_used(
