@@ -197,7 +197,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         work = Workplace(
             folder=Path(name),
-            n_images=arguments.images or (512 if on_gpu else 8),
+            n_images=arguments.images or (1024 if on_gpu else 8),
             batch_size=arguments.batch_size or (128 if on_gpu else 4),
             n_views=4 if on_gpu else 2,
             threads=min(available_threads(), _MOST_THREADS) if on_gpu else 1,

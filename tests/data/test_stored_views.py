@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from gcdflow.data.partial_views import PartialViews
 from gcdflow.data.sampling import BatchPlan, plan_epoch
 from gcdflow.data.stored_views import StoredViews, drawn_views
@@ -20,6 +22,7 @@ from gcdflow.files.formats import Split
 from gcdflow.files.lease import Lease
 from gcdflow.files.trailer import read_trailer, trailer
 from small_views import settings
+from torch import Tensor
 
 SHAPE = (5, 3)
 N_VIEWS = 4
@@ -192,6 +195,34 @@ def test_a_missing_file_and_one_that_is_no_file(split: Split, tmp_path: Path):
         read_all(tmp_path / "x.npy", split)
     with pytest.raises(InputError, match=r"not a file of stored views \(no regular file"):
         read_all(tmp_path, split)
+
+
+def test_batches_are_read_while_an_earlier_one_is_used(
+    split: Split, views: Path, monkeypatch: pytest.MonkeyPatch
+):
+    read, begun = StoredViews._read, []
+    last_first = threading.Event()
+
+    def watched(self: StoredViews, rows: np.ndarray) -> Tensor:
+        begun.append(len(begun))
+        if len(begun) < 3:
+            assert last_first.wait(60)  # the first two end after the third has begun
+        last_first.set()
+        return read(self, rows)
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    positions = np.arange(100)
+    with StoredViews(views, split, origin(split)) as file:
+        expected = torch.cat(list(file.evaluation_batches(positions, batch_size=100)))
+        monkeypatch.setattr(StoredViews, "_read", watched)
+        batches = file.evaluation_batches(positions, batch_size=10)
+        first = next(batches)
+        assert 3 <= len(begun) <= 4
+        assert torch.equal(torch.cat([first, *batches]), expected)
+        abandoned = file.evaluation_batches(positions, batch_size=10)
+        next(abandoned)
+        abandoned.close()
+        assert len(begun) <= 10 + 4  # no more than was begun
 
 
 @pytest.mark.parametrize("left", [0, 10, 200, -1, -100])

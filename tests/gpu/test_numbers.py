@@ -71,8 +71,9 @@ def test_losses_and_gradients_of_a_step(device: str, name: str, loss: str | None
     settings = MODELS[name](loss is not None, **changes)
     expected, found = (step(settings, where, double) for where in ("cpu", device))
     assert expected[0].keys() == found[0].keys()
-    # In float32 rounding opens a rectifier here and there, and gradients nearly cancel.
-    tolerances = (1e-9, 1e-8) if double else (1e-4, 1e-2)
+    # In float32 rounding opens a rectifier here and there, and gradients nearly cancel. In float64,
+    # PyTorch's weight norm is still one of float32 on a GPU (3e-8; all else differs by 1e-15).
+    tolerances = (1e-7, 1e-6) if double else (1e-4, 1e-2)
     for part, value in expected[0].items():
         assert found[0][part].item() == pytest.approx(value.item(), rel=tolerances[0]), part
     assert expected[1].keys() == found[1].keys() != set()

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +23,9 @@ from gcdflow.errors import InputError
 from gcdflow.files.formats import Split, align
 
 _DRAW_STREAM = 4  # apart from the streams of sampling, augmentation and PyTorch
+_MOST_READERS = 4  # threads that read a batch each, while the processor or GPU computes
+_Item = TypeVar("_Item")
+_Read = TypeVar("_Read")
 
 
 def drawn_views(n_views: int, plan: BatchPlan, *, seed: int, epoch: int) -> np.ndarray:
@@ -50,6 +56,8 @@ class StoredViews:
         Whose images it must hold.
     origin : Origin
         What it must have been made of.
+    pinned : bool
+        Whether batches lie in memory from which a GPU copies without the host.
 
     Attributes
     ----------
@@ -61,8 +69,8 @@ class StoredViews:
         If it is missing, damaged, or was made of something else; also by all that reads.
     """
 
-    def __init__(self, path: Path, split: Split, origin: Origin):
-        self._path, self._split = Path(path), split
+    def __init__(self, path: Path, split: Split, origin: Origin, *, pinned: bool = False):
+        self._path, self._split, self._pinned = Path(path), split, pinned
         self._layout = Layout.of(split, origin.views)
         if self._path.exists() and not self._path.is_file():
             raise InputError(f"{path}: not a file of stored views (no regular file)")
@@ -108,7 +116,8 @@ class StoredViews:
             neighbours=neighbours,
         )
         for epoch, plans in by_epoch:
-            yield epoch, (self._batch(plan, part, seed, epoch) for plan in plans)
+            read = partial(self._batch, part=part, seed=seed, epoch=epoch)
+            yield epoch, _ahead(read, plans)
 
     def _batch(self, plan: BatchPlan, part: slice, seed: int, epoch: int) -> Batch:
         positions = align("split", self._split.indices, plan.ids)
@@ -122,14 +131,14 @@ class StoredViews:
         of_train = place * layout.rows_of_an_image + layout.n_views
         of_test = layout.n_train * layout.rows_of_an_image + place - layout.n_train
         rows = np.where(place < layout.n_train, of_train, of_test)
-        for begin in range(0, len(rows), batch_size):
-            yield self._read(rows[begin : begin + batch_size])
+        parts = [rows[begin : begin + batch_size] for begin in range(0, len(rows), batch_size)]
+        return _ahead(self._read, parts)
 
     def _read(self, rows: np.ndarray) -> Tensor:
         for chunk in np.unique(self._layout.chunks_of(rows)):
             if not self._is_checked[chunk]:
                 self._check(int(chunk))
-        views = torch.empty((len(rows), *self._shape), dtype=torch.float16)
+        views = torch.empty((len(rows), *self._shape), dtype=torch.float16, pin_memory=self._pinned)
         flat = views.numpy().reshape(len(rows), -1).view(np.uint8)
         for buffer, row in zip(flat, rows.tolist(), strict=True):
             self._fill(memoryview(buffer), row)
@@ -161,3 +170,16 @@ class StoredViews:
             f"{self._path}: chunk {chunk + 1} of {len(self._chunks)} {reason}; delete the file to "
             "have it made again"
         )
+
+
+def _ahead(read: Callable[[_Item], _Read], items: Iterable[_Item]) -> Iterator[_Read]:
+    """Read the items in order, some of them before they are asked for."""
+    n_readers = min(_MOST_READERS, torch.get_num_threads())
+    with ThreadPoolExecutor(n_readers) as readers:
+        begun: deque = deque()
+        for item in items:
+            begun.append(readers.submit(read, item))
+            if len(begun) > n_readers:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()

@@ -18,11 +18,11 @@ from gcdflow.ssddbc import estimate_resources
 
 _MB = 1e6
 
-# Python with PyTorch took 0.75 GB on a CPU; CUDA's part in a process's own memory is 2 to 4 GB.
+# Python with PyTorch took 0.75 GB on a CPU, and 2.8 to 3.7 GiB on an H200 (docs/gpu.md).
 _TORCH_MB = 6000
 _PYTHON_MB = 2000  # NumPy, Numba, scikit-learn: 0.25 GB measured, and room for what is read
 _LOADER_MB = 500  # an image-loading process, beside its batches
-_FEATURE_BATCH = 256
+_FEATURE_BATCH = 64
 _ROWS_OF_A_CHUNK = 64  # of stored views
 
 _BATCHES_AHEAD = 3  # per loading process: two that wait, one that is made
@@ -31,8 +31,9 @@ _BYTES_PER_FEATURE_ROW = 3 * 1024 * 4  # 1,024 dimensions, in parts, whole, and 
 _USUAL_SIDE = 224  # of images whose size a run leaves to its model, which planning does not ask
 
 _START_MINUTES = 15  # also of a cold file system
-_VIEWS_PER_SECOND = 200  # of a ViT-B/16 on a modest GPU
-_IMAGES_PER_SECOND = 100  # forward only, bounded by decoding
+# Of a ViT-B/16 on a modest GPU: an H200 makes 1,276 fresh views and 449 features (docs/gpu.md).
+_VIEWS_PER_SECOND = 200
+_IMAGES_PER_SECOND = 100
 
 
 @dataclass(frozen=True)

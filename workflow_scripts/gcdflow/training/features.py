@@ -43,7 +43,7 @@ def extract_features(
     *,
     device: str = "auto",
     threads: int | None = None,
-    batch_size: int = 256,
+    batch_size: int = 64,
     num_workers: int | None = None,
     weights: Path | None = None,
 ) -> Features:
@@ -76,7 +76,9 @@ def extract_features(
         batches = _images_in_batches(split, checkpoint.settings, batch_size, num_workers)
         part = backbone
     else:
-        stored = open_views(checkpoint.settings, views_path, split, checkpoint.frozen_sha256)
+        stored = open_views(
+            checkpoint.settings, views_path, split, checkpoint.frozen_sha256, chosen
+        )
         batches = stored.evaluation_batches(np.arange(len(split.indices)), batch_size=batch_size)
         part = backbone.trained
     parts, done, next_report = [], 0, 0.1

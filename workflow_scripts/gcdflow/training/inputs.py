@@ -65,7 +65,9 @@ class SegmentInputs:
         self.split_sha256 = sha256_file(files.split)
         self.frozen_sha256 = frozen_sha256(settings)
         self.identity = identified(settings, self.frozen_sha256)
-        self._stored = open_views(settings, files.views, self.split, self.frozen_sha256)
+        self._stored = open_views(
+            settings, files.views, self.split, self.frozen_sha256, ranks.device
+        )
         self._images = open_images(self.split.source, self.split.paths)
         self._augmentation = augmentation_of(settings)
         if num_workers is None:
@@ -127,7 +129,11 @@ class SegmentInputs:
 
 
 def open_views(
-    settings: TrainSettings, path: Path | None, split: Split, weights_sha256: str | None
+    settings: TrainSettings,
+    path: Path | None,
+    split: Split,
+    weights_sha256: str | None,
+    device: torch.device,
 ) -> StoredViews | None:
     """The stored views that a training with these settings starts from, if it does.
 
@@ -135,6 +141,8 @@ def open_views(
     ----------
     weights_sha256 : str or None
         Of the weight file of the backbone.
+    device : torch.device
+        That computes with them.
 
     Raises
     ------
@@ -147,9 +155,10 @@ def open_views(
             "stored views and their number belong together: found "
             f"views = {path}, training.views = {settings.training.views}"
         )
-    return (
-        None if path is None else StoredViews(path, split, Origin.of(stored, split, weights_sha256))
-    )
+    if path is None:
+        return None
+    origin = Origin.of(stored, split, weights_sha256)
+    return StoredViews(path, split, origin, pinned=device.type == "cuda")
 
 
 def check_segment(
