@@ -16,6 +16,7 @@ checkpoint epochs):
     runs/{run}/curves.png                      curves      losses, accuracy, clusters over epochs
     runs/{run}/assignments.csv                 assign      category and confidence of every image
     runs/{run}/gallery.html                    gallery     the categories as a page of thumbnails
+    runs/{run}/first_look.html, first_look.csv first_look  the same before training, if pretrained
     results/summary.tsv, summary.md            summary     tables of all default runs
     results/summary.html                       summary_page  the tables as a page
     views/{digest}.npy                         views       frozen part of the backbone for N views, shared
@@ -80,4 +81,5 @@ include: CHECKOUT / "rules/curves.smk"
 include: CHECKOUT / "rules/pages.smk"
 include: CHECKOUT / "rules/assign.smk"
 include: CHECKOUT / "rules/gallery.smk"
+include: CHECKOUT / "rules/first_look.smk"
 include: CHECKOUT / "rules/summary.smk"

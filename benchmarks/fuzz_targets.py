@@ -287,7 +287,7 @@ def check_runs(path: Path, runs: dict[str, RunSettings]) -> None:
     for name, run in runs.items():
         assert Path(name).name == name != ".."
         run.train_settings(guided=True)
-        run.schedule.checkpoint_epochs()
+        run.checkpoint_epochs()
 
 
 def _stored_views(folder: Path) -> Target:

@@ -70,8 +70,8 @@ def test_documented_files_are_the_declared_ones():
 def test_shipped_runs_are_valid():
     runs = load_runs(ROOT / "config" / "config.yaml")
     assert {"digits", "digits-smoke", "cub"} <= runs.keys()
-    assert runs["digits"].schedule.checkpoint_epochs() == [50, 75, 100, 125]
-    assert len(runs["cub"].schedule.checkpoint_epochs()) == 31
+    assert runs["digits"].checkpoint_epochs() == [50, 75, 100, 125]
+    assert len(runs["cub"].checkpoint_epochs()) == 32
 
 
 WRITTEN = [

@@ -48,6 +48,6 @@ if __name__ == "__main__":
         "--views", type=Path, help="stored views to start from, where the images are not to be"
     )
     parser.add_argument("--output", type=Path, required=True, help="feature cache to write")
-    parser.add_argument("--batch-size", type=whole_number(1), default=256, help="images at a time")
+    parser.add_argument("--batch-size", type=whole_number(1), default=64, help="images at a time")
     add_device_arguments(parser)
     run_stage(main, parser)

@@ -75,9 +75,9 @@ if __name__ == "__main__":
     parser.add_argument("--output", type=Path, required=True, help="checkpoint to write")
     parser.add_argument(
         "--stop-at-epoch",
-        type=whole_number(1),
+        type=whole_number(0),
         required=True,
-        help="write the checkpoint after this epoch",
+        help="write the checkpoint after this epoch; 0: of the network as it starts",
     )
     parser.add_argument("--resume-from-ckpt", type=Path, help="checkpoint to resume from")
     parser.add_argument("--pseudo-labels", type=Path, help="pseudo labels that guide the segment")

@@ -230,7 +230,7 @@ def test_not_a_range(text):
 )
 def test_checkpoint_epochs(warmup, interval, total, epochs):
     schedule = ScheduleSettings(warmup_epochs=warmup, refresh_interval=interval, total_epochs=total)
-    assert schedule.checkpoint_epochs() == epochs
+    assert schedule.segment_ends() == epochs
 
 
 @given(st.integers(1, 99), st.integers(1, 99), st.integers(0, 99))
@@ -238,7 +238,7 @@ def test_segments_are_whole_but_the_last(warmup, interval, more):
     schedule = ScheduleSettings(
         warmup_epochs=warmup, refresh_interval=interval, total_epochs=warmup + more
     )
-    epochs = schedule.checkpoint_epochs()
+    epochs = schedule.segment_ends()
     lengths = [b - a for a, b in itertools.pairwise(epochs)]
     assert epochs[0] == warmup
     assert epochs[-1] == warmup + more

@@ -55,6 +55,36 @@ def test_epochs():
     assert plan.last_epoch(run) == 8
 
 
+def test_epoch_0_is_that_of_pretrained_networks_and_belongs_to_no_segment():
+    run, random = settings(), settings(**DIGITS)
+    assert run.checkpoint_epochs() == [0, 5, 7, 8]
+    assert random.checkpoint_epochs() == [5, 7, 8]
+    assert plan.checked_epoch(run, "a", 0) == 0
+    assert plan.previous_epoch(run, "a", 0) is plan.previous_epoch(run, "a", 5) is None
+    assert plan.segment_length(run, "a", 0) == 0
+    with pytest.raises(InputError, match=r"'a' has no checkpoint at epoch 000; .* 005, 007, 008 "):
+        plan.checked_epoch(random, "a", 0)
+
+
+def test_a_run_may_begin_with_a_clustering_or_be_nothing_else():
+    guided = {"warmup_epochs": 0, "refresh_interval": 2, "total_epochs": 3}
+    for run in (settings(schedule=guided), settings(schedule=guided, **DIGITS)):
+        assert run.checkpoint_epochs() == [0, 2, 3]
+        assert plan.previous_epoch(run, "a", 2) == 0
+    look = settings(schedule={"warmup_epochs": 0, "total_epochs": 0})
+    assert look.checkpoint_epochs() == [0]
+    assert plan.last_epoch(look) == 0
+    assert plan.report_inputs(look, "a") == ["runs/a/metrics_epoch000.json"]
+
+
+def test_epoch_0_needs_no_stored_views():
+    run = settings(training={"views": 4})
+    views = {"views": plan.views_file(run)}
+    for function in (plan.train_inputs, plan.features_inputs):
+        assert function(run, "a", 5).items() >= views.items()
+        assert not function(run, "a", 0).keys() & views.keys()
+
+
 @pytest.mark.parametrize(
     "function",
     [
@@ -104,7 +134,7 @@ def test_inputs_of_an_epoch(function, epoch, expected):
 
 
 def test_inputs_of_the_report_and_the_summary():
-    expected = [f"runs/a/metrics_epoch00{epoch}.json" for epoch in (5, 7, 8)]
+    expected = [f"runs/a/metrics_epoch00{epoch}.json" for epoch in (0, 5, 7, 8)]
     assert plan.report_inputs(settings(), "a") == expected
     runs = {"a": settings(), "b": settings(schedule={**SCHEDULE, "total_epochs": 6}, seed=1)}
     metrics = plan.summary_metrics(runs, ["b", "a"], "sub/{}".format)
@@ -129,6 +159,15 @@ def test_photographs_are_assigned_by_their_labels_as_they_are_now():
     final = of_run(pseudo_labels="pseudo_final.npz")
     assert plan.assign_inputs(photos, "a") == SPLIT | FEATURES | LABELS | final
     assert plan.cluster_final_inputs(photos, "a") == FEATURES | LABELS
+    features = of_run(features="features_epoch000.npz")
+    assert plan.cluster_first_look_inputs(photos, "a") == features | LABELS
+    look = of_run(pseudo_labels="pseudo_first_look.npz")
+    assert plan.assign_first_look_inputs(photos, "a") == SPLIT | features | LABELS | look
+    pseudo = of_run(pseudo_labels="pseudo_epoch000.npz")
+    assert plan.assign_first_look_inputs(settings(), "a") == SPLIT | features | pseudo
+    for function in (plan.cluster_first_look_inputs, plan.assign_first_look_inputs):
+        with pytest.raises(InputError, match="'a' has no checkpoint at epoch 000"):
+            function(settings(**DIGITS), "a")
     assert plan.labels_inputs(photos, "a") == SPLIT
     assert plan.labels_table(photos) == "data/mine/labels.csv"
     with pytest.raises(InputError, match="run 'a' is of dataset 'cub', which has no CSV file of"):

@@ -315,13 +315,16 @@ class ScheduleSettings(Settings):
     """Where training stops to be clustered."""
 
     warmup_epochs: int = Field(
-        50, ge=1, le=MAX_EPOCHS, description="epochs before the first clustering"
+        50, ge=0, le=MAX_EPOCHS, description="epochs before the first clustering that guides"
     )
     refresh_interval: int = Field(
         5, ge=1, le=MAX_EPOCHS, description="epochs between clusterings (one segment)"
     )
     total_epochs: int = Field(
-        200, ge=1, le=MAX_EPOCHS, description="epochs in all; the schedules end here"
+        200,
+        ge=0,
+        le=MAX_EPOCHS,
+        description="epochs in all, where the schedules end; 0: no training, only a look",
     )
 
     @model_validator(mode="after")
@@ -333,7 +336,7 @@ class ScheduleSettings(Settings):
             )
         return self
 
-    def checkpoint_epochs(self) -> list[int]:
+    def segment_ends(self) -> list[int]:
         """``warmup_epochs``, then every ``refresh_interval``, and ``total_epochs``."""
         epochs = list(range(self.warmup_epochs, self.total_epochs + 1, self.refresh_interval))
         return epochs if epochs[-1] == self.total_epochs else [*epochs, self.total_epochs]
@@ -388,7 +391,7 @@ class TrainSettings(Settings):
     backbone: Backbone
     head: HeadSettings
     training: TrainingSettings
-    total_epochs: int = Field(ge=1, le=MAX_EPOCHS)
+    total_epochs: int = Field(ge=0, le=MAX_EPOCHS)
     warmup_epochs: int | None = None
     pseudo: PseudoSettings | None = None
 
@@ -463,6 +466,16 @@ class RunSettings(Settings):
     def _gpus_share_the_batch(self) -> RunSettings:
         self.training.check_shared_by(self.gpus)
         return self
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether the network starts from weights, and not from random numbers."""
+        return getattr(self.backbone, "weights", "random") != "random"
+
+    def checkpoint_epochs(self) -> list[int]:
+        """Ends of segments, and epoch 0 of a pretrained network: what it sees before training."""
+        ends = self.schedule.segment_ends()
+        return [0, *ends] if self.is_pretrained and ends[0] > 0 else ends
 
     def for_results(self) -> dict[str, Any]:
         """All that can change a result, as plain values: every key but ``gpus``."""

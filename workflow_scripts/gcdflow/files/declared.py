@@ -375,6 +375,27 @@ PSEUDO_FINAL = RunFile(
 GRID_FINAL = RunFile(
     "grid_final.tsv", "`cluster_final`, for photographs", "people", "its `grid_epoch{epoch}.tsv`"
 )
+PSEUDO_FIRST_LOOK = RunFile(
+    "pseudo_first_look.npz",
+    "`cluster_first_look`, for photographs",
+    "`assign_first_look`",
+    "as `pseudo_final.npz`, of the pretrained network before training",
+)
+GRID_FIRST_LOOK = RunFile(
+    "grid_first_look.tsv",
+    "`cluster_first_look`, for photographs",
+    "people",
+    "its `grid_epoch{epoch}.tsv`",
+)
+FIRST_LOOK_TABLE = RunFile(
+    "first_look.csv",
+    "`assign_first_look`",
+    "`first_look`, people",
+    "as `assignments.csv`, before training",
+)
+FIRST_LOOK = RunFile(
+    "first_look.html", "`first_look`", "people", "as `gallery.html`, before training"
+)
 LOG = RunFile("log/", "`train`, `share`, `cluster`, `evaluate`", "`curves`, TensorBoard", "curves")
 
 FILES = [value for value in vars().copy().values() if isinstance(value, RunFile)]

@@ -80,21 +80,22 @@ def checked_epoch(settings: RunSettings, run: str, epoch: int) -> int:
     InputError
         If the run has no checkpoint at that epoch; the message lists those that it has.
     """
-    epochs = settings.schedule.checkpoint_epochs()
+    epochs = settings.checkpoint_epochs()
     if epoch not in epochs:
         listed = ", ".join(f"{e:03d}" for e in epochs)
         raise InputError(
             f"run '{run}' has no checkpoint at epoch {epoch:03d}; its checkpoint epochs are "
-            f"{listed} (warmup_epochs, then every refresh_interval, and total_epochs)"
+            f"{listed} (0 if pretrained, warmup_epochs, then every refresh_interval, and "
+            "total_epochs)"
         )
     return epoch
 
 
 def previous_epoch(settings: RunSettings, run: str, epoch: int) -> int | None:
-    """The checkpoint epoch before another one; None at the end of the warm-up."""
-    epochs = settings.schedule.checkpoint_epochs()
-    position = epochs.index(checked_epoch(settings, run, epoch))
-    return epochs[position - 1] if position > 0 else None
+    """The checkpoint epoch before another one; None for epoch 0 and the end of the warm-up."""
+    checked_epoch(settings, run, epoch)
+    earlier = [end for end in settings.schedule.segment_ends() if end < epoch]
+    return earlier[-1] if earlier else None
 
 
 def segment_length(settings: RunSettings, run: str, epoch: int) -> int:
@@ -104,7 +105,7 @@ def segment_length(settings: RunSettings, run: str, epoch: int) -> int:
 
 def last_epoch(settings: RunSettings) -> int:
     """The last checkpoint epoch."""
-    return settings.schedule.checkpoint_epochs()[-1]
+    return settings.schedule.segment_ends()[-1]
 
 
 # -- files -----------------------------------------------------------------------------------------
@@ -168,7 +169,7 @@ def _of_epoch(settings: RunSettings, run: str, epoch: int, **files: RunFile) -> 
 
 
 def _of_previous_epoch(settings: RunSettings, run: str, epoch: int, **files: RunFile) -> Inputs:
-    """Nothing at the end of the warm-up."""
+    """Nothing for epoch 0 and the end of the warm-up."""
     previous = previous_epoch(settings, run, epoch)
     return {} if previous is None else _of_epoch(settings, run, previous, **files)
 
@@ -176,18 +177,19 @@ def _of_previous_epoch(settings: RunSettings, run: str, epoch: int, **files: Run
 def train_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
     """Inputs of a segment, but its weights."""
     before = {"checkpoint": declared.CHECKPOINT, "pseudo_labels": declared.PSEUDO}
-    own = {"split": declared.SPLIT.of(run), **_stored_views(settings)}
+    own = {"split": declared.SPLIT.of(run), **_stored_views(settings, epoch)}
     return own | _of_previous_epoch(settings, run, epoch, **before)
 
 
 def features_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
     """Inputs of a feature extraction, but the weights."""
     checkpoint = _of_epoch(settings, run, epoch, checkpoint=declared.CHECKPOINT)
-    return {"split": declared.SPLIT.of(run), **checkpoint, **_stored_views(settings)}
+    return {"split": declared.SPLIT.of(run), **checkpoint, **_stored_views(settings, epoch)}
 
 
-def _stored_views(settings: RunSettings) -> Inputs:
-    path = views_file(settings)
+def _stored_views(settings: RunSettings, epoch: int) -> Inputs:
+    """Nothing for epoch 0: its features do not wait until all views are made."""
+    path = views_file(settings) if epoch > 0 else None
     return {} if path is None else {"views": path}
 
 
@@ -215,8 +217,16 @@ def labels_inputs(settings: RunSettings, run: str) -> Inputs:
 
 def cluster_final_inputs(settings: RunSettings, run: str) -> Inputs:
     """Inputs of the clustering with the labels as they are now."""
-    features = declared.FEATURES.of(run, last_epoch(settings))
-    return {"features": features, "labels": declared.LABELS.of(run)}
+    return _with_labels(run, last_epoch(settings))
+
+
+def cluster_first_look_inputs(settings: RunSettings, run: str) -> Inputs:
+    """The same before training."""
+    return _with_labels(run, checked_epoch(settings, run, 0))
+
+
+def _with_labels(run: str, epoch: int) -> Inputs:
+    return {"features": declared.FEATURES.of(run, epoch), "labels": declared.LABELS.of(run)}
 
 
 def evaluate_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
@@ -227,18 +237,26 @@ def evaluate_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
 
 def report_inputs(settings: RunSettings, run: str) -> list[str]:
     """The metrics of all checkpoint epochs."""
-    epochs = settings.schedule.checkpoint_epochs()
-    return [declared.METRICS.of(run, epoch) for epoch in epochs]
+    return [declared.METRICS.of(run, epoch) for epoch in settings.checkpoint_epochs()]
 
 
 def assign_inputs(settings: RunSettings, run: str) -> Inputs:
     """Inputs of the table of categories; photographs may have corrected labels."""
-    last = last_epoch(settings)
-    inputs = {"split": declared.SPLIT.of(run), "features": declared.FEATURES.of(run, last)}
+    return _assigned(settings, run, last_epoch(settings), declared.PSEUDO_FINAL)
+
+
+def assign_first_look_inputs(settings: RunSettings, run: str) -> Inputs:
+    """The same before training."""
+    epoch = checked_epoch(settings, run, 0)
+    return _assigned(settings, run, epoch, declared.PSEUDO_FIRST_LOOK)
+
+
+def _assigned(settings: RunSettings, run: str, epoch: int, corrected: RunFile) -> Inputs:
+    inputs = {"split": declared.SPLIT.of(run), "features": declared.FEATURES.of(run, epoch)}
     if isinstance(settings.dataset, PhotosSettings):
-        final = {"labels": declared.LABELS.of(run), "pseudo_labels": declared.PSEUDO_FINAL.of(run)}
-        return inputs | final
-    return inputs | {"pseudo_labels": declared.PSEUDO.of(run, last)}
+        labels = {"labels": declared.LABELS.of(run), "pseudo_labels": corrected.of(run)}
+        return inputs | labels
+    return inputs | {"pseudo_labels": declared.PSEUDO.of(run, epoch)}
 
 
 def summary_metrics(
@@ -279,7 +297,7 @@ def all_results(runs: Mapping[str, RunSettings], names: Iterable[str]) -> list[s
     found = []
     for run in names:
         found += [file.of(run) for file in looked_at]
-        epochs = runs[run].schedule.checkpoint_epochs()
+        epochs = runs[run].checkpoint_epochs()
         found += [declared.GRID_PICTURE.of(run, epoch) for epoch in epochs]
     return [*found, "results/summary.html"] if found else []
 

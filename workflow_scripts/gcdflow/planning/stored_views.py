@@ -99,6 +99,6 @@ def unneeded_views(
 
 def _made_of(names: Iterable[str], runs: Mapping[str, RunSettings]) -> Iterator[str]:
     for run in names:
-        for epoch in runs[run].schedule.checkpoint_epochs():
+        for epoch in filter(None, runs[run].checkpoint_epochs()):  # epoch 0 does without
             yield declared.CHECKPOINT.of(run, epoch)
             yield declared.FEATURES.of(run, epoch)

@@ -120,10 +120,9 @@ class Checkpoint:
         checkpoint = cls(**values)
         if checkpoint.fingerprint != stored:
             raise InputError(f"{path}: fingerprint does not fit the settings it holds")
-        lowest = 0 if checkpoint.rolling else 1  # a rolling one may be of within the first epoch
-        if not lowest <= checkpoint.epoch <= checkpoint.settings.total_epochs:
+        if not 0 <= checkpoint.epoch <= checkpoint.settings.total_epochs:
             raise InputError(
-                f"{path}: is of epoch {checkpoint.epoch}, expected {lowest}…"
+                f"{path}: is of epoch {checkpoint.epoch}, expected 0…"
                 f"{checkpoint.settings.total_epochs}"
             )
         return checkpoint

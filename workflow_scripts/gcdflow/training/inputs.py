@@ -65,9 +65,11 @@ class SegmentInputs:
         self.split_sha256 = sha256_file(files.split)
         self.frozen_sha256 = frozen_sha256(settings)
         self.identity = identified(settings, self.frozen_sha256)
-        self._stored = open_views(
-            settings, files.views, self.split, self.frozen_sha256, ranks.device
-        )
+        self._stored = None
+        if stop_at_epoch > 0:  # a checkpoint of epoch 0 needs none
+            self._stored = open_views(
+                settings, files.views, self.split, self.frozen_sha256, ranks.device
+            )
         self._images = open_images(self.split.source, self.split.paths)
         self._augmentation = augmentation_of(settings)
         if num_workers is None:

@@ -94,13 +94,14 @@ class TrainingState:
             momentum=options.momentum,
             weight_decay=options.weight_decay,
         )
+        # The step after the last epoch asks for a rate that nobody will use, as does a run of none.
+        total_epochs = max(self._settings.total_epochs, 1)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer,
-            # The step after the last epoch asks for a rate that nobody will use.
             lambda done: (
                 cosine_lr(
-                    min(done + 1, self._settings.total_epochs),
-                    total_epochs=self._settings.total_epochs,
+                    min(done + 1, total_epochs),
+                    total_epochs=total_epochs,
                     lr=options.lr,
                     final_factor=options.final_lr_factor,
                 )
@@ -169,9 +170,9 @@ class TrainingState:
 
     def open_log(self, log_dir: Path | None, stop_at_epoch: int) -> EventLog | None:
         """Write the segment's event file as the checkpoint knows it, and open it for more."""
-        if log_dir is None or not self._ranks.is_first:
-            return None
         start = self._first_epoch
+        if log_dir is None or not self._ranks.is_first or start > stop_at_epoch:
+            return None
         remove_overlapping(log_dir, "train", start, stop_at_epoch)
         earlier = {epoch: values for epoch, values in self.history.items() if epoch < start}
         restore_missing(log_dir, "train", earlier)

@@ -1,0 +1,34 @@
+"""For runs that start from pretrained weights: their categories before any training. The rules are those
+of the end of a run (rules/photos.smk, assign.smk and gallery.smk), with the features of epoch 0.
+"""
+
+
+use rule cluster_final as cluster_first_look with:
+    input:
+        unpack(of_run(plan.cluster_first_look_inputs)),
+    output:
+        pseudo="runs/{run}/pseudo_first_look.npz",
+        grid="runs/{run}/grid_first_look.tsv",
+    log:
+        "logs/{run}/cluster_first_look.log",
+    benchmark:
+        "logs/{run}/cluster_first_look.benchmark.tsv"
+
+
+use rule assign as assign_first_look with:
+    input:
+        unpack(of_run(plan.assign_first_look_inputs)),
+    output:
+        "runs/{run}/first_look.csv",
+    log:
+        "logs/{run}/assign_first_look.log",
+
+
+use rule gallery as first_look with:
+    input:
+        split="runs/{run}/split.npz",
+        assignments="runs/{run}/first_look.csv",
+    output:
+        "runs/{run}/first_look.html",
+    log:
+        "logs/{run}/first_look.log",

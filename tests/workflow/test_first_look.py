@@ -1,0 +1,101 @@
+"""Categories before any training, of a run that starts from pretrained weights."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+from gcdflow.config.runs import merged
+from small_views import RUN, write_pictures
+from snakemake_runs import make, planned, snakemake
+
+PHOTOS = merged(
+    RUN,
+    {
+        "dataset": {"name": "photos", "folder": "mine"},
+        "backbone": {"weights": "weights/mine.safetensors"},
+        "schedule": {"warmup_epochs": 1, "refresh_interval": 1, "total_epochs": 1},
+        "clustering": {"k": "3,5", "percentile": "50,90"},
+    },
+)
+LOOK = merged(PHOTOS, {"schedule": {"warmup_epochs": 0, "total_epochs": 0}})
+GUIDED = merged(PHOTOS, {"schedule": {"warmup_epochs": 0}})
+RANDOM = merged(RUN, {"dataset": {"name": "image_folder", "folder": "mine"}})
+CHANGES = {"runs": {"mine": PHOTOS, "look": LOOK, "guided": GUIDED, "random": RANDOM}}
+PAGE, GALLERY = "runs/mine/first_look.html", "runs/mine/gallery.html"
+OPTIONS = ("--set-threads", "train=1", "features=1", "views=1")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photographs with labels for some of two classes, and weights."""
+    folder = tmp_path_factory.mktemp("photographs")
+    pictures = sorted(write_pictures(folder / "data/mine").rglob("*.png"))
+    with open(folder / "data/mine/labels.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["path", "label", "truth"])
+        for number, path in enumerate(pictures):
+            truth = path.parent.name
+            label = truth if truth in ("c0", "c1") and number % 2 else ""
+            table.writerow([path.relative_to(folder / "data/mine"), label, truth])
+    torch.manual_seed(0)
+    state = timm.create_model("test_vit", num_classes=0, img_size=32).state_dict()
+    (folder / "weights").mkdir()
+    safetensors.torch.save_file(state, folder / "weights/mine.safetensors")
+    return folder
+
+
+def categories(path: Path) -> list[str]:
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        return [row["category"] for row in csv.DictReader(file)]
+
+
+def test_a_first_look_trains_nothing_and_makes_no_views(folder: Path):
+    jobs = dict.fromkeys(("dataset", "labels", "train", "features", "first_look"), 1)
+    jobs |= {"cluster_first_look": 1, "assign_first_look": 1}
+    assert planned(folder, PAGE, changes=CHANGES) == jobs
+    make(folder, PAGE, "runs/mine/metrics_epoch000.json", changes=CHANGES, options=OPTIONS)
+    assert len(categories(folder / "runs/mine/first_look.csv")) == 48
+    metrics = json.loads((folder / "runs/mine/metrics_epoch000.json").read_text())
+    assert metrics["epoch"] == 0
+    # Training begins from what is there; its first segment does not depend on the look.
+    rest = planned(folder, GALLERY, changes=CHANGES)
+    names = ("views", "train", "features", "cluster_final", "assign", "gallery")
+    assert rest == dict.fromkeys(names, 1)
+
+
+def test_a_corrected_label_is_in_the_next_look(folder: Path):
+    make(folder, PAGE, changes=CHANGES, options=OPTIONS)
+    table = folder / "data/mine/labels.csv"
+    table.write_text(table.read_text().replace("train/c3/0.png,,", "train/c3/0.png,c3,"))
+    again = dict.fromkeys(("labels", "cluster_first_look", "assign_first_look", "first_look"), 1)
+    assert planned(folder, PAGE, changes=CHANGES) == again
+    make(folder, PAGE, changes=CHANGES)
+    assert "c3" in categories(folder / "runs/mine/first_look.csv")
+
+
+def test_a_run_of_no_epochs_ends_with_the_look(folder: Path):
+    make(folder, "runs/look/gallery.html", "runs/look/report.md", changes=CHANGES, options=OPTIONS)
+    assert not (folder / "views").exists()
+    report = (folder / "runs/look/report.md").read_text()
+    assert "|   000 |" in report
+    assert categories(folder / "runs/look/assignments.csv") == categories(
+        folder / "runs/mine/first_look.csv"
+    )
+
+
+def test_the_look_may_guide_the_first_epoch(folder: Path):
+    make(folder, "runs/guided/ckpt_epoch001.pt", changes=CHANGES, options=OPTIONS)
+    checkpoint = torch.load(folder / "runs/guided/ckpt_epoch001.pt", weights_only=True)
+    assert json.loads(checkpoint["history"])["1"]["L_pseudo"] > 0
+
+
+def test_random_weights_have_no_first_look(folder: Path):
+    result = snakemake(folder, "-n", "--", "runs/random/first_look.html", changes=CHANGES)
+    assert result.returncode != 0
+    assert "run 'random' has no checkpoint at epoch 000" in result.stdout + result.stderr
