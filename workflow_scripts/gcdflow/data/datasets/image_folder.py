@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcdflow.data.datasets.catalogue import Catalogue, old_class_ids, published_split
-from gcdflow.data.datasets.class_names import did_you_mean, position_of
+from gcdflow.data.datasets.class_names import position_of
 from gcdflow.data.folder_scan import files_below, is_of_machines, report_left_out
 from gcdflow.errors import InputError
+from gcdflow.wording import did_you_mean
 
 if TYPE_CHECKING:
     from gcdflow.config.settings import BenchmarkSettings, ImageFolderSettings
