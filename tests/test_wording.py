@@ -14,7 +14,7 @@ def test_nouns_agree_with_their_number():
         "0 epochs",
         "1 epoch",
         "2 epochs",
-        "1,234 epochs",
+        "1234 epochs",
     ]
     assert [counted(n, "category", "categories") for n in (1, 2)] == ["1 category", "2 categories"]
 

@@ -14,6 +14,7 @@ import logging
 from pathlib import Path
 
 from gcdflow.cli import run_stage, stage_parser
+from gcdflow.wording import counted
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -27,10 +28,10 @@ def main(arguments: argparse.Namespace) -> None:
     labels.save(arguments.output)
     given = labels.labels[labels.labels != UNLABELLED]
     logging.info(
-        "%s: %d labels of %d classes (%s)",
+        "%s: %s of %s (%s)",
         arguments.output,
-        len(given),
-        len(np.unique(given)),
+        counted(len(given), "label"),
+        counted(len(np.unique(given)), "class", "classes"),
         changes,
     )
 

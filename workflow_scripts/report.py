@@ -12,6 +12,7 @@ import logging
 from pathlib import Path
 
 from gcdflow.cli import run_stage, show, stage_parser
+from gcdflow.wording import counted
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -44,11 +45,11 @@ def main(arguments: argparse.Namespace) -> None:
         file.write(as_page(text) if arguments.output.suffix == ".html" else text)
     show(text)  # before the log line, even if both go into one file
     logging.info(
-        "%s: %d epochs; at the last, accuracy %s and %d clusters for %s",
+        "%s: %s; at the last, accuracy %s and %s for %s",
         arguments.output,
-        len(metrics),
+        counted(len(metrics), "epoch"),
         percent(last["transductive"]["all"]),
-        last["n_clusters"],
+        counted(last["n_clusters"], "cluster"),
         classes_of_truth(last),
     )
 

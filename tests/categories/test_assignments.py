@@ -308,7 +308,7 @@ def test_stage_ends_with_a_summary_and_needs_no_torch(tmp_path: Path, parts: dic
     )
     share = 100 * np.mean(found.doubtful)
     assert done.stderr.splitlines()[-1].endswith(
-        f"a.csv: 90 images in 4 categories, 2 old and 2 new; {share:.0f} % doubtful"
+        f"a.csv: 90 images in 4 categories: 2 of yours, 2 discovered; {share:.0f} % doubtful"
     )
     code = (
         "import sys, gcdflow.categories.assignments, gcdflow.categories.gallery; "

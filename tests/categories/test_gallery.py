@@ -242,7 +242,7 @@ def test_digits_are_enlarged_and_have_no_files(tmp_path: Path, make_split):
         text=True,
         check=True,
     )
-    assert "g.html: 8 of 20 images in 1 categories" in done.stderr
+    assert "g.html: 8 of 20 images in 1 category" in done.stderr
     page = Page((tmp_path / "g.html").read_text(encoding="utf-8"))
     assert {image.get("class") for image in page.all("img")} == {"pixels"}
     assert {decoded(image["src"]).size for image in page.all("img")} == {(8, 8)}

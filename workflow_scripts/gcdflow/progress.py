@@ -21,8 +21,8 @@ class Progress:
         Number of steps.
     done : int
         Steps that are done already; they say nothing of the speed.
-    every : float
-        Seconds between two reports.
+    every : float or None
+        Seconds between two reports; None: :data:`SECONDS_BETWEEN_REPORTS`.
     clock : callable
         The time in seconds; tests give their own.
     """
@@ -32,19 +32,23 @@ class Progress:
         total: int,
         *,
         done: int = 0,
-        every: float = SECONDS_BETWEEN_REPORTS,
+        every: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
-        self._total, self._first, self._every, self._clock = total, done, every, clock
+        self._total, self._first, self._clock = total, done, clock
+        self._every = SECONDS_BETWEEN_REPORTS if every is None else every
         self._began = self._last = clock()
 
     def is_due(self, done: int) -> bool:
         """Whether to report now that so many steps are done; the last one needs no report."""
-        now = self._clock()
-        if done <= self._first or done >= self._total or now - self._last < self._every:
+        if not self._first < done < self._total or self._clock() - self._last < self._every:
             return False
-        self._last = now
+        self.has_reported()
         return True
+
+    def has_reported(self) -> None:
+        """Say that something else has reported just now."""
+        self._last = self._clock()
 
     def seconds_left(self, done: int, total: int | None = None) -> float:
         """Seconds that the steps after ``done`` will take, at the speed so far.

@@ -21,7 +21,7 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     one, many : str
         The noun; the plural ends with ``s`` if ``many`` is None.
     """
-    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+    return f"{number} {one if number == 1 else many or f'{one}s'}"
 
 
 def per_second(rate: float, noun: str) -> str:

@@ -21,6 +21,7 @@ from gcdflow.data.datasets import open_images
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write
 from gcdflow.files.formats import Split
+from gcdflow.wording import counted
 
 TEMPLATE = Path(__file__).with_name("gallery.html.j2")
 _JPEG_QUALITY = 82
@@ -223,7 +224,8 @@ def write_gallery(
         file.write(page)
     fewer = f" (at most {fitting} per category to limit the page)" if fitting < most else ""
     return (
-        f"{len(shown)} of {len(assignments.paths)} images in {len(rows)} categories{fewer}, "
+        f"{len(shown)} of {len(assignments.paths)} images in "
+        f"{counted(len(rows), 'category', 'categories')}{fewer}, "
         f"{len(page) / 1e6:.1f} MB"
     )
 

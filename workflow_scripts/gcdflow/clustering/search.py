@@ -25,6 +25,7 @@ from gcdflow.files.atomic import atomic_write
 from gcdflow.files.declared import GRID
 from gcdflow.files.formats import UNLABELLED, Features, PseudoLabels
 from gcdflow.ssddbc import SSDDBCGridSearch, core_neighbours, estimate_resources
+from gcdflow.wording import counted, duration
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class _ProgressLog:
                 f"; best so far k={best['k']} percentile={best['density_percentile']} "
                 f"score={best['score']:.4f} clusters={best['n_clusters']}"
             )
-        log.info("%d/%d configurations, %.0f s left%s", done, total, left, found)
+        log.info("%d/%d configurations, %s left%s", done, total, duration(left), found)
 
 
 def cluster_features(
@@ -205,7 +206,7 @@ def _predict_cost(X: np.ndarray, y: np.ndarray, n_configurations: int, threads: 
     available = available_memory()
     labelled = int((y >= 0).sum())  # said, so that labels under another name are missed
     needed = (
-        f"{n} samples of {d} dimensions, {labelled} of them labelled, need about"
+        f"{counted(n, 'sample')} of {d} dimensions, {labelled} of them labelled, need about"
         f" {cost.memory_bytes / 2**30:.1f} GiB"
     )
     if cost.memory_bytes > available:
@@ -213,7 +214,8 @@ def _predict_cost(X: np.ndarray, y: np.ndarray, n_configurations: int, threads: 
             f"{needed} of memory, but {available / 2**30:.1f} GiB are free; cluster fewer samples, "
             "fewer configurations, or on a larger machine"
         )
-    log.info("%s and %.0f s with %d threads", needed, cost.seconds, threads)
+    with_threads = f"with {counted(threads, 'thread')}"
+    log.info("%s and %s %s", needed, duration(cost.seconds), with_threads)
 
 
 def write_grid_table(path: Path, results: dict[str, np.ndarray]) -> None:

@@ -30,6 +30,7 @@ from gcdflow.planning import job_resources
 from gcdflow.planning.job_resources import JobRequest, array_shape
 from gcdflow.planning.state import state_of_photographs
 from gcdflow.planning.stored_views import views_file
+from gcdflow.wording import counted
 
 # A change of code re-runs nothing by itself. Whoever changes what a stage computes from the same
 # input raises its number here; that stage, and all that follows from it, then runs again.
@@ -475,6 +476,7 @@ def mend_runs(folders: Mapping[str, str], views: str | None = None) -> Iterator[
     for name, folder in (first | named).items():
         if mended := mend_times(Path(folder)):
             yield (
-                f"{name}: {len(mended)} files are older than what they were made of, which "
-                f"has not changed; their times are corrected ({mended[0]} …)"
+                f"{name}: files are older than what they were made of, which has not "
+                f"changed; the times of {counted(len(mended), 'file')} are corrected "
+                f"({mended[0]} …)"
             )
