@@ -22,6 +22,7 @@ from gcdflow.config.settings import (
     with_named_weights,
 )
 from gcdflow.config.sweeps import titles
+from gcdflow.data.places import check_images
 from gcdflow.errors import InputError
 from gcdflow.files import declared
 from gcdflow.files.declared import RunFile
@@ -196,6 +197,28 @@ def cluster_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
     """Inputs of a clustering; the previous pseudo labels only to count those that changed."""
     features = _of_epoch(settings, run, epoch, features=declared.FEATURES)
     return features | _of_previous_epoch(settings, run, epoch, previous=declared.PSEUDO)
+
+
+def images_of_split(settings: RunSettings, split: str, starts_jobs: bool) -> list[str]:
+    """Inputs of the listing of images: none, but what it will read must be there.
+
+    So a missing folder is found before other rules fetch or compute anything.
+
+    Parameters
+    ----------
+    split : str
+        Path of the split. If it exists, nobody needs the images to list them again.
+    starts_jobs : bool
+        Jobs will run; a mere plan needs no images.
+
+    Raises
+    ------
+    InputError
+        If the folder of the dataset is missing, or the file that comes first.
+    """
+    if starts_jobs and not Path(split).exists():
+        check_images(settings.dataset)
+    return []
 
 
 def labels_inputs(settings: RunSettings, run: str) -> Inputs:
