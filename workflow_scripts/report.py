@@ -17,6 +17,7 @@ from gcdflow.wording import counted
 
 def main(arguments: argparse.Namespace) -> None:
     """Write and print the table."""
+    from gcdflow.clustering.guidance import verdict
     from gcdflow.evaluation.page import as_page
     from gcdflow.evaluation.report import (
         classes_of_truth,
@@ -38,6 +39,8 @@ def main(arguments: argparse.Namespace) -> None:
         "(adjusted Rand index) with it; against labels, the labelled images in a cluster where\n"
         "another class prevails.\n"
     )
+    if said := verdict(last.get("against_labels"), last["label_change_rate"]):
+        text += f"\nVerdict: {said}.\n"
     warning = warning_text(metrics)
     if warning:
         text += f"\n{warning}"

@@ -188,6 +188,7 @@ def test_page_needs_no_other_files(run):
     assert "birds: categories" in text
     assert "4 images · 2 labelled · 1 doubtful" in text
     assert "12 images" in text
+    assert "1 of your 2 labels are contradicted: label more pictures of owl (1), or" in text
     images = page.all("img")
     assert len(images) == 4 + 8
     assert all(image["src"].startswith("data:image/jpeg;base64,") for image in images)

@@ -17,6 +17,7 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image, ImageOps
 
 from gcdflow.categories.assignments import Assignments, sample_names
+from gcdflow.categories.verdict import verdict
 from gcdflow.data.datasets import open_images
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write
@@ -249,6 +250,7 @@ def _render(
         run=run,
         side=tile_side(side, [pixel_side for _, pixel_side in thumbnails.values()]),
         is_photos=is_photos,
+        verdict=verdict(assignments),
         numbers=[
             ("images", f"{n:,}"),
             ("categories", len(rows)),

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
 from gcdflow import __version__
-from gcdflow.clustering.guidance import guidance_warnings
+from gcdflow.clustering.guidance import edges_of_grid, guidance_warnings
 from gcdflow.clustering.matching import (
     count_against_labels,
     label_change_rate,
@@ -117,6 +117,10 @@ def cluster_features(
     )
     _predict_cost(X, y, len(grid.k) * len(grid.percentile), threads)
     search.fit(X, y)
+    k, percentile = (search.best_params_[name] for name in ("k", "density_percentile"))
+    values = {"k": grid.k, "percentile": grid.percentile}
+    for sentence in edges_of_grid({"k": k, "percentile": percentile}, values, len(X)):
+        log.info("%s; a wider range may give better clusters", sentence)
     neighbours = core_neighbours(
         X,
         search.core_sample_mask_,

@@ -43,13 +43,13 @@ RESULT_VERSIONS = {
     "cluster": 2,
     "heatmap": 1,
     "evaluate": 2,
-    "report": 2,
+    "report": 3,
     "labels": 2,
     "assign": 3,
-    "gallery": 1,
+    "gallery": 2,
     "summary": 1,
     "curves": 1,
-    "pages": 2,
+    "pages": 3,
 }
 
 THREADS_PER_GPU = 8  # of a training: they read images ahead
