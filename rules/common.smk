@@ -19,8 +19,8 @@ from gcdflow.surroundings import foreign_interpreter
 
 try:
     from gcdflow.config.runs import RUN_NAME, find_run
-    from gcdflow.errors import InputError
-    from gcdflow.planning import plan, shared_warmup, stored_views
+    from gcdflow.planning import plan, shared_warmup, stored_views, this_call
+    from gcdflow.planning.last_word import have_last_word
     from gcdflow.planning.plan import RESULT_VERSIONS
     from gcdflow.planning.state import state_of_files
 except ImportError as error:
@@ -30,11 +30,9 @@ except ImportError as error:
 # does so with inputs, outputs and logs; paths that come about otherwise go through this.
 placed = workflow.modifier.path_modifier.replace_prefix
 
-try:
-    plan.check_checkout(CHECKOUT)
-    RUNS, DEFAULT_RUNS = plan.configured_runs(config, workflow.configfiles)
-except InputError as error:
-    raise WorkflowError(str(error))
+have_last_word(logger)
+plan.check_checkout(CHECKOUT)
+RUNS, DEFAULT_RUNS = plan.configured_runs(config, workflow.configfiles)
 
 if workflow.is_main_process:
     for sentence in plan.mend_runs(

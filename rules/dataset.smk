@@ -6,11 +6,18 @@ The rule decodes every image once, so that broken ones are found here and not in
 
 rule dataset:
     """Scan the images of a run's dataset, and separate the truth."""
+    input:
+        lambda wildcards: plan.images_of_split(
+            settings_of(wildcards),
+            placed(f"runs/{wildcards.run}/split.npz"),
+            this_call.starts_jobs(workflow),
+        ),
     output:
         split="runs/{run}/split.npz",
         truth="runs/{run}/truth.npz",
     log:
         "logs/{run}/dataset.log",
+    priority: 1  # so it comes before the weights, which may take minutes
     retries: 0  # fails because of bad input, which a retry does not change
     conda:
         "../envs/cluster.yaml"

@@ -28,11 +28,18 @@ rule labels:
     params:
         table=of_settings(plan.labels_table),
         state=of_settings(plan.photographs_state),
+        again=lambda wildcards, input: this_call.command(
+            workflow,
+            placed(f"runs/{wildcards.run}/gallery.html"),
+            sys.argv,
+            "--forcerun",
+            "dataset",
+        ),
         version=RESULT_VERSIONS["labels"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
-        "stage labels --table {params.table:q} --split {input.split:q} --run {wildcards.run}"
+        "stage labels --table {params.table:q} --split {input.split:q} --again {params.again:q}"
         " --output {output:q} 2>&1 | tee -i {log:q}"
 
 

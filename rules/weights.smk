@@ -24,6 +24,7 @@ rule weights:
     wildcard_constraints:
         origin="hub|converted",
         model="[^/]+",
+    retries: 0  # the download itself tries again, and what is wrong with a file or a name stays wrong
     localrule: True
     conda:
         "../envs/train.yaml"

@@ -322,6 +322,32 @@ def test_paths_may_begin_at_home(monkeypatch):
     ]
 
 
+LOG = """
+import logging
+from gcdflow.cli import run_stage, stage_parser
+def main(arguments):
+    for name in ("timm.layers.pos_embed", "PIL", "gcdflowers", "gcdflow.training.segment", None):
+        logging.getLogger(name).info("news of %s", name)
+        logging.getLogger(name).warning("warning of %s", name)
+run_stage(main, stage_parser(None))
+"""
+
+
+def test_of_libraries_only_warnings_are_logged():
+    command = [sys.executable, "-c", LOG]
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert [line.partition(" ")[2] for line in done.stderr.splitlines()] == [
+        "warning of timm.layers.pos_embed",
+        "warning of PIL",
+        "warning of gcdflowers",
+        "news of gcdflow.training.segment",
+        "warning of gcdflow.training.segment",
+        "news of None",
+        "warning of None",
+    ]
+
+
 SHOW = """
 import sys
 from gcdflow.cli import run_stage, show, stage_parser

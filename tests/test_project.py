@@ -75,11 +75,16 @@ def test_shipped_runs_are_valid():
 
 
 WRITTEN = [
-    *(ROOT / name for name in ("README.md", "Makefile", "Snakefile")),
-    *(ROOT / "docs").glob("*.md"),
+    *(ROOT / name for name in ("Makefile", "Snakefile", ".snakemake-workflow-catalog.yml")),
+    *(path for name in (".", "docs", "config") for path in (ROOT / name).glob("*.md")),
     *(path for name in ("config", "profiles", "envs") for path in (ROOT / name).rglob("*.yaml")),
-    *(ROOT / "rules").glob("*.smk"),
-    *(path for name in ("workflow_scripts", "benchmarks") for path in (ROOT / name).rglob("*.py")),
+    *(path for name in ("rules", "report") for path in (ROOT / name).glob("*.*")),
+    *(
+        path
+        for kind in ("py", "sh", "j2")
+        for path in (ROOT / "workflow_scripts").rglob(f"*.{kind}")
+    ),
+    *(ROOT / "benchmarks").glob("*.py"),
 ]
 # A command line up to its end, a comment or a closing quote; it may have continuation lines.
 COMMAND = re.compile(r"(?<![.\w])snakemake ((?:\\\n[ #]*|[^`#\n\\])*)")
@@ -126,7 +131,7 @@ def test_no_option_reads_a_target_as_its_value():
 
 def test_commands_with_a_configuration_name_their_targets_before_it():
     found = [(path, c) for path, c in commands() if "--configfile" in c]
-    assert {path for path, _ in found} == {"config/study.yaml"}
+    assert {path for path, _ in found} == {"config/README.md", "config/study.yaml"}
     for path, command in found:
         before = option_values(command.split("--configfile")[0])[""]
         assert any(map(TARGET.fullmatch, before)), f"{path}: {command}"

@@ -14,11 +14,13 @@ import logging
 from pathlib import Path
 
 from gcdflow.cli import available_threads, run_stage, stage_parser
+from gcdflow.errors import one_line
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Assign, write, report."""
     from gcdflow.categories.assignments import assign
+    from gcdflow.categories.verdict import is_poor, verdict
 
     assignments = assign(
         arguments.split,
@@ -28,6 +30,8 @@ def main(arguments: argparse.Namespace) -> None:
         threads=arguments.threads or available_threads(),
     )
     assignments.save(arguments.output)
+    if said := verdict(assignments):
+        logging.info("%s%s", "warning: " if is_poor(assignments) else "", one_line(said))
     logging.info("%s: %s", arguments.output, assignments.summary())
 
 

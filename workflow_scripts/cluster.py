@@ -16,6 +16,7 @@ from pathlib import Path
 
 from gcdflow.cli import available_threads, integer_range, run_stage, stage_parser
 from gcdflow.config.settings import ClusteringSettings
+from gcdflow.wording import counted
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -51,11 +52,11 @@ def main(arguments: argparse.Namespace) -> None:
     change, against = (pseudo.metadata[key] for key in ("label_change_rate", "against_labels"))
     agreement = pseudo.metadata["agreement"]
     logging.info(
-        "%s: %d clusters of %d samples, core ratio %.2f, k=%d percentile=%g, score %.4f "
+        "%s: %s of %s, core ratio %.2f, k=%d percentile=%g, score %.4f "
         "(cross-entropy %.4f, silhouette %.4f)%s%s",
         arguments.output,
-        pseudo.metadata["n_clusters"],
-        pseudo.metadata["n_samples"],
+        counted(pseudo.metadata["n_clusters"], "cluster"),
+        counted(pseudo.metadata["n_samples"], "sample"),
         pseudo.metadata["core_ratio"],
         pseudo.best_params["k"],
         pseudo.best_params["density_percentile"],

@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 
 from gcdflow.cli import run_stage, stage_parser
+from gcdflow.wording import counted
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -21,7 +22,7 @@ def main(arguments: argparse.Namespace) -> None:
     if not curves:
         logging.warning("%s: contains no scalars; the picture stays empty", arguments.log_dir)
     n_drawn = draw_curves(curves, arguments.output, title=arguments.title)
-    logging.info("%s: %d curves", arguments.output, n_drawn)
+    logging.info("%s: %s", arguments.output, counted(n_drawn, "curve"))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from gcdflow.cli import (
 from gcdflow.config.settings import Dataset
 from gcdflow.data.datasets import dataset_module, open_images
 from gcdflow.data.datasets.catalogue import split_catalogue
+from gcdflow.wording import counted
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -41,13 +42,13 @@ def main(arguments: argparse.Namespace) -> None:
     truth.save(arguments.truth)
     split.save(arguments.split)
     logging.info(
-        "%s: %s: %d samples, %d for training (%d labelled), %d classes (%d old)%s",
+        "%s: %s: %s, %d for training (%d labelled), %s (%d old)%s",
         arguments.split,
         settings.name,
-        len(split.indices),
+        counted(len(split.indices), "sample"),
         split.train_mask.sum(),
         split.labelled_mask.sum(),
-        len(truth.class_names),
+        counted(len(truth.class_names), "class", "classes"),
         len(split.old_class_names),
         f"; {len(split.left_out)} left out" if split.left_out else "",
     )

@@ -15,6 +15,7 @@ import logging
 from pathlib import Path
 
 from gcdflow.cli import available_threads, run_stage, stage_parser
+from gcdflow.wording import counted
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -41,10 +42,10 @@ def main(arguments: argparse.Namespace) -> None:
         for kind in ("transductive", "inductive")
     ]
     logging.info(
-        "%s: %s; %d clusters for %s",
+        "%s: %s; %s for %s",
         arguments.output,
         "; ".join(parts),
-        metrics["n_clusters"],
+        counted(metrics["n_clusters"], "cluster"),
         classes_of_truth(metrics),
     )
 

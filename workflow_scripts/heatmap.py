@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 
 from gcdflow.cli import run_stage, stage_parser
+from gcdflow.wording import counted
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -20,13 +21,13 @@ def main(arguments: argparse.Namespace) -> None:
     draw_heatmap(grid, arguments.output, title=arguments.title)
     best = grid["score"].argmax()
     logging.info(
-        "%s: %d configurations; best score %.4f at k=%d percentile=%g, %d clusters",
+        "%s: %s; best score %.4f at k=%d percentile=%g, %s",
         arguments.output,
-        len(grid["score"]),
+        counted(len(grid["score"]), "configuration"),
         grid["score"][best],
         grid["k"][best],
         grid["density_percentile"][best],
-        grid["n_clusters"][best],
+        counted(int(grid["n_clusters"][best]), "cluster"),
     )
 
 

@@ -14,6 +14,7 @@ import logging
 from pathlib import Path
 
 from gcdflow.cli import run_stage, stage_parser
+from gcdflow.wording import counted
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -22,15 +23,18 @@ def main(arguments: argparse.Namespace) -> None:
     from gcdflow.data.datasets.photos import present_labels
     from gcdflow.files.formats import UNLABELLED, Split
 
-    run = arguments.run or arguments.output.absolute().parent.name
-    labels, changes = present_labels(arguments.table, Split.load(arguments.split), run)
+    run = arguments.output.absolute().parent.name
+    again = f"snakemake --cores all runs/{run}/gallery.html --forcerun dataset"
+    labels, changes = present_labels(
+        arguments.table, Split.load(arguments.split), arguments.again or again
+    )
     labels.save(arguments.output)
     given = labels.labels[labels.labels != UNLABELLED]
     logging.info(
-        "%s: %d labels of %d classes (%s)",
+        "%s: %s of %s (%s)",
         arguments.output,
-        len(given),
-        len(np.unique(given)),
+        counted(len(given), "label"),
+        counted(len(np.unique(given)), "class", "classes"),
         changes,
     )
 
@@ -40,6 +44,8 @@ if __name__ == "__main__":
     parser.add_argument("--table", type=Path, required=True, help="CSV file of labels")
     parser.add_argument("--output", type=Path, required=True, help="labels to write (.npz)")
     parser.add_argument(
-        "--run", help="name of the run, for hints in messages (default: the output's folder)"
+        "--again",
+        metavar="COMMAND",
+        help="what trains the run again, for hints in messages (default: without options)",
     )
     run_stage(main, parser)

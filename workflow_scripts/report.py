@@ -12,10 +12,12 @@ import logging
 from pathlib import Path
 
 from gcdflow.cli import run_stage, show, stage_parser
+from gcdflow.wording import counted
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Write and print the table."""
+    from gcdflow.clustering.guidance import verdict
     from gcdflow.evaluation.page import as_page
     from gcdflow.evaluation.report import (
         classes_of_truth,
@@ -37,6 +39,8 @@ def main(arguments: argparse.Namespace) -> None:
         "(adjusted Rand index) with it; against labels, the labelled images in a cluster where\n"
         "another class prevails.\n"
     )
+    if said := verdict(last.get("against_labels"), last["label_change_rate"]):
+        text += f"\nVerdict: {said}.\n"
     warning = warning_text(metrics)
     if warning:
         text += f"\n{warning}"
@@ -44,11 +48,11 @@ def main(arguments: argparse.Namespace) -> None:
         file.write(as_page(text) if arguments.output.suffix == ".html" else text)
     show(text)  # before the log line, even if both go into one file
     logging.info(
-        "%s: %d epochs; at the last, accuracy %s and %d clusters for %s",
+        "%s: %s; at the last, accuracy %s and %s for %s",
         arguments.output,
-        len(metrics),
+        counted(len(metrics), "epoch"),
         percent(last["transductive"]["all"]),
-        last["n_clusters"],
+        counted(last["n_clusters"], "cluster"),
         classes_of_truth(last),
     )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gcdflow.cli import add_settings_arguments, read_settings, run_stage, stage_parser
 from gcdflow.config.settings import RunSettings
+from gcdflow.wording import counted
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -24,11 +25,11 @@ def main(arguments: argparse.Namespace) -> None:
     with atomic_write(arguments.output, "w") as file:
         yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
     logging.info(
-        "%s: dataset %s, backbone %s, %d epochs",
+        "%s: dataset %s, backbone %s, %s",
         arguments.output,
         settings["dataset"]["name"],
         settings["backbone"]["name"],
-        settings["schedule"]["total_epochs"],
+        counted(settings["schedule"]["total_epochs"], "epoch"),
     )
 
 

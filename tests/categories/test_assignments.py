@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from gcdflow.categories.assignments import Assignments, assign, name_clusters, new_names
 from gcdflow.categories.confidence import confidences
+from gcdflow.categories.verdict import is_poor, verdict
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Features, Labels, PseudoLabels, Split
 
@@ -307,8 +308,10 @@ def test_stage_ends_with_a_summary_and_needs_no_torch(tmp_path: Path, parts: dic
         check=True,
     )
     share = 100 * np.mean(found.doubtful)
+    mark = "warning: " if is_poor(found) else ""
+    assert done.stderr.splitlines()[-2].endswith(f" {mark}{verdict(found)}")
     assert done.stderr.splitlines()[-1].endswith(
-        f"a.csv: 90 images in 4 categories, 2 old and 2 new; {share:.0f} % doubtful"
+        f"a.csv: 90 images in 4 categories: 2 of yours, 2 discovered; {share:.0f} % doubtful"
     )
     code = (
         "import sys, gcdflow.categories.assignments, gcdflow.categories.gallery; "

@@ -188,6 +188,7 @@ def test_page_needs_no_other_files(run):
     assert "birds: categories" in text
     assert "4 images · 2 labelled · 1 doubtful" in text
     assert "12 images" in text
+    assert "1 of your 2 labels are contradicted: label more pictures of owl (1), or" in text
     images = page.all("img")
     assert len(images) == 4 + 8
     assert all(image["src"].startswith("data:image/jpeg;base64,") for image in images)
@@ -242,7 +243,7 @@ def test_digits_are_enlarged_and_have_no_files(tmp_path: Path, make_split):
         text=True,
         check=True,
     )
-    assert "g.html: 8 of 20 images in 1 categories" in done.stderr
+    assert "g.html: 8 of 20 images in 1 category" in done.stderr
     page = Page((tmp_path / "g.html").read_text(encoding="utf-8"))
     assert {image.get("class") for image in page.all("img")} == {"pixels"}
     assert {decoded(image["src"]).size for image in page.all("img")} == {(8, 8)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gcdflow.clustering.guidance import guidance_warnings, is_against
+from gcdflow.clustering.guidance import edges_of_grid, guidance_warnings, is_against, verdict
 from gcdflow.clustering.matching import count_against_labels
 from gcdflow.errors import InputError
 
@@ -58,3 +58,54 @@ def test_guidance_that_made_it_worse_is_said():
     assert sentence.startswith("guidance has made it worse: labelled samples in a cluster")
     assert "rose from 2 to 8 of 100 since the refresh before; lower pseudo.pseudo_l" in sentence
     assert len(guidance_warnings(40, 100, 2)) == 2
+
+
+# -- verdict and edges -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("against", "change", "expected"),
+    [
+        (None, None, ""),
+        (None, 0.1, ""),
+        (0.0, 0.06, "the clusters agree with 100 % of the labels"),
+        (0.1, 0.25, "the clusters agree with 90 % of the labels"),
+    ],
+)
+def test_a_good_epoch_alarms_nobody(against, change, expected):
+    assert verdict(against, change) == expected
+
+
+def test_a_poor_epoch_is_told_with_what_to_do():
+    said = verdict(0.51, None)
+    assert said.startswith("51 % of the labels are contradicted: label more images, or train long")
+    said = verdict(0.02, 0.4)
+    assert said.startswith("the last refresh moved 40 % of the images to other clusters")
+    assert said.endswith("train longer")
+    assert len(verdict(0.51, 0.4).split("; ")) == 2
+
+
+@pytest.mark.parametrize(
+    ("best", "expected"),
+    [
+        ({"k": 10, "percentile": 50}, []),
+        ({"k": 3, "percentile": 50}, ["the best k (3) is the smallest of clustering.k"]),
+        ({"k": 20, "percentile": 50}, ["the best k (20) is the largest of clustering.k"]),
+        ({"k": 9, "percentile": 95}, ["the best percentile (95) is the largest of clustering.per"]),
+        ({"k": 9, "percentile": 0}, []),  # there is nothing below
+    ],
+)
+def test_the_best_configuration_at_an_end_of_the_grid(best, expected):
+    grid = {"k": range(3, 21), "percentile": [0, 50, 95]}
+    said = edges_of_grid(best, grid, 1000)
+    assert len(said) == len(expected)
+    assert all(a.startswith(b) for a, b in zip(said, expected, strict=True))
+
+
+def test_ends_that_are_limits_or_of_short_ranges_say_nothing():
+    two = {"k": [5, 10], "percentile": [50]}
+    assert edges_of_grid({"k": 5, "percentile": 50}, two, 1000) == []
+    grid = {"k": [1, 2, 9], "percentile": [50]}
+    assert edges_of_grid({"k": 1, "percentile": 50}, grid, 1000) == []
+    assert edges_of_grid({"k": 9, "percentile": 50}, grid, 10) == []
+    assert edges_of_grid({"k": 9, "percentile": 50}, grid, 11) != []

@@ -460,3 +460,14 @@ def test_find_run():
     assert find_run(runs, "a").seed == 5
     with pytest.raises(InputError, match=r"no run 'c' in the configuration \(runs: a, b\)"):
         find_run(runs, "c")
+
+
+def test_a_mistyped_run_is_recognised_and_the_list_of_runs_is_short():
+    runs = resolve_runs({"runs": {name: {} for name in ["photos", *(f"r{i}" for i in range(40))]}})
+    expected = r"no run 'fotos' .*; did you mean 'photos'\? \(runs: photos, .* and 33 more\)"
+    with pytest.raises(InputError, match=expected):
+        find_run(runs, "fotos")
+    with pytest.raises(InputError, match="run 'Photos'; did you mean 'photos'"):
+        resolve_default_runs({"default_runs": ["Photos"]}, runs)
+    with pytest.raises(InputError, match=r"a\.inherit: there is no run 'photo'; did you mean 'pho"):
+        resolve_runs({"runs": {"photos": {}, "a": {"inherit": "photo"}}})

@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from example_files import make_metrics as metrics
@@ -11,6 +14,8 @@ from gcdflow.evaluation.report import (
     row,
     warning_text,
 )
+
+SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 
 
 @pytest.mark.parametrize(
@@ -49,6 +54,18 @@ def test_epochs_against_the_labels_have_a_warning():
     assert "25.0 %" in second
     assert not empty
     assert what_to_do.startswith("What to do: train longer before the first clustering")
+
+
+@pytest.mark.parametrize("name", ["r.md", "r.html"])
+def test_the_report_has_one_line_of_verdict_about_the_last_epoch(tmp_path, name):
+    for epoch, share in ((50, 0.4), (75, 0.02)):
+        text = json.dumps(metrics(epoch, against_labels=share))
+        (tmp_path / f"{epoch}.json").write_text(text)
+    command = [sys.executable, SCRIPTS / "report.py", "--run", "x", "--output", name]
+    subprocess.run([*command, "50.json", "75.json"], cwd=tmp_path, capture_output=True, check=True)
+    said = (tmp_path / name).read_text()
+    assert said.count("Verdict: ") == 1
+    assert "Verdict: the clusters agree with 98 % of the labels." in said
 
 
 def test_table_is_sorted_aligned_markdown():

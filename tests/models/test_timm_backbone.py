@@ -228,7 +228,7 @@ def test_image_size_reaches_the_model(side, expected):
 
 
 def test_unknown_models():
-    with pytest.raises(InputError, match=r"timm has no model 'dino_vitb61'; did you mean dino_vit"):
+    with pytest.raises(InputError, match=r"no model 'dino_vitb61'; did you mean 'dino_vit"):
         build_timm(settings(model="dino_vitb61"), SIDE)
     with pytest.raises(InputError, match=r"timm has no model '-' \(see timm\.list_models"):
         build_timm(settings(model="-"), SIDE)

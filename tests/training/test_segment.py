@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gcdflow import progress
 from gcdflow.distributed.interruption import Interrupted
 from gcdflow.distributed.ranks import Ranks
 from gcdflow.errors import InputError
@@ -102,6 +104,24 @@ def command(split: Path, output: Path, stop: int, log_dir: Path, *more: str) -> 
         *("--output", str(output), "--stop-at-epoch", str(stop), "--log-dir", str(log_dir)),
         *("--threads", "1", "--device", "cpu", *more),
     ]
+
+
+def test_long_epochs_say_how_far_they_are(split_path: Path, tmp_path: Path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    train(split_path, tmp_path / "short.pt", 2)
+    assert [m for m in caplog.messages if " step " in m] == [], "short epochs need none"
+    epochs = [m for m in caplog.messages if m.startswith("epoch ")]
+    assert re.fullmatch(r"epoch 1/2  L_total .* images/s, \d+ s left", epochs[0])
+    assert re.fullmatch(r"epoch 2/2  L_total .* images/s", epochs[1])
+    caplog.clear()
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_REPORTS", 0.0)
+    train(split_path, tmp_path / "long.pt", 2)
+    steps = [m for m in caplog.messages if " step " in m]
+    assert len(steps) == 2 * 3
+    left = r"\d+ s left"
+    first = rf"epoch 1/2  step 1 of 4, {left} of this epoch, {left} to epoch 2"
+    assert re.fullmatch(first, steps[0])
+    assert steps[5].startswith("epoch 2/2  step 3 of 4, ")
 
 
 def test_killed_training_resumes_to_the_same_bytes_and_log(split_path: Path, tmp_path: Path):
@@ -320,7 +340,7 @@ def test_pseudo_labels_of_one_cluster_guide_nobody(split_path: Path, tmp_path: P
     one = pseudo_labels(split_path, tmp_path / "one.npz", n_clusters=1)
     guided = {"resume_from": start, "pseudo_labels": one, "settings": settings(True)}
     weights = Checkpoint.load(train(split_path, tmp_path / "one.pt", 5, **guided)).weights
-    assert "are in one cluster (of 1 clusters and" in caplog.text
+    assert "are in one cluster (of 1 cluster and" in caplog.text
     without = Checkpoint.load(train(split_path, tmp_path / "none.pt", 5, resume_from=start)).weights
     assert all(torch.equal(weights[name], value) for name, value in without.items())
 

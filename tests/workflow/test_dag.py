@@ -230,12 +230,34 @@ def test_a_bad_configuration_names_the_key(tmp_path: Path):
 def test_cub_plans_without_images_and_names_their_folder(tmp_path: Path):
     rules = ("dataset", "weights", "train", "features", "cluster")
     assert planned(tmp_path, "runs/cub/pseudo_epoch050.npz") == dict.fromkeys(rules, 1)
-    result = snakemake(tmp_path, "--cores", "2", "--", "runs/cub/split.npz")
+    result = snakemake(tmp_path, "--cores", "2", "--", "runs/cub/report.md")
     assert result.returncode != 0
     sentence = "no CUB images at data/CUB_200_2011 (expected data/CUB_200_2011/images.txt)"
-    assert sentence in result.stdout + result.stderr
-    assert sentence in (tmp_path / "logs/cub/dataset.log").read_text()
-    assert not (tmp_path / "runs/cub/split.npz").exists()
+    assert result.stderr.splitlines()[-1].startswith(f"error: dataset.root: {sentence}; unpack")
+    assert result.stderr.count("no CUB images") == 1
+    assert not (tmp_path / "logs").exists(), "no job was started"
+    assert planned(tmp_path, f"{RUN}/report.md"), "other runs need no birds"
+
+
+def test_missing_images_stop_no_other_run_that_is_kept_going(tmp_path: Path):
+    targets = ["runs/cub/split.npz", f"{RUN}/split.npz"]
+    result = snakemake(tmp_path, "--cores", "2", "--keep-going", "--", *targets)
+    assert result.returncode != 0
+    assert (tmp_path / targets[1]).exists()
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("dataset.py: error: dataset.root: no CUB images at data/CUB_200_2011")
+    assert last in (tmp_path / "logs/cub/dataset.log").read_text()
+
+
+def test_images_that_are_gone_are_not_missed_once_they_are_listed(finished_copy: Path):
+    """Digits with the name of another dataset: nothing lists its images again."""
+    changes = {"runs": {"digits-smoke": {"dataset": {"name": "cub"}}}}
+    target = f"{RUN}/split.npz"
+    options = ("--rerun-triggers", "mtime", "--cores", "2")
+    result = snakemake(finished_copy, *options, "--", target, changes=changes)
+    assert result.returncode == 0, result.stderr
+    (finished_copy / target).unlink()
+    assert snakemake(finished_copy, *options, "--", target, changes=changes).returncode != 0
 
 
 def test_numbers_of_classes_that_yaml_reads_as_others(tmp_path: Path):

@@ -43,9 +43,7 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
     end_on_signals()
     end_with_workflow()
     arguments = parser.parse_args()
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
-    )
+    _start_log()
     try:
         with recorded():
             main(arguments)
@@ -63,6 +61,23 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
         sys.exit(known.status)
     finally:
         kill_helpers()
+
+
+def _start_log() -> None:
+    """Log to standard error; of libraries, only what they warn of.
+
+    Their news (such as timm's ``Resized position embedding``) say nothing to a user.
+    """
+
+    def is_shown(record: logging.LogRecord) -> bool:
+        own = record.name == "root" or record.name.partition(".")[0] == "gcdflow"
+        return own or record.levelno >= logging.WARNING
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(is_shown)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[handler]
+    )
 
 
 def _end_unexpectedly(prog: str, error: Exception) -> NoReturn:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gcdflow.wording import short_checksums
+
 _LONGEST = 2000  # characters of a message; a broken file may hold millions
 
 
@@ -10,13 +12,14 @@ class StageError(Exception):
 
     Messages quote file names, contents of files and messages of libraries. These could break the
     line or control a terminal. Line breaks and control characters are therefore written as escapes
-    (``\\n``, ``\\x1b``), and the middle of a very long message is cut out.
+    (``\\n``, ``\\x1b``), the middle of a very long message is cut out, and of checksums only the
+    first digits are shown.
     """
 
     status: int  # exit status of the stage
 
     def __init__(self, message: str):
-        super().__init__(one_line(message))
+        super().__init__(short_checksums(one_line(message)))
 
 
 class InputError(StageError, ValueError):

@@ -188,7 +188,7 @@ def test_nothing_left_to_label(old, proportion):
 
 def test_unknown_dataset():
     with pytest.raises(
-        InputError, match=r"unknown dataset 'cars' \(known: aircraft, cifar10, .*\)"
+        InputError, match=r"dataset 'cars'; did you mean 'scars'\? \(known: aircraft, cifar10, .*\)"
     ):
         dataset_module("cars")
     with pytest.raises(InputError, match="unknown dataset 'None'"):

@@ -8,7 +8,6 @@ import pytest
 from gcdflow.data.datasets.catalogue import old_class_ids, published_split
 from gcdflow.data.datasets.class_names import (
     chosen_classes,
-    did_you_mean,
     position_of,
     says_nothing,
     tidied,
@@ -78,8 +77,6 @@ def test_names_match_exactly_or_by_their_look():
     assert position_of("a  b", names) == 3
     assert position_of("a\u00a0b", names) is None  # looks like two names
     assert position_of("Crow", names) is None
-    assert did_you_mean("Crow", names) == "; did you mean ' crow'?"
-    assert did_you_mean("zebra", names) == ""
 
 
 # -- names or ids ----------------------------------------------------------------------------------

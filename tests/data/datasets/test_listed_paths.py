@@ -70,6 +70,31 @@ def test_two_files_that_differ_in_composition_only(folder, form):
     assert found(folder, f"{path},x") == [path]
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "tour/b.png,x\ntour/b.png,x",
+        "tour/b.png,x\ntour\\b.png , x ",
+        "tour/b.png,\nabsent.png,y\ntour/b.png,NA\n\n./tour/b.png",
+        'tour/b.png,x\n"tour/b.png","x"\ntour/b.png,x',
+    ],
+)
+def test_lines_that_say_the_same_count_once(folder, lines):
+    assert [path for path in found(folder, lines) if path != "absent.png"] == ["tour/b.png"]
+
+
+def test_lines_that_differ_in_split_or_truth_are_refused(folder):
+    header = "path,label,split,truth"
+    for line, difference in (
+        (",test,", "split: 'train' and 'test'"),
+        (",train,wren", "truth: 'nothing' and 'wren'"),
+        ("x,,", "label: 'nothing' and 'x'"),
+    ):
+        with pytest.raises(InputError, match=f"second time .*, with another {difference}; remove"):
+            found(folder, f"tour/b.png,,,\ntour/b.png,{line}", header)
+    assert found(folder, "tour/b.png,x,train,x\ntour/b.png,x,,x", header) == ["tour/b.png"]
+
+
 def test_a_line_break_in_a_name(folder):
     (folder / "a\nb.png").touch()
     assert found(folder, '"a\nb.png",x') == ["a\nb.png"]
@@ -80,8 +105,10 @@ def test_a_line_break_in_a_name(folder):
     [
         (
             "tour/b.png,x\ntour\\b.png,y",
-            r"tour/b\.png is listed a second time \(first: line 2\)",
+            r"tour/b\.png is listed a second time \(first: line 2\), with another label: 'x' and "
+            "'y'; remove one of the lines",
         ),
+        ("tour/b.png,x\ntour/b.png,", "tour/b.png is .* another label: 'x' and 'nothing'; rem"),
         (" best of/a.png,x\nbest of/a.png,y", r" best of/a\.png is listed a second time"),
         ("Tour/B.png,x", r"no file Tour/B\.png in .*photos; did you mean tour/b\.png\?"),
         ("photos/tour/b.png,x", r"no file photos/tour.*; did you mean tour/b\.png\?"),

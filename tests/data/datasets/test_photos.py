@@ -114,7 +114,7 @@ def test_paths_match_by_their_look(settings, on_disk, in_table):
     assert found.paths[0] == name
     assert len(set(found.paths)) == len(found.paths) == 7
     split, _ = split_catalogue(found, settings)
-    assert present_labels(table_of(settings), split, "mine")[0].labels[0] == 0
+    assert present_labels(table_of(settings), split, ANEW)[0].labels[0] == 0
 
 
 def test_paths_as_on_windows(settings):
@@ -311,11 +311,11 @@ def test_excluded_photographs_do_not_count_as_new(settings, caplog):
     unreadable = dict.fromkeys(["more/d.webp", "f.jpg"], "torn")
     split, _ = split_catalogue(without(settings, found, unreadable), settings)
     caplog.clear()
-    _, words = present_labels(table_of(settings), split, "mine")
+    _, words = present_labels(table_of(settings), split, ANEW)
     assert caplog.messages == []
     assert words == "0 added, 0 changed, 0 removed since training began"
     (Path(settings.root) / "photos" / "more" / "d.webp").unlink()  # although the table lists it
-    present_labels(table_of(settings), split, "mine")
+    present_labels(table_of(settings), split, ANEW)
 
 
 @pytest.mark.parametrize(
@@ -365,7 +365,7 @@ def test_marks_for_nothing_in_labels(settings, caplog):
     # The real classes of the split apply to corrections too.
     split = split_of(with_none)
     write(settings, "path,label\na.jpg,robin\nc.JPG,None\nf.jpg,None\nb.png,NA\n")
-    labels, words = present_labels(table_of(settings), split, "mine")
+    labels, words = present_labels(table_of(settings), split, ANEW)
     assert labels.class_names.tolist() == ["None", "robin"]
     assert words == "1 added, 0 changed, 0 removed since training began"
 
@@ -375,7 +375,7 @@ def test_a_split_with_strange_real_classes(settings, real_classes):
     split = split_of(settings)
     split.source["real_classes"] = real_classes
     with pytest.raises(InputError, match=r"split\.npz: 'source' has no list of names as real_clas"):
-        present_labels(table_of(settings), split, "mine")
+        present_labels(table_of(settings), split, ANEW)
 
 
 @pytest.mark.parametrize("path", [" best of/a.png", "a, b.jpg ", '"c".jpg', "d\n.jpg", "e\\f.jpg"])
@@ -400,11 +400,11 @@ def split_of(settings):
 
 def test_corrections_after_training_began(settings):
     split = split_of(settings)
-    same, words = present_labels(table_of(settings), split, "mine")
+    same, words = present_labels(table_of(settings), split, ANEW)
     np.testing.assert_array_equal(same.labels, split.labels)
     assert words == "0 added, 0 changed, 0 removed since training began"
     write(settings, "path,label\nc.JPG,crow\na.jpg,wren\nf.jpg,ant\n")
-    labels, words = present_labels(table_of(settings), split, "mine")
+    labels, words = present_labels(table_of(settings), split, ANEW)
     assert labels.class_names.tolist() == ["crow", "robin", "ant", "wren"]
     np.testing.assert_array_equal(labels.labels, [0, 3, -1, -1, 2, -1])
     np.testing.assert_array_equal(labels.indices, split.indices)
@@ -416,7 +416,7 @@ def test_new_photographs_are_left_out_with_a_warning(settings, caplog):
     shutil.copy(photos / "a.jpg", photos / "new.jpg")
     shutil.copy(photos / "a.jpg", photos / "newer.jpg")
     write(settings, TABLE + "new.jpg,gull,,\n")
-    labels, words = present_labels(table_of(settings), split, "mine")
+    labels, words = present_labels(table_of(settings), split, ANEW)
     np.testing.assert_array_equal(labels.labels, split.labels)
     assert words.startswith("0 added")
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
@@ -430,22 +430,22 @@ def test_photographs_that_are_gone(settings):
     (photos / "more" / "e.jpg").unlink()
     expected = rf"photos: 2 of 6 photographs of the run are gone \(first: f\.jpg\); put .*: {ANEW}$"
     with pytest.raises(InputError, match=expected):
-        present_labels(table_of(settings), split, "mine")
+        present_labels(table_of(settings), split, ANEW)
     shutil.rmtree(photos)
     with pytest.raises(
         InputError, match=r"dataset\.folder: no folder of photographs at .*photos; p"
     ):
-        present_labels(table_of(settings), split, "mine")
+        present_labels(table_of(settings), split, ANEW)
 
 
 def test_a_missing_table_and_labels_that_are_gone(settings):
     split = split_of(settings)
     write(settings, "path,label\nc.JPG,\n")
     with pytest.raises(InputError, match=r"labels\.csv: no image has a label; label some of"):
-        present_labels(table_of(settings), split, "mine")
+        present_labels(table_of(settings), split, ANEW)
     table_of(settings).unlink()
     with pytest.raises(InputError, match=r"labels\.csv: no such file; write one with the columns"):
-        present_labels(table_of(settings), split, "mine")
+        present_labels(table_of(settings), split, ANEW)
 
 
 @pytest.mark.parametrize("path", ["gone.jpg", "x/../../photos/a.jpg"])
@@ -454,7 +454,7 @@ def test_a_listed_path_that_does_not_exist(settings, path):
     write(settings, TABLE + f"{path},crow,,\n")
     expected = "listed paths are not among the photographs of .* \\(first: gone|is outside"
     with pytest.raises(InputError, match=expected):
-        present_labels(table_of(settings), split, "mine")
+        present_labels(table_of(settings), split, ANEW)
 
 
 def test_a_change_between_train_and_test_needs_a_new_training(settings):
@@ -462,10 +462,10 @@ def test_a_change_between_train_and_test_needs_a_new_training(settings):
     write(settings, TABLE.replace("b.png,,test,robin", "b.png,robin,,"))
     expected = rf"line 5: the split of b\.png is train, but was test when .* train again: {ANEW}$"
     with pytest.raises(InputError, match=expected):
-        present_labels(table_of(settings), split, "mine")
+        present_labels(table_of(settings), split, ANEW)
     write(settings, TABLE.replace("a.jpg,,train", "a.jpg,,test"))
     with pytest.raises(InputError, match=r"the split of a\.jpg is test, but was train"):
-        present_labels(table_of(settings), split, "mine")
+        present_labels(table_of(settings), split, ANEW)
 
 
 def test_a_split_of_another_dataset(settings, make_split):

@@ -18,6 +18,7 @@ from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write
 from gcdflow.files.declared import ASSIGNMENTS, CELLS
 from gcdflow.files.formats import UNLABELLED, Features, Labels, PseudoLabels, Split, align
+from gcdflow.wording import counted
 
 COLUMNS = ASSIGNMENTS.columns()
 _DECIMALS = 3  # of confidences: what is decided by them is decided by what the table shows
@@ -139,13 +140,14 @@ class Assignments:
             ) from None
 
     def summary(self) -> str:
-        """One line: images, categories old and new, share of doubtful ones."""
+        """One line: images, categories of a person and discovered, share of doubtful ones."""
         found, old = set(self.categories), self.old_categories
         share = self.doubtful.mean() if len(self.doubtful) else 0.0
         left_out = f"; {len(self.left_out)} left out" if self.left_out else ""
         return (
-            f"{len(self.paths)} images in {len(found)} categories, {len(found & old)} old and "
-            f"{len(found - old)} new; {100 * share:.0f} % doubtful{left_out}"
+            f"{counted(len(self.paths), 'image')} in "
+            f"{counted(len(found), 'category', 'categories')}: {len(found & old)} of yours, "
+            f"{len(found - old)} discovered; {100 * share:.0f} % doubtful{left_out}"
         )
 
 

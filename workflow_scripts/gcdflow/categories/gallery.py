@@ -17,10 +17,12 @@ from jinja2 import Environment, StrictUndefined
 from PIL import Image, ImageOps
 
 from gcdflow.categories.assignments import Assignments, sample_names
+from gcdflow.categories.verdict import verdict
 from gcdflow.data.datasets import open_images
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write
 from gcdflow.files.formats import Split
+from gcdflow.wording import counted
 
 TEMPLATE = Path(__file__).with_name("gallery.html.j2")
 _JPEG_QUALITY = 82
@@ -223,7 +225,8 @@ def write_gallery(
         file.write(page)
     fewer = f" (at most {fitting} per category to limit the page)" if fitting < most else ""
     return (
-        f"{len(shown)} of {len(assignments.paths)} images in {len(rows)} categories{fewer}, "
+        f"{len(shown)} of {len(assignments.paths)} images in "
+        f"{counted(len(rows), 'category', 'categories')}{fewer}, "
         f"{len(page) / 1e6:.1f} MB"
     )
 
@@ -247,6 +250,7 @@ def _render(
         run=run,
         side=tile_side(side, [pixel_side for _, pixel_side in thumbnails.values()]),
         is_photos=is_photos,
+        verdict=verdict(assignments),
         numbers=[
             ("images", f"{n:,}"),
             ("categories", len(rows)),

@@ -1,15 +1,20 @@
 """Say that a run's pseudo labels guide against its own labels, which needs no truth.
 
-The module imports nothing, because the stage that writes reports works without NumPy.
+The module needs no packages, because the stage that writes reports works without NumPy.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 # Shares of the labelled samples. The limit is between what was measured on the digits, which are
 # easy (0.00 to 0.04, from the second epoch of training on), and on clip art, which is hard (0.41 to
 # 0.44). A refresh of either changed the share by at most 0.03.
 MOST_AGAINST = 0.10
 MOST_RISE = 0.05
+# Share of images that a refresh moves to other clusters; on the digits at most 0.06.
+MOST_CHANGE = 0.25
+_FEWEST_VALUES = 3  # of a range that has an inside
 
 WHAT_TO_DO = (
     "train longer before the first clustering (schedule.warmup_epochs), lower "
@@ -20,6 +25,62 @@ WHAT_TO_DO = (
 def is_against(share: float | None) -> bool:
     """Whether the share of labelled samples against their labels is above the limit."""
     return share is not None and share > MOST_AGAINST
+
+
+def verdict(against: float | None, change: float | None) -> str:
+    """One sentence about the clusters of an epoch: that they go with the labels, or what to do.
+
+    Parameters
+    ----------
+    against : float or None
+        Share of the labelled samples against their labels; None if nothing is labelled.
+    change : float or None
+        Share of labels that the last refresh changed; None for the first.
+    """
+    problems = []
+    if is_against(against):
+        problems.append(
+            f"{100 * against:.0f} % of the labels are contradicted: label more images, or "
+            f"{WHAT_TO_DO}"
+        )
+    if change is not None and change > MOST_CHANGE:
+        problems.append(
+            f"the last refresh moved {100 * change:.0f} % of the images to other clusters, which "
+            "are therefore not settled: train longer"
+        )
+    if not problems and against is not None:
+        return f"the clusters agree with {100 * (1 - against):.0f} % of the labels"
+    return "; ".join(problems)
+
+
+def edges_of_grid(
+    best: Mapping[str, float], grid: Mapping[str, Sequence[int]], n: int
+) -> list[str]:
+    """Settings whose best value is at an end of its range: a wider range may be better.
+
+    Not among them are ranges of one or two values, and values beyond which there are none.
+
+    Parameters
+    ----------
+    best : mapping
+        Name of a setting to the value that was chosen: ``k`` and ``percentile``.
+    grid : mapping
+        Name of a setting to its values.
+    n : int
+        Number of samples.
+    """
+    limits = {"k": (1, n - 1), "percentile": (0, 100)}
+    found = []
+    for name, value in best.items():
+        values, (least, most) = sorted(set(grid[name])), limits[name]
+        if (
+            len(values) >= _FEWEST_VALUES
+            and value in (values[0], values[-1])
+            and least < value < most
+        ):
+            side = "smallest" if value == values[0] else "largest"
+            found.append(f"the best {name} ({value:g}) is the {side} of clustering.{name}")
+    return found
 
 
 def guidance_warnings(against: int, labelled: int, before: int | None = None) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.metrics import adjusted_rand_score
 
 from gcdflow import __version__
-from gcdflow.clustering.guidance import guidance_warnings
+from gcdflow.clustering.guidance import edges_of_grid, guidance_warnings
 from gcdflow.clustering.matching import (
     count_against_labels,
     label_change_rate,
@@ -25,6 +25,7 @@ from gcdflow.files.atomic import atomic_write
 from gcdflow.files.declared import GRID
 from gcdflow.files.formats import UNLABELLED, Features, PseudoLabels
 from gcdflow.ssddbc import SSDDBCGridSearch, core_neighbours, estimate_resources
+from gcdflow.wording import counted, duration
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ class _ProgressLog:
                 f"; best so far k={best['k']} percentile={best['density_percentile']} "
                 f"score={best['score']:.4f} clusters={best['n_clusters']}"
             )
-        log.info("%d/%d configurations, %.0f s left%s", done, total, left, found)
+        log.info("%d/%d configurations, %s left%s", done, total, duration(left), found)
 
 
 def cluster_features(
@@ -116,6 +117,10 @@ def cluster_features(
     )
     _predict_cost(X, y, len(grid.k) * len(grid.percentile), threads)
     search.fit(X, y)
+    k, percentile = (search.best_params_[name] for name in ("k", "density_percentile"))
+    values = {"k": grid.k, "percentile": grid.percentile}
+    for sentence in edges_of_grid({"k": k, "percentile": percentile}, values, len(X)):
+        log.info("%s; a wider range may give better clusters", sentence)
     neighbours = core_neighbours(
         X,
         search.core_sample_mask_,
@@ -205,7 +210,7 @@ def _predict_cost(X: np.ndarray, y: np.ndarray, n_configurations: int, threads: 
     available = available_memory()
     labelled = int((y >= 0).sum())  # said, so that labels under another name are missed
     needed = (
-        f"{n} samples of {d} dimensions, {labelled} of them labelled, need about"
+        f"{counted(n, 'sample')} of {d} dimensions, {labelled} of them labelled, need about"
         f" {cost.memory_bytes / 2**30:.1f} GiB"
     )
     if cost.memory_bytes > available:
@@ -213,7 +218,8 @@ def _predict_cost(X: np.ndarray, y: np.ndarray, n_configurations: int, threads: 
             f"{needed} of memory, but {available / 2**30:.1f} GiB are free; cluster fewer samples, "
             "fewer configurations, or on a larger machine"
         )
-    log.info("%s and %.0f s with %d threads", needed, cost.seconds, threads)
+    with_threads = f"with {counted(threads, 'thread')}"
+    log.info("%s and %s %s", needed, duration(cost.seconds), with_threads)
 
 
 def write_grid_table(path: Path, results: dict[str, np.ndarray]) -> None:

@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 from gcdflow.config.settings import RunSettings, Settings, kinds
 from gcdflow.config.sweeps import combinations
 from gcdflow.errors import InputError
+from gcdflow.wording import did_you_mean, some_of
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -188,10 +189,10 @@ def resolve_default_runs(
     found: dict[str, None] = {}
     for name in names:
         if not isinstance(name, str) or (name not in runs and name not in sweeps):
-            sweeps_too = f"; sweeps: {', '.join(sweeps)}" if sweeps else ""
+            sweeps_too = f"; sweeps: {some_of(sweeps)}" if sweeps else ""
             raise InputError(
-                f"{where}: default_runs: there is no run '{name}' (runs: {', '.join(runs)}"
-                f"{sweeps_too})"
+                f"{where}: default_runs: there is no run '{name}'"
+                f"{did_you_mean(name, [*runs, *sweeps])} (runs: {some_of(runs)}{sweeps_too})"
             )
         found |= dict.fromkeys([name] if name in runs else sweeps[name])
     return list(found)
@@ -209,8 +210,8 @@ def _inherited(name: str, defaults: Mapping, runs: Mapping, where: str) -> dict[
             )
         if not isinstance(parent, str) or parent not in runs:
             raise InputError(
-                f"{where}: runs.{seen[-1]}.inherit: there is no run '{parent}' "
-                f"(runs: {', '.join(runs)})"
+                f"{where}: runs.{seen[-1]}.inherit: there is no run '{parent}'"
+                f"{did_you_mean(parent, runs)} (runs: {some_of(runs)})"
             )
         settings = runs[parent] if runs[parent] is not None else {}
         if not isinstance(settings, Mapping):
@@ -300,8 +301,11 @@ def find_run(runs: Mapping[str, RunSettings], name: str) -> RunSettings:
     Raises
     ------
     InputError
-        If the run does not exist; the message lists the existing runs.
+        If the run does not exist; the message lists some of those that do.
     """
     if name not in runs:
-        raise InputError(f"there is no run '{name}' in the configuration (runs: {', '.join(runs)})")
+        raise InputError(
+            f"there is no run '{name}' in the configuration{did_you_mean(name, runs)} "
+            f"(runs: {some_of(runs)})"
+        )
     return runs[name]

@@ -10,6 +10,7 @@ from gcdflow.clustering.guidance import WHAT_TO_DO, is_against
 from gcdflow.errors import InputError
 from gcdflow.files.declared import METRICS
 from gcdflow.files.json_text import parse_json_object
+from gcdflow.wording import counted
 
 COLUMNS = (
     *("epoch", "all", "old", "new", "test all", "test old", "test new"),
@@ -55,7 +56,11 @@ def read_run(paths: Sequence[Path]) -> list[dict[str, Any]]:
 def classes_of_truth(metrics: dict[str, Any]) -> str:
     """The number of true classes in words, which may not be known."""
     n_classes = metrics["n_classes"]
-    return "an unknown number of classes" if n_classes is None else f"{n_classes} classes"
+    return (
+        "an unknown number of classes"
+        if n_classes is None
+        else counted(n_classes, "class", "classes")
+    )
 
 
 def percent(share: float | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from timm.models import PretrainedCfg
 
 from gcdflow.config.settings import CropAugmentation
 from gcdflow.errors import InputError
+from gcdflow.wording import did_you_mean
 
 # The names that the field uses for the models that it uses, and that of the weights in the box.
 ALIASES = {
@@ -44,8 +44,7 @@ def timm_name(model: str) -> str:
     name = ALIASES.get(model, model)
     if not timm.is_model(name):
         known = [*ALIASES, *timm.list_models(pretrained=True), *timm.list_models()]
-        close = difflib.get_close_matches(model, known, n=3)
-        hint = f"; did you mean {', '.join(close)}?" if close else " (see timm.list_models())"
+        hint = did_you_mean(model, known, most=3) or " (see timm.list_models())"
         raise InputError(f"backbone.model: timm has no model '{model}'{hint}")
     return name
 

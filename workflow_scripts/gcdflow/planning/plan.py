@@ -22,6 +22,7 @@ from gcdflow.config.settings import (
     with_named_weights,
 )
 from gcdflow.config.sweeps import titles
+from gcdflow.data.places import check_images
 from gcdflow.errors import InputError
 from gcdflow.files import declared
 from gcdflow.files.declared import RunFile
@@ -30,6 +31,7 @@ from gcdflow.planning import job_resources
 from gcdflow.planning.job_resources import JobRequest, array_shape
 from gcdflow.planning.state import state_of_photographs
 from gcdflow.planning.stored_views import views_file
+from gcdflow.wording import counted
 
 # A change of code re-runs nothing by itself. Whoever changes what a stage computes from the same
 # input raises its number here; that stage, and all that follows from it, then runs again.
@@ -41,13 +43,13 @@ RESULT_VERSIONS = {
     "cluster": 2,
     "heatmap": 1,
     "evaluate": 2,
-    "report": 2,
+    "report": 3,
     "labels": 2,
     "assign": 3,
-    "gallery": 1,
+    "gallery": 2,
     "summary": 1,
     "curves": 1,
-    "pages": 2,
+    "pages": 3,
 }
 
 THREADS_PER_GPU = 8  # of a training: they read images ahead
@@ -197,6 +199,28 @@ def cluster_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
     """Inputs of a clustering; the previous pseudo labels only to count those that changed."""
     features = _of_epoch(settings, run, epoch, features=declared.FEATURES)
     return features | _of_previous_epoch(settings, run, epoch, previous=declared.PSEUDO)
+
+
+def images_of_split(settings: RunSettings, split: str, starts_jobs: bool) -> list[str]:
+    """Inputs of the listing of images: none, but what it will read must be there.
+
+    So a missing folder is found before other rules fetch or compute anything.
+
+    Parameters
+    ----------
+    split : str
+        Path of the split. If it exists, nobody needs the images to list them again.
+    starts_jobs : bool
+        Jobs will run; a mere plan needs no images.
+
+    Raises
+    ------
+    InputError
+        If the folder of the dataset is missing, or the file that comes first.
+    """
+    if starts_jobs and not Path(split).exists():
+        check_images(settings.dataset)
+    return []
 
 
 def labels_inputs(settings: RunSettings, run: str) -> Inputs:
@@ -493,6 +517,7 @@ def mend_runs(folders: Mapping[str, str], views: str | None = None) -> Iterator[
     for name, folder in (first | named).items():
         if mended := mend_times(Path(folder)):
             yield (
-                f"{name}: {len(mended)} files are older than what they were made of, which "
-                f"has not changed; their times are corrected ({mended[0]} …)"
+                f"{name}: files are older than what they were made of, which has not "
+                f"changed; the times of {counted(len(mended), 'file')} are corrected "
+                f"({mended[0]} …)"
             )

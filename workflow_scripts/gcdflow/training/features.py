@@ -18,6 +18,7 @@ from gcdflow.errors import InputError
 from gcdflow.files.atomic import sha256_file
 from gcdflow.files.formats import Features, Split
 from gcdflow.models.backbones import augmentation_of
+from gcdflow.progress import Progress
 from gcdflow.training.checkpoint import Checkpoint, restore_model
 from gcdflow.training.inputs import open_views
 
@@ -81,15 +82,15 @@ def extract_features(
         )
         batches = stored.evaluation_batches(np.arange(len(split.indices)), batch_size=batch_size)
         part = backbone.trained
-    parts, done, next_report = [], 0, 0.1
+    parts, done, n = [], 0, len(split.indices)
+    progress = Progress(n)
     for batch in batches:
         batch = batch.to(chosen)
         batch = batch if views_path is None else batch.float()
         parts.append(part(batch).float().cpu().numpy())
         done += len(batch)
-        if done >= next_report * len(split.indices):
-            log.info("features of %d/%d images", done, len(split.indices))
-            next_report = done / len(split.indices) + 0.1
+        if progress.is_due(done):
+            log.info("features of %d/%d images, %s", done, n, progress.left(done))
     features = np.concatenate(parts)
     if not np.isfinite(features).all():
         raise InputError(f"{checkpoint_path}: its features are NaN or infinite; train it again")

@@ -16,6 +16,7 @@ from gcdflow.data.sampling import Neighbours
 from gcdflow.errors import InputError
 from gcdflow.files.formats import PseudoLabels, Split, align
 from gcdflow.losses.weights import pseudo_weights
+from gcdflow.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -106,11 +107,11 @@ class PseudoTargets:
         )
         if not targets.can_guide:
             log.warning(
-                "%s: all of its %d points that count are in one cluster (of %d clusters and %d "
-                "points in all); this segment is trained without L_pseudo",
+                "%s: all of its %d points that count are in one cluster (of %s and %d points in "
+                "all); this segment is trained without L_pseudo",
                 path,
                 int((targets.labels != NO_PSEUDO_LABEL).sum()),
-                pseudo.n_clusters,
+                counted(pseudo.n_clusters, "cluster"),
                 len(pseudo.labels),
             )
         return targets

@@ -27,9 +27,11 @@ from gcdflow.distributed.ranks import Ranks, joined
 from gcdflow.errors import InputError
 from gcdflow.files.lease import Lease
 from gcdflow.losses.prototypical import cluster_prototypes
+from gcdflow.progress import Progress
 from gcdflow.training.inputs import SegmentInputs, check_segment
 from gcdflow.training.segment_files import SegmentFiles
 from gcdflow.training.state import SPEED, TrainingState
+from gcdflow.wording import per_second
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +88,8 @@ class Segment:
     def _train(self) -> None:
         """All epochs that are left."""
         epochs = range(self.state.epoch + 1, self.stop_at_epoch + 1)
+        done = self.state.epoch * self.inputs.n_steps + self.state.first_step
+        self.progress = Progress(self.stop_at_epoch * self.inputs.n_steps, done=done)
         for epoch, batches in self.inputs.training_batches(epochs, self.state.first_step):
             self._finish_epoch(epoch, self._train_epoch(epoch, batches))
 
@@ -106,6 +110,7 @@ class Segment:
             torch.manual_seed(int(hash_keys(self.settings.seed, epoch, step, _TORCH_STREAM)) >> 1)
             self._train_step(epoch, step, batch)
             n_images += len(batch.positions)
+            self._report(epoch, step + 1)
             if self.stop.requested() and step + 1 < self.inputs.n_steps:
                 self._stop_within_epoch(epoch, step + 1)
         values = state.means()
@@ -132,6 +137,17 @@ class Segment:
         state.optimizer.step()
         state.prototypes = prototypes
         state.count(losses)
+
+    def _report(self, epoch: int, step: int) -> None:
+        """Say how far a long epoch is, now and then."""
+        n_steps, done = self.inputs.n_steps, (epoch - 1) * self.inputs.n_steps + step
+        if step < n_steps and self.progress.is_due(done):
+            log.info(
+                "epoch %d/%d  step %d of %d, %s of this epoch, %s to epoch %d",
+                *(epoch, self.stop_at_epoch, step, n_steps),
+                self.progress.left(done, epoch * n_steps),
+                *(self.progress.left(done), self.stop_at_epoch),
+            )
 
     def _skip_or_stop(self, epoch: int, step: int, losses: dict[str, Tensor]) -> None:
         """Count a step whose loss is not finite; InputError if there were too many."""
@@ -168,16 +184,23 @@ class Segment:
             self._save(self.files.rolling, self.state.rolling())
         parts = " ".join(f"{n} {v:.4f}" for n, v in values.items() if n.startswith("L_"))
         log.info(
-            "epoch %d/%d  %s  gamma %.2f  lr %.4f  %.0f images/s",
+            "epoch %d/%d  %s  gamma %.2f  lr %.4f  %s%s",
             epoch,
             self.stop_at_epoch,
             parts,
             values["gamma"],
             values["learning_rate"],
-            values[SPEED],
+            per_second(values[SPEED], "images"),
+            self._time_left(epoch),
         )
         if epoch < self.stop_at_epoch:
             self.stop.raise_if_requested(f" after epoch {epoch}; the same call resumes there")
+
+    def _time_left(self, epoch: int) -> str:
+        """The time up to the end of the segment, after an epoch; empty at its end."""
+        self.progress.has_reported()
+        done = epoch * self.inputs.n_steps
+        return f", {self.progress.left(done)}" if epoch < self.stop_at_epoch else ""
 
     def _embed(self, views: Tensor) -> Tensor:
         """Embeddings (b, d), float32 also where the model computes in bfloat16."""

@@ -28,6 +28,7 @@ from gcdflow.errors import InputError
 from gcdflow.files.formats import Split
 from gcdflow.files.lease import Lease
 from gcdflow.models.backbones import augmentation_of, build_backbone
+from gcdflow.progress import Progress
 from gcdflow.training.checkpoint import frozen_sha256
 
 log = logging.getLogger(__name__)
@@ -210,9 +211,9 @@ def make_views(
 
 def _add_chunks(maker: ViewMaker, part: PartialViews) -> None:
     n_chunks = maker.layout.n_chunks
-    next_report = part.n_done / n_chunks + 0.1
+    progress = Progress(n_chunks, done=part.n_done)
     for rows in maker.chunks(part.n_done):
         part.add(rows)
-        if part.n_done >= next_report * n_chunks:
-            log.info("%d of %d chunks are done", part.n_done, n_chunks)
-            next_report = part.n_done / n_chunks + 0.1
+        if progress.is_due(part.n_done):
+            left = progress.left(part.n_done)
+            log.info("%d of %d chunks are done, %s", part.n_done, n_chunks, left)

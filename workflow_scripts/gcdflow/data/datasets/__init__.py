@@ -28,6 +28,7 @@ import numpy as np
 
 from gcdflow.data.datasets.images import FileImages, Images
 from gcdflow.errors import InputError
+from gcdflow.wording import did_you_mean
 
 DATASETS = {
     "aircraft": "gcdflow.data.datasets.aircraft",
@@ -52,7 +53,8 @@ def dataset_module(name: str) -> ModuleType:
         If the dataset does not exist.
     """
     if name not in DATASETS:
-        raise InputError(f"unknown dataset '{name}' (known: {', '.join(sorted(DATASETS))})")
+        hint = did_you_mean(name, DATASETS)
+        raise InputError(f"unknown dataset '{name}'{hint} (known: {', '.join(sorted(DATASETS))})")
     return importlib.import_module(DATASETS[name])
 
 

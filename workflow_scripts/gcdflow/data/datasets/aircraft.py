@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcdflow.data.datasets.catalogue import Catalogue, old_class_ids, published_split, read_lines
+from gcdflow.data.places import found_folder
 from gcdflow.errors import InputError
 
 if TYPE_CHECKING:
     from gcdflow.config.settings import BenchmarkSettings
-
-FOLDER = "fgvc-aircraft-2013b"
 
 
 def catalogue(settings: BenchmarkSettings) -> Catalogue:
@@ -28,14 +27,8 @@ def catalogue(settings: BenchmarkSettings) -> Catalogue:
     InputError
         If the folder or a text file is missing, or the text files disagree.
     """
-    folder = Path(settings.root) / (settings.folder or FOLDER) / "data"
+    folder = found_folder(settings) / "data"
     train_file, test_file = (folder / f"images_variant_{s}.txt" for s in ("trainval", "test"))
-    if not train_file.is_file():
-        raise InputError(
-            f"dataset.root: no FGVC-Aircraft at {folder.parent} (expected {train_file}); unpack "
-            f"fgvc-aircraft-2013b.tar.gz in {settings.root}, or set dataset.root or dataset.folder "
-            "to where it is"
-        )
     train, test = _read_variants(train_file), _read_variants(test_file)
     names = sorted(set(train.values()))
     unknown = sorted(set(test.values()) - set(names))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import yaml
 
 from gcdflow.errors import InputError
+from gcdflow.wording import did_you_mean
 
 # Spaces of any width and tabs. A line break in a name is an error, so it is not here.
 _SPACES = re.compile(r"[ \t\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]+")
@@ -65,13 +65,6 @@ def position_of(name: str, names: Sequence[str]) -> int | None:
     look = tidied(name)
     alike = [i for i, other in enumerate(names) if tidied(other) == look]
     return alike[0] if len(alike) == 1 else None
-
-
-def did_you_mean(name: str, names: Sequence[str]) -> str:
-    """A hint for the end of an error sentence: the most similar name, or an empty text."""
-    folded = {tidied(other).casefold(): other for other in names}
-    close = difflib.get_close_matches(tidied(name).casefold(), folded, n=1, cutoff=0.8)
-    return f"; did you mean '{folded[close[0]]}'?" if close else ""
 
 
 def chosen_classes(

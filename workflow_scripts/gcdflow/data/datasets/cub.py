@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcdflow.data.datasets.catalogue import Catalogue, old_class_ids, published_split, read_lines
+from gcdflow.data.places import found_folder
 from gcdflow.errors import InputError
 
 if TYPE_CHECKING:
     from gcdflow.config.settings import BenchmarkSettings
-
-FOLDER = "CUB_200_2011"
 
 
 def catalogue(settings: BenchmarkSettings) -> Catalogue:
@@ -29,12 +28,7 @@ def catalogue(settings: BenchmarkSettings) -> Catalogue:
     InputError
         If the folder or a text file is missing, or the text files disagree.
     """
-    folder = Path(settings.root) / (settings.folder or FOLDER)
-    if not (folder / "images.txt").is_file():
-        raise InputError(
-            f"dataset.root: no CUB images at {folder} (expected {folder / 'images.txt'}); unpack "
-            f"CUB_200_2011.tgz in {settings.root}, or set dataset.root of the run to where it is"
-        )
+    folder = found_folder(settings)
     image_path = _read_table(folder / "images.txt")
     image_class = _read_table(folder / "image_class_labels.txt")
     is_train = _read_table(folder / "train_test_split.txt")

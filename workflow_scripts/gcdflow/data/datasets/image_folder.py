@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gcdflow.data.datasets.catalogue import Catalogue, old_class_ids, published_split
-from gcdflow.data.datasets.class_names import did_you_mean, position_of
+from gcdflow.data.datasets.class_names import position_of
 from gcdflow.data.folder_scan import files_below, is_of_machines, report_left_out
+from gcdflow.data.places import found_folder
 from gcdflow.errors import InputError
+from gcdflow.wording import did_you_mean
 
 if TYPE_CHECKING:
     from gcdflow.config.settings import BenchmarkSettings, ImageFolderSettings
@@ -28,16 +30,15 @@ _IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True)
 class _Tree:
-    """Folders of a dataset: its own (in the root), and in it one for each split."""
+    """Folders of the splits, in that of the dataset."""
 
-    folder: str
     train: str
     test: str | None
 
 
 _BENCHMARKS = {
-    "herbarium19": _Tree("herbarium_19", "small-train", "small-validation"),
-    "imagenet100": _Tree("imagenet", "train", "val"),
+    "herbarium19": _Tree("small-train", "small-validation"),
+    "imagenet100": _Tree("train", "val"),
 }
 
 
@@ -52,12 +53,7 @@ def catalogue(settings: BenchmarkSettings | ImageFolderSettings) -> Catalogue:
         list.
     """
     tree = _tree(settings)
-    folder = Path(settings.root) / tree.folder
-    if not folder.is_dir():
-        raise InputError(
-            f"dataset.root: no folder {folder} for dataset '{settings.name}'; put the images "
-            "there, or set dataset.root or dataset.folder to where they are"
-        )
+    folder = found_folder(settings)
     left_out: Counter[str] = Counter()
     found = _class_folders(folder / tree.train, left_out)
     names, published = _chosen(settings, found, folder / tree.train)
@@ -92,9 +88,8 @@ def _tree(settings: BenchmarkSettings | ImageFolderSettings) -> _Tree:
                 f"dataset.test: '{settings.test}' is dataset.train too; expected another folder, "
                 "or null if there is no test split"
             )
-        return _Tree(settings.folder, settings.train, settings.test)
-    usual = _BENCHMARKS[settings.name]
-    return _Tree(settings.folder or usual.folder, usual.train, usual.test)
+        return _Tree(settings.train, settings.test)
+    return _BENCHMARKS[settings.name]
 
 
 # -- classes ---------------------------------------------------------------------------------------

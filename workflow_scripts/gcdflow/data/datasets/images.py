@@ -23,10 +23,11 @@ from gcdflow.data.datasets.bit_depth import Source, levels
 from gcdflow.data.datasets.png_files import without_metadata
 from gcdflow.data.folder_scan import APPLE_SUFFIXES, RAW_SUFFIXES, suffix
 from gcdflow.errors import InputError, one_line
+from gcdflow.progress import Progress
+from gcdflow.wording import counted, duration
 
 log = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_REPORTS = 10.0
 _CHECKED_AT_A_TIME = 512
 # A JPEG decoder can halve the sides at almost no cost. It keeps at least twice the wanted side, so
 # that the antialiased resizing afterwards shows no difference (as in Pillow's thumbnail).
@@ -157,7 +158,7 @@ class FileImages:
                 f"{self._root}: {len(absent)} of {len(self)} listed images are missing "
                 f"(first: {absent[0]})"
             )
-        began = reported = time.monotonic()
+        began, progress = time.monotonic(), Progress(len(self))
         reasons: dict[str, str] = {}
         guessed: list[str] = []
         with ThreadPoolExecutor(threads) as pool:  # decoders release the interpreter's lock
@@ -169,9 +170,8 @@ class FileImages:
                         log.warning("warning: %s", one_line(f"{self._root / path}: {found}"))
                     elif found:
                         guessed.append(path)
-                if time.monotonic() - reported > _SECONDS_BETWEEN_REPORTS:
-                    reported = time.monotonic()
-                    log.info("checked %d/%d images", start + len(part), len(self))
+                if progress.is_due(done := start + len(part)):
+                    log.info("checked %d/%d images, %s", done, len(self), progress.left(done))
         if guessed:
             log.warning(
                 "warning: %s",
@@ -181,7 +181,10 @@ class FileImages:
                     "from its smallest to its largest value"
                 ),
             )
-        log.info("checked %d images in %.0f s", len(self), time.monotonic() - began)
+        log.info(
+            "checked %s in %s",
+            *(counted(len(self), "image"), duration(time.monotonic() - began)),
+        )
         return reasons
 
     def check(self, threads: int) -> None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from gcdflow.data.datasets.class_names import says_nothing, tidied
+from gcdflow.data.places import check_table
 from gcdflow.errors import InputError, one_line
 from gcdflow.files.formats import leaves_folder
 
@@ -65,12 +66,9 @@ def read_labels(table: Path, real_classes: Iterable[str] = ()) -> list[LabelRow]
     InputError
         The message names the line and the error in it.
     """
+    check_table(table)
     try:
         text = table.read_text(encoding="utf-8-sig")  # spreadsheets often write a byte-order mark
-    except FileNotFoundError:
-        raise InputError(
-            f"{table}: no such file; write one with the columns path and label"
-        ) from None
     except OSError as error:
         raise InputError(f"{table}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:

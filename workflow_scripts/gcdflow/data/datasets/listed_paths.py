@@ -20,7 +20,7 @@ _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 def match_paths(
     rows: list[LabelRow], table: Path, folder: Path, known_paths: Iterable[str]
 ) -> list[LabelRow]:
-    """The rows with paths spelt as on the disk; paths of absent files are unchanged.
+    """The rows with paths spelt as on the disk, each once; paths of absent files are unchanged.
 
     Paths in a table may differ from those on the disk: in composed and decomposed characters (as
     on Apple's file systems), in the separator of folders (as on Windows), and in spaces, which
@@ -34,16 +34,15 @@ def match_paths(
     Raises
     ------
     InputError
-        If a path fits two files, differs from a file only in upper and lower case, or two rows mean
-        the same file.
+        If a path fits two files, differs from a file only in upper and lower case, or two rows say
+        different things of the same file.
     """
     exact = set(known_paths)
     alike: dict[str, list[str]] = {}
     for path in sorted(exact):
         alike.setdefault(_look(path), []).append(path)
     folded = {look.casefold(): paths[0] for look, paths in alike.items()}
-    line_of: dict[str, int] = {}
-    found = []
+    found: dict[str, LabelRow] = {}
     for row in rows:
         where = f"{table}, line {row.line}"
         path = _spelt_as_there(row, exact, folder)
@@ -54,13 +53,21 @@ def match_paths(
             path = several[0] if several else row.path
             if not several:
                 _check_not_misspelt(where, path, folder, folded)
-        if path in line_of:
+        row = replace(row, path=path)
+        if found.setdefault(path, row) != row:
+            first, differ = found[path], _difference(found[path], row)
             raise InputError(
-                f"{where}: {path} is listed a second time (first: line {line_of[path]})"
+                f"{where}: {path} is listed a second time (first: line {first.line}), with another "
+                f"{differ}; remove one of the lines"
             )
-        line_of[path] = row.line
-        found.append(replace(row, path=path))
-    return found
+    return list(found.values())
+
+
+def _difference(first: LabelRow, second: LabelRow) -> str:
+    """The first cell that two lines of a file do not share, and what it holds in both."""
+    name = next(n for n in ("label", "split", "truth") if getattr(first, n) != getattr(second, n))
+    one, other = (getattr(row, name) or "nothing" for row in (first, second))
+    return f"{name}: '{one}' and '{other}'"
 
 
 def _look(path: str) -> str:

@@ -20,6 +20,7 @@ from gcdflow.data.datasets.images import unreadable_images
 from gcdflow.data.datasets.labels_table import LabelRow, read_labels
 from gcdflow.data.datasets.listed_paths import match_paths
 from gcdflow.data.folder_scan import files_below, photographs, report_left_out, suffix
+from gcdflow.data.places import found_folder, photographs_folder
 from gcdflow.errors import InputError, one_line
 from gcdflow.files.formats import UNLABELLED, Labels, Split, leaves_folder
 
@@ -39,8 +40,7 @@ def catalogue(settings: PhotosSettings) -> Catalogue:
     InputError
         If the folder or the CSV file is missing or wrong, no image is labelled, or all are.
     """
-    folder = Path(settings.root) / settings.folder
-    _check_folder(folder)
+    folder = found_folder(settings)
     table = folder / settings.labels
     rows = read_labels(table, settings.real_classes)
     files, left_out = files_below(folder)
@@ -126,20 +126,12 @@ def _real_classes(settings: PhotosSettings) -> dict[str, list[str]]:
     return {"real_classes": settings.real_classes} if settings.real_classes else {}
 
 
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise InputError(
-            f"dataset.folder: no folder of photographs at {folder}; put them there, or set "
-            "dataset.root and dataset.folder of the run to where they are"
-        )
-
-
 def _check_any_label(table: Path, rows: list[LabelRow]) -> None:
     if not any(row.label for row in rows):
         raise InputError(f"{table}: no image has a label; label some of each old class")
 
 
-def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
+def present_labels(table: Path, split: Split, again: str) -> tuple[Labels, str]:
     """The current labels of the CSV file, for the samples of an earlier split.
 
     Classes of the split keep their numbers; new names follow in alphabetical order. Photographs
@@ -147,8 +139,8 @@ def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
 
     Parameters
     ----------
-    run : str
-        Name of the run, for the command that trains again.
+    again : str
+        The command that trains again.
 
     Returns
     -------
@@ -165,10 +157,7 @@ def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
     """
     if split.source.get("dataset") != "photos" or "root" not in split.source:
         raise InputError("split.npz: is not of a folder of photographs; make it again")
-    folder = Path(split.source["root"])
-    _check_folder(folder)
-    # The target comes first, because --forcerun takes all words after it as names of rules.
-    again = f"snakemake --cores all runs/{run}/gallery.html --forcerun dataset"
+    folder = photographs_folder(Path(split.source["root"]))
     real_classes = split.source.get("real_classes", [])
     if not isinstance(real_classes, list) or not all(isinstance(c, str) for c in real_classes):
         raise InputError("split.npz: 'source' has no list of names as real_classes; make it again")

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gcdflow.data.datasets.catalogue import Catalogue, old_class_ids, published_split
+from gcdflow.data.places import found_folder
 from gcdflow.errors import InputError
 
 if TYPE_CHECKING:
     from gcdflow.config.settings import BenchmarkSettings
 
-FOLDER = "stanford_cars"
 _MOST_BYTES = 2**26  # of a variable; the largest real one has about 10 MB
 _MOST_ENTRIES = 10**6
 _COMPRESSED = 15  # type of a compressed element
@@ -39,15 +39,8 @@ def catalogue(settings: BenchmarkSettings) -> Catalogue:
     InputError
         If the folder or a file is missing, or a file is not as expected.
     """
-    folder = Path(settings.root) / (settings.folder or FOLDER)
-    meta = folder / "devkit" / "cars_meta.mat"
-    if not meta.is_file():
-        raise InputError(
-            f"dataset.root: no Stanford Cars at {folder} (expected {meta}); unpack car_devkit.tgz, "
-            "cars_train.tgz and cars_test.tgz there, or set dataset.root or dataset.folder to "
-            "where they are"
-        )
-    names = _class_names(meta)
+    folder = found_folder(settings)
+    names = _class_names(folder / "devkit" / "cars_meta.mat")
     train_paths, train_classes = _annotations(
         folder / "devkit" / "cars_train_annos.mat", "cars_train", len(names)
     )

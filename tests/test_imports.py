@@ -1,0 +1,40 @@
+"""Stages import only what they need: a large package costs each of their jobs seconds."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
+HEAVY = {"torch", "torchvision", "timm", "sklearn", "numba", "scipy.stats", "tensorboard"}
+HEAVY |= {"matplotlib", "huggingface_hub", "pandas"}
+NEEDED = {  # by what a stage imports; timm comes with a backbone of timm, and the hub with it
+    "cluster": {"sklearn", "scipy.stats", "pandas"},  # which scikit-learn imports where it is
+    "features": {"torch"},
+    "share": {"torch"},
+    "train": {"torch"},
+    "views": {"torch"},
+    "weights": {"torch", "torchvision", "timm", "huggingface_hub"},
+}
+
+
+def modules(path: Path) -> list[str]:
+    """The modules of gcdflow that a stage imports, at its beginning or in its main function."""
+    tree = ast.parse(path.read_text())
+    names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return sorted({name for name in names if name and name.startswith("gcdflow")})
+
+
+@pytest.mark.parametrize("stage", sorted(path.stem for path in SCRIPTS.glob("*.py")))
+def test_imports_of_a_stage(stage: str):
+    found = modules(SCRIPTS / f"{stage}.py")
+    assert "gcdflow.cli" in found
+    code = f"import sys, {', '.join(found)}; print(*sorted({HEAVY!r} & sys.modules.keys()))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, check=True
+    )
+    assert set(done.stdout.split()) <= NEEDED.get(stage, set())

@@ -1,0 +1,83 @@
+"""What the plan asks of the call of Snakemake that it is made for.
+
+Snakemake's own workflow object knows it; this module does not import Snakemake.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_SNAKEFILES = ("Snakefile", "snakefile", "workflow/Snakefile", "workflow/snakefile")
+
+
+def starts_jobs(workflow: Any) -> bool:
+    """Whether all jobs of the plan are to run: no dry run, no list of files, no ``--keep-going``.
+
+    Of several runs, ``--keep-going`` makes those that can be made.
+    """
+    if workflow.executor_plugin is None or workflow.dryrun or workflow.touch:
+        return False
+    return not workflow.execution_settings.keep_going
+
+
+def command(workflow: Any, target: str, arguments: Sequence[str], *more: str) -> str:
+    """A call of Snakemake for a target, of the same runs as this call.
+
+    It has the options that decide what a run is and where it lies: without them it would make
+    another run under the same name. Options that take several values come after the target.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        The command line of this call.
+    more : str
+        Options at the end.
+    """
+    settings = workflow.config_settings
+    profile = _value("--profile", arguments)
+    where = ["--profile", profile] if profile else ["--cores", "all"]
+    options: list[str] = []
+    if workflow.overwrite_workdir is not None:
+        options += ["--directory", str(workflow.overwrite_workdir)]
+    if _is_named(workflow):
+        options += ["--snakefile", str(workflow.main_snakefile)]
+    if settings.configfiles:
+        options += ["--configfile", *(_shown(path, workflow) for path in settings.configfiles)]
+    if given := settings.config_args:
+        options += ["--config", *([given] if isinstance(given, str) else given)]
+    if methods := sorted(method.name.lower() for method in _deployment(workflow)):
+        options += ["--sdm", *(name.replace("_", "-") for name in methods)]
+    return shlex.join(["snakemake", *where, target, *options, *more])
+
+
+def _value(option: str, arguments: Sequence[str]) -> str | None:
+    """The value of an option on a command line; None if it is not there."""
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word == option:
+            return following
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+    return None
+
+
+def _is_named(workflow: Any) -> bool:
+    """Whether Snakemake would not find the Snakefile by itself, where this call was made."""
+    usual = [Path(name).resolve() for name in _SNAKEFILES]
+    elsewhere = workflow.overwrite_workdir is not None
+    return elsewhere or Path(workflow.main_snakefile).resolve() not in usual
+
+
+def _shown(path: Path, workflow: Any) -> str:
+    """A path as it is in the folder of the call, where that is known."""
+    if workflow.overwrite_workdir is not None:
+        return str(path)
+    return os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else str(path)
+
+
+def _deployment(workflow: Any) -> set[Any]:
+    settings = workflow.deployment_settings
+    return set() if settings is None else set(settings.deployment_method)
