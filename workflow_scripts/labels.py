@@ -2,7 +2,7 @@
 """Read the current labels from the CSV file, for the photographs of an existing run.
 
 Training uses the labels in split.npz. The CSV file may be newer: clustering with its labels takes
-seconds, whereas training would take hours. Photographs that were added later are only counted.
+seconds, whereas training would take hours.
 
 Example:
   python workflow_scripts/labels.py --table data/photos/labels.csv --split runs/photos/split.npz \\
@@ -20,10 +20,11 @@ def main(arguments: argparse.Namespace) -> None:
     """Read, compare, write."""
     import numpy as np
     from gcdflow.data.datasets.photos import present_labels
-    from gcdflow.files.formats import UNLABELLED, Split
+    from gcdflow.files.formats import UNLABELLED, Photographs, Split
 
     run = arguments.run or arguments.output.absolute().parent.name
-    labels, changes = present_labels(arguments.table, Split.load(arguments.split), run)
+    seen = Photographs.load(arguments.photographs) if arguments.photographs else None
+    labels, changes = present_labels(arguments.table, Split.load(arguments.split), run, seen)
     labels.save(arguments.output)
     given = labels.labels[labels.labels != UNLABELLED]
     logging.info(
@@ -38,6 +39,11 @@ def main(arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = stage_parser(__doc__, "split")
     parser.add_argument("--table", type=Path, required=True, help="CSV file of labels")
+    parser.add_argument(
+        "--photographs",
+        type=Path,
+        help="photographs.npz: where they are now (default: where they were when training began)",
+    )
     parser.add_argument("--output", type=Path, required=True, help="labels to write (.npz)")
     parser.add_argument(
         "--run", help="name of the run, for hints in messages (default: the output's folder)"

@@ -28,7 +28,7 @@ from gcdflow.files.declared import RunFile
 from gcdflow.files.records import mend_times
 from gcdflow.planning import job_resources
 from gcdflow.planning.job_resources import JobRequest, array_shape
-from gcdflow.planning.state import state_of_photographs
+from gcdflow.planning.state import state_of_labels, state_of_photographs
 from gcdflow.planning.stored_views import views_file
 
 # A change of code re-runs nothing by itself. Whoever changes what a stage computes from the same
@@ -42,6 +42,8 @@ RESULT_VERSIONS = {
     "heatmap": 1,
     "evaluate": 2,
     "report": 2,
+    "photographs": 1,
+    "added": 1,
     "labels": 2,
     "assign": 3,
     "gallery": 1,
@@ -197,13 +199,13 @@ def cluster_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
     return features | _of_previous_epoch(settings, run, epoch, previous=declared.PSEUDO)
 
 
-def labels_inputs(settings: RunSettings, run: str) -> Inputs:
-    """Inputs of the reading of labels, besides the CSV file.
+def photographs_inputs(settings: RunSettings, run: str) -> Inputs:
+    """Inputs of what only runs on photographs have, besides their folder and CSV file.
 
     Raises
     ------
     InputError
-        If the dataset has no such file.
+        If the dataset has neither.
     """
     if not isinstance(settings.dataset, PhotosSettings):
         raise InputError(
@@ -211,6 +213,14 @@ def labels_inputs(settings: RunSettings, run: str) -> Inputs:
             "(dataset 'photos' has one)"
         )
     return {"split": declared.SPLIT.of(run)}
+
+
+def added_inputs(settings: RunSettings, run: str) -> Inputs:
+    """Inputs of the features of added photographs, but the weights."""
+    of_last = {"features": declared.FEATURES, "checkpoint": declared.CHECKPOINT}
+    last = _of_epoch(settings, run, last_epoch(settings), **of_last)
+    seen = {"photographs": declared.PHOTOGRAPHS.of(run)}
+    return photographs_inputs(settings, run) | seen | last
 
 
 def cluster_final_inputs(settings: RunSettings, run: str) -> Inputs:
@@ -232,12 +242,13 @@ def report_inputs(settings: RunSettings, run: str) -> list[str]:
 
 
 def assign_inputs(settings: RunSettings, run: str) -> Inputs:
-    """Inputs of the table of categories; photographs may have corrected labels."""
+    """Inputs of the table of categories; photographs may have other labels and places now."""
     last = last_epoch(settings)
     inputs = {"split": declared.SPLIT.of(run), "features": declared.FEATURES.of(run, last)}
     if isinstance(settings.dataset, PhotosSettings):
-        final = {"labels": declared.LABELS.of(run), "pseudo_labels": declared.PSEUDO_FINAL.of(run)}
-        return inputs | final
+        now = {"labels": declared.LABELS, "pseudo_labels": declared.PSEUDO_FINAL}
+        now |= {"photographs": declared.PHOTOGRAPHS, "added": declared.ADDED}
+        return inputs | {name: file.of(run) for name, file in now.items()}
     return inputs | {"pseudo_labels": declared.PSEUDO.of(run, last)}
 
 
@@ -348,9 +359,14 @@ def labels_table(settings: RunSettings) -> str:
 
 
 def photographs_state(settings: RunSettings) -> str:
-    """A text that changes with the CSV file and the names of photographs: they are no inputs."""
+    """A text that changes with the photographs in the folder: they are no inputs."""
+    return state_of_photographs(Path(settings.dataset.root, settings.dataset.folder))
+
+
+def labels_state(settings: RunSettings) -> str:
+    """A text that changes with the CSV file and the photographs that it lists."""
     dataset = settings.dataset
-    return state_of_photographs(Path(dataset.root, dataset.folder), Path(labels_table(settings)))
+    return state_of_labels(Path(dataset.root, dataset.folder), Path(labels_table(settings)))
 
 
 def summary_runs(runs: Mapping[str, RunSettings], metrics: Mapping[str, str]) -> list[str]:
