@@ -7,10 +7,10 @@ file are no inputs of that rule, so a change re-runs only rules in this file and
 train again with all labels and photographs, use `snakemake --cores all runs/photos/gallery.html
 --forcerun dataset`. The target comes first, because --forcerun takes all words after it as rules.
 
-Folder and CSV file are params, by a digest. Photographs that the CSV file does not list may come and
-go without another clustering: `labels` waits for the list of photographs, but only a change of what
-the CSV file lists runs it again (`ancient`). Two files are kept when their rules run again
-(`update`), so that no photograph is read twice.
+Folder and CSV file are params, by a digest. Photographs that the CSV file does not list come and go
+without another clustering. Therefore `labels` has no list of photographs as an input: it looks for
+itself, and by the list of the last time, if there is one, it recognises those that were renamed. Two
+files are kept when their rules run again (`update`), so that no photograph is read twice.
 """
 
 
@@ -72,7 +72,6 @@ rule labels:
     """Read the current labels of photographs."""
     input:
         unpack(of_run(plan.photographs_inputs)),
-        photographs=ancient("runs/{run}/photographs.npz"),
     output:
         "runs/{run}/labels.npz",
     log:
@@ -86,12 +85,13 @@ rule labels:
     params:
         table=of_settings(plan.labels_table),
         state=of_settings(plan.labels_state),
+        seen=seen_photographs,
         version=RESULT_VERSIONS["labels"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
         "stage labels --table {params.table:q} --split {input.split:q}"
-        " --photographs {input.photographs:q} --run {wildcards.run} --output {output:q}"
+        " --seen {params.seen:q} --run {wildcards.run} --output {output:q}"
         " 2>&1 | tee -i {log:q}"
 
 

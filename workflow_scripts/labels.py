@@ -13,17 +13,19 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import run_stage, stage_parser
+from gcdflow.cli import available_threads, run_stage, stage_parser
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Read, compare, write."""
     import numpy as np
     from gcdflow.data.datasets.photos import present_labels
-    from gcdflow.files.formats import UNLABELLED, Photographs, Split
+    from gcdflow.data.datasets.seen_photos import see_photographs
+    from gcdflow.files.formats import UNLABELLED, Photographs, Split, load_kept
 
     run = arguments.run or arguments.output.absolute().parent.name
-    seen = Photographs.load(arguments.photographs) if arguments.photographs else None
+    before = load_kept(Photographs, arguments.seen) if arguments.seen else None
+    seen = see_photographs(arguments.split, before, available_threads(), for_labels=True)
     labels, changes = present_labels(arguments.table, Split.load(arguments.split), run, seen)
     labels.save(arguments.output)
     given = labels.labels[labels.labels != UNLABELLED]
@@ -40,9 +42,9 @@ if __name__ == "__main__":
     parser = stage_parser(__doc__, "split")
     parser.add_argument("--table", type=Path, required=True, help="CSV file of labels")
     parser.add_argument(
-        "--photographs",
+        "--seen",
         type=Path,
-        help="photographs.npz: where they are now (default: where they were when training began)",
+        help="photographs.npz, if there is one: by it, renamed and moved photographs are recognised",
     )
     parser.add_argument("--output", type=Path, required=True, help="labels to write (.npz)")
     parser.add_argument(

@@ -48,7 +48,7 @@ if __name__ == "__main__":
         "--unknown",
         type=share,
         help="share of the run's own images that lie farther from all categories than what counts "
-        "as resembling none (default: 0.01; 0: every image gets a category)",
+        "as resembling none (default: 0.02; 0: every image gets a category)",
     )
     parser.add_argument(
         "--weights",

@@ -266,7 +266,7 @@ ASSIGNMENTS = RunFile(
 PHOTOGRAPHS = RunFile(
     "photographs.npz",
     "`photographs`, for photographs",
-    "`labels`, `added`, `assign`",
+    "`added`, `assign`; `labels`, if it is there",
     "where the photographs are now, and where they were",
     (
         Field("paths", "text", "every path that a photograph ever had", unique=True),

@@ -117,6 +117,11 @@ def log_dir(output: str) -> str:
     return str(Path(output).parent / "log")
 
 
+def seen_photographs(output: str) -> str:
+    """List of a run's photographs, by the path of any other file of the run."""
+    return str(Path(output).parent / declared.PHOTOGRAPHS.path)
+
+
 def weights_files(settings: RunSettings, run: str) -> list[str]:
     """File of the weights that the network began with, in a list; it is empty for random ones.
 

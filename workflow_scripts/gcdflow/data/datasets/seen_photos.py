@@ -12,7 +12,7 @@ import logging
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,9 @@ def content_id(sha256: str) -> int:
     return int(sha256[:_ID_DIGITS], 16)
 
 
-def see_photographs(split_path: Path, before: Photographs | None, threads: int) -> Photographs:
+def see_photographs(
+    split_path: Path, before: Photographs | None, threads: int, *, for_labels: bool = False
+) -> Photographs:
     """What is in the folder now; only files that are new or changed are read.
 
     A file with the name, size and time of one in ``before`` has the same content.
@@ -54,6 +56,9 @@ def see_photographs(split_path: Path, before: Photographs | None, threads: int) 
     ----------
     before : Photographs or None
         What the run saw last, perhaps with another split.
+    for_labels : bool
+        The result says which photograph is where, and is not to be kept: if nothing was seen
+        before, what is where it was when training began is taken for the sample without reading it.
 
     Raises
     ------
@@ -64,7 +69,8 @@ def see_photographs(split_path: Path, before: Photographs | None, threads: int) 
     split = Split.load(split_path)
     folder, split_sha256 = folder_of_photographs(split), sha256_file(split_path)
     known = {} if before is None else _rows(before)
-    there, left_out = _contents(folder, _listed(folder, split), known, threads)
+    believed = set(split.paths.tolist()) if for_labels and before is None else set()
+    there, left_out = _contents(folder, _listed(folder, split), known, believed, threads)
     if not there:
         raise InputError(f"{folder}: holds no photographs; put them there")
     if before is not None and before.source.get("split_sha256") == split_sha256:
@@ -74,7 +80,8 @@ def see_photographs(split_path: Path, before: Photographs | None, threads: int) 
     ids = _placed(split, of_samples, there, had)
     gone = {path: seen for path, seen in known.items() if path not in there}
     ids |= _of_former_names(split, of_samples, gone, had)
-    _report(folder, split, ids, there, left_out)
+    if not for_labels:
+        _report(folder, split, ids, there, left_out)
     rows = sorted({**gone, **there}.items())
     return Photographs(
         paths=np.array([path for path, _ in rows], dtype=np.str_),
@@ -127,9 +134,16 @@ def _listed(folder: Path, split: Split) -> list[str]:
 
 
 def _contents(
-    folder: Path, paths: Iterable[str], known: dict[str, Seen], threads: int
+    folder: Path,
+    paths: Iterable[str],
+    known: dict[str, Seen],
+    believed: Collection[str],
+    threads: int,
 ) -> tuple[dict[str, Seen], dict[str, str]]:
-    """What each file holds; and of those that cannot be opened, why."""
+    """What each file holds; and of those that cannot be opened, why.
+
+    Files in ``believed`` are not read; their SHA-256 is empty.
+    """
 
     def see(path: str) -> Seen | None:
         try:
@@ -139,6 +153,8 @@ def _contents(
             state, before = (status.st_size, status.st_mtime_ns), known.get(path)
             if before is not None and state == (before.size, before.time):
                 return before
+            if path in believed:
+                return Seen("", *state)
             with open(folder / path, "rb") as file:
                 return Seen(hashlib.file_digest(file, "sha256").hexdigest(), *state)
         except OSError:
