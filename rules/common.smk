@@ -90,10 +90,6 @@ def log_dir(wildcards, output):
     return plan.log_dir(output[0])
 
 
-def seen_photographs(wildcards, output):
-    return plan.seen_photographs(output[0])
-
-
 # What a job asks a cluster for. Where an input does not exist yet, Snakemake asks again later.
 def requested(name, request):
     return lambda wildcards, input, threads, attempt: (

@@ -85,7 +85,7 @@ rule labels:
     params:
         table=of_settings(plan.labels_table),
         state=of_settings(plan.labels_state),
-        seen=seen_photographs,
+        seen=lambda wildcards, output: plan.seen_photographs(output[0]),
         version=RESULT_VERSIONS["labels"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '

@@ -44,7 +44,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "--seen",
         type=Path,
-        help="photographs.npz, if there is one: by it, renamed and moved photographs are recognised",
+        help="photographs.npz, if it is there: renamed photographs are recognised by it",
     )
     parser.add_argument("--output", type=Path, required=True, help="labels to write (.npz)")
     parser.add_argument(

@@ -11,12 +11,12 @@ from gcdflow.errors import InputError
 from gcdflow.files.formats import UNLABELLED, Features
 
 # Share of the run's own samples that lie farther from every category than what counts as
-# resembling none. Their own distances are the measure, because how far core points are apart depends
-# on the features. A sample does not count for itself, as a newcomer has no core point of its own.
-# Measured on clip art that EfficientNet-Lite0 sorts: 2 % of held-out pictures are beyond this bound,
-# 83 % of crops of photographs, and all noise (with a share of 0.01: 1, 58 and 100 %). Distances in
-# units of the category's median find neither. A tiny network that has seen nothing but digits takes
-# most things for digits: beyond the bound are 3 % of its test images, and 0 to 32 % of other shapes.
+# resembling none. Their own distances are the measure, because how far core points are apart
+# depends on the features. A sample does not count for itself, as a newcomer has no core point of
+# its own. Measured on clip art that EfficientNet-Lite0 sorts: beyond this bound are 2 % of held-out
+# pictures, 83 % of crops of photographs, and all noise (1, 58 and 100 % with a share of 0.01).
+# Distances in units of the category's median find neither. A tiny network that has seen nothing but
+# digits takes most things for digits: 3 % of its test images, and 0 to 32 % of other shapes.
 UNKNOWN_SHARE = 0.02
 
 

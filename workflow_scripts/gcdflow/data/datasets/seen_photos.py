@@ -73,7 +73,7 @@ def see_photographs(
     there, left_out = _contents(folder, _listed(folder, split), known, believed, threads)
     if not there:
         raise InputError(f"{folder}: holds no photographs; put them there")
-    if before is not None and before.source.get("split_sha256") == split_sha256:
+    if before is not None and _is_of(before, split, split_sha256):
         of_samples, had = before.sample_sha256.tolist(), _ids(before)
     else:
         of_samples, had = [there[p].sha256 if p in there else "" for p in split.paths.tolist()], {}
@@ -96,6 +96,11 @@ def see_photographs(
             **({"left_out": left_out} if left_out else {}),
         },
     )
+
+
+def _is_of(before: Photographs, split: Split, split_sha256: str) -> bool:
+    is_same = before.source.get("split_sha256") == split_sha256
+    return is_same and len(before.sample_sha256) == len(split.indices)
 
 
 def _rows(photographs: Photographs) -> dict[str, Seen]:
