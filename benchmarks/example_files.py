@@ -70,7 +70,7 @@ def run_parts(n: int = 40, n_train: int = 32) -> dict[str, ArrayFile]:
         ),
         "labels": Labels(ids, labels, np.array(["ant", "bee", "cat"])),
         "photographs": Photographs(
-            paths=np.array([f"ö/{i}.jpg" for i in range(n + 3)]),
+            paths=np.array([f"a b/{i}.jpg" for i in range(n + 3)]),
             present=np.arange(n + 3) > 1,
             indices=np.concatenate([ids, [2**59, 2**59, 5]]),
             sha256=np.array([f"{i:064x}" for i in range(n + 3)]),
@@ -80,7 +80,7 @@ def run_parts(n: int = 40, n_train: int = 32) -> dict[str, ArrayFile]:
             source={"dataset": "photos", "root": "x", "split_sha256": "3f", "left_out": {"b": "?"}},
         ),
         "added": AddedFeatures(
-            np.array([2**59, 7]), rows[:2], SHA | {"unreadable": {"4f": "torn"}}
+            np.array([2**59, 7, 0, 3]), rows[:4], SHA | {"unreadable": {"4f": "torn"}}
         ),
     }
 

@@ -271,7 +271,7 @@ PHOTOGRAPHS = RunFile(
     (
         Field("paths", "text", "every path that a photograph ever had", unique=True),
         Field("present", "bool", "a photograph is there now"),
-        Field("indices", "int64", "its sample id, or of an added one its content id", least=0),
+        Field("indices", "int64", "its sample id, or of an added one its content id"),
         Field("sha256", "text", "SHA-256 of its content"),
         Field("sizes", "int64", "its size in bytes", least=0),
         Field("times", "int64", "when it was changed, ns"),
@@ -290,7 +290,7 @@ ADDED = RunFile(
     "`assign`",
     "features of the photographs that were added since training, as in `features_epoch{epoch}.npz`",
     (
-        Field("indices", "int64", "content ids", ("n or 0",), least=0, unique=True),
+        Field("indices", "int64", "content ids", ("n or 0",), unique=True),
         Field(
             "features",
             "float32",
