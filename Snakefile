@@ -14,6 +14,10 @@ checkpoint epochs):
     runs/{run}/report.md                       report      a table of all epochs
     runs/{run}/report.html                     report_page the table as a page
     runs/{run}/curves.png                      curves      losses, accuracy, clusters over epochs
+    runs/{run}/photographs.npz                 photographs  where photographs are now
+    runs/{run}/features_added.npz              added       features of photographs added since training
+    runs/{run}/labels.npz                      labels      labels of photographs as they are now
+    runs/{run}/pseudo_final.npz                cluster_final  a clustering with these; grid_final.tsv
     runs/{run}/assignments.csv                 assign      category and confidence of every image
     runs/{run}/gallery.html                    gallery     the categories as a page of thumbnails
     runs/{run}/first_look.html, first_look.csv first_look  the same before training, if pretrained

@@ -11,7 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 from gcdflow.config.settings import TrainSettings
-from gcdflow.files.formats import ArrayFile, Features, Labels, PseudoLabels, Split, Truth
+from gcdflow.files.formats import (
+    AddedFeatures,
+    ArrayFile,
+    Features,
+    Labels,
+    Photographs,
+    PseudoLabels,
+    Split,
+    Truth,
+)
 from gcdflow.models.model import Model
 from gcdflow.training.checkpoint import Checkpoint, frozen_sha256, identified, stored_weights
 from scipy.io import savemat
@@ -60,6 +69,19 @@ def run_parts(n: int = 40, n_train: int = 32) -> dict[str, ArrayFile]:
             metadata=SHA | result,
         ),
         "labels": Labels(ids, labels, np.array(["ant", "bee", "cat"])),
+        "photographs": Photographs(
+            paths=np.array([f"a b/{i}.jpg" for i in range(n + 3)]),
+            present=np.arange(n + 3) > 1,
+            indices=np.concatenate([ids, [2**59, 2**59, 5]]),
+            sha256=np.array([f"{i:064x}" for i in range(n + 3)]),
+            sizes=np.arange(n + 3) * 1000,
+            times=np.arange(n + 3) * 10**18 - 5,
+            sample_sha256=np.array([f"{i:064x}" for i in range(n - 1)] + [""]),
+            source={"dataset": "photos", "root": "x", "split_sha256": "3f", "left_out": {"b": "?"}},
+        ),
+        "added": AddedFeatures(
+            np.array([2**59, 7, 0, 3]), rows[:4], SHA | {"unreadable": {"4f": "torn"}}
+        ),
     }
 
 

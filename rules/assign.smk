@@ -1,6 +1,6 @@
 """Needs split.npz, and the features and pseudo labels of the last checkpoint epoch; makes the table
 of all images with their categories. A run on photographs uses the clustering with the current
-labels.
+labels, and those photographs that are there now.
 """
 
 
@@ -19,11 +19,11 @@ rule assign:
         mem_mb=requested("mem_mb", of_settings(plan.reading_request)),
         runtime=requested("runtime", of_settings(plan.reading_request)),
     params:
-        labels=flags_of(labels="--labels"),
+        current=flags_of(labels="--labels", photographs="--photographs", added="--added"),
         version=RESULT_VERSIONS["assign"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
         "stage assign --split {input.split:q} --features {input.features:q}"
-        " --pseudo-labels {input.pseudo_labels:q} {params.labels:q} --output {output:q} --threads {threads}"
+        " --pseudo-labels {input.pseudo_labels:q} {params.current:q} --output {output:q} --threads {threads}"
         " 2>&1 | tee -i {log:q}"

@@ -15,6 +15,16 @@ use rule cluster_final as cluster_first_look with:
         "logs/{run}/cluster_first_look.benchmark.tsv"
 
 
+use rule added as added_first_look with:
+    input:
+        unpack(of_run(plan.added_first_look_inputs)),
+        weights=weights_of,
+    output:
+        update("runs/{run}/features_added_first_look.npz"),
+    log:
+        "logs/{run}/added_first_look.log",
+
+
 use rule assign as assign_first_look with:
     input:
         unpack(of_run(plan.assign_first_look_inputs)),

@@ -1,20 +1,77 @@
-"""For runs on the user's photographs. Needs the current CSV file of labels and the features of the
-last epoch; makes the labels and the clustering for assignments and gallery.
+"""For runs on the user's photographs. Needs their folder, the current CSV file of labels, and the
+checkpoint and features of the last epoch; makes what assignments and gallery need: where the
+photographs are now, features of those that were added, labels, and a clustering with these.
 
-Training uses the labels that the dataset rule read when training started. The CSV file is no input
-of that rule, so a correction re-runs only the rules in this file and those after them. To train
-again with all labels and photographs, use `snakemake --cores all runs/photos/gallery.html --forcerun
-dataset`. The target comes first, because --forcerun takes all words after it as rules.
+Training uses the photographs and labels that the dataset rule read when it started. Folder and CSV
+file are no inputs of that rule, so a change re-runs only rules in this file and those after them. To
+train again with all labels and photographs, use `snakemake --cores all runs/photos/gallery.html
+--forcerun dataset`. The target comes first, because --forcerun takes all words after it as rules.
 
-The CSV file is a param of `labels`, not an input, with a digest of the file and of the names in the
-folder. If files are missing or new, the stage therefore runs and tells the user what to do.
+Folder and CSV file are params, by a digest. Photographs that the CSV file does not list come and go
+without another clustering. Therefore `labels` has no list of photographs as an input: it looks for
+itself, and by the list of the last time, if there is one, it recognises those that were renamed. Two
+files are kept when their rules run again (`update`), so that no photograph is read twice.
 """
+
+
+rule photographs:
+    """List the photographs of a run that are there now."""
+    input:
+        unpack(of_run(plan.photographs_inputs)),
+    output:
+        update("runs/{run}/photographs.npz"),
+    log:
+        "logs/{run}/photographs.log",
+    retries: 0  # fails because of bad input, which a retry does not change
+    conda:
+        "../envs/cluster.yaml"
+    threads: 4
+    resources:
+        mem_mb=requested("mem_mb", of_settings(plan.reading_request)),
+        runtime=requested("runtime", of_settings(plan.reading_request)),
+    params:
+        state=of_settings(plan.photographs_state),
+        version=RESULT_VERSIONS["photographs"],
+    shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
+        "stage photographs --split {input.split:q} --output {output:q} --threads {threads}"
+        " 2>&1 | tee -i {log:q}"
+
+
+rule added:
+    """Extract the features of photographs that were added since training."""
+    input:
+        unpack(of_run(plan.added_inputs)),
+        weights=weights_of,
+    output:
+        update("runs/{run}/features_added.npz"),
+    log:
+        "logs/{run}/added.log",
+    conda:
+        "../envs/train.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        num_workers="auto",
+        mem_mb=requested("mem_mb", of_settings(plan.features_request)),
+        runtime=requested("runtime", of_settings(plan.features_request)),
+    params:
+        weights=flags_of(weights="--weights"),
+        version=RESULT_VERSIONS["added"],
+    shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
+        "stage added --split {input.split:q} --photographs {input.photographs:q}"
+        " --features {input.features:q} --checkpoint {input.checkpoint:q} {params.weights:q}"
+        " --output {output:q} --threads {threads} --num-workers {resources.num_workers}"
+        " 2>&1 | tee -i {log:q}"
 
 
 rule labels:
     """Read the current labels of photographs."""
     input:
-        unpack(of_run(plan.labels_inputs)),
+        unpack(of_run(plan.photographs_inputs)),
     output:
         "runs/{run}/labels.npz",
     log:
@@ -27,7 +84,8 @@ rule labels:
         runtime=10,
     params:
         table=of_settings(plan.labels_table),
-        state=of_settings(plan.photographs_state),
+        state=of_settings(plan.labels_state),
+        seen=lambda wildcards, output: plan.seen_photographs(output[0]),
         again=lambda wildcards, input: this_call.command(
             workflow,
             placed(f"runs/{wildcards.run}/gallery.html"),
@@ -39,8 +97,9 @@ rule labels:
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
-        "stage labels --table {params.table:q} --split {input.split:q} --again {params.again:q}"
-        " --output {output:q} 2>&1 | tee -i {log:q}"
+        "stage labels --table {params.table:q} --split {input.split:q}"
+        " --seen {params.seen:q} --again {params.again:q} --output {output:q}"
+        " 2>&1 | tee -i {log:q}"
 
 
 rule cluster_final:

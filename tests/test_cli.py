@@ -32,7 +32,7 @@ from gcdflow.planning.plan import result_settings
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
 STAGES = ["settings", "dataset", "train", "features", "cluster", "evaluate"]
-STAGES += ["report", "heatmap", "curves"]
+STAGES += ["report", "heatmap", "curves", "photographs", "added", "predict"]
 # Runs a script like `python script …`, then prints the heavy modules that it imported.
 PROBE = """
 import runpy, sys

@@ -20,15 +20,16 @@ from gcdflow.errors import one_line
 def main(arguments: argparse.Namespace) -> None:
     """Assign, write, report."""
     from gcdflow.categories.assignments import assign
+    from gcdflow.categories.photographs import assign_photographs
     from gcdflow.categories.verdict import is_poor, verdict
 
-    assignments = assign(
-        arguments.split,
-        arguments.features,
-        arguments.pseudo_labels,
-        arguments.labels,
-        threads=arguments.threads or available_threads(),
-    )
+    files = [arguments.split, arguments.features, arguments.pseudo_labels, arguments.labels]
+    threads = arguments.threads or available_threads()
+    if arguments.photographs is None:
+        assignments = assign(*files, threads=threads)
+    else:
+        of_photographs = (arguments.photographs, arguments.added)
+        assignments = assign_photographs(*files, *of_photographs, threads=threads)
     assignments.save(arguments.output)
     if said := verdict(assignments):
         logging.info("%s%s", "warning: " if is_poor(assignments) else "", one_line(said))
@@ -40,5 +41,9 @@ if __name__ == "__main__":
     parser.add_argument(
         "--labels", type=Path, help="newer labels (.npz) that replace those of the split"
     )
+    parser.add_argument(
+        "--photographs", type=Path, help="photographs.npz: where photographs are now (with --added)"
+    )
+    parser.add_argument("--added", type=Path, help="features_added.npz: of added photographs")
     parser.add_argument("--output", type=Path, required=True, help="table to write (.csv)")
     run_stage(main, parser)

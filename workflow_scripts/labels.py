@@ -2,7 +2,7 @@
 """Read the current labels from the CSV file, for the photographs of an existing run.
 
 Training uses the labels in split.npz. The CSV file may be newer: clustering with its labels takes
-seconds, whereas training would take hours. Photographs that were added later are only counted.
+seconds, whereas training would take hours.
 
 Example:
   python workflow_scripts/labels.py --table data/photos/labels.csv --split runs/photos/split.npz \\
@@ -13,7 +13,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import run_stage, stage_parser
+from gcdflow.cli import available_threads, run_stage, stage_parser
 from gcdflow.wording import counted
 
 
@@ -21,13 +21,16 @@ def main(arguments: argparse.Namespace) -> None:
     """Read, compare, write."""
     import numpy as np
     from gcdflow.data.datasets.photos import present_labels
-    from gcdflow.files.formats import UNLABELLED, Split
+    from gcdflow.data.datasets.seen_photos import see_photographs
+    from gcdflow.files.formats import UNLABELLED, Photographs, Split, load_kept
 
     run = arguments.output.absolute().parent.name
+    # The target comes first, because --forcerun takes all words after it as names of rules.
     again = f"snakemake --cores all runs/{run}/gallery.html --forcerun dataset"
-    labels, changes = present_labels(
-        arguments.table, Split.load(arguments.split), arguments.again or again
-    )
+    again = arguments.again or again
+    before = load_kept(Photographs, arguments.seen) if arguments.seen else None
+    seen = see_photographs(arguments.split, before, available_threads(), for_labels=True)
+    labels, changes = present_labels(arguments.table, Split.load(arguments.split), again, seen)
     labels.save(arguments.output)
     given = labels.labels[labels.labels != UNLABELLED]
     logging.info(
@@ -42,6 +45,11 @@ def main(arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = stage_parser(__doc__, "split")
     parser.add_argument("--table", type=Path, required=True, help="CSV file of labels")
+    parser.add_argument(
+        "--seen",
+        type=Path,
+        help="photographs.npz, if it is there: renamed photographs are recognised by it",
+    )
     parser.add_argument("--output", type=Path, required=True, help="labels to write (.npz)")
     parser.add_argument(
         "--again",

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gcdflow.categories.assignments import Assignments, assign, name_clusters, new_names
+from gcdflow.categories.assignments import Assignments, assign
 from gcdflow.categories.confidence import confidences
+from gcdflow.categories.naming import name_clusters, new_names
 from gcdflow.categories.verdict import is_poor, verdict
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Features, Labels, PseudoLabels, Split

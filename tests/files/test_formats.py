@@ -190,7 +190,7 @@ def test_numbers_of_any_width_are_compared_with_the_same_range(tmp_path):
     refused(tmp_path, changed("features", "features", half), "'features' of 1 of 40 samples is out")
 
 
-@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("name", sorted({name for name, field in ARRAYS if field.axes[0] == "n"}))
 def test_no_samples(tmp_path, name):
     fields = [field.name for field in PARTS[name].declared.fields if field.axes]
     empty = {field: getattr(PARTS[name], field)[:0] for field in fields}

@@ -156,33 +156,58 @@ def test_inputs_of_the_report_and_the_summary():
 def test_photographs_are_assigned_by_their_labels_as_they_are_now():
     photos = settings(dataset={"name": "photos", "folder": "mine"})
     assert plan.assign_inputs(settings(), "a") == SPLIT | FEATURES | PSEUDO
-    final = of_run(pseudo_labels="pseudo_final.npz")
-    assert plan.assign_inputs(photos, "a") == SPLIT | FEATURES | LABELS | final
+    final, seen = of_run(pseudo_labels="pseudo_final.npz"), of_run(photographs="photographs.npz")
+    added = of_run(added="features_added.npz")
+    assert plan.assign_inputs(photos, "a") == SPLIT | FEATURES | LABELS | final | seen | added
     assert plan.cluster_final_inputs(photos, "a") == FEATURES | LABELS
     features = of_run(features="features_epoch000.npz")
     assert plan.cluster_first_look_inputs(photos, "a") == features | LABELS
-    look = of_run(pseudo_labels="pseudo_first_look.npz")
-    assert plan.assign_first_look_inputs(photos, "a") == SPLIT | features | LABELS | look
+    look = of_run(pseudo_labels="pseudo_first_look.npz", added="features_added_first_look.npz")
+    assert plan.assign_first_look_inputs(photos, "a") == SPLIT | features | LABELS | seen | look
+    checkpoint = of_run(checkpoint="ckpt_epoch000.pt")
+    assert plan.added_first_look_inputs(photos, "a") == SPLIT | features | seen | checkpoint
     pseudo = of_run(pseudo_labels="pseudo_epoch000.npz")
     assert plan.assign_first_look_inputs(settings(), "a") == SPLIT | features | pseudo
     for function in (plan.cluster_first_look_inputs, plan.assign_first_look_inputs):
         with pytest.raises(InputError, match="'a' has no checkpoint at epoch 000"):
             function(settings(**DIGITS), "a")
-    assert plan.labels_inputs(photos, "a") == SPLIT
+    assert plan.photographs_inputs(photos, "a") == SPLIT
+    checkpoint = of_run(checkpoint="ckpt_epoch008.pt")
+    assert plan.added_inputs(photos, "a") == SPLIT | FEATURES | seen | checkpoint
     assert plan.labels_table(photos) == "data/mine/labels.csv"
     with pytest.raises(InputError, match="run 'a' is of dataset 'cub', which has no CSV file of"):
-        plan.labels_inputs(settings(), "a")
+        plan.photographs_inputs(settings(), "a")
 
 
-def test_the_state_of_photographs_changes_with_labels_and_names(tmp_path: Path):
-    photos = settings(dataset={"name": "photos", "root": str(tmp_path)})
-    seen = [plan.photographs_state(photos)]
-    (tmp_path / "photos").mkdir()
-    for name, text in (("labels.csv", "path,label\n"), ("a.jpg", ""), ("labels.csv", "path\n")):
-        (tmp_path / "photos" / name).write_text(text)
-        seen.append(plan.photographs_state(photos))
-    assert len(set(seen)) == 4
-    assert plan.photographs_state(photos) == seen[-1]
+def test_states_of_photographs_and_labels(tmp_path: Path):
+    """Each changes with what its rule looks at, and with nothing else."""
+    photos, folder = (
+        settings(dataset={"name": "photos", "root": str(tmp_path)}),
+        tmp_path / "photos",
+    )
+
+    def states() -> tuple[str, str]:
+        return plan.photographs_state(photos), plan.labels_state(photos)
+
+    def changed(path: str, content: bytes | None) -> tuple[bool, bool]:
+        """Which of the two another content of a file changes; None: no file."""
+        before = states()
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).unlink() if content is None else (folder / path).write_bytes(content)
+        return before[0] != states()[0], before[1] != states()[1]
+
+    assert changed("labels.csv", b"path,label\n") == (False, True)
+    assert changed("a.jpg", b"a") == (True, False)
+    assert changed("notes.txt", b"no picture") == (False, False)
+    assert changed("labels.csv", b'path,label\n"b.jpg",owl\nc\\d.jpg,owl\n') == (False, True)
+    assert changed("b.jpg", b"b") == (True, True)  # listed
+    assert changed("b.jpg", b"another") == (True, True)
+    assert changed("c/d.jpg", b"d") == (True, True)  # as on Windows
+    assert changed("c/e.jpg", b"e") == (True, False)
+    assert changed("a, b.jpg", b"a") == (True, True)  # may be listed
+    assert changed("a.jpg", None) == (True, False)
+    assert changed("b.jpg", None) == (True, True)
+    assert states() == states()
 
 
 def test_weights(tmp_path: Path, monkeypatch):

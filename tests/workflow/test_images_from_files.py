@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 import timm
 import torch
 from PIL import Image
-from snakemake_runs import make, planned, snakemake
+from snakemake_runs import ROOT, make, planned, snakemake
 
 # A vision transformer of 0.3 million weights, and images that fit it.
 SMALL = {
@@ -113,8 +116,12 @@ def write_table(directory: Path, rows: dict[str, str]) -> None:
 
 
 def assignments(directory: Path) -> dict[str, dict[str, str]]:
-    with open(directory / "runs/photos/assignments.csv", encoding="utf-8-sig", newline="") as file:
-        return {row["path"]: row for row in csv.DictReader(file)}
+    return {row["path"]: row for row in read_rows(directory / "runs/photos/assignments.csv")}
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_photographs_are_sorted_and_a_correction_does_not_train_again(tmp_path: Path):
@@ -153,10 +160,9 @@ def test_photographs_are_sorted_and_a_correction_does_not_train_again(tmp_path: 
 
     folder = tmp_path / "data" / "mine"
     again = rf"train again: snakemake --cores all {GALLERY} --directory \S+ .* --forcerun dataset"
-    picture(rng, 0, (50, 40)).save(folder / "tour0" / "new.png")
-    assert planned(tmp_path, GALLERY, changes={"runs": PHOTOS}) == expected
+    shutil.copy(folder / "tour0" / "0.png", folder / "tour0" / "scan")
+    write_table(tmp_path, {**labels, "tour0/scan": "robin"})
     output = make(tmp_path, GALLERY, changes={"runs": PHOTOS})
-    assert "1 photographs were added since training began (first: tour0/new.png)" in output
     (said,) = set(re.findall(again, output))
     assert re.search(r" --snakefile \S+/Snakefile --configfile \S+/config.yaml \S+\.json ", said)
     assert assignments(tmp_path) == second
@@ -169,15 +175,111 @@ def test_photographs_are_sorted_and_a_correction_does_not_train_again(tmp_path: 
         assert result.returncode != 0
         return result.stdout + result.stderr
 
-    (folder / "tour1" / "3.png").rename(tmp_path / "3.png")
-    assert "1 of 48 photographs of the run are gone (first: tour1/3.png)" in sentence()
-    (tmp_path / "3.png").rename(folder / "tour1" / "3.png")
+    folder = tmp_path / "data" / "mine"
     write_table(tmp_path, {**labels, "elsewhere.png": "gull"})
     assert "are not among the photographs of data/mine (first: elsewhere.png)" in sentence()
     (folder / "labels.csv").unlink()
     assert "labels.csv: no such file; write one with the columns path" in sentence()
     folder.rename(tmp_path / "elsewhere")
     assert "no folder of photographs at data/mine; put them there" in sentence()
+
+
+ADDITION = {"photographs": 1, "added": 1, "assign": 1, "gallery": 1}
+
+
+def test_photographs_come_go_and_move_without_training(tmp_path: Path):
+    rng, labels, folder = np.random.default_rng(0), {}, tmp_path / "data" / "mine"
+    for label, name in enumerate(["robin", "wren", "crow"]):
+        (folder / name).mkdir(parents=True)
+        for i in range(12):
+            picture(rng, label, (50, 40)).save(folder / name / f"{i}.png")
+            if label < 2 and i < 6:
+                labels[f"{name}/{i}.png"] = name
+    write_table(tmp_path, labels)
+    write_weights(tmp_path / "vit.pth")
+    make(tmp_path, GALLERY, changes={"runs": PHOTOS})
+    first, trained = assignments(tmp_path), states(tmp_path)
+    assert len(first) == 36
+
+    def step(expected: dict[str, int]) -> tuple[str, dict[str, dict[str, str]]]:
+        """Make the gallery again by these jobs, of which none trains or reads what is known."""
+        assert planned(tmp_path, GALLERY, changes={"runs": PHOTOS}) == expected
+        output = make(tmp_path, GALLERY, changes={"runs": PHOTOS})
+        assert planned(tmp_path, GALLERY, changes={"runs": PHOTOS}) == {}
+        assert states(tmp_path) == trained
+        return output, assignments(tmp_path)
+
+    # Added: each goes to its category, one that cannot be read is listed.
+    for name, label in (("robin/new.png", 0), ("new/a.png", 2)):
+        (folder / name).parent.mkdir(exist_ok=True)
+        picture(rng, label, (50, 40)).save(folder / name)
+    (folder / "torn.jpg").write_bytes(b"\xff\xd8\xff")
+    clustered = (tmp_path / "runs/photos/pseudo_final.npz").stat().st_mtime_ns
+    output, second = step(ADDITION)
+    assert "39 photographs: 3 added, 0 renamed or moved, 0 removed since training" in output
+    assert "2 features of added photographs, 2 of them new; 1 cannot be read" in output
+    assert second["torn.jpg"]["problem"].startswith("not a readable image")
+    assert second.keys() - first.keys() == {"robin/new.png", "new/a.png", "torn.jpg"}
+    assert {path: second[path]["category"] for path in first} == {
+        path: row["category"] for path, row in first.items()
+    }
+
+    # A second addition reads the newest alone; what moved is what it was.
+    picture(rng, 1, (50, 40)).save(folder / "new" / "b.png")
+    shutil.move(folder / "crow", folder / "black birds")
+    (folder / "new" / "a.png").rename(folder / "new" / "c.png")
+    output, third = step(ADDITION)
+    assert "40 photographs: 4 added, 12 renamed or moved, 0 removed since training" in output
+    assert "checked 1 images" in output
+    assert "3 features of added photographs, 1 of them new; 1 cannot be read" in output
+    for new, old in [("new/c.png", "new/a.png")] + [
+        (f"black birds/{i}.png", f"crow/{i}.png") for i in range(12)
+    ]:
+        assert third[new] == second[old] | {"path": new}
+    assert len(third) == 40
+    assert (tmp_path / "runs/photos/pseudo_final.npz").stat().st_mtime_ns == clustered
+
+    # A listed one keeps its label under another name; lines label added and moved ones.
+    (folder / "robin" / "0.png").rename(folder / "robin" / "zero.png")
+    write_table(tmp_path, labels | {"new/b.png": "tit", "black birds/3.png": "rook"})
+    with_labels = ADDITION | {"labels": 1, "cluster_final": 1}
+    output, fourth = step(with_labels)
+    assert "1 added, 0 changed, 0 removed since training began; 1 of added photographs" in output
+    assert fourth["robin/zero.png"]["label"] == "robin"
+    assert fourth["new/b.png"]["category"] == fourth["new/b.png"]["label"] == "tit"
+    assert fourth["black birds/3.png"]["label"] == "rook"
+
+    # Removed ones leave the tables, and nothing asks for them.
+    shutil.rmtree(folder / "wren")
+    (folder / "torn.jpg").unlink()
+    output, fifth = step(with_labels)
+    gone = {path for path in fourth if path.startswith("wren/") or path == "torn.jpg"}
+    assert len(gone) == 13
+    assert fifth.keys() == fourth.keys() - gone
+    assert "wren/" not in (tmp_path / GALLERY).read_text()
+
+    # The same by hand, in a folder of its own.
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(folder / "new" / "c.png", other / "x.png")
+    found = tmp_path / "found.csv"
+    stage("predict", "--run", "runs/photos", "--images", other, "--output", found, cwd=tmp_path)
+    rows = {row["path"]: row for row in read_rows(found)}
+    assert rows == {"x.png": fifth["new/c.png"] | {"path": "x.png", "split": "test"}}
+
+
+def states(directory: Path) -> dict[str, int]:
+    """When the files of training were made."""
+    names = ("split.npz", "ckpt_epoch001.pt", "features_epoch001.npz")
+    return {name: (directory / "runs/photos" / name).stat().st_mtime_ns for name in names}
+
+
+def stage(name: str, *arguments: object, cwd: Path) -> None:
+    command = [sys.executable, ROOT / "workflow_scripts" / f"{name}.py", *arguments]
+    done = subprocess.run(
+        list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def forced_plan(directory: Path) -> dict[str, int]:

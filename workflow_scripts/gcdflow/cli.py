@@ -17,6 +17,7 @@ from gcdflow import surroundings
 from gcdflow.distributed.interruption import Ended, end_on_signals, end_with_workflow, kill_helpers
 from gcdflow.errors import InputError, StageError, machine_error, one_line
 from gcdflow.files.records import recorded
+from gcdflow.surroundings import available_threads as available_threads
 
 if TYPE_CHECKING:
     from gcdflow.config.settings import RunSettings, Settings
@@ -166,11 +167,6 @@ def read_settings(
     return validated(model, values, "--settings")
 
 
-def available_threads() -> int:
-    """Number of processors that affinity masks and cgroup cpusets allow this process."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def show(text: str) -> None:
     """Print on standard output; a reader that has closed the pipe is no error.
 
@@ -197,6 +193,13 @@ def whole_number(lowest: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def share(text: str) -> float:
+    """An argument type for :mod:`argparse`: a number from 0 to below 1."""
+    if not re.fullmatch(r"0(\.\d*)?|\.\d+", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to below 1")
+    return float(text)
 
 
 def integer_range(text: str) -> list[int]:

@@ -31,6 +31,11 @@ _VARIABLES = {
 }
 
 
+def available_threads() -> int:
+    """Number of processors that affinity masks and cgroup cpusets allow this process."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def settle() -> None:
     """Make this process independent of its surroundings; a stage calls this first."""
     if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from gcdflow.categories.confidence import confidences
+from gcdflow.categories.confidence import measured
+from gcdflow.categories.naming import name_clusters, new_names
+from gcdflow.categories.newcomers import Newcomers
 from gcdflow.clustering.predict import cluster_test_samples, load_clustered, rows_at
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write
@@ -78,6 +78,33 @@ class Assignments:
         """Names that a person gave: every one of them labels a sample, and no other does."""
         return {label for label in self.labels if label}
 
+    def at(self, positions: np.ndarray, paths: list[str], left_out: dict[str, str]) -> Assignments:
+        """Some of the rows, under other paths; what is doubtful stays so.
+
+        Parameters
+        ----------
+        positions : int (m,)
+        paths : list of m str
+        """
+        chosen = positions.tolist()
+        rows = Assignments(
+            paths=paths,
+            categories=[self.categories[i] for i in chosen],
+            confidences=self.confidences[positions],
+            core_mask=self.core_mask[positions],
+            labels=[self.labels[i] for i in chosen],
+            suggested=[self.suggested[i] for i in chosen],
+            train_mask=self.train_mask[positions],
+            clusters=self.clusters[positions],
+            left_out=left_out,
+        )
+        return rows._with_doubtful(self.doubtful[positions])
+
+    def _with_doubtful(self, doubtful: np.ndarray) -> Assignments:
+        """These rows, of which others than themselves decided what is doubtful."""
+        vars(self)["doubtful"] = doubtful  # where cached_property keeps it
+        return self
+
     def save(self, path: str | Path) -> None:
         """Write the CSV file atomically: UTF-8 with the mark that spreadsheets know it by."""
         with atomic_write(path, "w") as file:
@@ -120,7 +147,7 @@ class Assignments:
             left_out = {row[0]: row[-1] for row in rows if row[-1]}
             rows = [row for row in rows if not row[-1]]
             column = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True)) if rows else {}
-            return cls(
+            found = cls(
                 paths=list(column.get("path", ())),
                 categories=list(column.get("category", ())),
                 confidences=np.array(column.get("confidence", ()), dtype=np.float64),
@@ -131,6 +158,8 @@ class Assignments:
                 clusters=np.array([int(text) for text in column.get("cluster", ())], np.int64),
                 left_out=left_out,
             )
+            doubtful = np.array([text == "true" for text in column.get("doubtful", ())], bool)
+            return found._with_doubtful(doubtful)
         except OSError as error:
             raise InputError(f"{path}: cannot be read ({error.strerror})") from None
         except (ValueError, csv.Error) as error:
@@ -183,16 +212,37 @@ def assign(
     *,
     threads: int = 1,
 ) -> Assignments:
-    """Category and confidence of every sample of a split.
+    """Category and confidence of every sample of a split (see :func:`sort_samples`)."""
+    found, _ = sort_samples(split_path, features_path, pseudo_path, labels_path, threads=threads)
+    return replace(found, left_out=Split.load(split_path).left_out)
+
+
+def sort_samples(
+    split_path: Path,
+    features_path: Path,
+    pseudo_path: Path,
+    labels_path: Path | None = None,
+    newcomers: Newcomers | None = None,
+    *,
+    threads: int = 1,
+) -> tuple[Assignments, np.ndarray]:
+    """Category and confidence of every sample of a split, then of newcomers.
 
     What a person said of a sample stands, for certain; what its cluster is, if that is another, is
-    a suggestion. All others are what their cluster is (:func:`name_clusters`); the test split goes
-    to clusters by its nearest core points.
+    a suggestion. All others are what their cluster is (:func:`name_clusters`); the test split and
+    newcomers go to clusters by their nearest core points. A newcomer without a label does not count
+    for the names, so that these stay the same however many are added.
 
     Parameters
     ----------
     labels_path : Path or None
-        ``labels.npz``, whose labels replace those of the split.
+        ``labels.npz``, whose labels replace those of the split; it may label newcomers.
+
+    Returns
+    -------
+    Assignments
+    strangers : bool (n + m,)
+        Newcomers that resemble no category.
 
     Raises
     ------
@@ -201,6 +251,49 @@ def assign(
     """
     split = Split.load(split_path)
     features, pseudo, at = load_clustered(features_path, pseudo_path)
+    order = _order_of(split, split_path, features, features_path)
+    n, ids = len(order), split.indices
+    if newcomers is not None:
+        features = newcomers.joined(features_path, features)
+        order = np.concatenate([order, np.arange(n, len(features.indices))])
+        ids = np.concatenate([ids, newcomers.indices])
+    labels, class_names = _current_labels(split, ids, labels_path)
+
+    clusters, core = np.full(len(order), UNLABELLED, dtype=np.int64), np.zeros(len(order), bool)
+    clusters[at], core[at] = pseudo.labels, pseudo.core_mask
+    test, test_clusters = cluster_test_samples(features, pseudo, at, threads)
+    clusters[test] = test_clusters
+    clusters, core, train = clusters[order], core[order], features.train_mask[order]
+
+    names = class_names + new_names(pseudo.n_clusters, class_names)
+    labelled = labels != UNLABELLED
+    counts = labelled | (np.arange(len(order)) < n)
+    of_cluster = name_clusters(
+        clusters[counts], labels[counts], len(class_names), pseudo.n_clusters
+    )
+    found = of_cluster[clusters]
+    own = np.where(labelled, labels, found)
+    rows = _centred_rows(features, pseudo, order)
+    sure, distances = measured(rows, own, core, found, threads)
+    strangers = np.zeros(len(order), dtype=bool)
+    if newcomers is not None:
+        strangers[n:] = newcomers.strangers(distances) & ~labelled[n:]
+    return Assignments(
+        paths=[*sample_names(split), *map(str, ids[n:].tolist())],
+        categories=[names[category] for category in own],
+        confidences=np.round(np.where(labelled, 1.0, sure), _DECIMALS),
+        core_mask=core,
+        labels=["" if label == UNLABELLED else class_names[label] for label in labels],
+        suggested=["" if a == b else names[b] for a, b in zip(own, found, strict=True)],
+        train_mask=train,
+        clusters=clusters,
+    ), strangers
+
+
+def _order_of(
+    split: Split, split_path: Path, features: Features, features_path: Path
+) -> np.ndarray:
+    """Positions of the split's samples in the features; InputError if these are of another run."""
     align(split_path, split.indices, features.indices)
     order = align(features_path, features.indices, split.indices)
     for name in ("labels", "train_mask"):
@@ -211,94 +304,28 @@ def assign(
                 f"(first: sample {split.indices[np.argmax(differ)]}); does the file belong to "
                 "this run?"
             )
-    labels, class_names = split.labels, split.old_class_names.tolist()
-    if labels_path is not None:
-        newer = Labels.load(labels_path)
-        labels = newer.labels[align(labels_path, newer.indices, split.indices)]
-        class_names = newer.class_names.tolist()
+    return order
 
-    n = len(features.indices)
-    clusters, core = np.full(n, UNLABELLED, dtype=np.int64), np.zeros(n, dtype=bool)
-    clusters[at], core[at] = pseudo.labels, pseudo.core_mask
-    test, test_clusters = cluster_test_samples(features, pseudo, at, threads)
-    clusters[test] = test_clusters
-    clusters, core, train = clusters[order], core[order], features.train_mask[order]
 
-    names = class_names + new_names(pseudo.n_clusters, class_names)
-    of_cluster = name_clusters(clusters, labels, len(class_names), pseudo.n_clusters)
-    labelled, found = labels != UNLABELLED, of_cluster[clusters]
-    own = np.where(labelled, labels, found)
-    rows = _centred_rows(features, pseudo, order)
-    sure = np.where(labelled, 1.0, confidences(rows, own, core, found, threads))
-    return Assignments(
-        paths=sample_names(split),
-        categories=[names[category] for category in own],
-        confidences=np.round(sure, _DECIMALS),
-        core_mask=core,
-        labels=["" if label == UNLABELLED else class_names[label] for label in labels],
-        suggested=["" if a == b else names[b] for a, b in zip(own, found, strict=True)],
-        train_mask=train,
-        clusters=clusters,
-        left_out=split.left_out,
-    )
+def _current_labels(
+    split: Split, ids: np.ndarray, labels_path: Path | None
+) -> tuple[np.ndarray, list[str]]:
+    """Label of each id, which are those of the split and then newcomers; and the classes."""
+    n = len(split.indices)
+    labels = np.full(len(ids), UNLABELLED, dtype=np.int64)
+    if labels_path is None:
+        labels[:n] = split.labels
+        return labels, split.old_class_names.tolist()
+    newer = Labels.load(labels_path)
+    labels[:n] = newer.labels[align(labels_path, newer.indices, split.indices)]
+    new = n + np.flatnonzero(np.isin(ids[n:], newer.indices))
+    labels[new] = newer.labels[align(labels_path, newer.indices, ids[new])]
+    return labels, newer.class_names.tolist()
 
 
 def sample_names(split: Split) -> list[str]:
     """What the rows of a table call the samples: their files, or their ids where there are none."""
     return (split.paths if len(split.paths) else split.indices.astype(np.str_)).tolist()
-
-
-def new_names(how_many: int, class_names: Sequence[str]) -> list[str]:
-    """``new-1``, ``new-2``, … without those that are names of classes."""
-    taken = set(class_names)
-    free = (name for i in itertools.count(1) if (name := f"new-{i}") not in taken)
-    return list(itertools.islice(free, how_many))
-
-
-def name_clusters(
-    clusters: np.ndarray, labels: np.ndarray, n_classes: int, n_clusters: int
-) -> np.ndarray:
-    """Category of each cluster: an old class, or a new category of its own.
-
-    A cluster is the old class that most of its labelled members have, if these are
-
-    * at least half of its labelled members, and
-    * as many as in no other cluster, or at least two and a quarter of all samples with that label,
-      or a quarter of the cluster.
-
-    So one labelled photograph names its cluster of a hundred, as the person who labelled it
-    expects. But the few samples of a class with its home elsewhere that strayed into the cluster of
-    a new one do not name it, nor does one of the three that have a label at all: a new category
-    under an old name would be lost, while a part of an old class under a new name is seen, and
-    mended by one more label.
-
-    Several clusters may be one old class. The others are new, in decreasing order of their
-    unlabelled members (the ones that will bear the name); ties go to the lower cluster.
-
-    Parameters
-    ----------
-    clusters : int64 (n,)
-    labels : int64 (n,), 0…n_classes-1, -1 where there is none
-
-    Returns
-    -------
-    int64 (n_clusters,)
-        0…n_classes-1 for old classes, n_classes + i for the i-th new category.
-    """
-    labelled = labels != UNLABELLED
-    count = np.zeros((n_clusters, max(1, n_classes)), dtype=np.int64)
-    np.add.at(count, (clusters[labelled], labels[labelled]), 1)
-    best = count.argmax(axis=1)
-    hits, n_labelled = count.max(axis=1), count.sum(axis=1)
-    sizes = np.bincount(clusters, minlength=n_clusters)
-    is_at_home = (hits == count.max(axis=0)[best]) | (4 * hits >= sizes)
-    is_at_home |= (hits >= 2) & (4 * hits >= count.sum(axis=0)[best])
-    is_old = (n_labelled > 0) & (2 * hits >= n_labelled) & is_at_home
-    new = np.flatnonzero(~is_old)
-    by_size = new[np.argsort(-(sizes - n_labelled)[new], kind="stable")]
-    categories = best.copy()
-    categories[by_size] = n_classes + np.arange(len(new))
-    return categories
 
 
 def _centred_rows(features: Features, pseudo: PseudoLabels, order: np.ndarray) -> np.ndarray:

@@ -39,6 +39,25 @@ def confidences(
     -------
     float64 (n,)
     """
+    return measured(rows, own, core_mask, column_categories, threads)[0]
+
+
+def measured(
+    rows: np.ndarray,
+    own: np.ndarray,
+    core_mask: np.ndarray,
+    column_categories: np.ndarray,
+    threads: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """:func:`confidences`, and how far each sample is from its nearest category.
+
+    Returns
+    -------
+    confidences : float64 (n,)
+    distances : float64 (n,)
+        The smallest mean distance to the 3 nearest core points of a category; a sample does not
+        count for itself.
+    """
     core = np.flatnonzero(core_mask)
     core = core[np.argsort(column_categories[core], kind="stable")]
     present, starts = np.unique(column_categories[core], return_index=True)
@@ -47,7 +66,7 @@ def confidences(
     place[core] = np.arange(len(core))
     core_rows = rows[core]
     squares = np.einsum("ij,ij->i", rows, rows)
-    result = np.zeros(len(rows))
+    result, distances = np.zeros(len(rows)), np.full(len(rows), np.inf)
 
     def measure(part: slice) -> None:
         distance = rows[part] @ core_rows.T
@@ -58,13 +77,14 @@ def confidences(
         distance[itself, place[part][itself]] = np.inf
         means = np.column_stack([_mean_of_nearest(distance[:, a:b]) for a, b in segments])
         result[part] = _silhouettes(means, own[part, None] == present)
+        distances[part] = means.min(axis=1, initial=np.inf)
 
     step = max(1, _BLOCK // max(1, len(core)))
     parts = [slice(start, start + step) for start in range(0, len(rows), step)]
     # NumPy releases the interpreter's lock in all slow operations here.
     with threadpool_limits(limits=1), ThreadPoolExecutor(threads) as pool:
         list(pool.map(measure, parts))
-    return result
+    return result, distances
 
 
 def _mean_of_nearest(squares: np.ndarray) -> np.ndarray:

@@ -62,9 +62,12 @@ def load_assignments(path: Path, split_path: Path, split: Split) -> Assignments:
     Raises
     ------
     InputError
-        If the file is not valid, or has other images.
+        If the file is not valid, or has other images. Of photographs, it has those that are there
+        now.
     """
     assignments, names = Assignments.load(path), sample_names(split)
+    if split.source.get("dataset") == "photos":  # some may have come, gone or moved
+        return assignments
     if len(assignments.paths) != len(names):
         raise InputError(
             f"{path}: holds {len(assignments.paths)} images, expected the {len(names)} of "
@@ -212,7 +215,8 @@ def write_gallery(
     assignments = load_assignments(assignments_path, split_path, split)
     _, sizes = np.unique(assignments.categories, return_counts=True)
     fitting = affordable(sizes, most)
-    rows, images = choose(assignments, fitting), open_images(split.source, split.paths)
+    paths = np.array(assignments.paths if len(split.paths) else [], dtype=np.str_)
+    rows, images = choose(assignments, fitting), open_images(split.source, paths)
 
     def make(position: int) -> tuple[str, int | None]:
         return thumbnail(images.read([position], side)[0], side)  # one at a time: they may be huge

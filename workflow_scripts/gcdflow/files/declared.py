@@ -10,15 +10,23 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass
-from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
-from pydantic import Field as Key
+from pydantic import BaseModel
+
+from gcdflow.files.keys import (
+    LARGEST_COUNT,
+    AddedProvenance,
+    Clustering,
+    Metrics,
+    Parameters,
+    Provenance,
+    SeenFolder,
+    Source,
+)
 
 TINY = sys.float_info.min  # the least of numbers that must be positive
 LARGEST_FEATURE = 1e15  # sums of squares stay finite in float32
 LARGEST_FLOAT = 3e38  # of float32
-LARGEST_COUNT = 1e9
 
 # Kinds of columns in tables, and what their cells look like.
 CELLS = {
@@ -102,105 +110,6 @@ class RunFile:
         return tuple(field.name for field in self.fields)
 
 
-# -- JSON objects ----------------------------------------------------------------------------------
-
-
-class Keys(BaseModel):
-    """A JSON object; other keys may be there too."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-
-MISSING: Any = None  # default of a key that may be missing; null is no value of it
-
-Epoch = Annotated[int, Key(ge=0, le=999)]
-Count = Annotated[int, Key(ge=1, le=LARGEST_COUNT)]
-Share = Annotated[float, Key(ge=0, le=1)]
-Correlation = Annotated[float, Key(ge=-1, le=1)]
-Name = Annotated[str, Key(min_length=1)]
-
-
-class Source(Keys):
-    """Where images come from."""
-
-    dataset: str = Key(MISSING, description="name of the dataset")
-    root: str = Key(MISSING, description="folder of the images")
-    left_out: dict[Name, Name] = Key(MISSING, description="path and problem of unreadable images")
-
-
-class Provenance(Keys):
-    """Where features come from."""
-
-    checkpoint: str = Key(MISSING, description="path of the checkpoint")
-    checkpoint_sha256: str = Key(MISSING, description="SHA-256 of the checkpoint")
-    epoch: Epoch = Key(MISSING, description="epoch of the checkpoint")
-    fingerprint: str = Key(MISSING, description="SHA-256 of settings and split")
-
-
-class Clustering(Provenance):
-    """A clustering, and where its features come from."""
-
-    score: float = Key(MISSING, description="score of section 3.2")
-    cross_entropy: float = Key(MISSING, description="CE of section 3.2")
-    silhouette: float = Key(MISSING, description="Sil of section 3.2")
-    n_clusters: Count = Key(MISSING, description="number of clusters in `labels`")
-    n_samples: Count = Key(MISSING, description="number of samples")
-    core_ratio: Share = Key(MISSING, description="share of core points")
-    label_change_rate: Share | None = Key(
-        MISSING, description="share of labels that the refresh changed; null for the first"
-    )
-    agreement: Correlation | None = Key(
-        MISSING,
-        description="adjusted Rand index with the clustering of the refresh before; null for the "
-        "first",
-    )
-    against_labels: Share | None = Key(
-        MISSING,
-        description="share of the labelled samples in a cluster where another class prevails; null "
-        "if nothing is labelled",
-    )
-    normalize: bool = Key(MISSING, description="features were L2-normalised")
-    w_ce: float = Key(MISSING, description="weight of CE")
-    w_sil: float = Key(MISSING, description="weight of Sil")
-    version: str = Key(MISSING, description="version of the package")
-
-
-class Parameters(Keys):
-    """What a grid search chose."""
-
-    k: Count = Key(MISSING, description="number of neighbours")
-    density_percentile: float = Key(MISSING, ge=0, le=100, description="density percentile")
-
-
-class Accuracies(Keys):
-    """Accuracies on some samples; ``all_v1``, ``old_v1`` and ``new_v1`` may be there too."""
-
-    all: Share | None
-    old: Share | None
-    new: Share | None
-
-
-class Metrics(Keys):
-    """Metrics of an epoch."""
-
-    epoch: Epoch = Key(description="the checkpoint's epoch")
-    transductive: Accuracies = Key(
-        description="the six accuracies on the unlabelled training samples, 0 to 1; null where "
-        "there is no sample"
-    )
-    inductive: Accuracies = Key(
-        description="the same on the test split, whose samples get a cluster by step 6 of section 3"
-    )
-    n_clusters: Count = Key(description="number of pseudo clusters")
-    n_classes: Count | None = Key(
-        description="number of true classes; null if the class of some sample is unknown"
-    )
-    core_ratio: Share = Key(description="share of core points")
-    label_change_rate: Share | None = Key(description="as in section 4")
-    agreement: Correlation | None = Key(MISSING, description="as in section 4")
-    against_labels: Share | None = Key(MISSING, description="as in section 4")
-
-
 # -- files -----------------------------------------------------------------------------------------
 
 _IDS = Field("indices", "int64", "sample ids", unique=True)
@@ -212,7 +121,7 @@ CONFIG = RunFile("config.yaml", "`settings`", "nothing", "a record of the run's 
 SPLIT = RunFile(
     "split.npz",
     "`dataset`",
-    "`train`, `share`, `features`, `labels`, `assign`, `gallery`",
+    "`train`, `share`, `features`, `photographs`, `labels`, `assign`, `gallery`",
     "what every stage may know of the samples",
     (
         _IDS,
@@ -239,7 +148,7 @@ TRUTH = RunFile(
 CHECKPOINT = RunFile(
     "ckpt_epoch{epoch}.pt",
     "`train`; `share`, from another run",
-    "`features`, the next `train`, `share`",
+    "`features`, the next `train`, `share`, `added`",
     "a `torch.save` file of tensors and plain values, which `weights_only=True` reads",
     (
         Field("format", "int", "1"),
@@ -265,7 +174,7 @@ CHECKPOINT = RunFile(
 FEATURES = RunFile(
     "features_epoch{epoch}.npz",
     "`features`",
-    "`cluster`, `evaluate`, `assign`",
+    "`cluster`, `evaluate`, `added`, `assign`",
     "the feature cache, of training and test samples",
     (
         Field("indices", "int64", "sample ids", unique=True, optional=True),
@@ -339,8 +248,8 @@ ASSIGNMENTS = RunFile(
     "assignments.csv",
     "`assign`",
     "`gallery`, people",
-    "one row for each sample in the order of the split, and one for each unreadable image; UTF-8 "
-    "with a byte-order mark",
+    "one row for each image: the samples in the order of the split (of photographs, those that are "
+    "there), then added photographs, then what is in no category; UTF-8 with a byte-order mark",
     (
         Field("path", "name", "image file, or id of a sample in memory"),
         Field("category", "name", "class name, or `new-3`"),
@@ -349,9 +258,48 @@ ASSIGNMENTS = RunFile(
         Field("core_point", "true or false", "core point of the clustering"),
         Field("label", "text", "category that a person gave"),
         Field("suggested", "text", "category of the sample's cluster, if it is not the label"),
-        Field("split", "train or test", "split of the sample"),
+        Field("split", "train or test", "split of the sample; train for added photographs"),
         Field("cluster", "count", "id of the cluster"),
-        Field("problem", "text", "why the image could not be read"),
+        Field("problem", "text", "why the image is in no category"),
+    ),
+)
+PHOTOGRAPHS = RunFile(
+    "photographs.npz",
+    "`photographs`, for photographs",
+    "`added`, `assign`; `labels`, if it is there",
+    "where the photographs are now, and where they were",
+    (
+        Field("paths", "text", "every path that a photograph ever had", unique=True),
+        Field("present", "bool", "a photograph is there now"),
+        Field("indices", "int64", "its sample id, or of an added one its content id"),
+        Field("sha256", "text", "SHA-256 of its content"),
+        Field("sizes", "int64", "its size in bytes", least=0),
+        Field("times", "int64", "when it was changed, ns"),
+        Field(
+            "sample_sha256",
+            "text",
+            "SHA-256 of each sample's content, in the order of the split; empty if it was gone",
+            ("samples",),
+        ),
+        Field("source", "JSON", "the folder", (), keys=SeenFolder),
+    ),
+)
+ADDED = RunFile(
+    "features_added.npz",
+    "`added`, for photographs",
+    "`assign`",
+    "features of the photographs that were added since training, as in `features_epoch{epoch}.npz`",
+    (
+        Field("indices", "int64", "content ids", ("n or 0",), unique=True),
+        Field(
+            "features",
+            "float32",
+            "output of the backbone, not normalised",
+            ("n or 0", "d"),
+            least=-LARGEST_FEATURE,
+            most=LARGEST_FEATURE,
+        ),
+        Field("metadata", "JSON", "where they come from", (), keys=AddedProvenance),
     ),
 )
 GALLERY = RunFile("gallery.html", "`gallery`", "people", "the categories as a page of thumbnails")
@@ -361,7 +309,12 @@ LABELS = RunFile(
     "`cluster_final`, `assign`",
     "labels that replace those of `split.npz` in clustering and assignment",
     (
-        _IDS,
+        Field(
+            "indices",
+            "int64",
+            "sample ids, and content ids of added photographs with a label",
+            unique=True,
+        ),
         Field("labels", "int64", "class or -1, as in the split", least=-1, below="class_names"),
         _CLASS_NAMES,
     ),
@@ -374,6 +327,12 @@ PSEUDO_FINAL = RunFile(
 )
 GRID_FINAL = RunFile(
     "grid_final.tsv", "`cluster_final`, for photographs", "people", "its `grid_epoch{epoch}.tsv`"
+)
+ADDED_FIRST_LOOK = RunFile(
+    "features_added_first_look.npz",
+    "`added_first_look`, for photographs",
+    "`assign_first_look`",
+    "as `features_added.npz`, of the pretrained network before training",
 )
 PSEUDO_FIRST_LOOK = RunFile(
     "pseudo_first_look.npz",

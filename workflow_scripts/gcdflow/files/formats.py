@@ -6,10 +6,11 @@ ranges before anybody uses a number, and raises one clear :class:`InputError`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from gcdflow.files.arrays import read_npy, read_npz
 from gcdflow.files.atomic import canonical_json, write_npz
 from gcdflow.files.declared import Field, RunFile
 from gcdflow.files.json_text import parse_json_object
+
+log = logging.getLogger(__name__)
 
 UNLABELLED = -1
 
@@ -138,7 +141,7 @@ def labelled_in_training(split: Split) -> str | None:
     return "samples of the test split are labelled" if leaks else None
 
 
-def paths_below_root(split: Split) -> str | None:
+def paths_below_root(split: Split | Photographs) -> str | None:
     """No image lies outside the folder of the images."""
     strangers = [image for image in split.paths.tolist() if leaves_folder(image)]
     return f"image path '{strangers[0]}' does not lie in the folder" if strangers else None
@@ -169,6 +172,12 @@ def counts_in_metadata(pseudo: PseudoLabels) -> str | None:
         if pseudo.metadata.get(key, found) != found:
             return f"'metadata' has {key} {pseudo.metadata[key]}, but 'labels' has {found}"
     return None
+
+
+def each_with_features(added: AddedFeatures) -> str | None:
+    """Both arrays may be empty, and list the same photographs."""
+    n, m = len(added.indices), len(added.features)
+    return None if n == m else f"arrays differ in length: {{'indices': {n}, 'features': {m}}}"
 
 
 def leaves_folder(path: str) -> bool:
@@ -253,6 +262,41 @@ class PseudoLabels(
     def n_clusters(self) -> int:
         """Number of clusters."""
         return int(self.labels.max()) + 1 if len(self.labels) else 0
+
+
+class Photographs(ArrayFile, declared=declared.PHOTOGRAPHS, invariants=(paths_below_root,)):
+    """Where the photographs of a run are now, and where they were (``photographs.npz``)."""
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """Path of each file that cannot be opened, and why."""
+        return self.source.get("left_out", {})
+
+
+class AddedFeatures(ArrayFile, declared=declared.ADDED, invariants=(each_with_features,)):
+    """Features of the photographs that were added since training (``features_added.npz``)."""
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """SHA-256 of each photograph that cannot be read, and why."""
+        return self.metadata.get("unreadable", {})
+
+
+KeptFile = TypeVar("KeptFile", bound=ArrayFile)
+
+
+def load_kept(kind: type[KeptFile], path: Path) -> KeptFile | None:
+    """What a stage kept for its next call; None, with a warning, if that is damaged.
+
+    It only saves work, so that it is made again then.
+    """
+    if not path.exists():
+        return None
+    try:
+        return kind.load(path)
+    except InputError as error:
+        log.warning("warning: %s; it is made again", error)
+        return None
 
 
 def align(path: str | Path, indices: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from pydantic import BaseModel
 
-from gcdflow.files.declared import FILES, Clustering, Field, RunFile
+from gcdflow.files.declared import FILES, Field, RunFile
+from gcdflow.files.keys import Clustering
 
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 

@@ -29,7 +29,7 @@ from gcdflow.files.declared import RunFile
 from gcdflow.files.records import mend_times
 from gcdflow.planning import job_resources
 from gcdflow.planning.job_resources import JobRequest, array_shape
-from gcdflow.planning.state import state_of_photographs
+from gcdflow.planning.state import state_of_labels, state_of_photographs
 from gcdflow.planning.stored_views import views_file
 from gcdflow.wording import counted
 
@@ -44,6 +44,8 @@ RESULT_VERSIONS = {
     "heatmap": 1,
     "evaluate": 2,
     "report": 3,
+    "photographs": 1,
+    "added": 1,
     "labels": 2,
     "assign": 3,
     "gallery": 2,
@@ -116,6 +118,11 @@ def last_epoch(settings: RunSettings) -> int:
 def log_dir(output: str) -> str:
     """Folder of a run's TensorBoard files, by the path of any other file of the run."""
     return str(Path(output).parent / "log")
+
+
+def seen_photographs(output: str) -> str:
+    """List of a run's photographs, by the path of any other file of the run."""
+    return str(Path(output).parent / declared.PHOTOGRAPHS.path)
 
 
 def weights_files(settings: RunSettings, run: str) -> list[str]:
@@ -223,13 +230,13 @@ def images_of_split(settings: RunSettings, split: str, starts_jobs: bool) -> lis
     return []
 
 
-def labels_inputs(settings: RunSettings, run: str) -> Inputs:
-    """Inputs of the reading of labels, besides the CSV file.
+def photographs_inputs(settings: RunSettings, run: str) -> Inputs:
+    """Inputs of what only runs on photographs have, besides their folder and CSV file.
 
     Raises
     ------
     InputError
-        If the dataset has no such file.
+        If the dataset has neither.
     """
     if not isinstance(settings.dataset, PhotosSettings):
         raise InputError(
@@ -237,6 +244,23 @@ def labels_inputs(settings: RunSettings, run: str) -> Inputs:
             "(dataset 'photos' has one)"
         )
     return {"split": declared.SPLIT.of(run)}
+
+
+def added_inputs(settings: RunSettings, run: str) -> Inputs:
+    """Inputs of the features of added photographs, but the weights."""
+    return _added(settings, run, last_epoch(settings))
+
+
+def added_first_look_inputs(settings: RunSettings, run: str) -> Inputs:
+    """The same before training."""
+    return _added(settings, run, 0)
+
+
+def _added(settings: RunSettings, run: str, epoch: int) -> Inputs:
+    trained = {"features": declared.FEATURES, "checkpoint": declared.CHECKPOINT}
+    seen = {"photographs": declared.PHOTOGRAPHS.of(run)}
+    inputs = photographs_inputs(settings, run) | seen
+    return inputs | _of_epoch(settings, run, epoch, **trained)
 
 
 def cluster_final_inputs(settings: RunSettings, run: str) -> Inputs:
@@ -265,21 +289,22 @@ def report_inputs(settings: RunSettings, run: str) -> list[str]:
 
 
 def assign_inputs(settings: RunSettings, run: str) -> Inputs:
-    """Inputs of the table of categories; photographs may have corrected labels."""
-    return _assigned(settings, run, last_epoch(settings), declared.PSEUDO_FINAL)
+    """Inputs of the table of categories; photographs may have other labels and places now."""
+    now = {"pseudo_labels": declared.PSEUDO_FINAL, "added": declared.ADDED}
+    return _assigned(settings, run, last_epoch(settings), **now)
 
 
 def assign_first_look_inputs(settings: RunSettings, run: str) -> Inputs:
     """The same before training."""
-    epoch = checked_epoch(settings, run, 0)
-    return _assigned(settings, run, epoch, declared.PSEUDO_FIRST_LOOK)
+    now = {"pseudo_labels": declared.PSEUDO_FIRST_LOOK, "added": declared.ADDED_FIRST_LOOK}
+    return _assigned(settings, run, checked_epoch(settings, run, 0), **now)
 
 
-def _assigned(settings: RunSettings, run: str, epoch: int, corrected: RunFile) -> Inputs:
+def _assigned(settings: RunSettings, run: str, epoch: int, **now: RunFile) -> Inputs:
     inputs = {"split": declared.SPLIT.of(run), "features": declared.FEATURES.of(run, epoch)}
     if isinstance(settings.dataset, PhotosSettings):
-        labels = {"labels": declared.LABELS.of(run), "pseudo_labels": corrected.of(run)}
-        return inputs | labels
+        now |= {"labels": declared.LABELS, "photographs": declared.PHOTOGRAPHS}
+        return inputs | {name: file.of(run) for name, file in now.items()}
     return inputs | {"pseudo_labels": declared.PSEUDO.of(run, epoch)}
 
 
@@ -390,9 +415,14 @@ def labels_table(settings: RunSettings) -> str:
 
 
 def photographs_state(settings: RunSettings) -> str:
-    """A text that changes with the CSV file and the names of photographs: they are no inputs."""
+    """A text that changes with the photographs in the folder: they are no inputs."""
+    return state_of_photographs(Path(settings.dataset.root, settings.dataset.folder))
+
+
+def labels_state(settings: RunSettings) -> str:
+    """A text that changes with the CSV file and the photographs that it lists."""
     dataset = settings.dataset
-    return state_of_photographs(Path(dataset.root, dataset.folder), Path(labels_table(settings)))
+    return state_of_labels(Path(dataset.root, dataset.folder), Path(labels_table(settings)))
 
 
 def summary_runs(runs: Mapping[str, RunSettings], metrics: Mapping[str, str]) -> list[str]:

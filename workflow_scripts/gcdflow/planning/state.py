@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,17 +13,58 @@ from gcdflow.data.folder_scan import files_below, photographs
 from gcdflow.errors import InputError
 
 
-def state_of_photographs(folder: Path, table: Path) -> str:
-    """A text that changes with the CSV file and with the names of photographs in the folder.
+def state_of_photographs(folder: Path) -> str:
+    """A text that changes with the names and sizes of the photographs in the folder.
 
-    It never fails: what is missing is for the stage to say, which this text makes run.
+    It never fails: what is missing is for the stage to say, which this text makes run. Times do not
+    count: a copied folder may not have kept them.
+    """
+    return _digest(_sizes(folder))
+
+
+def state_of_labels(folder: Path, table: Path) -> str:
+    """A text that changes with the CSV file, and with the photographs that it lists.
+
+    So other photographs may come and go without a new clustering. What counts as listed are the
+    paths that occur in the file as a cell, and those that its marks could cut in two.
     """
     try:
-        names = "\0".join(photographs(files_below(folder).files))
-        listing = hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
+        text = table.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    cells = set(map(_look, re.split(r"[,;\t\r\n\"]+", text)))
+    listed = [
+        (path, size)
+        for path, size in _sizes(folder)
+        if re.search(r"[,;\t\r\n\"]", path) or _look(path) in cells
+    ]
+    return f"{state_of_files([table])} {_digest(listed)}"
+
+
+def _look(path: str) -> str:
+    """A path as it is compared: parts in composed characters without spaces around them."""
+    parts = unicodedata.normalize("NFC", path).replace("\\", "/").split("/")
+    return "/".join(stripped for part in parts if (stripped := part.strip()) not in ("", "."))
+
+
+def _sizes(folder: Path) -> list[tuple[str, int]]:
+    """Path and bytes of each photograph, sorted; -1 for what cannot be looked at."""
+    try:
+        paths = photographs(files_below(folder).files)
     except InputError:
-        listing = "missing"
-    return f"{state_of_files([table])} {listing}"
+        return []
+    found = []
+    for path in paths:
+        try:
+            found.append((path, os.stat(folder / path).st_size))
+        except OSError:
+            found.append((path, -1))
+    return found
+
+
+def _digest(sizes: list[tuple[str, int]]) -> str:
+    text = "\0".join(f"{path}\0{size}" for path, size in sizes)
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def state_of_files(paths: Iterable[str | Path]) -> str:

@@ -261,14 +261,18 @@ def restore_model(
     Parameters
     ----------
     weights : path or None
-        Where that file is, if the run names one; the checkpoint knows its SHA-256.
+        Where that file is, as safetensors; None: where the run's settings say. The checkpoint knows
+        its SHA-256.
 
     Raises
     ------
     InputError
         If the weight file is another one now, or the stored weights do not fit the model.
     """
-    settings = located(checkpoint.settings, weights)
+    settings = checkpoint.settings
+    if weights is not None and _weights_file(settings) is not None:
+        backbone = settings.backbone.model_copy(update={"weights": str(weights)})
+        settings = settings.model_copy(update={"backbone": backbone})
     if frozen_sha256(settings) != checkpoint.frozen_sha256:
         raise InputError(
             f"{_weights_file(settings)}: not the weight file that {path} was trained "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gcdflow.config.settings import TrainSettings
 from gcdflow.data.datasets import open_images
+from gcdflow.data.datasets.images import Images
 from gcdflow.data.loading import default_workers, evaluation_batches
 from gcdflow.distributed.device import resolve_device
 from gcdflow.errors import InputError
@@ -74,26 +75,19 @@ def extract_features(
     chosen = resolve_device(device)
     backbone = restore_model(checkpoint_path, checkpoint, weights).backbone.to(chosen).eval()
     if views_path is None:
-        batches = _images_in_batches(split, checkpoint.settings, batch_size, num_workers)
+        images, n = open_images(split.source, split.paths), len(split.indices)
+        batches = _images_in_batches(images, n, checkpoint.settings, batch_size, num_workers)
         part = backbone
     else:
         stored = open_views(
             checkpoint.settings, views_path, split, checkpoint.frozen_sha256, chosen
         )
         batches = stored.evaluation_batches(np.arange(len(split.indices)), batch_size=batch_size)
-        part = backbone.trained
-    parts, done, n = [], 0, len(split.indices)
-    progress = Progress(n)
-    for batch in batches:
-        batch = batch.to(chosen)
-        batch = batch if views_path is None else batch.float()
-        parts.append(part(batch).float().cpu().numpy())
-        done += len(batch)
-        if progress.is_due(done):
-            log.info("features of %d/%d images, %s", done, n, progress.left(done))
-    features = np.concatenate(parts)
-    if not np.isfinite(features).all():
-        raise InputError(f"{checkpoint_path}: its features are NaN or infinite; train it again")
+
+        def part(batch: Tensor) -> Tensor:
+            return backbone.trained(batch.float())
+
+    features = _computed(part, batches, len(split.indices), chosen, checkpoint_path)
     similarity = mean_cosine(features)
     if similarity > COLLAPSED_ABOVE:
         log.warning(
@@ -116,15 +110,66 @@ def extract_features(
     )
 
 
+@torch.no_grad()
+def features_of_images(
+    checkpoint_path: Path,
+    images: Images,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    batch_size: int = 64,
+    num_workers: int | None = None,
+    weights: Path | None = None,
+) -> np.ndarray:
+    """Backbone features of any images, float32 (n, d), not normalised.
+
+    Parameters
+    ----------
+    images : Images, at least one
+    weights : path of the backbone's weight file, wherever the checkpoint says that it is
+
+    Raises
+    ------
+    InputError
+        If the checkpoint or an image is not valid, or a feature is not finite.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    checkpoint, chosen = Checkpoint.load(checkpoint_path), resolve_device(device)
+    backbone = restore_model(checkpoint_path, checkpoint, weights).backbone.to(chosen).eval()
+    settings, n = checkpoint.settings, len(images)
+    batches = _images_in_batches(images, n, settings, batch_size, num_workers)
+    return _computed(backbone, batches, n, chosen, checkpoint_path)
+
+
+def _computed(
+    part: Callable[[Tensor], Tensor],
+    batches: Iterable[Tensor],
+    n: int,
+    device: torch.device,
+    checkpoint_path: Path,
+) -> np.ndarray:
+    """What a backbone, or the end of one, makes of all batches, float32 (n, d)."""
+    parts, done, progress = [], 0, Progress(n)
+    for batch in batches:
+        parts.append(part(batch.to(device)).float().cpu().numpy())
+        done += len(batch)
+        if progress.is_due(done):
+            log.info("features of %d/%d images, %s", done, n, progress.left(done))
+    features = np.concatenate(parts)
+    if not np.isfinite(features).all():
+        raise InputError(f"{checkpoint_path}: its features are NaN or infinite; train it again")
+    return features
+
+
 def _images_in_batches(
-    split: Split, settings: TrainSettings, batch_size: int, num_workers: int | None
+    images: Images, n: int, settings: TrainSettings, batch_size: int, num_workers: int | None
 ) -> Iterator[Tensor]:
-    images = open_images(split.source, split.paths)
     augmentation = augmentation_of(settings)
     return evaluation_batches(
         images,
         augmentation,
-        np.arange(len(split.indices)),
+        np.arange(n),
         batch_size=batch_size,
         num_workers=default_workers(images, augmentation) if num_workers is None else num_workers,
     )

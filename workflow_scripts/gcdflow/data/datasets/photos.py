@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from gcdflow.data.datasets.listed_paths import match_paths
 from gcdflow.data.folder_scan import files_below, photographs, report_left_out, suffix
 from gcdflow.data.places import found_folder, photographs_folder
 from gcdflow.errors import InputError, one_line
-from gcdflow.files.formats import UNLABELLED, Labels, Split, leaves_folder
+from gcdflow.files.formats import UNLABELLED, Labels, Photographs, Split, leaves_folder
 
 if TYPE_CHECKING:
     from gcdflow.config.settings import PhotosSettings
@@ -131,89 +131,143 @@ def _check_any_label(table: Path, rows: list[LabelRow]) -> None:
         raise InputError(f"{table}: no image has a label; label some of each old class")
 
 
-def present_labels(table: Path, split: Split, again: str) -> tuple[Labels, str]:
-    """The current labels of the CSV file, for the samples of an earlier split.
+def folder_of_photographs(split: Split) -> Path:
+    """The folder of the user's photographs that a split is of.
 
-    Classes of the split keep their numbers; new names follow in alphabetical order. Photographs
-    that were added since then are not sorted; the log counts them.
+    Raises
+    ------
+    InputError
+        If it is the split of another dataset, or the folder is missing.
+    """
+    if split.source.get("dataset") != "photos" or "root" not in split.source:
+        raise InputError("split.npz: is not of a folder of photographs; make it again")
+    return photographs_folder(Path(split.source["root"]))
+
+
+def present_labels(
+    table: Path, split: Split, again: str, seen: Photographs | None = None
+) -> tuple[Labels, str]:
+    """The current labels of the CSV file, for the samples of a split and added photographs.
+
+    A line names the photograph that is at its path now or, if there is none, the one that was. If
+    both mean the same one, the line of its present path counts. Classes of the split keep their
+    numbers; new names follow in alphabetical order.
 
     Parameters
     ----------
     again : str
         The command that trains again.
+    seen : Photographs or None
+        Where the photographs are now; None: where they were when training began.
 
     Returns
     -------
     labels : Labels
+        Of all samples of the split, and of those added photographs that have one.
     changes : str
         The changes since the split was made, in words.
 
     Raises
     ------
     InputError
-        If the folder or the file is missing or wrong, photographs of the split are gone, no
-        photograph is labelled, or the file lists a path that does not exist or moved between train
+        If the folder or the file is missing or wrong, no photograph is labelled, two lines name one
+        photograph differently, or the file lists a path that never existed or moved between train
         and test.
     """
-    if split.source.get("dataset") != "photos" or "root" not in split.source:
-        raise InputError("split.npz: is not of a folder of photographs; make it again")
-    folder = photographs_folder(Path(split.source["root"]))
+    folder = folder_of_photographs(split)
     real_classes = split.source.get("real_classes", [])
     if not isinstance(real_classes, list) or not all(isinstance(c, str) for c in real_classes):
         raise InputError("split.npz: 'source' has no list of names as real_classes; make it again")
-    rows, files = read_labels(table, real_classes), files_below(folder).files
-    known, there = split.paths.tolist(), set(files)
-    gone = [path for path in known if path not in there and not os.path.isfile(folder / path)]
-    if gone:
-        raise InputError(
-            f"{folder}: {len(gone)} of {len(known)} photographs of the run are gone (first: "
-            f"{gone[0]}); put them back, or train again without them: {again}"
-        )
-    position = {path: i for i, path in enumerate(known)}
-    rows = match_paths(rows, table, folder, [*files, *known])
-    others = {row.path for row in rows} - position.keys()
-    nowhere = sorted(
-        path
-        for path in others - there - split.left_out.keys()
-        if leaves_folder(path) or not os.path.isfile(folder / path)
-    )
+    known = dict(zip(split.paths.tolist(), split.indices.tolist(), strict=True))
+    present, others = set(known), set(split.left_out)
+    if seen is not None:
+        known |= dict(zip(seen.paths.tolist(), seen.indices.tolist(), strict=True))
+        present, others = set(seen.paths[seen.present].tolist()), others | set(seen.left_out)
+    rows = read_labels(table, real_classes)
+    rows = match_paths(rows, table, folder, {*known, *others})
+    _check_they_exist(rows, table, folder, known.keys() | others, again)
+    rows = [row for row in rows if row.path in known]
+    position = {number: i for i, number in enumerate(split.indices.tolist())}
+    _check_same_split(rows, table, [position.get(known[row.path]) for row in rows], split, again)
+    _check_any_label(table, rows)
+    named: dict[int, LabelRow] = {}
+    for now in (True, False):
+        _name([row for row in rows if (row.path in present) is now], known, named, now, table)
+    return _labels(split, {number: row.label for number, row in named.items() if row.label})
+
+
+def _check_they_exist(
+    rows: list[LabelRow], table: Path, folder: Path, known: Collection[str], again: str
+) -> None:
+    """Refuse paths that no photograph ever had; warn of files that are none for the run."""
+    strangers = sorted({row.path for row in rows} - set(known))
+    nowhere = [p for p in strangers if leaves_folder(p) or not os.path.isfile(folder / p)]
     if nowhere:
         raise InputError(
             f"{table}: {len(nowhere)} listed paths are not among the photographs of {folder} "
             f"(first: {nowhere[0]}); correct them, or remove the lines"
         )
-    new = sorted((others | set(photographs(files))) - position.keys() - split.left_out.keys())
-    if new:
+    if strangers:
         log.warning(
             "warning: %s",
             one_line(
-                f"{folder}: {len(new)} photographs were added since training began (first: "
-                f"{new[0]}) and are not sorted; to include them, train again: {again}"
+                f"{folder}: {len(strangers)} listed files are no photographs by their names, or in "
+                f"hidden folders (first: {strangers[0]}), and are not sorted; to include them, "
+                f"train again: {again}"
             ),
         )
-    rows = [row for row in rows if row.path in position]
-    for row in rows:
-        before = "train" if split.train_mask[position[row.path]] else "test"
+
+
+def _check_same_split(
+    rows: list[LabelRow], table: Path, positions: list[int | None], split: Split, again: str
+) -> None:
+    for row, i in zip(rows, positions, strict=True):
+        if i is None:  # it was added
+            continue
+        before = "train" if split.train_mask[i] else "test"
         if row.split != before:
             raise InputError(
                 f"{table}, line {row.line}: the split of {row.path} is {row.split}, but was "
                 f"{before} when training began; change it back, or train again: {again}"
             )
-    _check_any_label(table, rows)
-    return _labels(split, {position[row.path]: row.label for row in rows if row.label})
 
 
-def _labels(split: Split, names_at: dict[int, str]) -> tuple[Labels, str]:
-    """Labels from the class names by position, and the changes in words."""
+def _name(
+    rows: list[LabelRow],
+    known: Mapping[str, int],
+    named: dict[int, LabelRow],
+    now: bool,
+    table: Path,
+) -> None:
+    """Add to ``named`` the line of each photograph, unless a line of its present path is there."""
+    earlier = dict(named)
+    for row in rows:
+        number = known[row.path]
+        other = named.setdefault(number, row)
+        if number not in earlier and other.label != row.label:
+            what = "has the same content as" if now else "is now the same photograph as"
+            raise InputError(
+                f"{table}, line {row.line}: {row.path} {what} {other.path} of line {other.line}, "
+                f"but their labels differ ('{row.label}' and '{other.label}'); write both alike, "
+                "or remove one of the lines"
+            )
+
+
+def _labels(split: Split, names: Mapping[int, str]) -> tuple[Labels, str]:
+    """Labels from the class names by sample id, and the changes of the split's in words."""
     old = split.old_class_names.tolist()
-    names = [*old, *sorted(set(names_at.values()) - set(old))]
-    ids = {name: i for i, name in enumerate(names)}
-    labels = np.full(len(split.indices), UNLABELLED, dtype=np.int64)
-    for i, name in names_at.items():
-        labels[i] = ids[name]
-    before = split.labels
-    added = int(((before == UNLABELLED) & (labels != UNLABELLED)).sum())
-    removed = int(((before != UNLABELLED) & (labels == UNLABELLED)).sum())
-    changed = int((before != labels).sum()) - added - removed
-    words = f"{added} added, {changed} changed, {removed} removed since training began"
-    return Labels(split.indices, labels, np.array(names, dtype=np.str_)), words
+    class_names = [*old, *sorted(set(names.values()) - set(old))]
+    ids = {name: i for i, name in enumerate(class_names)}
+    samples = split.indices.tolist()
+    added = sorted(names.keys() - set(samples))
+    labels = np.array(
+        [ids[names[i]] if i in names else UNLABELLED for i in [*samples, *added]], dtype=np.int64
+    )
+    before, now = split.labels, labels[: len(samples)]
+    new = int(((before == UNLABELLED) & (now != UNLABELLED)).sum())
+    removed = int(((before != UNLABELLED) & (now == UNLABELLED)).sum())
+    changed = int((before != now).sum()) - new - removed
+    words = f"{new} added, {changed} changed, {removed} removed since training began"
+    words += f"; {len(added)} of added photographs" if added else ""
+    indices = np.array([*samples, *added], dtype=np.int64)
+    return Labels(indices, labels, np.array(class_names, dtype=np.str_)), words

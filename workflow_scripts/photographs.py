@@ -1,0 +1,36 @@
+#!/usr/bin/env python
+"""List the photographs that are in the folder of a run now.
+
+Photographs that were renamed or moved are recognised by their content. If the output exists, only
+files that are new, or differ in size or time from what it says, are read.
+
+Example:
+  python workflow_scripts/photographs.py --split runs/photos/split.npz \\
+      --output runs/photos/photographs.npz
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from gcdflow.cli import available_threads, run_stage, stage_parser
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Look, compare, write."""
+    from gcdflow.data.datasets.seen_photos import see_photographs
+    from gcdflow.files.formats import Photographs, load_kept
+
+    before = load_kept(Photographs, arguments.output)
+    threads = arguments.threads or available_threads()
+    photographs = see_photographs(arguments.split, before, threads)
+    photographs.save(arguments.output)
+    logging.info("%s: %d photographs", arguments.output, photographs.present.sum())
+
+
+if __name__ == "__main__":
+    parser = stage_parser(__doc__, "split", "threads")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="list to write, and to go by (.npz)"
+    )
+    run_stage(main, parser)
