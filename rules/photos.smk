@@ -8,6 +8,8 @@ dataset`. The target comes first, because --forcerun takes all words after it as
 
 The CSV file is a param of `labels`, not an input, with a digest of the file and of the names in the
 folder. If files are missing or new, the stage therefore runs and tells the user what to do.
+
+Thumbnails depend on the photographs only: a correction does not read them again.
 """
 
 
@@ -62,3 +64,26 @@ rule cluster_final:
         "stage cluster --features {input.features:q} --labels {input.labels:q}"
         " --output {output.pseudo:q} --grid-table {output.grid:q} {params.grid:q}"
         " --threads {threads} 2>&1 | tee -i {log:q}"
+
+
+rule thumbs:
+    """Make a thumbnail of every photograph, for the gallery."""
+    input:
+        unpack(of_run(plan.labels_inputs)),
+    output:
+        "runs/{run}/thumbs.tsv",
+    log:
+        "logs/{run}/thumbs.log",
+    conda:
+        "../envs/cluster.yaml"
+    threads: 4
+    resources:
+        mem_mb=requested("mem_mb", of_settings(plan.reading_request)),
+        runtime=requested("runtime", of_settings(plan.reading_request)),
+    params:
+        version=RESULT_VERSIONS["thumbs"],
+    shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
+        "stage thumbs --split {input.split:q} --output {output:q} --threads {threads}"
+        " 2>&1 | tee -i {log:q}"

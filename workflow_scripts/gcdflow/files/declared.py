@@ -212,7 +212,7 @@ CONFIG = RunFile("config.yaml", "`settings`", "nothing", "a record of the run's 
 SPLIT = RunFile(
     "split.npz",
     "`dataset`",
-    "`train`, `share`, `features`, `labels`, `assign`, `gallery`",
+    "`train`, `share`, `features`, `labels`, `thumbs`, `assign`, `gallery`",
     "what every stage may know of the samples",
     (
         _IDS,
@@ -265,7 +265,7 @@ CHECKPOINT = RunFile(
 FEATURES = RunFile(
     "features_epoch{epoch}.npz",
     "`features`",
-    "`cluster`, `evaluate`, `assign`",
+    "`cluster`, `evaluate`, `assign`, `gallery`",
     "the feature cache, of training and test samples",
     (
         Field("indices", "int64", "sample ids", unique=True, optional=True),
@@ -353,6 +353,12 @@ ASSIGNMENTS = RunFile(
         Field("cluster", "count", "id of the cluster"),
         Field("problem", "text", "why the image could not be read"),
     ),
+)
+THUMBS = RunFile(
+    "thumbs.tsv",
+    "`thumbs`, for photographs",
+    "`gallery`, people",
+    "one line for each file in `thumbs/`, and the photograph that it shows",
 )
 GALLERY = RunFile("gallery.html", "`gallery`", "people", "the categories as a page of thumbnails")
 LABELS = RunFile(

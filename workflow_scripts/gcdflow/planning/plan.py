@@ -44,7 +44,8 @@ RESULT_VERSIONS = {
     "report": 2,
     "labels": 2,
     "assign": 3,
-    "gallery": 1,
+    "thumbs": 1,
+    "gallery": 2,
     "summary": 1,
     "curves": 1,
     "pages": 2,
@@ -241,6 +242,18 @@ def assign_inputs(settings: RunSettings, run: str) -> Inputs:
     return inputs | {"pseudo_labels": declared.PSEUDO.of(run, last)}
 
 
+def gallery_inputs(settings: RunSettings, run: str) -> Inputs:
+    """Inputs of the page of thumbnails; those of photographs are made once."""
+    inputs = {
+        "split": declared.SPLIT.of(run),
+        "features": declared.FEATURES.of(run, last_epoch(settings)),
+        "assignments": declared.ASSIGNMENTS.of(run),
+    }
+    if isinstance(settings.dataset, PhotosSettings):
+        return inputs | {"thumbs": declared.THUMBS.of(run)}
+    return inputs
+
+
 def summary_metrics(
     runs: Mapping[str, RunSettings], names: Iterable[str], placed: Callable[[str], str]
 ) -> Inputs:
@@ -345,6 +358,12 @@ def labels_table(settings: RunSettings) -> str:
     """Path of the CSV file of labels."""
     dataset = settings.dataset
     return str(Path(dataset.root, dataset.folder, dataset.labels))
+
+
+def table_flags(settings: RunSettings) -> list[str]:
+    """The CSV file of labels as a flag; nothing for datasets without one."""
+    is_of_photos = isinstance(settings.dataset, PhotosSettings)
+    return ["--table", labels_table(settings)] if is_of_photos else []
 
 
 def photographs_state(settings: RunSettings) -> str:

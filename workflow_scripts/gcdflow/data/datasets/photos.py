@@ -18,6 +18,7 @@ import numpy as np
 from gcdflow.data.datasets.catalogue import UNKNOWN, Catalogue
 from gcdflow.data.datasets.images import unreadable_images
 from gcdflow.data.datasets.labels_table import LabelRow, read_labels
+from gcdflow.data.datasets.labels_text import LabelsText, read_text
 from gcdflow.data.datasets.listed_paths import match_paths
 from gcdflow.data.folder_scan import files_below, photographs, report_left_out, suffix
 from gcdflow.errors import InputError, one_line
@@ -163,16 +164,10 @@ def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
         photograph is labelled, or the file lists a path that does not exist or moved between train
         and test.
     """
-    if split.source.get("dataset") != "photos" or "root" not in split.source:
-        raise InputError("split.npz: is not of a folder of photographs; make it again")
-    folder = Path(split.source["root"])
-    _check_folder(folder)
+    folder = _folder_of(split)
     # The target comes first, because --forcerun takes all words after it as names of rules.
     again = f"snakemake --cores all runs/{run}/gallery.html --forcerun dataset"
-    real_classes = split.source.get("real_classes", [])
-    if not isinstance(real_classes, list) or not all(isinstance(c, str) for c in real_classes):
-        raise InputError("split.npz: 'source' has no list of names as real_classes; make it again")
-    rows, files = read_labels(table, real_classes), files_below(folder).files
+    rows, files = read_labels(table, real_classes_of(split)), files_below(folder).files
     known, there = split.paths.tolist(), set(files)
     gone = [path for path in known if path not in there and not os.path.isfile(folder / path)]
     if gone:
@@ -212,6 +207,42 @@ def present_labels(table: Path, split: Split, run: str) -> tuple[Labels, str]:
             )
     _check_any_label(table, rows)
     return _labels(split, {position[row.path]: row.label for row in rows if row.label})
+
+
+def labels_text(table: Path, split: Split) -> LabelsText:
+    """The text of the CSV file, ready for changes of the labels of a split's training samples.
+
+    Raises
+    ------
+    InputError
+        As :func:`present_labels`, if the folder or the file is missing or wrong.
+    """
+    folder = _folder_of(split)
+    rows = read_labels(table, real_classes_of(split))
+    rows = match_paths(rows, table, folder, [*files_below(folder).files, *split.paths.tolist()])
+    return read_text(table, rows)
+
+
+def _folder_of(split: Split) -> Path:
+    if split.source.get("dataset") != "photos" or "root" not in split.source:
+        raise InputError("split.npz: is not of a folder of photographs; make it again")
+    folder = Path(split.source["root"])
+    _check_folder(folder)
+    return folder
+
+
+def real_classes_of(split: Split) -> list[str]:
+    """The ``real_classes`` that a split records.
+
+    Raises
+    ------
+    InputError
+        If they are no list of names.
+    """
+    names = split.source.get("real_classes", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError("split.npz: 'source' has no list of names as real_classes; make it again")
+    return names
 
 
 def _labels(split: Split, names_at: dict[int, str]) -> tuple[Labels, str]:
