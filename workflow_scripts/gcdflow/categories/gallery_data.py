@@ -119,9 +119,13 @@ def _picture(
         "doubtful": bool(assignments.doubtful[i]),
         "source": source,
         "locked": _why_locked(assignments, i) if text is not None else "",
-        "truth": text.cells[path].truth if text is not None and path in text.cells else "",
+        "truth": _truth(text, path) if text is not None else "",
     }
     return {key: value for key, value in said.items() if value not in ("", None, False)}
+
+
+def _truth(text: LabelsText, path: str) -> str:
+    return next((cell.truth for cell in text.cells.get(path, ()) if cell.truth), "")
 
 
 def _why_locked(assignments: Assignments, i: int) -> str:
@@ -135,10 +139,11 @@ def _why_locked(assignments: Assignments, i: int) -> str:
 def _table(
     text: LabelsText, path: str, paths: Sequence[str], number: Mapping[int, int]
 ) -> dict[str, Any]:
-    cells = {}
-    for position, n in number.items():
-        if (cell := text.cells.get(paths[position])) is not None:
-            cells[n] = {"piece": cell.piece, "before": cell.before, "isQuoted": cell.is_quoted}
+    cells = {
+        n: [{"piece": c.piece, "before": c.before, "isQuoted": c.is_quoted} for c in found]
+        for position, n in number.items()
+        if (found := text.cells.get(paths[position]))
+    }
     return {**asdict(text), "path": path, "cells": cells}
 
 

@@ -136,9 +136,11 @@ function labelsText(table, pictures, labels) {
   const pieces = [...table.pieces];
   const lines = [];
   for (const [n, label] of labels) {
-    const cell = table.cells[n];
-    if (cell) pieces[cell.piece] = cell.before + written(label, table.delimiter, cell.isQuoted);
-    else if (label) lines.push({ path: pictures[n].path, label });
+    const cells = table.cells[n] ?? [];
+    for (const { piece, before, isQuoted } of cells) {
+      pieces[piece] = before + written(label, table.delimiter, isQuoted);
+    }
+    if (label && !cells.length) lines.push({ path: pictures[n].path, label });
   }
   let text = pieces.join("");
   if (lines.length && !/[\r\n]$/.test(text)) text += table.newline;

@@ -41,14 +41,14 @@ class LabelsText:
     Attributes
     ----------
     pieces : list of str, the text with its byte-order mark, if joined
-    cells : dict of str to LabelCell, by path as on the disk
+    cells : dict of str to list of LabelCell, by path as on the disk; a line may be there twice
     columns : list of str, names in the first line
     delimiter, newline : str
     names : list of str, all classes in the file, sorted
     """
 
     pieces: list[str]
-    cells: dict[str, LabelCell]
+    cells: dict[str, list[LabelCell]]
     columns: list[str]
     delimiter: str
     newline: str
@@ -73,17 +73,20 @@ def read_text(table: Path, rows: Sequence[LabelRow]) -> LabelsText:
     }
     header = [column_of(cell_text(text[a:b], dialect)) for a, b in lines[min(lines)]]
     place = header.index("label")
-    pieces, cells, done = [], {}, 0
+    pieces: list[str] = []
+    cells: dict[str, list[LabelCell]] = {}
+    done = 0
     for row in sorted(rows, key=lambda row: row.line):
         spans = lines[row.line]
         start, end = spans[place] if place < len(spans) else (spans[-1][1],) * 2
         pieces += [text[done:start], text[start:end]]
-        cells[row.path] = LabelCell(
+        cell = LabelCell(
             piece=len(pieces) - 1,
             before=dialect.delimiter * (place + 1 - len(spans)),
             is_quoted=text[start:end].lstrip(" ").startswith('"'),
             truth=row.truth,
         )
+        cells.setdefault(row.path, []).append(cell)
         done = end
     newline = _LINE_END.search(text)
     return LabelsText(

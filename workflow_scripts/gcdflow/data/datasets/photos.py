@@ -10,6 +10,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -219,8 +220,9 @@ def labels_text(table: Path, split: Split) -> LabelsText:
     """
     folder = _folder_of(split)
     rows = read_labels(table, real_classes_of(split))
-    rows = match_paths(rows, table, folder, [*files_below(folder).files, *split.paths.tolist()])
-    return read_text(table, rows)
+    found = match_paths(rows, table, folder, [*files_below(folder).files, *split.paths.tolist()])
+    path_of = {row.written: row.path for row in found}
+    return read_text(table, [replace(row, path=path_of[row.written]) for row in rows])
 
 
 def _folder_of(split: Split) -> Path:
