@@ -15,6 +15,7 @@ checkpoint epochs):
     runs/{run}/report.html                     report_page the table as a page
     runs/{run}/curves.png                      curves      losses, accuracy, clusters over epochs
     runs/{run}/assignments.csv                 assign      category and confidence of every image
+    runs/{run}/thumbs.tsv                      thumbs      thumbnails of photographs, in thumbs/
     runs/{run}/gallery.html                    gallery     the categories as a page of thumbnails
     results/summary.tsv, summary.md            summary     tables of all default runs
     results/summary.html                       summary_page  the tables as a page

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -476,3 +477,23 @@ def test_thumbnails_of_images_that_left_are_removed(run, tmp_path: Path):
     assert "notes.txt" in left
     assert len(left) == 3
     assert left - {"notes.txt"} < names  # the same names as before
+
+
+def test_thumbnails_that_cannot_be_written_are_one_sentence(run, tmp_path: Path):
+    run(assignments(["new-1"] * 3, [0.5] * 3))
+    (tmp_path / "thumbs").write_text("a file")
+    with pytest.raises(InputError, match=r"thumbs: cannot be written \(File exists\)"):
+        write_thumbnails(tmp_path / "split.npz", tmp_path / "thumbs.tsv")
+    assert not (tmp_path / "thumbs.tsv").exists()
+
+
+def test_galleries_need_no_torch():
+    code = (
+        "import sys, gcdflow.categories.gallery, gcdflow.categories.thumbnails; "
+        "print(sorted({'torch', 'timm', 'sklearn', 'scipy'} & sys.modules.keys()))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"

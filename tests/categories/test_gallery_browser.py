@@ -508,6 +508,24 @@ def test_names_that_say_nothing_are_refused(run: Run, open_page):
     )
 
 
+def test_names_are_completed_and_spelled_as_the_others(run: Run, open_page):
+    page = open_page(run.write_page())
+    completed = "all => all.map((option) => option.value)"
+    assert page.locator("#names option").evaluate_all(completed) == ["robin", "wren"]
+    tile(page, "tour/05.jpg").click()
+    name(page, "owl")
+    tile(page, "tour/06.jpg").click()
+    name(page, "OWL")
+    expect(tile(page, "tour/06.jpg").locator(".now")).to_have_text("owl")
+    assert page.locator("#names option").evaluate_all(completed) == ["owl", "robin", "wren"]
+    page.click("#undo")
+    page.click("#undo")
+    assert page.locator("#names option").evaluate_all(completed) == ["robin", "wren"]
+    tile(page, "tour/05.jpg").click()
+    name(page, "Owl")  # what was taken back binds nobody
+    expect(tile(page, "tour/05.jpg").locator(".now")).to_have_text("Owl")
+
+
 def test_names_are_read_as_the_labels_stage_reads_them(run: Run, open_page):
     page = open_page(run.write_page())
     # Letters that Unicode has had for long: browser and Python may know different versions.

@@ -37,7 +37,6 @@ function give(typed, numbers, verb = "Named") {
   const refused = numbers.filter(isOther);
   const states = numbers.filter((n) => !isOther(n)).map((n) => [n, { label: name, aside: false }]);
   const n = CHANGES.make(`${verb} “${visible(name)}”`, states);
-  if (n) NAMES.add(name);
   const but = refused.length
     ? ` ${pictures(refused.length)} left as before: labels.csv has another name in the column “truth”.`
     : "";
@@ -49,13 +48,14 @@ function give(typed, numbers, verb = "Named") {
 function setAside(numbers) {
   const hadLabel = numbers.filter((n) => CHANGES.of(n).label).length;
   const n = CHANGES.make("Not this", numbers.map((m) => [m, { label: "", aside: true }]));
-  const cleared = hadLabel ? `${pictures(hadLabel)} lose their label. ` : "";
+  const cleared = hadLabel ? `Labels taken off: ${hadLabel}. ` : "";
   say(`Set aside: ${pictures(n)}. ${cleared}labels.csv cannot say what a picture is not: where you know the right name, give it.`);
   changed(CHANGES.steps.at(-1));
 }
 
 function changed(step) {
   step?.changed.forEach(({ n }) => TILES.describe(n));
+  NAMES.use([...CHANGES.now.values()].map(({ label }) => label).filter(Boolean));
   const datalist = NAMES.sorted().map((name) => element("option", { value: name }));
   $("names").replaceChildren(...datalist);
   $("undo").disabled = !CHANGES.steps.length;
@@ -158,7 +158,6 @@ function restoreDraft() {
     const states = JSON.parse(localStorage.getItem(DRAFT) ?? "[]");
     const isState = ([n, s]) => n in DATA.pictures && !DATA.pictures[n].locked && typeof s.label === "string";
     const n = CHANGES.make("Kept from last time", states.filter(isState));
-    CHANGES.steps.forEach((step) => step.changed.forEach(({ after }) => after.label && NAMES.add(after.label)));
     if (n) say(`${pictures(n)} changed when this page was last open: kept. Undo takes them back.`);
   } catch {
     // Nothing was kept, or something else lies there.

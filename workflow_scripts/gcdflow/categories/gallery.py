@@ -24,7 +24,7 @@ from gcdflow.files.formats import Features, Split, align
 
 TEMPLATE = Path(__file__).with_name("gallery.html.j2")
 STYLE = Path(__file__).with_name("gallery.css")
-# This many thumbnails take 20 MB, which a browser opens in a second and a mail can usually hold.
+# This many thumbnails of photographs take 25 MB, which a browser opens in a second or two.
 _MOST_ON_A_PAGE = 4000
 _LEAST_OF_A_CATEGORY = 4
 

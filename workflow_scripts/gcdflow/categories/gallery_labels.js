@@ -14,7 +14,8 @@ class Names {
     this.abbreviated = expression(`^(?:${rules.abbreviated})$`, "");
     this.errorOfSpreadsheet = expression(`^(?:${rules.errorOfSpreadsheet})$`, "");
     this.real = new Set(rules.real.map((name) => Names.folded(this.tidied(name))));
-    this.known = new Map(rules.known.map((name) => [Names.folded(name), name]));
+    this.inTable = rules.known;
+    this.use([]);
   }
 
   /** Text without the difference of upper and lower case, as Python's casefold. */
@@ -56,8 +57,9 @@ class Names {
     return { name: this.known.get(folded) ?? name };
   }
 
-  add(name) {
-    this.known.set(Names.folded(name), name);
+  /** Know these names too, beside those of the table, and forget others, which were taken back. */
+  use(names) {
+    this.known = new Map([...names, ...this.inTable].map((name) => [Names.folded(name), name]));
   }
 
   sorted() {
