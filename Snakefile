@@ -19,6 +19,7 @@ checkpoint epochs):
     runs/{run}/labels.npz                      labels      labels of photographs as they are now
     runs/{run}/pseudo_final.npz                cluster_final  a clustering with these; grid_final.tsv
     runs/{run}/assignments.csv                 assign      category and confidence of every image
+    runs/{run}/thumbs.tsv                      thumbs      thumbnails of photographs, in thumbs/
     runs/{run}/gallery.html                    gallery     the categories as a page of thumbnails
     runs/{run}/first_look.html, first_look.csv first_look  the same before training, if pretrained
     results/summary.tsv, summary.md            summary     tables of all default runs

@@ -36,8 +36,7 @@ use rule assign as assign_first_look with:
 
 use rule gallery as first_look with:
     input:
-        split="runs/{run}/split.npz",
-        assignments="runs/{run}/first_look.csv",
+        unpack(of_run(plan.first_look_inputs)),
     output:
         "runs/{run}/first_look.html",
     log:

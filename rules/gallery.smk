@@ -1,11 +1,12 @@
-"""Needs split.npz, the images and the table of their categories; makes a page of thumbnails."""
+"""Needs split.npz, the images and the table of their categories; makes a page of thumbnails. On
+photographs it also changes the CSV file of labels, which is a param (see photos.smk).
+"""
 
 
 rule gallery:
     """Show the categories of a run as a page of thumbnails."""
     input:
-        split="runs/{run}/split.npz",
-        assignments="runs/{run}/assignments.csv",
+        unpack(of_run(plan.gallery_inputs)),
     output:
         report(
             "runs/{run}/gallery.html",
@@ -22,9 +23,12 @@ rule gallery:
         mem_mb=requested("mem_mb", of_settings(plan.reading_request)),
         runtime=requested("runtime", of_settings(plan.reading_request)),
     params:
+        table=of_settings(plan.table_flags),
+        photographs=flags_of(photographs="--photographs", thumbs="--thumbs"),
         version=RESULT_VERSIONS["gallery"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
         "stage gallery --split {input.split:q} --assignments {input.assignments:q}"
-        " --run {wildcards.run} --output {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
+        " --features {input.features:q} {params.table:q} {params.photographs:q} --run {wildcards.run}"
+        " --output {output:q} --threads {threads} 2>&1 | tee -i {log:q}"

@@ -11,6 +11,8 @@ Folder and CSV file are params, by a digest. Photographs that the CSV file does 
 without another clustering. Therefore `labels` has no list of photographs as an input: it looks for
 itself, and by the list of the last time, if there is one, it recognises those that were renamed. Two
 files are kept when their rules run again (`update`), so that no photograph is read twice.
+
+Thumbnails depend on the photographs only: a correction does not read them again.
 """
 
 
@@ -127,4 +129,27 @@ rule cluster_final:
         "made {output:q} -- {input:q} -- {log:q}; "
         "stage cluster --features {input.features:q} --labels {input.labels:q}"
         " --output {output.pseudo:q} --grid-table {output.grid:q} {params.grid:q}"
+        " --threads {threads} 2>&1 | tee -i {log:q}"
+
+
+rule thumbs:
+    """Make a thumbnail of every photograph, for the gallery."""
+    input:
+        unpack(of_run(plan.thumbs_inputs)),
+    output:
+        "runs/{run}/thumbs.tsv",
+    log:
+        "logs/{run}/thumbs.log",
+    conda:
+        "../envs/cluster.yaml"
+    threads: 4
+    resources:
+        mem_mb=requested("mem_mb", of_settings(plan.reading_request)),
+        runtime=requested("runtime", of_settings(plan.reading_request)),
+    params:
+        version=RESULT_VERSIONS["thumbs"],
+    shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
+        "stage thumbs --split {input.split:q} --photographs {input.photographs:q} --output {output:q}"
         " --threads {threads} 2>&1 | tee -i {log:q}"

@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Show the categories of a run as an HTML page of thumbnails, typical images first.
 
-The page contains its images, so it can be mailed and opened without a network.
+The page contains its images, so it can be mailed and opened without a network. With --table, people
+correct the categories in it, and it saves the CSV file of labels.
 
 Example:
   python workflow_scripts/gallery.py --split split.npz --assignments assignments.csv \\
@@ -23,6 +24,10 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.split,
         arguments.assignments,
         arguments.output,
+        features_path=arguments.features,
+        photographs_path=arguments.photographs,
+        thumbs=arguments.thumbs,
+        table=arguments.table,
         run=arguments.run,
         most=arguments.thumbnails,
         side=arguments.side,
@@ -36,6 +41,16 @@ if __name__ == "__main__":
     parser.add_argument(
         "--assignments", type=Path, required=True, help="its categories (assignments.csv)"
     )
+    parser.add_argument(
+        "--features", type=Path, help="its features (.npz), to put look-alike categories together"
+    )
+    parser.add_argument(
+        "--photographs", type=Path, help="photographs.npz: where photographs are now"
+    )
+    parser.add_argument(
+        "--thumbs", type=Path, help="list of thumbnails in a folder beside the page (thumbs.tsv)"
+    )
+    parser.add_argument("--table", type=Path, help="CSV file of labels, for the page to change")
     parser.add_argument("--output", type=Path, required=True, help="page to write (.html)")
     parser.add_argument("--run", default="", help="name of the run, for the title")
     parser.add_argument(

@@ -273,6 +273,17 @@ def test_excluded_images_are_rows_without_a_category(tmp_path: Path, parts: dict
     assert {row["cluster"] for row in rows[N:]} == {"-1"}
 
 
+def test_line_breaks_in_names_stay(tmp_path: Path, parts):
+    found = assigned(tmp_path, parts)
+    names = ["a\rb.jpg", "a\nb.jpg", "\r\n", 'a"\r,b.jpg']
+    torn = {"torn\r.jpg": "no image\r"}
+    found = replace(found, paths=names + found.paths[len(names) :], left_out=torn)
+    found.save(tmp_path / "a.csv")
+    again = Assignments.load(tmp_path / "a.csv")
+    assert (again.paths, again.left_out) == (found.paths, torn)
+    assert (tmp_path / "a.csv").read_bytes().count(b"\r\n") == 1  # rows end as before
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import json
+import os
 import re
 import subprocess
 import sys
@@ -14,14 +17,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gcdflow.categories.assignments import Assignments
-from gcdflow.categories.gallery import affordable, choose, thumbnail, tile_side, write_gallery
+from gcdflow.categories.gallery import (
+    affordable,
+    category_means,
+    choose,
+    side_by_side,
+    write_gallery,
+)
+from gcdflow.categories.gallery_data import as_script_data, visible
+from gcdflow.categories.thumbnails import thumbnail, tile_side, write_thumbnails
 from gcdflow.errors import InputError
-from gcdflow.files.formats import Split
+from gcdflow.files.formats import Features, Split
 from PIL import Image
 
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 EVIL = '<script>alert("1")</script>'
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "input"}
 
 
 class Page(HTMLParser):
@@ -31,6 +42,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict]] = []
         self.text = ""
+        self.scripts: list[str] = []
         self._open: list[str] = []
         self.feed(text)
         self.close()
@@ -40,15 +52,30 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
         if tag not in VOID:
             self._open.append(tag)
+        if tag == "script":
+            self.scripts.append("")
 
     def handle_endtag(self, tag):
         assert self._open.pop() == tag
 
     def handle_data(self, data):
-        self.text += data
+        if self._open and self._open[-1] == "script":
+            self.scripts[-1] += data
+        else:
+            self.text += data
 
     def all(self, tag: str) -> list[dict]:
         return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def thumbnails(self) -> list[dict]:
+        """The images of the tiles; the view of a whole picture has none yet."""
+        return [image for image in self.all("img") if "src" in image]
+
+    @property
+    def data(self) -> dict:
+        """What the scripts know."""
+        return json.loads(self.scripts[0])
 
 
 def assignments(categories: list[str], confidences: list[float], labels=None) -> Assignments:
@@ -145,11 +172,11 @@ def test_many_categories_show_fewer_images_each(run, monkeypatch):
     assert affordable([1000] * 5000, 2) == 2
     monkeypatch.setattr("gcdflow.categories.gallery._MOST_ON_A_PAGE", 15)
     table = assignments(["new-1"] * 10 + ["new-2"] * 10 + ["new-3"], [0.5] * 21)
-    assert len(run(table, most=8).all("img")) == 7 + 7 + 1
+    assert len(run(table, most=8).thumbnails) == 7 + 7 + 1
     assert run.said.startswith(
         "15 of 21 images in 3 categories (at most 7 per category to limit the"
     )
-    assert len(run(table, most=7).all("img")) == 15
+    assert len(run(table, most=7).thumbnails) == 15
     assert "at most" not in run.said
 
 
@@ -160,17 +187,24 @@ def decoded(uri: str) -> Image.Image:
     return image
 
 
-def test_tiny_images_keep_their_pixels_and_photographs_become_squares():
+def test_tiny_images_keep_their_pixels_and_photographs_stay_whole():
     rng = np.random.default_rng(0)
     for shape in ((8, 8, 1), (8, 5, 3), (56, 56, 3)):
         pixels = rng.integers(0, 256, shape, dtype=np.uint8)
-        uri, pixel_side = thumbnail(pixels, 112)
-        assert pixel_side == shape[0]
-        np.testing.assert_array_equal(np.asarray(decoded(uri)), pixels.squeeze())
-    for shape, side in (((300, 900, 3), 112), ((900, 113, 1), 112), ((90, 57, 3), 57)):
-        uri, pixel_side = thumbnail(np.zeros(shape, np.uint8), 112)
-        assert pixel_side is None
-        assert decoded(uri).size == (side, side)
+        made = thumbnail(pixels, 112)
+        assert made.pixel_side == shape[0]
+        np.testing.assert_array_equal(np.asarray(decoded(made.uri)), pixels.squeeze())
+    sizes = {
+        (300, 900, 3): (336, 112),
+        (450, 300, 3): (112, 168),
+        (900, 113, 1): (42, 336),  # the shorter side of a very long one gives way
+        (90, 57, 3): (57, 90),
+        (5, 4000, 3): (336, 1),
+    }
+    for shape, size in sizes.items():
+        made = thumbnail(np.zeros(shape, np.uint8), 112)
+        assert made.pixel_side is None
+        assert decoded(made.uri).size == size
 
 
 def test_tiles_enlarge_tiny_images_by_whole_numbers():
@@ -189,7 +223,7 @@ def test_page_needs_no_other_files(run):
     assert "4 images · 2 labelled · 1 doubtful" in text
     assert "12 images" in text
     assert "1 of your 2 labels are contradicted: label more pictures of owl (1), or" in text
-    images = page.all("img")
+    images = page.thumbnails
     assert len(images) == 4 + 8
     assert all(image["src"].startswith("data:image/jpeg;base64,") for image in images)
     assert [image["alt"] for image in images[:4]] == [
@@ -201,22 +235,52 @@ def test_page_needs_no_other_files(run):
     tiles = [a["class"] for a in page.all("span") if a.get("class", "").startswith("tile")]
     assert tiles[:4] == ["tile labelled", "tile labelled questioned", "tile", "tile doubtful"]
     assert "… and 4 more" in text
-    policy = page.all("meta")[1]["content"]
-    assert policy.startswith("default-src 'none'; img-src data:;")
-    assert not page.all("script")
     assert not page.all("link")
+    assert not any("src" in script for script in page.all("script"))
     assert all(a["href"].startswith("#") for a in page.all("a"))
     assert "http" not in " ".join(str(a) for _, a in page.tags).replace("http-equiv", "")
+
+
+def assert_only_own_scripts(page: Page) -> None:
+    """The policy allows the scripts by their hashes, and no others."""
+    policy = page.all("meta")[1]["content"]
+    allowed = re.fullmatch(
+        r"default-src 'none'; script-src ('[^;]*'); img-src data: 'self' file:; "
+        r"style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'",
+        policy,
+    )[1].split()
+    kinds = [script.get("type") for script in page.all("script")]
+    assert kinds == ["application/json", *[None] * 4]
+    digests = [hashlib.sha256(text.encode()).digest() for text in page.scripts[1:]]
+    assert allowed == [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
+    for path in (SCRIPTS / "gcdflow" / "categories").glob("gallery*.js"):
+        assert path.read_text() in page.scripts, path
+    assert not [name for _, attributes in page.tags for name in attributes if name[:2] == "on"]
+
+
+def test_data_cannot_leave_their_script_element():
+    value = {"</script>": ["<!--", "<script>", "\u2028", "\x00", "\udc80", "é", "]]>", "&lt;"]}
+    text = as_script_data(value)
+    assert json.loads(text) == value
+    assert text.isascii()
+    assert not set("<>&") & set(text)
+
+
+def test_marks_that_hide_or_turn_text_are_shown():
+    assert visible("a\u202egnp.exe\x1b[2J\n") == "a\\u202egnp.exe\\u001b[2J\\u000a"
+    assert visible("Zoë 👨‍👩‍👧 שלום.jpg") == "Zoë 👨‍👩‍👧 שלום.jpg"
 
 
 def test_names_are_text(run):
     table = assignments([EVIL, "new-1"], [0.5, 0.5], [EVIL, ""])
     table = replace(table, paths=["\"'><b onload=x>.png", "a&b.png"])
     page = run(table, run=EVIL)
-    assert not page.all("script")
+    assert_only_own_scripts(page)
     assert not page.all("b")
+    assert page.data["run"] == EVIL
+    assert [picture["path"] for picture in page.data["pictures"]] == table.paths
     assert page.text.count(EVIL) == 4  # title, heading, index, section
-    assert page.all("img")[0]["alt"] == f"\"'><b onload=x>.png, labelled {EVIL}"
+    assert page.thumbnails[0]["alt"] == f"\"'><b onload=x>.png, labelled {EVIL}"
     row = ["\"'><b onload=x>.png", EVIL]
     quoted = ",".join('"' + cell.replace('"', '""') + '"' for cell in row)
     assert page.text.count(quoted) == 1  # in the lines for the table
@@ -245,18 +309,15 @@ def test_digits_are_enlarged_and_have_no_files(tmp_path: Path, make_split):
     )
     assert "g.html: 8 of 20 images in 1 category" in done.stderr
     page = Page((tmp_path / "g.html").read_text(encoding="utf-8"))
-    assert {image.get("class") for image in page.all("img")} == {"pixels"}
-    assert {decoded(image["src"]).size for image in page.all("img")} == {(8, 8)}
+    assert {image.get("class") for image in page.thumbnails} == {"pixels"}
+    assert {decoded(image["src"]).size for image in page.thumbnails} == {(8, 8)}
     assert not page.all("details")
-    assert "CSV file" not in page.text
-
-
-def test_own_photographs_have_a_hint_on_corrections(run, monkeypatch):
-    table = assignments(["new-1"], [0.5])
-    assert "CSV file of labels" not in run(table).text
-    monkeypatch.setattr("gcdflow.categories.gallery.open_images", lambda source, paths: Grey())
-    page = run(table, lambda split: replace(split, source={"dataset": "photos", "root": "."}))
-    assert "CSV file of labels" in page.text
+    assert not page.all("form")
+    data = page.data
+    assert (data["table"], data["originals"], len(data["pictures"])) == (None, None, 20)
+    others = [picture["source"] for picture in data["pictures"] if "source" in picture]
+    assert len(others) == 12
+    assert {decoded(uri).size for uri in others} == {(8, 8)}
 
 
 def test_excluded_images_are_listed(run):
@@ -276,7 +337,7 @@ def test_all_images_have_lines_for_the_table(run, monkeypatch):
     assert '"a, b.png",owl\na/1.png,owl\n' in text
     assert text.count(",owl\n") == 9
     assert "a/9.png,\na/10.png,\na/11.png,\n" in text
-    monkeypatch.setattr("gcdflow.categories.gallery.open_images", lambda source, paths: Grey())
+    monkeypatch.setattr("gcdflow.categories.thumbnails.open_images", lambda *of: Grey())
     photos = {"dataset": "photos", "root": "."}
     text = run(table, lambda split: replace(split, source=photos)).text
     assert "a/9.png,\na/10.png,\n" in text
@@ -323,3 +384,117 @@ def test_a_missing_image_is_one_sentence(run, tmp_path: Path):
     elsewhere = {"dataset": "cub", "root": str(tmp_path / "moved")}
     with pytest.raises(InputError, match=r"moved/a/0\.png: no such image"):
         run(table, lambda split: replace(split, source=elsewhere))
+
+
+# -- look-alike categories -------------------------------------------------------------------------
+
+
+def test_look_alike_categories_are_neighbours():
+    table = assignments(["a", "new-1", "b", "new-2", "c"], [0.5] * 5, ["a", "", "b", "", "c"])
+    rows = choose(table, 40)
+    assert [row.name for row in rows] == ["a", "b", "c", "new-1", "new-2"]
+    places = np.array([[0.0, 0], [10, 0], [30, 0], [1, 0], [12, 0]])
+    ordered, alike = side_by_side(rows, places)
+    assert [row.name for row in ordered] == ["a", "new-1", "b", "new-2", "c"]
+    assert alike == [False, True, False, True, True]  # the nearest of c is new-2
+    for few in (rows[:1], []):
+        assert side_by_side(few, places[: len(few)]) == (few, [False] * len(few))
+
+
+def test_a_category_lies_where_its_core_points_point():
+    table = assignments(["a", "a", "a", "new-1"], [0.5] * 4, ["a", "", "", ""])
+    table = replace(table, core_mask=np.array([True, True, False, False]))
+    vectors = np.array([[2.0, 0], [0, 5], [-9, -9], [0, 0]])
+    means = category_means(choose(table, 40), table, lambda at: vectors[at])
+    np.testing.assert_allclose(means, [[0.5, 0.5], [0, 0]])  # lengths do not count
+
+
+def test_the_page_has_the_order_of_the_features(run, tmp_path: Path):
+    table = assignments(["a", "b", "new-1"], [0.5] * 3, ["a", "b", ""])
+    features = Features(
+        features=np.array([[1, 0], [0, 1], [1, 0.1]], dtype=np.float32)[[2, 0, 1]],
+        indices=np.array([2, 0, 1]),
+        labels=np.array([-1, -1, -1]),
+        train_mask=np.ones(3, dtype=bool),
+        metadata={},
+    )
+    features.save(tmp_path / "f.npz")
+    page = run(table, features_path=tmp_path / "f.npz")
+    names = [section["aria-label"] for section in page.all("section")]
+    assert names == ["a", "new-1", "b"]
+    assert [category["name"] for category in page.data["categories"]] == names
+    index = [link["href"] for link in page.all("a")]
+    assert index == ["#c1", "#c3", "#c2"]  # by name
+
+
+# -- thumbnails beside the page --------------------------------------------------------------------
+
+
+def test_what_does_not_fit_into_the_page_lies_beside_it(run, tmp_path: Path, monkeypatch):
+    table = assignments(["new-1"] * 9, (np.arange(9) / 10).tolist())
+    first = run(table, most=4)
+    assert all("source" in p or p["path"] in SHOWN for p in first.data["pictures"])
+    monkeypatch.setattr("gcdflow.categories.gallery._MOST_ON_A_PAGE", 4)
+    without = run(table, most=4)
+    assert len(without.data["pictures"]) == 4  # the others cannot be shown
+    assert not [b for b in without.all("button") if b.get("data-do") == "all"]
+
+    listed = tmp_path / "thumbs.tsv"
+    assert write_thumbnails(tmp_path / "split.npz", listed) == f"9 thumbnails in {tmp_path}/thumbs"
+    lines = dict(line.split("\t")[::-1] for line in listed.read_text().splitlines())
+    assert list(lines) == table.paths
+    page = run(table, most=4, thumbs=listed)
+    pictures = page.data["pictures"]
+    assert len(pictures) == 9
+    beside = {p["path"]: p["source"] for p in pictures if "source" in p}
+    assert beside == {path: lines[path] for path in table.paths if path not in SHOWN}
+    assert [b for b in page.all("button") if b.get("data-do") == "all"]
+    assert all((tmp_path / file).is_file() for file in beside.values())
+
+
+SHOWN = {"a/8.png", "a/7.png", "a/6.png", "a/0.png"}
+
+
+def test_damaged_and_missing_thumbnails_are_made_from_the_images(run, tmp_path: Path):
+    table = assignments(["new-1"] * 3, [0.5, 0.6, 0.7])
+    before = run(table)
+    write_thumbnails(tmp_path / "split.npz", tmp_path / "thumbs.tsv")
+    files = sorted((tmp_path / "thumbs").iterdir())
+    files[0].write_bytes(b"no image")
+    files[1].unlink()
+    page = run(table, thumbs=tmp_path / "thumbs.tsv")
+    assert page.thumbnails == before.thumbnails
+
+
+def test_thumbnails_of_images_that_left_are_removed(run, tmp_path: Path):
+    table = assignments(["new-1"] * 3, [0.5] * 3)
+    run(table)
+    write_thumbnails(tmp_path / "split.npz", tmp_path / "thumbs.tsv")
+    names = {path.name for path in (tmp_path / "thumbs").iterdir()}
+    (tmp_path / "thumbs" / "notes.txt").write_text("mine")
+    run(assignments(["new-1"] * 2, [0.5] * 2))
+    write_thumbnails(tmp_path / "split.npz", tmp_path / "thumbs.tsv", threads=2)
+    left = {path.name for path in (tmp_path / "thumbs").iterdir()}
+    assert "notes.txt" in left
+    assert len(left) == 3
+    assert left - {"notes.txt"} < names  # the same names as before
+
+
+def test_thumbnails_that_cannot_be_written_are_one_sentence(run, tmp_path: Path):
+    run(assignments(["new-1"] * 3, [0.5] * 3))
+    (tmp_path / "thumbs").write_text("a file")
+    with pytest.raises(InputError, match=r"thumbs: cannot be written \(File exists\)"):
+        write_thumbnails(tmp_path / "split.npz", tmp_path / "thumbs.tsv")
+    assert not (tmp_path / "thumbs.tsv").exists()
+
+
+def test_galleries_need_no_torch():
+    code = (
+        "import sys, gcdflow.categories.gallery, gcdflow.categories.thumbnails; "
+        "print(sorted({'torch', 'timm', 'sklearn', 'scipy'} & sys.modules.keys()))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"

@@ -175,6 +175,12 @@ def test_photographs_are_assigned_by_their_labels_as_they_are_now():
     checkpoint = of_run(checkpoint="ckpt_epoch008.pt")
     assert plan.added_inputs(photos, "a") == SPLIT | FEATURES | seen | checkpoint
     assert plan.labels_table(photos) == "data/mine/labels.csv"
+    assigned = {"assignments": "runs/a/assignments.csv"}
+    assert plan.gallery_inputs(settings(), "a") == SPLIT | FEATURES | assigned
+    thumbs = {"thumbs": "runs/a/thumbs.tsv"}
+    assert plan.gallery_inputs(photos, "a") == SPLIT | FEATURES | assigned | thumbs
+    assert plan.table_flags(photos) == ["--table", "data/mine/labels.csv"]
+    assert plan.table_flags(settings()) == []
     with pytest.raises(InputError, match="run 'a' is of dataset 'cub', which has no CSV file of"):
         plan.photographs_inputs(settings(), "a")
 

@@ -145,6 +145,8 @@ def test_photographs_are_sorted_and_a_correction_does_not_train_again(tmp_path: 
     assert f"torn.jpg: {torn['problem']}" in (tmp_path / GALLERY).read_text()
     assert all(first[path]["category"] == name for path, name in labels.items())
     assert (tmp_path / GALLERY).stat().st_size > 10_000
+    assert len(list((tmp_path / "runs/photos/thumbs").iterdir())) == 48
+    assert "Save labels.csv" in (tmp_path / GALLERY).read_text()
     assert planned(tmp_path, GALLERY, changes={"runs": PHOTOS}) == {}
 
     labels |= {"tour3/0.png": "gull", "tour3/1.png": "gull", "tour0/5.png": ""}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -109,24 +110,25 @@ class Assignments:
         """Write the CSV file atomically: UTF-8 with the mark that spreadsheets know it by."""
         with atomic_write(path, "w") as file:
             file.write("\ufeff")
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(
-                zip(
-                    self.paths,
-                    self.categories,
-                    (f"{value:.{_DECIMALS}f}" for value in self.confidences),
-                    ("true" if doubtful else "false" for doubtful in self.doubtful),
-                    ("true" if core else "false" for core in self.core_mask),
-                    self.labels,
-                    self.suggested,
-                    ("train" if train else "test" for train in self.train_mask),
-                    self.clusters.tolist(),
-                    [""] * len(self.paths),
-                    strict=True,
-                )
+            rows = zip(
+                self.paths,
+                self.categories,
+                (f"{value:.{_DECIMALS}f}" for value in self.confidences),
+                ("true" if doubtful else "false" for doubtful in self.doubtful),
+                ("true" if core else "false" for core in self.core_mask),
+                self.labels,
+                self.suggested,
+                ("train" if train else "test" for train in self.train_mask),
+                map(str, self.clusters.tolist()),
+                [""] * len(self.paths),
+                strict=True,
             )
-            writer.writerows(_row_left_out(path, why) for path, why in self.left_out.items())
+            left_out = (_row_left_out(path, why) for path, why in self.left_out.items())
+            plain = csv.writer(file, lineterminator="\n")
+            # Python's writer leaves a carriage return bare, and its reader then ends the row there.
+            quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+            for row in itertools.chain([COLUMNS], rows, left_out):
+                (quoted if "\r" in "".join(row) else plain).writerow(row)
 
     @classmethod
     def load(cls, path: str | Path) -> Assignments:

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import io
+import itertools
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
-from PIL import Image, ImageOps
 
 from gcdflow.categories.assignments import Assignments, sample_names
+from gcdflow.categories.gallery_data import as_script_data, page_data, script_texts, visible
+from gcdflow.categories.thumbnails import FOLDER, SIDE, Thumbnail, Thumbnails, tile_side
 from gcdflow.categories.verdict import verdict
 from gcdflow.data.datasets import open_images
+from gcdflow.data.datasets.photos import labels_text
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write
-from gcdflow.files.formats import Split
+from gcdflow.files.formats import Features, Photographs, Split
 from gcdflow.wording import counted
 
 TEMPLATE = Path(__file__).with_name("gallery.html.j2")
-_JPEG_QUALITY = 82
-# This many thumbnails take 15 MB, which a browser opens in a second and a mail can usually hold.
+STYLE = Path(__file__).with_name("gallery.css")
+# This many thumbnails of photographs take 25 MB, which a browser opens in a second or two.
 _MOST_ON_A_PAGE = 4000
 _LEAST_OF_A_CATEGORY = 4
 
@@ -139,45 +140,60 @@ def _page_order(name: str, old: set[str]) -> tuple:
     return (True, int(number[0]), name.casefold(), name)
 
 
-def thumbnail(pixels: np.ndarray, side: int) -> tuple[str, int | None]:
-    """Convert an image for a square tile to a data URI.
+def side_by_side(rows: list[GalleryRow], means: np.ndarray) -> tuple[list[GalleryRow], list[bool]]:
+    """Put categories that look alike next to each other.
 
-    Photographs are cropped to a square and shrunk. Images of at most half the side keep their
-    pixels, and the browser enlarges them.
+    The order is that of the leaves of a tree (average linkage), turned so that neighbours are as
+    near as possible.
 
     Parameters
     ----------
-    pixels : uint8 (height, width, 3 or 1)
-    side : int, of the tile
+    rows : list of c GalleryRow
+    means : float (c, d), what stands for each category
 
     Returns
     -------
-    uri : str
-    pixel_side : int or None, longer side of an image that keeps its pixels
+    rows
+    looks_alike : list of bool
+        Whether a row and the one before it may be the same: one is the nearest to the other.
     """
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-    longer, target = max(image.size), io.BytesIO()
-    if 2 * longer <= side:
-        image.save(target, "png", optimize=True)
-        kind, pixel_side = "png", longer
-    else:
-        small = min(side, *image.size)
-        image = ImageOps.fit(image, (small, small), Image.Resampling.LANCZOS, centering=(0.5, 0.5))
-        image.save(target, "jpeg", quality=_JPEG_QUALITY, optimize=True)
-        kind, pixel_side = "jpeg", None
-    text = base64.b64encode(target.getvalue()).decode("ascii")
-    return f"data:image/{kind};base64,{text}", pixel_side
+    if len(rows) < 2:
+        return rows, [False] * len(rows)
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import pdist, squareform
+
+    between = pdist(means)
+    order = leaves_list(linkage(between, "average", optimal_ordering=True)).tolist()
+    if order[-1] < order[0]:  # the tree has no first end; take the one that is first by name
+        order.reverse()
+    distances = squareform(between)
+    np.fill_diagonal(distances, np.inf)
+    nearest = distances.argmin(axis=1)
+    pairs = itertools.pairwise(order)
+    alike = [bool(nearest[a] == b or nearest[b] == a) for a, b in pairs]
+    return [rows[i] for i in order], [False, *alike]
 
 
-def tile_side(side: int, pixel_sides: list[int | None]) -> int:
-    """Side of all tiles: ``side``, or, if all images are tiny, a multiple of theirs near its half.
+def category_means(
+    rows: list[GalleryRow], assignments: Assignments, features: np.ndarray, at: np.ndarray
+) -> np.ndarray:
+    """Mean direction of each category's core points (of all members, if none is one), (c, d).
 
-    A whole multiple makes all enlarged pixels equal; half the side is enough for tiny images.
+    Parameters
+    ----------
+    features : float (m, d)
+    at : int64 (n,), row of each image in the features; -1 where it has none, as all images of a
+        category may have: its mean is then 0
     """
-    if not pixel_sides or None in pixel_sides:
-        return side
-    longest = max(pixel_sides)
-    return -(-side // (2 * longest)) * longest
+    means = np.zeros((len(rows), features.shape[1]))
+    for mean, row in zip(means, rows, strict=True):
+        members = row.positions[at[row.positions] >= 0]
+        core = members[assignments.core_mask[members]]
+        vectors = features[at[core if len(core) else members]].astype(np.float64)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        if len(vectors):
+            mean[:] = (vectors / np.where(lengths > 0, lengths, 1)).mean(axis=0)
+    return means
 
 
 def write_gallery(
@@ -185,15 +201,28 @@ def write_gallery(
     assignments_path: Path,
     output: Path,
     *,
+    features_path: Path | None = None,
+    photographs_path: Path | None = None,
+    thumbs: Path | None = None,
+    table: Path | None = None,
     run: str = "",
     most: int = 40,
-    side: int = 112,
+    side: int = SIDE,
     threads: int = 1,
 ) -> str:
     """Write the page atomically.
 
     Parameters
     ----------
+    features_path : Path or None
+        Features of the samples, which bring look-alike categories together; else they come by name.
+    photographs_path : Path or None
+        ``photographs.npz``: which of them moved since.
+    thumbs : Path or None
+        List of thumbnails (:func:`~gcdflow.categories.thumbnails.write_thumbnails`), for the images
+        that do not fit into the page. Page and list are in the same folder.
+    table : Path or None
+        CSV file of labels, which the page then changes.
     run : str
         Name for the title.
     most : int
@@ -213,50 +242,102 @@ def write_gallery(
     """
     split = Split.load(split_path)
     assignments = load_assignments(assignments_path, split_path, split)
+    text = None if table is None else labels_text(table, split)
     _, sizes = np.unique(assignments.categories, return_counts=True)
     fitting = affordable(sizes, most)
-    paths = np.array(assignments.paths if len(split.paths) else [], dtype=np.str_)
-    rows, images = choose(assignments, fitting), open_images(split.source, paths)
+    rows = choose(assignments, fitting)
+    in_page_order, looks_alike = rows, [False] * len(rows)
+    if features_path is not None:
+        features = Features.load(features_path)
+        at = _rows_of_features(features, assignments, split, photographs_path)
+        in_page_order, looks_alike = side_by_side(
+            rows, category_means(rows, assignments, features.features, at)
+        )
 
-    def make(position: int) -> tuple[str, int | None]:
-        return thumbnail(images.read([position], side)[0], side)  # one at a time: they may be huge
-
+    names = assignments.paths
+    paths = np.array(names if len(split.paths) else [], dtype=np.str_)
+    found, n = Thumbnails(open_images(split.source, paths), names, side, thumbs), len(names)
     shown = [int(i) for row in rows for part in (row.typical, row.tail) for i in part]
-    with ThreadPoolExecutor(threads) as pool:  # decoders release the interpreter's lock
-        thumbnails = dict(zip(shown, pool.map(make, shown), strict=True))
-    page = _render(split, assignments, rows, thumbnails, run, side)
+    embedded = range(n) if n <= _MOST_ON_A_PAGE else sorted(shown)
+    thumbnails = found.all_of(embedded, threads)
+    sources = _addresses(found, n, thumbnails, set(shown))
+    data = page_data(
+        split,
+        assignments,
+        in_page_order,
+        sources,
+        run=run,
+        page=output,
+        table=table,
+        text=text,
+    )
+    page = _render(split, assignments, in_page_order, looks_alike, thumbnails, data, side)
     with atomic_write(output, "w") as file:
         file.write(page)
     fewer = f" (at most {fitting} per category to limit the page)" if fitting < most else ""
     return (
-        f"{len(shown)} of {len(assignments.paths)} images in "
-        f"{counted(len(rows), 'category', 'categories')}{fewer}, "
+        f"{len(shown)} of {n} images in {counted(len(rows), 'category', 'categories')}{fewer}, "
         f"{len(page) / 1e6:.1f} MB"
     )
+
+
+def _rows_of_features(
+    features: Features, assignments: Assignments, split: Split, photographs_path: Path | None
+) -> np.ndarray:
+    """Row of each image in the features, int64 (n,); -1 for photographs that were added later."""
+    ids = dict(zip(sample_names(split), split.indices.tolist(), strict=True))
+    if photographs_path is not None:
+        seen = Photographs.load(photographs_path)
+        ids |= dict(zip(seen.paths.tolist(), seen.indices.tolist(), strict=True))
+    row = {number: i for i, number in enumerate(features.indices.tolist())}
+    return np.array([row.get(ids.get(path), -1) for path in assignments.paths], dtype=np.int64)
+
+
+def _addresses(
+    found: Thumbnails, n: int, thumbnails: dict[int, Thumbnail], shown: set[int]
+) -> dict[int, str | None]:
+    """Addresses of all thumbnails that the page can show, by position; None where it has a tile."""
+    addresses: dict[int, str | None] = {}
+    for i in range(n):
+        if i in shown:
+            addresses[i] = None
+        elif i in thumbnails:
+            addresses[i] = thumbnails[i].uri
+        elif (file := found.stored_file(i)) is not None:
+            addresses[i] = f"{FOLDER}/{file}"
+    return addresses
 
 
 def _render(
     split: Split,
     assignments: Assignments,
     rows: list[GalleryRow],
-    thumbnails: dict[int, tuple[str, int | None]],
-    run: str,
+    looks_alike: list[bool],
+    thumbnails: dict[int, Thumbnail],
+    data: dict[str, Any],
     side: int,
 ) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    doubtful, n = assignments.doubtful, len(assignments.paths)
-    is_labelled, is_photos = assignments.labelled_mask, split.source.get("dataset") == "photos"
+    environment.filters["visible"] = visible
+    doubtful, is_labelled = assignments.doubtful, assignments.labelled_mask
     n_new = sum(row.is_new for row in rows)
-    tile = _tile_maker(assignments, thumbnails)
+    number = {picture["path"]: n for n, picture in enumerate(data["pictures"])}
+    tile = _tile_maker(assignments, thumbnails, number)
+    old = assignments.old_categories
+    is_photos, can_correct = split.source.get("dataset") == "photos", data["table"] is not None
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
-        run=run,
-        side=tile_side(side, [pixel_side for _, pixel_side in thumbnails.values()]),
-        is_photos=is_photos,
+        run=data["run"],
+        side=tile_side(side, [thumb.pixel_side for thumb in thumbnails.values()]),
+        style=STYLE.read_text(encoding="utf-8"),
+        scripts=script_texts(),
+        data=as_script_data(data),
+        can_correct=can_correct,
+        table_path=data["table"]["path"] if can_correct else "",
         verdict=verdict(assignments),
         numbers=[
-            ("images", f"{n:,}"),
+            ("images", f"{len(assignments.paths):,}"),
             ("categories", len(rows)),
             ("old", len(rows) - n_new),
             ("new", n_new),
@@ -265,6 +346,7 @@ def _render(
             *([("left out", f"{len(assignments.left_out):,}")] if assignments.left_out else []),
         ],
         left_out=assignments.left_out,
+        index=sorted(range(len(rows)), key=lambda k: _page_order(rows[k].name, old)),
         categories=[
             {
                 "name": row.name,
@@ -273,14 +355,16 @@ def _render(
                 "n_labelled": int(is_labelled[row.positions].sum()),
                 "n_doubtful": int(doubtful[row.positions].sum()),
                 "n_left_out": row.n_left_out,
+                "n_listed": len(data["categories"][k]["members"]),
+                "looks_alike": looks_alike[k],
                 "typical": [tile(i) for i in row.typical.tolist()],
                 "tail": [tile(i) for i in row.tail.tolist()],
                 "tail_is_doubtful": bool(2 * doubtful[row.tail].sum() > len(row.tail)),
-                "lines": _table_lines(assignments, row, is_photos) if len(split.paths) else "",
+                "lines": "" if can_correct else _table_lines(assignments, row, is_photos),
             }
-            for row in rows
+            for k, row in enumerate(rows)
         ],
-        has_files=len(split.paths) > 0,
+        has_lines=len(split.paths) > 0 and not can_correct,
     )
 
 
@@ -299,19 +383,19 @@ def _table_lines(assignments: Assignments, row: GalleryRow, is_photos: bool) -> 
 
 
 def _tile_maker(
-    assignments: Assignments, thumbnails: dict[int, tuple[str, int | None]]
+    assignments: Assignments, thumbnails: dict[int, Thumbnail], number: dict[str, int]
 ) -> Callable[[int], dict[str, Any]]:
     """A function that returns the template's values for the sample at a position."""
 
     def tile(i: int) -> dict[str, Any]:
-        uri, pixel_side = thumbnails[i]
         label, other = assignments.labels[i], assignments.suggested[i]
         said = f"labelled {label}" if label else f"confidence {assignments.confidences[i]:.2f}"
+        suggestion = f"; the clustering suggests {other}" if other else ""
         return {
-            "uri": uri,
-            "is_pixels": pixel_side is not None,
-            "text": f"{assignments.paths[i]}, {said}"
-            + (f"; the clustering suggests {other}" if other else ""),
+            "number": number[assignments.paths[i]],
+            "uri": thumbnails[i].uri,
+            "is_pixels": thumbnails[i].pixel_side is not None,
+            "text": f"{assignments.paths[i]}, {said}{suggestion}",
             "is_labelled": bool(label),
             "is_questioned": bool(other),
             "is_doubtful": bool(assignments.doubtful[i]),

@@ -121,7 +121,7 @@ CONFIG = RunFile("config.yaml", "`settings`", "nothing", "a record of the run's 
 SPLIT = RunFile(
     "split.npz",
     "`dataset`",
-    "`train`, `share`, `features`, `photographs`, `labels`, `assign`, `gallery`",
+    "`train`, `share`, `features`, `photographs`, `labels`, `thumbs`, `assign`, `gallery`",
     "what every stage may know of the samples",
     (
         _IDS,
@@ -174,7 +174,7 @@ CHECKPOINT = RunFile(
 FEATURES = RunFile(
     "features_epoch{epoch}.npz",
     "`features`",
-    "`cluster`, `evaluate`, `added`, `assign`",
+    "`cluster`, `evaluate`, `added`, `assign`, `gallery`",
     "the feature cache, of training and test samples",
     (
         Field("indices", "int64", "sample ids", unique=True, optional=True),
@@ -266,7 +266,7 @@ ASSIGNMENTS = RunFile(
 PHOTOGRAPHS = RunFile(
     "photographs.npz",
     "`photographs`, for photographs",
-    "`added`, `assign`; `labels`, if it is there",
+    "`added`, `thumbs`, `assign`, `gallery`; `labels`, if it is there",
     "where the photographs are now, and where they were",
     (
         Field("paths", "text", "every path that a photograph ever had", unique=True),
@@ -301,6 +301,12 @@ ADDED = RunFile(
         ),
         Field("metadata", "JSON", "where they come from", (), keys=AddedProvenance),
     ),
+)
+THUMBS = RunFile(
+    "thumbs.tsv",
+    "`thumbs`, for photographs",
+    "`gallery`, people",
+    "one line for each file in `thumbs/`, and the photograph that it shows",
 )
 GALLERY = RunFile("gallery.html", "`gallery`", "people", "the categories as a page of thumbnails")
 LABELS = RunFile(

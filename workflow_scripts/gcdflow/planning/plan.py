@@ -48,6 +48,7 @@ RESULT_VERSIONS = {
     "added": 1,
     "labels": 2,
     "assign": 3,
+    "thumbs": 1,
     "gallery": 2,
     "summary": 1,
     "curves": 1,
@@ -308,6 +309,33 @@ def _assigned(settings: RunSettings, run: str, epoch: int, **now: RunFile) -> In
     return inputs | {"pseudo_labels": declared.PSEUDO.of(run, epoch)}
 
 
+def thumbs_inputs(settings: RunSettings, run: str) -> Inputs:
+    """Inputs of the thumbnails of photographs."""
+    return photographs_inputs(settings, run) | {"photographs": declared.PHOTOGRAPHS.of(run)}
+
+
+def gallery_inputs(settings: RunSettings, run: str) -> Inputs:
+    """Inputs of the page of thumbnails; those of photographs are made once."""
+    return _shown(settings, run, last_epoch(settings), declared.ASSIGNMENTS)
+
+
+def first_look_inputs(settings: RunSettings, run: str) -> Inputs:
+    """The same before training."""
+    return _shown(settings, run, checked_epoch(settings, run, 0), declared.FIRST_LOOK_TABLE)
+
+
+def _shown(settings: RunSettings, run: str, epoch: int, table: RunFile) -> Inputs:
+    inputs = {
+        "split": declared.SPLIT.of(run),
+        "features": declared.FEATURES.of(run, epoch),
+        "assignments": table.of(run),
+    }
+    if isinstance(settings.dataset, PhotosSettings):
+        now = {"photographs": declared.PHOTOGRAPHS, "thumbs": declared.THUMBS}
+        return inputs | {name: file.of(run) for name, file in now.items()}
+    return inputs
+
+
 def summary_metrics(
     runs: Mapping[str, RunSettings], names: Iterable[str], placed: Callable[[str], str]
 ) -> Inputs:
@@ -412,6 +440,12 @@ def labels_table(settings: RunSettings) -> str:
     """Path of the CSV file of labels."""
     dataset = settings.dataset
     return str(Path(dataset.root, dataset.folder, dataset.labels))
+
+
+def table_flags(settings: RunSettings) -> list[str]:
+    """The CSV file of labels as a flag; nothing for datasets without one."""
+    is_of_photos = isinstance(settings.dataset, PhotosSettings)
+    return ["--table", labels_table(settings)] if is_of_photos else []
 
 
 def photographs_state(settings: RunSettings) -> str:

@@ -35,6 +35,17 @@ _ERROR_OF_SPREADSHEET = re.compile(
     r"|(err|error|erreur|errore|fehler) ?: ?\d+"
 )
 
+# The same for the page that writes names (gallery_labels.js): parts that it makes expressions of.
+RULES_OF_NAMES = {
+    "spaces": _SPACES.pattern,
+    "invisible": _INVISIBLE.pattern,
+    "around": _AROUND,
+    "nothing": sorted(_NOTHING),
+    "nothingAsItStands": sorted(_NOTHING_AS_IT_STANDS),
+    "abbreviated": _ABBREVIATED.pattern,
+    "errorOfSpreadsheet": _ERROR_OF_SPREADSHEET.pattern,
+}
+
 
 def tidied(name: str) -> str:
     """A name with composed characters, single spaces and no invisible characters."""

@@ -78,6 +78,11 @@ def read_labels(table: Path, real_classes: Iterable[str] = ()) -> list[LabelRow]
     return rows
 
 
+def column_of(cell: str) -> str:
+    """The name of the column that a cell of the first line stands for."""
+    return _folded(cell)
+
+
 def _folded(name: str) -> str:
     return tidied(name).casefold()
 
@@ -112,8 +117,30 @@ def _rows(table: Path, text: str, real_classes: Collection[str]) -> list[LabelRo
     return rows
 
 
-def _lines(table: Path, text: str) -> list[_Line]:
-    """The lines that are not blank, with their numbers in the file."""
+@dataclass(frozen=True)
+class Dialect:
+    """How a table separates its cells.
+
+    Attributes
+    ----------
+    has_first_line : bool, whether a line that only names the separator comes before the header
+    delimiter : str
+    skips_blanks : bool, whether spaces before a cell are no part of it
+    """
+
+    has_first_line: bool
+    delimiter: str
+    skips_blanks: bool
+
+
+def dialect_of(table: Path, text: str) -> Dialect:
+    """The dialect of a table's text, without byte-order mark and with ``\\n`` after each line.
+
+    Raises
+    ------
+    InputError
+        If no known separator stands between the names of the columns.
+    """
     first, _, rest = text.partition("\n")
     said = re.fullmatch(rf'"?sep=([{_DELIMITERS}])"?', first, re.IGNORECASE)  # as Excel writes it
     if said:
@@ -127,17 +154,30 @@ def _lines(table: Path, text: str) -> list[_Line]:
         )
     # Spaces before a cell may belong to its text, unless a quotation mark follows them.
     has_blanks_before_quotes = re.search(rf'{delimiter} +"', text) is not None
+    return Dialect(bool(said), delimiter, has_blanks_before_quotes)
+
+
+def _lines(table: Path, text: str) -> list[_Line]:
+    """The lines that are not blank, with their numbers in the file."""
+    dialect = dialect_of(table, text)
+    if dialect.has_first_line:
+        text = text.partition("\n")[2]
     reader = csv.reader(
         io.StringIO(text, newline=""),
-        delimiter=delimiter,
-        skipinitialspace=has_blanks_before_quotes,
+        delimiter=dialect.delimiter,
+        skipinitialspace=dialect.skips_blanks,
         strict=True,
     )
     try:
-        lines = [(reader.line_num + bool(said), cells) for cells in reader]
+        lines = [(reader.line_num + dialect.has_first_line, cells) for cells in reader]
     except csv.Error as error:
         raise InputError(f"{table}: not a CSV file ({error})") from None
-    return [(number, cells) for number, cells in lines if any(map(tidied, cells))]
+    return [(number, cells) for number, cells in lines if is_line(cells)]
+
+
+def is_line(cells: Iterable[str]) -> bool:
+    """Whether a line of these cells says something; blank lines are left out."""
+    return any(map(tidied, cells))
 
 
 def _delimiter(header: str) -> str:

@@ -10,6 +10,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ import numpy as np
 from gcdflow.data.datasets.catalogue import UNKNOWN, Catalogue
 from gcdflow.data.datasets.images import unreadable_images
 from gcdflow.data.datasets.labels_table import LabelRow, read_labels
+from gcdflow.data.datasets.labels_text import LabelsText, read_text
 from gcdflow.data.datasets.listed_paths import match_paths
 from gcdflow.data.folder_scan import files_below, photographs, report_left_out, suffix
 from gcdflow.data.places import found_folder, photographs_folder
@@ -175,15 +177,12 @@ def present_labels(
         and test.
     """
     folder = folder_of_photographs(split)
-    real_classes = split.source.get("real_classes", [])
-    if not isinstance(real_classes, list) or not all(isinstance(c, str) for c in real_classes):
-        raise InputError("split.npz: 'source' has no list of names as real_classes; make it again")
     known = dict(zip(split.paths.tolist(), split.indices.tolist(), strict=True))
     present, others = set(known), set(split.left_out)
     if seen is not None:
         known |= dict(zip(seen.paths.tolist(), seen.indices.tolist(), strict=True))
         present, others = set(seen.paths[seen.present].tolist()), others | set(seen.left_out)
-    rows = read_labels(table, real_classes)
+    rows = read_labels(table, real_classes_of(split))
     rows = match_paths(rows, table, folder, {*known, *others})
     _check_they_exist(rows, table, folder, known.keys() | others, again)
     rows = [row for row in rows if row.path in known]
@@ -251,6 +250,35 @@ def _name(
                 f"but their labels differ ('{row.label}' and '{other.label}'); write both alike, "
                 "or remove one of the lines"
             )
+
+
+def labels_text(table: Path, split: Split) -> LabelsText:
+    """The text of the CSV file, ready for changes of the labels of photographs.
+
+    Raises
+    ------
+    InputError
+        As :func:`present_labels`, if the folder or the file is missing or wrong.
+    """
+    folder = folder_of_photographs(split)
+    rows = read_labels(table, real_classes_of(split))
+    found = match_paths(rows, table, folder, [*files_below(folder).files, *split.paths.tolist()])
+    path_of = {row.written: row.path for row in found}
+    return read_text(table, [replace(row, path=path_of[row.written]) for row in rows])
+
+
+def real_classes_of(split: Split) -> list[str]:
+    """The ``real_classes`` that a split records.
+
+    Raises
+    ------
+    InputError
+        If they are no list of names.
+    """
+    names = split.source.get("real_classes", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError("split.npz: 'source' has no list of names as real_classes; make it again")
+    return names
 
 
 def _labels(split: Split, names: Mapping[int, str]) -> tuple[Labels, str]:

@@ -1,0 +1,229 @@
+"use strict";
+/* The buttons of the categories, and the bar: naming, setting aside, undoing, saving. */
+
+function pressed(button) {
+  if (button.dataset.same !== undefined) {
+    clearSelection();
+    const second = Number(button.dataset.same);
+    [second - 1, second].forEach((c) => selectCategory(c, true));
+    say("Both categories are selected: type a name for them, or keep it, and press Merge.");
+    $("name").focus();
+    return;
+  }
+  const c = Number(button.closest("section").dataset.category);
+  if (button.dataset.do === "all") TILES.expand(c, button).then(CAN_CORRECT ? count : undefined);
+  if (button.dataset.do === "select") selectCategory(c, !WHOLE_CATEGORIES.has(c));
+  if (button.dataset.do === "accept") give(DATA.categories[c].name, standingFor(c), "Accepted");
+}
+
+// -- changes -------------------------------------------------------------------------------------
+
+function say(text, isWrong = false) {
+  if (!CAN_CORRECT) return;
+  $("said").value = text;
+  $("said").classList.toggle("wrong", isWrong);
+}
+
+const pictures = (n) => `${n.toLocaleString("en")} picture${n === 1 ? "" : "s"}`;
+
+/** Label pictures; returns whether that changed anything. */
+function give(typed, numbers, verb = "Named") {
+  const { name, problem } = NAMES.read(typed);
+  if (problem) {
+    say(problem, true);
+    return false;
+  }
+  const isOther = (n) => DATA.pictures[n].truth && DATA.pictures[n].truth !== name;
+  const refused = numbers.filter(isOther);
+  const states = numbers.filter((n) => !isOther(n)).map((n) => [n, { label: name, aside: false }]);
+  const n = CHANGES.make(`${verb} “${visible(name)}”`, states);
+  const but = refused.length
+    ? ` ${pictures(refused.length)} left as before: labels.csv has another name in the column “truth”.`
+    : "";
+  say((n ? `${verb} “${visible(name)}”: ${pictures(n)}.` : "Nothing to change: they have this label.") + but, !n);
+  changed(CHANGES.steps.at(-1));
+  return n > 0;
+}
+
+function setAside(numbers) {
+  const hadLabel = numbers.filter((n) => CHANGES.of(n).label).length;
+  const n = CHANGES.make("Not this", numbers.map((m) => [m, { label: "", aside: true }]));
+  const cleared = hadLabel ? `Labels taken off: ${hadLabel}. ` : "";
+  say(`Set aside: ${pictures(n)}. ${cleared}labels.csv cannot say what a picture is not: where you know the right name, give it.`);
+  changed(CHANGES.steps.at(-1));
+}
+
+function changed(step) {
+  step?.changed.forEach(({ n }) => TILES.describe(n));
+  NAMES.use([...CHANGES.now.values()].map(({ label }) => label).filter(Boolean));
+  const datalist = NAMES.sorted().map((name) => element("option", { value: name }));
+  $("names").replaceChildren(...datalist);
+  $("undo").disabled = !CHANGES.steps.length;
+  $("redo").disabled = !CHANGES.undone.length;
+  $("changes").textContent = `Changes (${CHANGES.now.size.toLocaleString("en")})`;
+  $("save").disabled = savedText === currentText();
+  if (!$("list").hidden) listChanges();
+  keepDraft();
+}
+
+/** Every step, the last one first; its pictures are listed when it is opened. */
+function listChanges() {
+  const steps = CHANGES.steps.map(({ title, changed: all }) => {
+    const details = element("details", {}, element("summary", { textContent: `${title}: ${pictures(all.length)}` }));
+    details.addEventListener("toggle", () => {
+      if (details.children.length > 1) return;
+      const lines = all.map(({ n, before, after }) => element("li", { textContent: lineOf(n, before, after) }));
+      details.append(element("ul", {}, ...lines));
+    });
+    return element("li", {}, details);
+  });
+  const list = element("ul", {}, ...steps.reverse());
+  $("list").replaceChildren(steps.length ? list : element("p", { textContent: "No changes." }));
+}
+
+function lineOf(n, before, after) {
+  const state = ({ label, aside }) => (aside ? "set aside" : label || "no label");
+  const unsaid = after.aside && !CHANGES.start(n).label ? " (has no label: nothing to write)" : "";
+  return visible(`${DATA.pictures[n].path}: ${state(before)} → ${state(after)}`) + unsaid;
+}
+
+// -- saving --------------------------------------------------------------------------------------
+
+const currentText = () => labelsText(DATA.table, DATA.pictures, CHANGES.labels());
+let savedText = CAN_CORRECT ? DATA.table.pieces.join("") : "";
+let handle = null; // of the file that was saved before
+
+async function save() {
+  const text = currentText();
+  const left = DATA.pictures.some((_, n) => CHANGES.of(n).label);
+  if (!left) {
+    say("Not saved: no picture would have a label, and the pictures are sorted by labels. Name some first.", true);
+    return;
+  }
+  try {
+    const where = "showSaveFilePicker" in window ? await saveInPlace(text) : download(text);
+    savedText = text;
+    changed();
+    say(`${where} Then run again: snakemake --cores all runs/${DATA.run || "…"}/gallery.html`);
+  } catch (error) {
+    if (error.name === "AbortError") say("Not saved.", true);
+    else say(`Not saved: ${error.message}`, true);
+  }
+}
+
+async function saveInPlace(text) {
+  handle ??= await window.showSaveFilePicker({
+    suggestedName: DATA.table.path.split("/").pop(),
+    types: [{ description: "Labels", accept: { "text/csv": [".csv"] } }],
+  });
+  const there = await (await handle.getFile()).text();
+  const known = [savedText, text, DATA.table.pieces.join("")].map(withoutMark);
+  if (there && !known.includes(withoutMark(there))) {
+    const question = `${handle.name} has changed since this page was made. Replace it, and lose those changes?`;
+    if (!confirm(question)) {
+      handle = null;
+      throw new DOMException("", "AbortError");
+    }
+  }
+  const file = await handle.createWritable();
+  await file.write(text);
+  await file.close();
+  return `Saved ${handle.name}; its place is ${DATA.table.path}.`;
+}
+
+const withoutMark = (text) => text.replace(/^\ufeff/, ""); // reading a file takes it off
+
+function download(text) {
+  const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+  element("a", { href: address, download: DATA.table.path.split("/").pop() }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+  return `Saved in your downloads. Move the file to ${DATA.table.path}, in place of the one there.`;
+}
+
+// -- what is kept if the page is closed ------------------------------------------------------------
+
+const DRAFT = `gcdflow ${DATA.key}`; // of this run, these pictures and this table
+
+function keepDraft() {
+  try {
+    if (CHANGES.now.size) localStorage.setItem(DRAFT, JSON.stringify([...CHANGES.now]));
+    else localStorage.removeItem(DRAFT);
+  } catch {
+    // The browser keeps nothing: the warning on leaving remains.
+  }
+}
+
+function restoreDraft() {
+  try {
+    const states = JSON.parse(localStorage.getItem(DRAFT) ?? "[]");
+    const isState = ([n, s]) => n in DATA.pictures && !DATA.pictures[n].locked && typeof s.label === "string";
+    const n = CHANGES.make("Kept from last time", states.filter(isState));
+    if (n) say(`${pictures(n)} changed when this page was last open: kept. Undo takes them back.`);
+  } catch {
+    // Nothing was kept, or something else lies there.
+  }
+}
+
+// -- start ---------------------------------------------------------------------------------------
+
+function undoOrRedo(what) {
+  const step = CHANGES[what]();
+  if (!step) return;
+  changed(step);
+  say(`${what === "undo" ? "Taken back" : "Done again"}: ${step.title}, ${pictures(step.changed.length)}.`);
+}
+
+function startBar() {
+  document.documentElement.classList.add("has-bar");
+  $("bar").addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (!SELECTED.size) say("Select pictures first.", true);
+    else if (give($("name").value, [...SELECTED], WHOLE_CATEGORIES.size > 1 ? "Merged as" : "Named")) {
+      clearSelection();
+      $("name").value = "";
+    }
+  });
+  $("not").addEventListener("click", () => {
+    setAside([...SELECTED]);
+    clearSelection();
+  });
+  $("clear").addEventListener("click", clearSelection);
+  $("undo").addEventListener("click", () => undoOrRedo("undo"));
+  $("redo").addEventListener("click", () => undoOrRedo("redo"));
+  $("save").addEventListener("click", save);
+  $("changes").addEventListener("click", () => {
+    $("list").hidden = !$("list").hidden;
+    $("changes").setAttribute("aria-expanded", String(!$("list").hidden));
+    listChanges();
+  });
+  addEventListener("keydown", (event) => {
+    const isTyping = event.target.closest("input");
+    const key = event.key.toLowerCase();
+    const hasCommand = event.ctrlKey || event.metaKey;
+    if (key === "escape" && !WHOLE.dialog.open) clearSelection();
+    else if (isTyping || !hasCommand) return;
+    else if (key === "z") undoOrRedo(event.shiftKey ? "redo" : "undo");
+    else if (key === "y") undoOrRedo("redo");
+    else if (key === "a" && event.target.closest(".tile"))
+      select(TILES.shown(event.target.closest("section").dataset.category).map(numberOf));
+    else return;
+    event.preventDefault();
+  });
+  addEventListener("beforeunload", (event) => {
+    if (savedText !== currentText()) event.preventDefault();
+  });
+  MAIN.addEventListener("pointerdown", startFrame);
+  MAIN.addEventListener("dragstart", (event) => event.preventDefault());
+  restoreDraft();
+  changed(CHANGES.steps[0]);
+  count();
+}
+
+document.documentElement.classList.add("has-scripts");
+$("find").addEventListener("input", () => {
+  const n = TILES.find($("find").value.trim());
+  const limit = n > TOGETHER ? `, the first ${TOGETHER} shown` : "";
+  $("found").value = TILES.wanted ? `${pictures(n)} found${limit}` : "";
+  if (CAN_CORRECT) count();
+});
+if (CAN_CORRECT) startBar();

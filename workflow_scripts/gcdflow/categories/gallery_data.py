@@ -1,0 +1,155 @@
+"""What the scripts of the gallery know: pictures, categories, and the file of labels to change."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from gcdflow.categories.assignments import Assignments
+from gcdflow.categories.thumbnails import FOLDER
+from gcdflow.data.datasets.class_names import RULES_OF_NAMES
+from gcdflow.data.datasets.labels_text import LabelsText
+from gcdflow.data.datasets.photos import real_classes_of
+from gcdflow.files.atomic import canonical_json, sha256_text
+from gcdflow.files.formats import Split
+
+if TYPE_CHECKING:
+    from gcdflow.categories.gallery import GalleryRow
+
+SCRIPTS = [
+    Path(__file__).with_name(name)
+    for name in ("gallery_labels.js", "gallery_tiles.js", "gallery_select.js", "gallery.js")
+]
+# Control characters, and marks that turn the direction of the text after them.
+_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """A text for people: what would hide or turn parts of it is written as an escape."""
+    return _INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def script_texts() -> list[tuple[str, str]]:
+    """The scripts of the page, each with the hash that its security policy allows it by."""
+    texts = [path.read_text(encoding="utf-8") for path in SCRIPTS]
+    digests = (hashlib.sha256(text.encode()).digest() for text in texts)
+    hashes = (f"'sha256-{base64.b64encode(digest).decode('ascii')}'" for digest in digests)
+    return list(zip(texts, hashes, strict=True))
+
+
+def as_script_data(value: object) -> str:
+    """A value as JSON that no text in it can end or leave: it stands in a script element."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def page_data(
+    split: Split,
+    assignments: Assignments,
+    rows: Sequence[GalleryRow],
+    sources: Mapping[int, str | None],
+    *,
+    run: str,
+    page: Path,
+    table: Path | None,
+    text: LabelsText | None,
+) -> dict[str, Any]:
+    """The data of the page's scripts.
+
+    Parameters
+    ----------
+    sources : mapping of int to str or None
+        Position of each listed picture to the address of its thumbnail; None if the page itself
+        shows it.
+    page : Path
+        Where the page will be, which originals are found from.
+    table, text : the CSV file of labels, if the page changes one
+
+    Returns
+    -------
+    dict
+        ``run``, ``key`` (of what the browser keeps), ``originals`` (address of their folder, or
+        None), ``pictures``, ``categories``, ``table`` (or None), ``names`` (how names are read).
+    """
+    listed = sorted(sources)
+    number = {position: n for n, position in enumerate(listed)}
+    return {
+        "run": run,
+        "key": sha256_text(canonical_json([run, assignments.paths, text and text.pieces])),
+        "thumbs": FOLDER,
+        "originals": _address_of_originals(split, page),
+        "pictures": [_picture(assignments, i, sources[i], text) for i in listed],
+        "categories": [
+            {
+                "name": row.name,
+                "isNew": row.is_new,
+                "members": [number[i] for i in row.positions.tolist() if i in number],
+            }
+            for row in rows
+        ],
+        "table": None if text is None else _table(text, str(table), assignments.paths, number),
+        "names": {
+            **RULES_OF_NAMES,
+            "real": real_classes_of(split),
+            "known": sorted({*assignments.old_categories, *(text.names if text else ())}),
+        },
+    }
+
+
+def _picture(
+    assignments: Assignments, i: int, source: str | None, text: LabelsText | None
+) -> dict[str, Any]:
+    """One picture; what is not said of it is left out."""
+    path = assignments.paths[i]
+    said = {
+        "path": path,
+        "confidence": float(assignments.confidences[i]),
+        "label": assignments.labels[i],
+        "suggested": assignments.suggested[i],
+        "doubtful": bool(assignments.doubtful[i]),
+        "source": source,
+        "locked": _why_locked(assignments, i) if text is not None else "",
+        "truth": _truth(text, path) if text is not None else "",
+    }
+    return {key: value for key, value in said.items() if value not in ("", None, False)}
+
+
+def _truth(text: LabelsText, path: str) -> str:
+    return next((cell.truth for cell in text.cells.get(path, ()) if cell.truth), "")
+
+
+def _why_locked(assignments: Assignments, i: int) -> str:
+    if not assignments.train_mask[i]:
+        return "is of the test split, which has no labels"
+    if "\r" in assignments.paths[i]:
+        return "has a line break in its file name, which a table of labels cannot hold"
+    return ""
+
+
+def _table(
+    text: LabelsText, path: str, paths: Sequence[str], number: Mapping[int, int]
+) -> dict[str, Any]:
+    cells = {
+        n: [{"piece": c.piece, "before": c.before, "isQuoted": c.is_quoted} for c in found]
+        for position, n in number.items()
+        if (found := text.cells.get(paths[position]))
+    }
+    return {**asdict(text), "path": path, "cells": cells}
+
+
+def _address_of_originals(split: Split, page: Path) -> str | None:
+    """Relative address of the folder of the images, so that run and images can move together."""
+    root = split.source.get("root")
+    if not root or not len(split.paths):
+        return None
+    return quote(os.path.relpath(root, page.parent).replace(os.sep, "/"), errors="replace") + "/"
