@@ -27,7 +27,7 @@ from gcdflow.categories.gallery import (
 from gcdflow.categories.gallery_data import as_script_data, visible
 from gcdflow.categories.thumbnails import thumbnail, tile_side, write_thumbnails
 from gcdflow.errors import InputError
-from gcdflow.files.formats import Features, Split
+from gcdflow.files.formats import Features, Photographs, Split
 from PIL import Image
 
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
@@ -337,7 +337,7 @@ def test_all_images_have_lines_for_the_table(run, monkeypatch):
     assert '"a, b.png",owl\na/1.png,owl\n' in text
     assert text.count(",owl\n") == 9
     assert "a/9.png,\na/10.png,\na/11.png,\n" in text
-    monkeypatch.setattr("gcdflow.categories.thumbnails.open_images", lambda *of: Grey())
+    monkeypatch.setattr("gcdflow.categories.gallery.open_images", lambda *of: Grey())
     photos = {"dataset": "photos", "root": "."}
     text = run(table, lambda split: replace(split, source=photos)).text
     assert "a/9.png,\na/10.png,\n" in text
@@ -404,9 +404,11 @@ def test_look_alike_categories_are_neighbours():
 def test_a_category_lies_where_its_core_points_point():
     table = assignments(["a", "a", "a", "new-1"], [0.5] * 4, ["a", "", "", ""])
     table = replace(table, core_mask=np.array([True, True, False, False]))
-    vectors = np.array([[2.0, 0], [0, 5], [-9, -9], [0, 0]])
-    means = category_means(choose(table, 40), table, lambda at: vectors[at])
+    vectors, at = np.array([[0, 0], [2.0, 0], [0, 5], [-9, -9]]), np.array([1, 2, 3, 0])
+    means = category_means(choose(table, 40), table, vectors, at)
     np.testing.assert_allclose(means, [[0.5, 0.5], [0, 0]])  # lengths do not count
+    added = category_means(choose(table, 40), table, vectors, np.array([1, -1, 3, -1]))
+    np.testing.assert_allclose(added, [[1, 0], [0, 0]])
 
 
 def test_the_page_has_the_order_of_the_features(run, tmp_path: Path):
@@ -478,6 +480,39 @@ def test_thumbnails_of_images_that_left_are_removed(run, tmp_path: Path):
     assert "notes.txt" in left
     assert len(left) == 3
     assert left - {"notes.txt"} < names  # the same names as before
+
+
+def test_thumbnails_of_photographs_are_made_once_by_content(run, tmp_path: Path):
+    run(assignments(["new-1"] * 3, [0.5] * 3))
+    images, listed = tmp_path / "images", tmp_path / "thumbs.tsv"
+
+    def files_of(*names: str) -> dict[str, str]:
+        """The list of thumbnails of some photographs: name to file."""
+        digests = [hashlib.sha256((images / name).read_bytes()).hexdigest() for name in names]
+        n = len(names)
+        Photographs(
+            paths=np.array([*names, "gone.png"]),
+            present=np.array([True] * n + [False]),
+            indices=np.arange(n + 1),
+            sha256=np.array([*digests, "0" * 64]),
+            sizes=np.zeros(n + 1, dtype=np.int64),
+            times=np.zeros(n + 1, dtype=np.int64),
+            sample_sha256=np.array(["1" * 64]),
+            source={},
+        ).save(tmp_path / "photographs.npz")
+        write_thumbnails(tmp_path / "split.npz", listed, tmp_path / "photographs.npz")
+        return dict(line.split("\t")[::-1] for line in listed.read_text().splitlines())
+
+    first = files_of("a/0.png", "a/1.png")
+    assert list(first) == ["a/0.png", "a/1.png"]
+    made = (tmp_path / first["a/1.png"]).stat().st_mtime_ns
+    (images / "a/1.png").rename(images / "moved.png")
+    (images / "torn.png").write_bytes(b"no image")
+    second = files_of("moved.png", "a/2.png", "torn.png")
+    assert list(second) == ["moved.png", "a/2.png"]  # the table says what is wrong with the third
+    assert second["moved.png"] == first["a/1.png"]
+    assert (tmp_path / second["moved.png"]).stat().st_mtime_ns == made
+    assert not (tmp_path / first["a/0.png"]).exists()
 
 
 def test_thumbnails_that_cannot_be_written_are_one_sentence(run, tmp_path: Path):

@@ -178,7 +178,10 @@ def test_photographs_are_assigned_by_their_labels_as_they_are_now():
     assigned = {"assignments": "runs/a/assignments.csv"}
     assert plan.gallery_inputs(settings(), "a") == SPLIT | FEATURES | assigned
     thumbs = {"thumbs": "runs/a/thumbs.tsv"}
-    assert plan.gallery_inputs(photos, "a") == SPLIT | FEATURES | assigned | thumbs
+    assert plan.gallery_inputs(photos, "a") == SPLIT | FEATURES | assigned | seen | thumbs
+    look = {"assignments": "runs/a/first_look.csv"}
+    assert plan.first_look_inputs(photos, "a") == SPLIT | features | look | seen | thumbs
+    assert plan.thumbs_inputs(photos, "a") == SPLIT | seen
     assert plan.table_flags(photos) == ["--table", "data/mine/labels.csv"]
     assert plan.table_flags(settings()) == []
     with pytest.raises(InputError, match="run 'a' is of dataset 'cub', which has no CSV file of"):

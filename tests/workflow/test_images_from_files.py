@@ -186,7 +186,7 @@ def test_photographs_are_sorted_and_a_correction_does_not_train_again(tmp_path: 
     assert "no folder of photographs at data/mine; put them there" in sentence()
 
 
-ADDITION = {"photographs": 1, "added": 1, "assign": 1, "gallery": 1}
+ADDITION = dict.fromkeys(("photographs", "added", "thumbs", "assign", "gallery"), 1)
 
 
 def test_photographs_come_go_and_move_without_training(tmp_path: Path):
@@ -232,7 +232,7 @@ def test_photographs_come_go_and_move_without_training(tmp_path: Path):
     (folder / "new" / "a.png").rename(folder / "new" / "c.png")
     output, third = step(ADDITION)
     assert "40 photographs: 4 added, 12 renamed or moved, 0 removed since training" in output
-    assert "checked 1 images" in output
+    assert "checked 1 image in" in output
     assert "3 features of added photographs, 1 of them new; 1 cannot be read" in output
     for new, old in [("new/c.png", "new/a.png")] + [
         (f"black birds/{i}.png", f"crow/{i}.png") for i in range(12)
