@@ -82,7 +82,8 @@ def test_the_slurm_profile_limits_jobs_and_not_their_number(parsed):
     assert arguments.cores == 32
     assert limits(arguments) == {"mem_mb": 180_000, "runtime": 1440}  # and no gpu: Slurm counts
     assert arguments.set_resource_scopes == {"runtime": "local"}
-    assert arguments.set_resources.keys() == {"train", "features", "views"}  # the partition of GPUs
+    with_gpus = {"train", "features", "added", "views"}
+    assert arguments.set_resources.keys() == with_gpus  # the partition of GPUs
 
 
 def test_failures_of_input_are_not_retried(tmp_path: Path):
