@@ -56,17 +56,28 @@ def categories(path: Path) -> list[str]:
 
 
 def test_a_first_look_trains_nothing_and_makes_no_views(folder: Path):
-    jobs = dict.fromkeys(("dataset", "labels", "train", "features", "first_look"), 1)
-    jobs |= {"cluster_first_look": 1, "assign_first_look": 1}
-    assert planned(folder, PAGE, changes=CHANGES) == jobs
+    jobs = ["dataset", "photographs", "labels", "thumbs", "train", "features"]
+    jobs += ["cluster_first_look", "added_first_look", "assign_first_look", "first_look"]
+    assert planned(folder, PAGE, changes=CHANGES) == dict.fromkeys(jobs, 1)
     make(folder, PAGE, "runs/mine/metrics_epoch000.json", changes=CHANGES, options=OPTIONS)
     assert len(categories(folder / "runs/mine/first_look.csv")) == 48
     metrics = json.loads((folder / "runs/mine/metrics_epoch000.json").read_text())
     assert metrics["epoch"] == 0
     # Training begins from what is there; its first segment does not depend on the look.
     rest = planned(folder, GALLERY, changes=CHANGES)
-    names = ("views", "train", "features", "cluster_final", "assign", "gallery")
+    names = ("views", "train", "features", "added", "cluster_final", "assign", "gallery")
     assert rest == dict.fromkeys(names, 1)
+
+
+def test_a_run_of_no_epochs_ends_with_the_look(folder: Path):
+    targets = ("runs/look/gallery.html", "runs/look/report.md", PAGE)
+    make(folder, *targets, changes=CHANGES, options=OPTIONS)
+    assert not (folder / "views").exists()
+    report = (folder / "runs/look/report.md").read_text()
+    assert "|   000 |" in report
+    assert categories(folder / "runs/look/assignments.csv") == categories(
+        folder / "runs/mine/first_look.csv"
+    )
 
 
 def test_a_corrected_label_is_in_the_next_look(folder: Path):
@@ -77,16 +88,6 @@ def test_a_corrected_label_is_in_the_next_look(folder: Path):
     assert planned(folder, PAGE, changes=CHANGES) == again
     make(folder, PAGE, changes=CHANGES)
     assert "c3" in categories(folder / "runs/mine/first_look.csv")
-
-
-def test_a_run_of_no_epochs_ends_with_the_look(folder: Path):
-    make(folder, "runs/look/gallery.html", "runs/look/report.md", changes=CHANGES, options=OPTIONS)
-    assert not (folder / "views").exists()
-    report = (folder / "runs/look/report.md").read_text()
-    assert "|   000 |" in report
-    assert categories(folder / "runs/look/assignments.csv") == categories(
-        folder / "runs/mine/first_look.csv"
-    )
 
 
 def test_the_look_may_guide_the_first_epoch(folder: Path):

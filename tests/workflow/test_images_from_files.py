@@ -258,7 +258,8 @@ def test_photographs_come_go_and_move_without_training(tmp_path: Path):
     gone = {path for path in fourth if path.startswith("wren/") or path == "torn.jpg"}
     assert len(gone) == 13
     assert fifth.keys() == fourth.keys() - gone
-    assert "wren/" not in (tmp_path / GALLERY).read_text()
+    assert '"path":"wren/' not in (tmp_path / GALLERY).read_text()
+    assert '"path":"new/c.png"' in (tmp_path / GALLERY).read_text()
 
     # The same by hand, in a folder of its own.
     other = tmp_path / "other"
