@@ -50,6 +50,7 @@ RESULT_VERSIONS = {
     "assign": 3,
     "thumbs": 1,
     "gallery": 2,
+    "sorted": 1,
     "summary": 1,
     "curves": 1,
     "pages": 3,

@@ -1,0 +1,115 @@
+"""A folder for each category: what lies in it, and under which names."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gcdflow.categories.assignments import Assignments
+from gcdflow.categories.folders import distinct_names, write_folders
+from gcdflow.errors import InputError
+from gcdflow.files.formats import Split
+
+PATHS = ["a/1.jpg", "b/1.jpg", "b/2.JPG", "c.png"]
+CATEGORIES = ["tit", "tit", "a/b", "tit"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The folder of a run on four images, which lie beside it."""
+    for path in PATHS:
+        (tmp_path / "images" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / path).write_text(path)
+    n, folder = len(PATHS), tmp_path / "runs" / "mine"
+    folder.mkdir(parents=True)
+    Split(
+        indices=np.arange(n),
+        train_mask=np.ones(n, dtype=bool),
+        labelled_mask=np.zeros(n, dtype=bool),
+        labels=np.full(n, -1),
+        source={"dataset": "image_folder", "root": str(tmp_path / "images")},
+        paths=np.array(PATHS),
+        old_class_names=np.array(["tit"]),
+    ).save(folder / "split.npz")
+    Assignments(
+        paths=PATHS,
+        categories=CATEGORIES,
+        confidences=np.full(n, 0.5),
+        core_mask=np.ones(n, dtype=bool),
+        labels=[""] * n,
+        suggested=[""] * n,
+        train_mask=np.ones(n, dtype=bool),
+        clusters=np.zeros(n, dtype=np.int64),
+    ).save(folder / "a.csv")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_text()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+EXPECTED = {
+    "a_b/2.JPG": "b/2.JPG",
+    "tit/1 (2).jpg": "b/1.jpg",
+    "tit/1.jpg": "a/1.jpg",
+    "tit/c.png": "c.png",
+}
+
+
+def test_links_stay_right_when_all_moves_together(run: Path, tmp_path: Path):
+    said = write_folders(run / "split.npz", run / "a.csv", run / "sorted")
+    assert said == "4 links in 2 folders"
+    assert contents(run / "sorted") == EXPECTED
+    assert all(path.is_symlink() for path in (run / "sorted").rglob("*") if path.is_file())
+    assert sorted(path.name for path in run.iterdir()) == ["a.csv", "sorted", "split.npz"]
+    tmp_path.rename(tmp_path.with_name(f"{tmp_path.name}-elsewhere"))
+    moved = tmp_path.with_name(f"{tmp_path.name}-elsewhere")
+    assert contents(moved / "runs/mine/sorted") == EXPECTED
+
+
+def test_a_run_in_a_linked_folder(run: Path, tmp_path: Path):
+    (tmp_path / "link").symlink_to(run)
+    write_folders(run / "split.npz", run / "a.csv", tmp_path / "link" / "sorted")
+    assert contents(run / "sorted") == EXPECTED
+
+
+def test_copies_are_files_of_their_own(run: Path, tmp_path: Path):
+    said = write_folders(run / "split.npz", run / "a.csv", run / "sorted", copies=True)
+    assert said == "4 copies in 2 folders"
+    assert contents(run / "sorted") == EXPECTED
+    (run / "sorted" / "tit" / "c.png").write_text("changed")
+    assert (tmp_path / "images" / "c.png").read_text() == "c.png"
+
+
+def test_names_that_every_file_system_takes():
+    names = ["A", "a", "a (2)", ".hidden", "con", "COM1.txt", "x/y", "é?", " .. ", "", "n\n", "z. "]
+    assert distinct_names(names) == [
+        *("A", "a (2)", "a (2) (2)", "hidden", "_con", "_COM1.txt", "x_y", "é_", "_", "_ (2)"),
+        *("n_", "z"),
+    ]
+    (long,) = distinct_names(["é" * 300 + ".jpeg"])
+    assert len(os.fsencode(long)) <= 210
+    assert long.endswith(".jpeg")
+
+
+def test_a_missing_image_leaves_nothing(run: Path, tmp_path: Path):
+    (tmp_path / "images" / "c.png").unlink()
+    with pytest.raises(InputError, match=r"c\.png: no such image"):
+        write_folders(run / "split.npz", run / "a.csv", run / "sorted")
+    assert sorted(path.name for path in run.iterdir()) == ["a.csv", "split.npz"]
+
+
+def test_images_in_memory_have_no_files(run: Path):
+    split = Split.load(run / "split.npz")
+    replace(split, source={"dataset": "digits"}, paths=np.array([], dtype=np.str_)).save(
+        run / "split.npz"
+    )
+    with pytest.raises(InputError, match="'digits' has no image files"):
+        write_folders(run / "split.npz", run / "a.csv", run / "sorted")
