@@ -175,7 +175,7 @@ def test_the_list_of_rules_explains_each(tmp_path: Path):
     texts = [path.read_text() for path in [ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")]]
     rules = re.findall(r"^rule (\w+):$", "".join(texts), re.MULTILINE)
     derived = re.findall(r"^use rule \w+ as (\w+) with:$", "".join(texts), re.MULTILINE)
-    assert sorted(explained) == sorted([*rules, *derived])  # which explain themselves by their names
+    assert sorted(explained) == sorted([*rules, *derived])
     assert len({explained[rule] for rule in rules}) == len(rules)
     assert "message:" not in "".join(texts)  # it would hide everything else in a dry run
 
