@@ -31,7 +31,8 @@ def main(arguments: argparse.Namespace) -> None:
         of_photographs = (arguments.photographs, arguments.added)
         assignments = assign_photographs(*files, *of_photographs, threads=threads)
     assignments.save(arguments.output)
-    if said := verdict(assignments):
+    said = verdict(assignments)
+    if said:
         logging.info("%s%s", "warning: " if is_poor(assignments) else "", one_line(said))
     logging.info("%s: %s", arguments.output, assignments.summary())
 

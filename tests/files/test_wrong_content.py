@@ -230,8 +230,8 @@ def _infinite_momentum(checkpoint: Checkpoint) -> None:
     [
         (_nan, "a damaged checkpoint .holds numbers that are NaN or infinite"),
         (_infinite_momentum, "a damaged checkpoint .holds numbers that are NaN or infinite"),
-        (lambda c: setattr(c, "epoch", 11), "is of epoch 11, expected 1…10"),
-        (lambda c: setattr(c, "epoch", 0), "is of epoch 0, expected 1…10"),
+        (lambda c: setattr(c, "epoch", 11), "is of epoch 11, expected 0…10"),
+        (lambda c: setattr(c, "epoch", -1), "epoch is -1, expected"),
         (lambda c: setattr(c, "epoch", True), "epoch is True, expected a whole number"),
         (lambda c: setattr(c, "split_sha256", "5"), "split_sha256 is '5', expected 64"),
         (lambda c: setattr(c, "pseudo_sha256", 5), "pseudo_sha256 is 5, expected 64"),

@@ -18,6 +18,7 @@ def workflow(**changes: object) -> SimpleNamespace:
     """What is asked of Snakemake's workflow object."""
     configuration = {"configfiles": (), "config_args": None, **changes.pop("settings", {})}
     usual = {
+        "is_main_process": True,
         "executor_plugin": object(),
         "dryrun": False,
         "touch": False,
@@ -78,6 +79,7 @@ def test_environments_of_stages_are_repeated():
 
 def test_only_calls_that_run_all_jobs_need_images():
     assert starts_jobs(workflow())
+    assert not starts_jobs(workflow(is_main_process=False))  # of a job, on a cluster
     assert not starts_jobs(workflow(executor_plugin=None))  # --summary, --unlock …
     assert not starts_jobs(workflow(dryrun=True))
     assert not starts_jobs(workflow(touch=True))

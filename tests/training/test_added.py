@@ -100,7 +100,7 @@ def test_new_ones_are_read_once_and_kept(run: Run, caplog):
     caplog.clear()
     second, new = run.add()
     assert (second.indices.tolist(), new) == ([run.id_of("z.png"), run.id_of("y.png")], 1)
-    assert "checked 1 images" in caplog.text
+    assert "checked 1 image in" in caplog.text
     np.testing.assert_array_equal(second.features[:1], first.features)
     (run.photos / "z.png").unlink()
     third, new = run.add()

@@ -71,9 +71,7 @@ def write_folders(
             ):
                 image = root / path
                 if not image.is_file():
-                    raise InputError(
-                        f"{image}: no such image; put it back, or assign again"
-                    )
+                    raise InputError(f"{image}: no such image; put it back, or assign again")
                 if copies:
                     shutil.copy2(image, folder / name)
                 else:

@@ -17,8 +17,11 @@ _SNAKEFILES = ("Snakefile", "snakefile", "workflow/Snakefile", "workflow/snakefi
 def starts_jobs(workflow: Any) -> bool:
     """Whether all jobs of the plan are to run: no dry run, no list of files, no ``--keep-going``.
 
-    Of several runs, ``--keep-going`` makes those that can be made.
+    Of several runs, ``--keep-going`` makes those that can be made. The Snakemake of a job has no
+    plan of its own: what its stage says stands in the log of the job.
     """
+    if not workflow.is_main_process:
+        return False
     if workflow.executor_plugin is None or workflow.dryrun or workflow.touch:
         return False
     return not workflow.execution_settings.keep_going
