@@ -271,9 +271,7 @@ def test_weights_that_moved_are_the_same_setting(tmp_path, vit_settings):
     loaded = Checkpoint.load(tmp_path / "c.pt")
     loaded.check_continues("c.pt", again, SPLIT)
     assert_equal(dict(restore_model("c.pt", loaded, moved).state_dict()), dict(model.state_dict()))
-    with pytest.raises(
-        InputError, match=rf"file with sha256:{loaded.frozen_sha256[:12]}… is"
-    ):
+    with pytest.raises(InputError, match=rf"file with sha256:{loaded.frozen_sha256[:12]}… is"):
         restore_model("c.pt", loaded)
     other = identified(there, "0" * 64)
     with pytest.raises(InputError, match=r"backbone\.weights = sha256:\w+…, now it is sha256:000"):
@@ -296,7 +294,9 @@ def test_another_weight_file_is_refused(tmp_path, vit_settings):
     state = safetensors.torch.load_file(tmp_path / "vit.safetensors")
     state["cls_token"] += 1
     safetensors.torch.save_file(state, tmp_path / "vit.safetensors")
-    expected = rf"vit\.safetensors: not the weight file that c\.pt was .* {checkpoint.frozen_sha256[:9]}"
+    expected = (
+        rf"vit\.safetensors: not the weight file that c\.pt was .* {checkpoint.frozen_sha256[:9]}"
+    )
     with pytest.raises(InputError, match=expected):
         restore_model("c.pt", checkpoint, tmp_path / "vit.safetensors")
 
