@@ -310,10 +310,10 @@ THUMBS = RunFile(
 )
 GALLERY = RunFile("gallery.html", "`gallery`", "people", "the categories as a page of thumbnails")
 SORTED = RunFile(
-    "sorted/", "`sorted`, only if asked for", "people", "a folder for each category, with links"
+    "sorted", "`sorted`, only if asked for", "people", "a folder for each category, with links"
 )
 SORTED_COPIES = RunFile(
-    "sorted_copies/", "`sorted_copies`, only if asked for", "people", "the same, with copies"
+    "sorted_copies", "`sorted_copies`, only if asked for", "people", "the same, with copies"
 )
 LABELS = RunFile(
     "labels.npz",
