@@ -172,6 +172,11 @@ class SmallConvNetSettings(Settings):
     name: Literal["small_convnet"] = Field("small_convnet", description="this kind of backbone")
     width: int = Field(32, ge=1, description="channels of the first stage; later ones have more")
 
+    @property
+    def is_pretrained(self) -> bool:
+        """Whether it starts from weights, and not from random numbers."""
+        return False
+
 
 FETCHED_WEIGHTS = "weights/hub/"  # the folder of what the rule `weights` fetches
 
@@ -207,9 +212,14 @@ class TimmSettings(Settings):
     )
 
     @property
+    def is_pretrained(self) -> bool:
+        """Whether it starts from weights, and not from random numbers."""
+        return self.weights != "random"
+
+    @property
     def named_file(self) -> str | None:
         """The weight file that the run names, if it does."""
-        return None if self.weights in ("pretrained", "random") else self.weights
+        return self.weights if self.is_pretrained and self.weights != "pretrained" else None
 
     @property
     def foreign_file(self) -> str | None:
@@ -220,7 +230,7 @@ class TimmSettings(Settings):
     @property
     def weights_file(self) -> str | None:
         """Safetensors file of the weights: of pretrained ones those brought, else those fetched."""
-        if self.weights == "random":
+        if not self.is_pretrained:
             return None
         if self.weights == "pretrained":
             brought = brought_weights(self.model)
@@ -399,9 +409,8 @@ class TrainSettings(Settings):
         """What stored views depend on; None where views are fresh."""
         if self.training.views is None:
             return None
-        is_random = getattr(self.backbone, "weights", "random") == "random"
         return ViewsSettings(
-            seed=self.seed if is_random else None,
+            seed=None if self.backbone.is_pretrained else self.seed,
             augmentation=self.augmentation,
             backbone=self.backbone,
             views=self.training.views,
@@ -416,8 +425,12 @@ def with_named_weights(settings: BackboneUser, weights: str) -> BackboneUser:
 
     Where the file lies is no setting, so the words may be a path, a digest, or only "file".
     """
-    if getattr(settings.backbone, "named_file", None) is None:
-        return settings
+    named = getattr(settings.backbone, "named_file", None)
+    return settings if named is None else with_weights(settings, weights)
+
+
+def with_weights(settings: BackboneUser, weights: str) -> BackboneUser:
+    """Settings of a backbone that has weights, with other words for where they are from."""
     backbone = settings.backbone.model_copy(update={"weights": weights})
     return settings.model_copy(update={"backbone": backbone})
 
@@ -467,15 +480,10 @@ class RunSettings(Settings):
         self.training.check_shared_by(self.gpus)
         return self
 
-    @property
-    def is_pretrained(self) -> bool:
-        """Whether the network starts from weights, and not from random numbers."""
-        return getattr(self.backbone, "weights", "random") != "random"
-
     def checkpoint_epochs(self) -> list[int]:
         """Ends of segments, and epoch 0 of a pretrained network: what it sees before training."""
         ends = self.schedule.segment_ends()
-        return [0, *ends] if self.is_pretrained and ends[0] > 0 else ends
+        return [0, *ends] if self.backbone.is_pretrained and ends[0] > 0 else ends
 
     def for_results(self) -> dict[str, Any]:
         """All that can change a result, as plain values: every key but ``gpus``."""

@@ -24,6 +24,7 @@ from gcdflow.config.settings import (
     TrainSettings,
     ViewsSettings,
     with_named_weights,
+    with_weights,
 )
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write, canonical_json, sha256_file, sha256_text
@@ -270,9 +271,8 @@ def restore_model(
         If the weight file is another one now, or the stored weights do not fit the model.
     """
     settings = checkpoint.settings
-    if weights is not None and _weights_file(settings) is not None:
-        backbone = settings.backbone.model_copy(update={"weights": str(weights)})
-        settings = settings.model_copy(update={"backbone": backbone})
+    if weights is not None and settings.backbone.is_pretrained:
+        settings = with_weights(settings, str(weights))
     if frozen_sha256(settings) != checkpoint.frozen_sha256:
         raise InputError(
             f"{_weights_file(settings)}: not the weight file that {path} was trained "
