@@ -63,7 +63,7 @@ def test_a_first_look_trains_nothing_and_makes_no_views(folder: Path):
     assert len(categories(folder / "runs/mine/first_look.csv")) == 48
     metrics = json.loads((folder / "runs/mine/metrics_epoch000.json").read_text())
     assert metrics["epoch"] == 0
-    # Training begins from what is there; its first segment does not depend on the look.
+    # Training reuses all of it; its first segment does not depend on the look.
     rest = planned(folder, GALLERY, changes=CHANGES)
     names = ("views", "train", "features", "added", "cluster_final", "assign", "gallery")
     assert rest == dict.fromkeys(names, 1)

@@ -79,7 +79,8 @@ def page_data(
     -------
     dict
         ``run``, ``key`` (of what the browser keeps), ``originals`` (address of their folder, or
-        None), ``pictures``, ``categories``, ``table`` (or None), ``names`` (how names are read).
+        None), ``pictures``, ``categories``, ``table`` (or None), ``names`` (how names are read),
+        ``invisible`` (an expression, see :func:`visible`).
     """
     listed = sorted(sources)
     number = {position: n for n, position in enumerate(listed)}
@@ -87,6 +88,7 @@ def page_data(
         "run": run,
         "key": sha256_text(canonical_json([run, assignments.paths, text and text.pieces])),
         "thumbs": FOLDER,
+        "invisible": _INVISIBLE.pattern,
         "originals": _address_of_originals(split, page),
         "pictures": [_picture(assignments, i, sources[i], text) for i in listed],
         "categories": [

@@ -3,14 +3,12 @@
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const MAIN = document.querySelector("main");
+const INVISIBLE = new RegExp(DATA.invisible, "g");
 const TOGETHER = 500; // tiles that one frame adds at most, so that the page stays responsive
 
 /** A text for people: what would hide or turn parts of it is written as an escape. */
 function visible(text) {
-  return text.replace(
-    /[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g,
-    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  return text.replace(INVISIBLE, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`);
 }
 
 function element(name, properties = {}, ...children) {

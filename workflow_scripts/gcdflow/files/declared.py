@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import BaseModel
 
@@ -113,6 +113,14 @@ class RunFile:
 # -- files -----------------------------------------------------------------------------------------
 
 _IDS = Field("indices", "int64", "sample ids", unique=True)
+_FEATURES = Field(
+    "features",
+    "float32",
+    "output of the backbone, not normalised",
+    ("n", "d"),
+    least=-LARGEST_FEATURE,
+    most=LARGEST_FEATURE,
+)
 _CLASS_NAMES = Field("class_names", "text", "name of each class", ("classes",), unique=True)
 _IN_TRAINING = "the sample is in the training split, else in the test split"
 _OLD_CLASS = "old class of a labelled sample, -1 elsewhere"
@@ -178,14 +186,7 @@ FEATURES = RunFile(
     "the feature cache, of training and test samples",
     (
         Field("indices", "int64", "sample ids", unique=True, optional=True),
-        Field(
-            "features",
-            "float32",
-            "output of the backbone, not normalised",
-            ("n", "d"),
-            least=-LARGEST_FEATURE,
-            most=LARGEST_FEATURE,
-        ),
+        _FEATURES,
         Field("labels", "int64", _OLD_CLASS, least=-1, optional=True),
         Field("train_mask", "bool", _IN_TRAINING, optional=True),
         Field("metadata", "JSON", "where they come from", (), optional=True, keys=Provenance),
@@ -291,14 +292,7 @@ ADDED = RunFile(
     "features of the photographs that were added since training, as in `features_epoch{epoch}.npz`",
     (
         Field("indices", "int64", "content ids", ("n or 0",), unique=True),
-        Field(
-            "features",
-            "float32",
-            "output of the backbone, not normalised",
-            ("n or 0", "d"),
-            least=-LARGEST_FEATURE,
-            most=LARGEST_FEATURE,
-        ),
+        replace(_FEATURES, axes=("n or 0", "d")),
         Field("metadata", "JSON", "where they come from", (), keys=AddedProvenance),
     ),
 )
