@@ -287,8 +287,7 @@ def _rows_of_features(
     """Row of each image in the features, int64 (n,); -1 for photographs that were added later."""
     ids = dict(zip(sample_names(split), split.indices.tolist(), strict=True))
     if photographs_path is not None:
-        seen = Photographs.load(photographs_path)
-        ids |= dict(zip(seen.paths.tolist(), seen.indices.tolist(), strict=True))
+        ids |= Photographs.load(photographs_path).ids
     row = {number: i for i, number in enumerate(features.indices.tolist())}
     return np.array([row.get(ids.get(path), -1) for path in assignments.paths], dtype=np.int64)
 
@@ -327,6 +326,7 @@ def _render(
     tile = _tile_maker(assignments, thumbnails, number)
     old = assignments.old_categories
     is_photos, can_correct = split.source.get("dataset") == "photos", data["table"] is not None
+    has_lines = len(split.paths) > 0 and not can_correct
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         run=data["run"],
         side=tile_side(side, [thumb.pixel_side for thumb in thumbnails.values()]),
@@ -360,11 +360,11 @@ def _render(
                 "typical": [tile(i) for i in row.typical.tolist()],
                 "tail": [tile(i) for i in row.tail.tolist()],
                 "tail_is_doubtful": bool(2 * doubtful[row.tail].sum() > len(row.tail)),
-                "lines": "" if can_correct else _table_lines(assignments, row, is_photos),
+                "lines": _table_lines(assignments, row, is_photos) if has_lines else "",
             }
             for k, row in enumerate(rows)
         ],
-        has_lines=len(split.paths) > 0 and not can_correct,
+        has_lines=has_lines,
     )
 
 

@@ -10,8 +10,14 @@ import numpy as np
 from gcdflow.categories.assignments import Assignments, sort_samples
 from gcdflow.categories.newcomers import Newcomers
 from gcdflow.errors import InputError
-from gcdflow.files.atomic import sha256_file
-from gcdflow.files.formats import AddedFeatures, Features, Photographs, Split, align
+from gcdflow.files.formats import (
+    AddedFeatures,
+    Features,
+    Photographs,
+    Split,
+    align,
+    other_origin,
+)
 
 
 def assign_photographs(
@@ -44,19 +50,13 @@ def assign_photographs(
     InputError
         If a file is not valid, or the files do not belong together.
     """
-    split, seen = Split.load(split_path), Photographs.load(photographs_path)
-    added, metadata = AddedFeatures.load(added_path), Features.load(features_path).metadata
-    if seen.source.get("split_sha256") != sha256_file(split_path):
-        raise InputError(f"{photographs_path}: is of another split than {split_path}")
-    for key in ("checkpoint_sha256", "fingerprint"):
-        if added.metadata.get(key) != metadata.get(key):
-            raise InputError(
-                f"{added_path}: was made with another checkpoint than {features_path} ({key} "
-                "differs)"
-            )
-    columns = (seen.paths, seen.indices, seen.sha256)
-    there = list(zip(*(column[seen.present].tolist() for column in columns), strict=True))
-    n = len(split.indices)
+    split, seen = Split.load(split_path), Photographs.of_split(photographs_path, split_path)
+    added = AddedFeatures.load(added_path)
+    if key := other_origin(added.metadata, Features.load(features_path).metadata):
+        raise InputError(
+            f"{added_path}: was made with another checkpoint than {features_path} ({key} differs)"
+        )
+    there, n = seen.there, len(split.indices)
     position = {number: i for i, number in enumerate(split.indices.tolist())}
     unreadable = {
         path: added.unreadable[sha256]

@@ -169,35 +169,37 @@ def write_thumbnails(
         If an input is not valid, an image of the split cannot be read, or a file cannot be written.
     """
     split, folder = Split.load(split_path), output.parent / FOLDER
-    if photographs_path is None:
-        names = sample_names(split)
-        stems = [
-            hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest() for name in names
-        ]
+    is_by_content = photographs_path is not None
+    if is_by_content:
+        there = Photographs.load(photographs_path).there
+        stem_of = {path: sha256 for path, _, sha256 in there}
     else:
-        seen = Photographs.load(photographs_path)
-        names, stems = (column[seen.present].tolist() for column in (seen.paths, seen.sha256))
+        encoded = {name: name.encode("utf-8", "surrogateescape") for name in sample_names(split)}
+        stem_of = {name: hashlib.sha256(text).hexdigest() for name, text in encoded.items()}
+    names = list(stem_of)
     paths = np.array(names if len(split.paths) else [], dtype=np.str_)
     images = Thumbnails(open_images(split.source, paths), names)
 
     def stored(position: int) -> str | None:
-        stem = stems[position][:20]
-        if photographs_path is None:
-            return _written(images.made(position), folder, stem)
-        for name in (f"{stem}.{kind}" for kind in _KINDS):
-            if (folder / name).is_file():
-                return name
+        stem = stem_of[names[position]][:20]
+        kept = (name for kind in _KINDS if (folder / (name := f"{stem}.{kind}")).is_file())
+        if is_by_content and (name := next(kept, None)):
+            return name
         try:
-            return _written(images.made(position), folder, stem)
-        except InputError:  # the table says why
-            return None
+            made = images.made(position)
+        except InputError:
+            if is_by_content:
+                return None  # the table says why
+            raise
+        return _written(made, folder, stem)
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(threads) as pool:
             files = list(pool.map(stored, range(len(names))))
+        known = set(files)
         for path in folder.iterdir():
-            if path.name not in set(files) and path.suffix[1:] in _KINDS:
+            if path.name not in known and path.suffix[1:] in _KINDS:
                 path.unlink()
     except OSError as error:
         raise unwritable(folder, error) from None

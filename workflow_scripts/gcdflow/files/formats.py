@@ -7,7 +7,7 @@ ranges before anybody uses a number, and raises one clear :class:`InputError`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Self, TypeVar
@@ -17,7 +17,7 @@ import numpy as np
 from gcdflow.errors import InputError
 from gcdflow.files import declared
 from gcdflow.files.arrays import read_npy, read_npz
-from gcdflow.files.atomic import canonical_json, write_npz
+from gcdflow.files.atomic import canonical_json, sha256_file, write_npz
 from gcdflow.files.declared import Field, RunFile
 from gcdflow.files.json_text import parse_json_object
 
@@ -267,6 +267,25 @@ class PseudoLabels(
 class Photographs(ArrayFile, declared=declared.PHOTOGRAPHS, invariants=(paths_below_root,)):
     """Where the photographs of a run are now, and where they were (``photographs.npz``)."""
 
+    @classmethod
+    def of_split(cls, path: str | Path, split_path: str | Path) -> Self:
+        """Read a file that must be of this split (InputError)."""
+        seen = cls.load(path)
+        if seen.source.get("split_sha256") != sha256_file(split_path):
+            raise InputError(f"{path}: is of another split than {split_path}")
+        return seen
+
+    @property
+    def ids(self) -> dict[str, int]:
+        """Sample or content id of each path, past ones included."""
+        return dict(zip(self.paths.tolist(), self.indices.tolist(), strict=True))
+
+    @property
+    def there(self) -> list[tuple[str, int, str]]:
+        """Path, id and SHA-256 of each photograph that is there now."""
+        columns = (self.paths, self.indices, self.sha256)
+        return list(zip(*(column[self.present].tolist() for column in columns), strict=True))
+
     @property
     def left_out(self) -> dict[str, str]:
         """Path of each file that cannot be opened, and why."""
@@ -297,6 +316,12 @@ def load_kept(kind: type[KeptFile], path: Path) -> KeptFile | None:
     except InputError as error:
         log.warning("warning: %s; it is made again", error)
         return None
+
+
+def other_origin(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str | None:
+    """The key by which two files' metadata tell of different checkpoints; None if they agree."""
+    keys = ("checkpoint_sha256", "fingerprint")
+    return next((key for key in keys if ours.get(key) != theirs.get(key)), None)
 
 
 def align(path: str | Path, indices: np.ndarray, wanted: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from gcdflow.data.datasets.images import FileImages
 from gcdflow.data.datasets.photos import folder_of_photographs
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import sha256_file
-from gcdflow.files.formats import AddedFeatures, Features, Photographs, Split
+from gcdflow.files.formats import AddedFeatures, Features, Photographs, Split, other_origin
 
 log = logging.getLogger(__name__)
 
@@ -48,17 +48,15 @@ def added_features(
     InputError
         If a file is not valid, or the files do not belong together.
     """
-    split, seen = Split.load(split_path), Photographs.load(photographs_path)
+    split, seen = Split.load(split_path), Photographs.of_split(photographs_path, split_path)
     samples, folder = Features.load(features_path), folder_of_photographs(split)
-    if seen.source.get("split_sha256") != sha256_file(split_path):
-        raise InputError(f"{photographs_path}: is of another split than {split_path}")
     if samples.metadata.get("checkpoint_sha256") != sha256_file(checkpoint_path):
         raise InputError(
             f"{features_path}: was made from another checkpoint than {checkpoint_path}"
         )
     kept = np.empty((0, samples.features.shape[1]), dtype=np.float32)
     ids, unreadable = np.empty(0, dtype=np.int64), {}
-    if before is not None and _same_origin(before.metadata, samples.metadata):
+    if before is not None and not other_origin(before.metadata, samples.metadata):
         ids, kept, unreadable = before.indices, before.features, dict(before.unreadable)
 
     new = _new_contents(split, seen, {*ids.tolist()})
@@ -86,14 +84,7 @@ def added_features(
     return AddedFeatures(indices=ids, features=kept, metadata=metadata), len(new)
 
 
-def _same_origin(ours: dict, theirs: dict) -> bool:
-    return all(ours.get(key) == theirs.get(key) for key in ("checkpoint_sha256", "fingerprint"))
-
-
 def _new_contents(split: Split, seen: Photographs, known: set[int]) -> dict[int, tuple[str, str]]:
     """SHA-256 and a path of each photograph that is no sample and not known, by content id."""
     known = known | set(split.indices.tolist())
-    rows = zip(
-        *(a[seen.present].tolist() for a in (seen.indices, seen.sha256, seen.paths)), strict=True
-    )
-    return {number: (sha256, path) for number, sha256, path in rows if number not in known}
+    return {number: (sha256, path) for path, number, sha256 in seen.there if number not in known}

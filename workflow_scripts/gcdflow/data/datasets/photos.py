@@ -180,7 +180,7 @@ def present_labels(
     known = dict(zip(split.paths.tolist(), split.indices.tolist(), strict=True))
     present, others = set(known), set(split.left_out)
     if seen is not None:
-        known |= dict(zip(seen.paths.tolist(), seen.indices.tolist(), strict=True))
+        known |= seen.ids
         present, others = set(seen.paths[seen.present].tolist()), others | set(seen.left_out)
     rows = read_labels(table, real_classes_of(split))
     rows = match_paths(rows, table, folder, {*known, *others})

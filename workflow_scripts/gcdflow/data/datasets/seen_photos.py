@@ -74,7 +74,7 @@ def see_photographs(
     if not there:
         raise InputError(f"{folder}: holds no photographs; put them there")
     if before is not None and _is_of(before, split, split_sha256):
-        of_samples, had = before.sample_sha256.tolist(), _ids(before)
+        of_samples, had = before.sample_sha256.tolist(), before.ids
     else:
         of_samples, had = [there[p].sha256 if p in there else "" for p in split.paths.tolist()], {}
     ids = _placed(split, of_samples, there, had)
@@ -107,10 +107,6 @@ def _rows(photographs: Photographs) -> dict[str, Seen]:
     columns = (photographs.sha256, photographs.sizes, photographs.times)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     return {path: Seen(*row) for path, row in zip(photographs.paths.tolist(), rows, strict=True)}
-
-
-def _ids(photographs: Photographs) -> dict[str, int]:
-    return dict(zip(photographs.paths.tolist(), photographs.indices.tolist(), strict=True))
 
 
 # -- the files -------------------------------------------------------------------------------------
