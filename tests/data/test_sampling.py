@@ -79,6 +79,26 @@ def test_input_order_does_not_matter(ids, random):
         np.testing.assert_array_equal(one.occurrences, other.occurrences)
 
 
+def test_few_samples_come_in_several_passes():
+    """More steps are more of the same passes: the first of them stay as they are."""
+    options = {"batch_size": 8, "seed": 2, "epoch": 3}
+    labelled, unlabelled = np.arange(10), np.arange(100, 130)
+    one = plan_epoch(labelled, unlabelled, **options)
+    assert len(one) == 5
+    several = plan_epoch(labelled, unlabelled, min_steps=15, **options)
+    assert len(several) == 15
+    for plan, longer in zip(one, several, strict=False):
+        np.testing.assert_array_equal(plan.ids, longer.ids)
+        np.testing.assert_array_equal(plan.occurrences, longer.occurrences)
+    ids = np.concatenate([plan.ids for plan in several])
+    counts = np.unique(ids, return_counts=True)[1]
+    assert counts.tolist() == [6] * 10 + [2] * 30
+    pairs = {(i, k) for plan in several for i, k in zip(plan.ids, plan.occurrences, strict=True)}
+    assert len(pairs) == 15 * 8, "each time, a sample has other views"
+    enough = plan_epoch(labelled, unlabelled, min_steps=5, **options)
+    assert [plan.ids.tolist() for plan in enough] == [plan.ids.tolist() for plan in one]
+
+
 def test_epochs_and_seeds_differ():
     first = [tuple(plan.ids) for plan in make(40, 40, 8)]
     assert first != [tuple(plan.ids) for plan in make(40, 40, 8, epoch=2)]

@@ -106,6 +106,7 @@ def test_batches_are_those_of_fresh_views_with_rows_of_the_file(split: Split, vi
             for rank in range(2)
         ]
         late = {e: list(b) for e, b in file.training_batches(**options, first_step=3)}
+        more = {e: list(b) for e, b in file.training_batches(**options, min_steps=14)}
     for epoch in (1, 2):
         plans = plan_epoch(labelled, unlabelled, batch_size=8, seed=5, epoch=epoch)
         assert len(whole[epoch]) == len(plans) == 10
@@ -123,6 +124,8 @@ def test_batches_are_those_of_fresh_views_with_rows_of_the_file(split: Split, vi
                 np.testing.assert_array_equal(part[epoch][step].views, both)
                 np.testing.assert_array_equal(part[epoch][step].positions, batch.positions)
     assert [len(late[epoch]) for epoch in (1, 2)] == [7, 10]
+    assert [len(more[epoch]) for epoch in (1, 2)] == [14, 14]
+    assert all(map(torch.equal, *([b.views for b in found[1]][:10] for found in (whole, more))))
     np.testing.assert_array_equal(late[1][0].views, whole[1][3].views)
 
 

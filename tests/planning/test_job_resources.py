@@ -56,6 +56,9 @@ def test_training_asks_by_epochs_samples_batches_and_weights():
     )  # 12,000 · 5 epochs · 2 views at 200 a second
     assert request(epochs=50).runtime == 15 + 100
     assert request(n=120_000).runtime == 15 + 100
+    steps = {"min_steps": 200, "batch_size": 120}
+    assert request(training=steps).runtime == 15 + 20  # 200 · 120 images an epoch
+    assert request(n=120_000, training=steps).runtime == 15 + 100
     assert request(threads=4).mem_mb < base.mem_mb
     assert request(training={"batch_size": 256}).mem_mb > base.mem_mb
     four = request(gpus=4, threads=32)

@@ -11,7 +11,7 @@ from example_files import stepped
 from gcdflow.config.runs import validated
 from gcdflow.config.settings import TrainSettings
 from gcdflow.errors import InputError
-from gcdflow.files.atomic import sha256_file
+from gcdflow.files.atomic import canonical_json, sha256_file
 from gcdflow.training.checkpoint import (
     FORMAT,
     Checkpoint,
@@ -111,6 +111,18 @@ def test_fingerprint(tiny_settings):
     assert base == fingerprint(changed(tiny_settings), SPLIT)
     assert base != fingerprint(tiny_settings, "6" * 64)
     assert base != fingerprint(changed(tiny_settings, training={"lr": 0.2}), SPLIT)
+
+
+def test_a_key_that_asks_for_nothing_is_no_part_of_a_fingerprint(tiny_settings):
+    """Trainings from before there was the key go on, and none of their files is made again."""
+    assert "min_steps" not in canonical_json(tiny_settings.model_dump())
+    asked = changed(tiny_settings, training={"min_steps": 9})
+    assert asked.model_dump()["training"]["min_steps"] == 9
+    assert fingerprint(tiny_settings, SPLIT) != fingerprint(asked, SPLIT)
+    checkpoint = stepped(tiny_settings)[1]
+    checkpoint.check_continues("c.pt", tiny_settings, checkpoint.split_sha256)
+    with pytest.raises(InputError, match=r"trained with training\.min_steps = None, now it is 9"):
+        checkpoint.check_continues("c.pt", asked, checkpoint.split_sha256)
 
 
 # -- refusing to read ------------------------------------------------------------------------------

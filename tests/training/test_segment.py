@@ -382,6 +382,35 @@ def test_a_signal_saves_within_the_epoch_and_nothing_is_done_twice(
     assert digest(tmp_path / "c.pt") == expected
 
 
+def test_longer_epochs_too_end_in_equal_bytes(
+    split_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Epochs of 4 steps become epochs of 9: in one go, in segments, with workers, and stopped."""
+    longer = settings(training={"min_steps": 9})
+    whole = train(split_path, tmp_path / "whole.pt", 2, settings=longer)
+    first = train(split_path, tmp_path / "first.pt", 1, settings=longer)
+    rest = train(split_path, tmp_path / "rest.pt", 2, settings=longer, resume_from=first)
+    workers = train(split_path, tmp_path / "workers.pt", 2, settings=longer, num_workers=2)
+    assert digest(whole) == digest(rest) == digest(workers)
+    assert digest(whole) != digest(train(split_path, tmp_path / "short.pt", 2))
+
+    calls = []
+
+    def loss_with_signals(*arguments, **chosen):
+        calls.append(len(calls) + 1)
+        if calls[-1] in (2, 7):  # in the first pass over the images, and in the second
+            os.kill(os.getpid(), signal.SIGTERM)
+        return info_nce(*arguments, **chosen)
+
+    monkeypatch.setattr("gcdflow.training.objective.info_nce", loss_with_signals)
+    for step in (2, 7):
+        with pytest.raises(Interrupted, match=f"in epoch 1 after step {step} of 9"):
+            train(split_path, tmp_path / "stopped.pt", 2, settings=longer)
+    train(split_path, tmp_path / "stopped.pt", 2, settings=longer)
+    assert len(calls) == 18
+    assert digest(tmp_path / "stopped.pt") == digest(whole)
+
+
 def test_a_finished_segment_whose_output_was_deleted_is_not_trained_again(
     split_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -251,6 +251,14 @@ class TrainingSettings(Settings):
     """Optimisation and the losses that need no pseudo labels."""
 
     batch_size: int = Field(128, ge=2, description="images per step (each gives two views)")
+    # Null is left out of all that names a training: what was trained before there was this key is
+    # the same training still.
+    min_steps: int | None = Field(
+        None,
+        ge=1,
+        description="least steps of an epoch, by several passes over few images; null: one pass",
+        exclude_if=lambda steps: steps is None,
+    )
     lr: float = Field(0.1, gt=0, description="learning rate at the start of the cosine schedule")
     final_lr_factor: float = Field(1e-3, ge=0, le=1, description="last learning rate / first")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")

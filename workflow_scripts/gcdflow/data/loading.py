@@ -79,6 +79,7 @@ def training_batches(
     seed: int,
     num_workers: int,
     first_step: int = 0,
+    min_steps: int | None = None,
     neighbours: Neighbours | None = None,
     part: slice = slice(None),
 ) -> Iterator[tuple[int, Iterator[Batch]]]:
@@ -88,6 +89,8 @@ def training_batches(
     ----------
     first_step : int
         Number of finished batches of the first epoch, which are skipped.
+    min_steps : int or None
+        Least number of batches of an epoch.
     neighbours : Neighbours or None
         Whom batches bring along (see :func:`gcdflow.data.sampling.plan_epoch`).
     part : slice
@@ -106,6 +109,7 @@ def training_batches(
         batch_size=batch_size,
         seed=seed,
         first_step=first_step,
+        min_steps=min_steps,
         neighbours=neighbours,
     )
     first = split.train_mask.nonzero()[0][:1]
@@ -115,7 +119,7 @@ def training_batches(
         num_workers,
         lambda: batch_size * (N_VIEWS * _bytes_of_a_view(images, augmentation, first) + _BYTES),
     )
-    n_batches = batches_per_epoch(int(split.train_mask.sum()), batch_size)
+    n_batches = batches_per_epoch(int(split.train_mask.sum()), batch_size, min_steps)
     with contextlib.closing(batches):
         for epoch in epochs:
             left = n_batches - first_step if epoch == epochs[0] else n_batches

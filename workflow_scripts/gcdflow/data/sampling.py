@@ -52,9 +52,9 @@ class Neighbours:
         return np.take_along_axis(lists, chosen[:, None], axis=1).reshape(ids.shape)
 
 
-def batches_per_epoch(n_samples: int, batch_size: int) -> int:
-    """Number of whole batches closest to one pass over all samples; at least one."""
-    return max(1, round(n_samples / batch_size))
+def batches_per_epoch(n_samples: int, batch_size: int, min_steps: int | None = None) -> int:
+    """Whole batches closest to one pass over all samples; at least one, and ``min_steps``."""
+    return max(min_steps or 1, round(n_samples / batch_size))
 
 
 def plan_epoch(
@@ -64,13 +64,14 @@ def plan_epoch(
     batch_size: int,
     seed: int,
     epoch: int,
+    min_steps: int | None = None,
     neighbours: Neighbours | None = None,
 ) -> list[BatchPlan]:
     """The batches of one epoch: half labelled, half unlabelled samples.
 
     Each half passes through its samples in random order, and starts a new pass when the last one is
-    used up. The epoch has as many samples as the training split, rounded to whole batches. If one
-    kind is missing, the other fills the batch.
+    used up. The epoch has as many samples as the training split, rounded to whole batches, or more
+    for ``min_steps``. If one kind is missing, the other fills the batch.
 
     With neighbours, the second part of the unlabelled half makes room for one neighbour of each
     sample in the first part, drawn at random; samples without neighbours leave theirs as it is.
@@ -79,6 +80,8 @@ def plan_epoch(
     ----------
     labelled, unlabelled : ndarray of int64
         Sample ids.
+    min_steps : int or None
+        Least number of batches.
     neighbours : Neighbours or None
         Of at least the unlabelled samples.
 
@@ -94,7 +97,7 @@ def plan_epoch(
     n_samples = len(labelled) + len(unlabelled)
     if n_samples == 0:
         raise InputError("the split has no training samples")
-    n_batches = batches_per_epoch(n_samples, batch_size)
+    n_batches = batches_per_epoch(n_samples, batch_size, min_steps)
     n_labelled = batch_size // 2
     if len(labelled) == 0 or len(unlabelled) == 0:
         n_labelled = batch_size if len(labelled) else 0
@@ -123,6 +126,7 @@ def plans_by_epoch(
     batch_size: int,
     seed: int,
     first_step: int = 0,
+    min_steps: int | None = None,
     neighbours: Neighbours | None = None,
 ) -> Iterator[tuple[int, list[BatchPlan]]]:
     """Each epoch with the batches of a split's training samples that are left to do.
@@ -131,12 +135,13 @@ def plans_by_epoch(
     ----------
     first_step : int
         Number of finished batches of the first epoch, which are skipped.
-    neighbours : Neighbours or None
+    min_steps, neighbours
         As in :func:`plan_epoch`.
     """
     labelled = split.indices[split.train_mask & split.labelled_mask]
     unlabelled = split.indices[split.train_mask & ~split.labelled_mask]
-    options = {"batch_size": batch_size, "seed": seed, "neighbours": neighbours}
+    options = {"batch_size": batch_size, "seed": seed}
+    options |= {"min_steps": min_steps, "neighbours": neighbours}
     for epoch in epochs:
         plans = plan_epoch(labelled, unlabelled, epoch=epoch, **options)
         yield epoch, plans[first_step:] if epoch == epochs[0] else plans

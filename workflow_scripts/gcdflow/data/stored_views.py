@@ -100,6 +100,7 @@ class StoredViews:
         batch_size: int,
         seed: int,
         first_step: int = 0,
+        min_steps: int | None = None,
         neighbours: Neighbours | None = None,
         part: slice = slice(None),
     ) -> Iterator[tuple[int, Iterator[Batch]]]:
@@ -113,6 +114,7 @@ class StoredViews:
             batch_size=batch_size,
             seed=seed,
             first_step=first_step,
+            min_steps=min_steps,
             neighbours=neighbours,
         )
         for epoch, plans in by_epoch:

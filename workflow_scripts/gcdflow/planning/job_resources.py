@@ -84,11 +84,13 @@ def train_request(
     epochs, n : epochs of the segment; samples of the dataset.
     input_mb : size of the inputs: weights, or a checkpoint with the optimiser's state.
     """
-    batch_mb = 2 * settings.training.batch_size * _image_mb(settings)
+    training = settings.training
+    batch_mb = 2 * training.batch_size * _image_mb(settings)
     # Each rank has the model; the threads, and the images that they read ahead, are all ranks'.
     memory = settings.gpus * (_TORCH_MB + 4 * input_mb)
     memory += threads * (_LOADER_MB + _BATCHES_AHEAD * batch_mb / settings.gpus)
-    minutes = _START_MINUTES + 2 * n * epochs / _VIEWS_PER_SECOND / 60
+    n_of_epoch = max(n, (training.min_steps or 0) * training.batch_size)
+    minutes = _START_MINUTES + 2 * n_of_epoch * epochs / _VIEWS_PER_SECOND / 60
     return _rounded(_grown(memory, attempt), minutes)
 
 

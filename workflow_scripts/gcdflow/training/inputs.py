@@ -76,8 +76,8 @@ class SegmentInputs:
             self._num_workers = default_workers(self._images, self._augmentation)
         else:
             self._num_workers = ranks.share(num_workers)
-        n_train = int(self.split.train_mask.sum())
-        self.n_steps = batches_per_epoch(n_train, settings.training.batch_size)
+        n_train, options = int(self.split.train_mask.sum()), settings.training
+        self.n_steps = batches_per_epoch(n_train, options.batch_size, options.min_steps)
         pseudo, self.pseudo_sha256 = None, None
         if files.pseudo_labels is not None:
             self.pseudo_sha256 = sha256_file(files.pseudo_labels)
@@ -105,6 +105,7 @@ class SegmentInputs:
             "first_step": first_step,
             "part": self._ranks.part,
             "batch_size": self._settings.training.batch_size,
+            "min_steps": self._settings.training.min_steps,
             "seed": self._settings.seed,
             "neighbours": self._neighbours,
         }
