@@ -22,6 +22,7 @@ def main(arguments: argparse.Namespace) -> None:
     from gcdflow.categories.assignments import assign
     from gcdflow.categories.photographs import assign_photographs
     from gcdflow.categories.verdict import is_poor, verdict
+    from gcdflow.files.formats import Features
 
     files = [arguments.split, arguments.features, arguments.pseudo_labels, arguments.labels]
     threads = arguments.threads or available_threads()
@@ -31,9 +32,11 @@ def main(arguments: argparse.Namespace) -> None:
         of_photographs = (arguments.photographs, arguments.added)
         assignments = assign_photographs(*files, *of_photographs, threads=threads)
     assignments.save(arguments.output)
-    said = verdict(assignments)
+    similarity = Features.load(arguments.features).mean_cosine
+    said = verdict(assignments, similarity)
     if said:
-        logging.info("%s%s", "warning: " if is_poor(assignments) else "", one_line(said))
+        warns = is_poor(assignments, similarity)
+        logging.info("%s%s", "warning: " if warns else "", one_line(said))
     logging.info("%s: %s", arguments.output, assignments.summary())
 
 

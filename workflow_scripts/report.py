@@ -39,7 +39,7 @@ def main(arguments: argparse.Namespace) -> None:
         "(adjusted Rand index) with it; against labels, the labelled images in a cluster where\n"
         "another class prevails.\n"
     )
-    said = verdict(last.get("against_labels"), last["label_change_rate"])
+    said = verdict(last.get("against_labels"), last["label_change_rate"], last.get("mean_cosine"))
     if said:
         text += f"\nVerdict: {said}.\n"
     warning = warning_text(metrics)

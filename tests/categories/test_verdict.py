@@ -53,6 +53,17 @@ def test_nothing_is_said_without_labels():
     assert not is_poor(run((9, "", 0, "new-1")))
 
 
+def test_a_collapse_is_said_first_and_without_labels():
+    alike = run((9, "", 0, "new-1"))
+    assert verdict(alike, 0.98) == ""
+    assert verdict(alike, 0.99999).startswith("the representation has collapsed: ")
+    assert is_poor(alike, 0.99999)
+    both = verdict(run((50, "a", 0, "a"), (50, "b", 0, "a")), 0.99999)
+    assert both.startswith("the representation has collapsed: ")
+    assert "; 50 of your 100 labels are contradicted: " in both
+    assert verdict(run(*GOOD), 0.98) == verdict(run(*GOOD))
+
+
 def test_contradicted_labels_are_counted_by_class():
     found = run(
         *GOOD, (12, "wren", 0, "robin"), (9, "gull", 1, "wren"), (9, "crow", 1, "wren"),

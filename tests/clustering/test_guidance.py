@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gcdflow.clustering.guidance import edges_of_grid, guidance_warnings, is_against, verdict
+from gcdflow.clustering.guidance import (
+    collapse,
+    edges_of_grid,
+    guidance_warnings,
+    is_against,
+    verdict,
+)
 from gcdflow.clustering.matching import count_against_labels
 from gcdflow.errors import InputError
 
@@ -36,6 +42,15 @@ def test_clusters_and_labels_of_other_samples():
 )
 def test_the_limit(share, against):
     assert is_against(share) is against
+
+
+@pytest.mark.parametrize(
+    ("similarity", "said"),
+    [(None, False), (-0.2, False), (0.98, False), (0.9999, False), (0.99991, True), (1.0, True)],
+)
+def test_features_that_are_all_alike_have_collapsed(similarity, said):
+    assert bool(collapse(similarity)) is said
+    assert ("collapsed" in verdict(0.0, 0.0, similarity)) is said
 
 
 @pytest.mark.parametrize(

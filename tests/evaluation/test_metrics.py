@@ -109,9 +109,21 @@ def test_against_the_definition(files, normalize):
     assert metrics["label_change_rate"] == 0.25
     assert metrics["agreement"] == 0.75
     assert metrics["against_labels"] is None  # as in files from before it was counted
+    units = features.features / np.linalg.norm(features.features, axis=1, keepdims=True)
+    assert metrics["mean_cosine"] == pytest.approx((units @ units.T).mean(), abs=1e-6)
     names = {"all", "old", "new", "all_v1", "old_v1", "new_v1"}
     assert names <= metrics["transductive"].keys()
     assert names <= metrics["inductive"].keys()
+
+
+def test_features_of_one_direction_have_a_cosine_of_one(files):
+    features = files[1]
+    lengths = np.linspace(1, 7, N, dtype=np.float32)[:, None]
+    alike = replace(features, features=lengths * np.float32([0.3, -0.1, 0.7, 0.2, 0.9]))
+    assert evaluated(files, features=alike)["mean_cosine"] == pytest.approx(1, abs=1e-6)
+    assert evaluated(files, features=alike)["mean_cosine"] <= 1
+    zero = replace(features, features=np.zeros_like(features.features))
+    assert zero.mean_cosine == 0
 
 
 def test_labelled_samples_do_not_count(files):

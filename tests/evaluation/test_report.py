@@ -56,6 +56,41 @@ def test_epochs_against_the_labels_have_a_warning():
     assert what_to_do.startswith("What to do: train longer before the first clustering")
 
 
+def test_a_look_before_training_guides_nothing():
+    """Epoch 0 is compared with by the next clustering only if it guided up to there."""
+    look = metrics(0, against_labels=0.5)
+    after_warmup = metrics(50, against_labels=0.02, label_change_rate=None)
+    guided = metrics(50, against_labels=0.02, label_change_rate=0.3)
+    assert warning_text([after_warmup, look]) == warning_text([look]) == ""
+    assert "labels of epoch 000 guide" in warning_text([look, guided])
+    bad = metrics(50, against_labels=0.4, label_change_rate=None)
+    assert "labels of epoch 050 guide" in (said := warning_text([look, bad]))
+    assert "epoch 000" not in said
+
+
+def test_collapsed_features_are_said():
+    healthy, unknown = metrics(50, mean_cosine=0.98), metrics(75)
+    assert warning_text([healthy, unknown]) == ""
+    text = warning_text([healthy, metrics(100, mean_cosine=0.99995)])
+    assert text == (
+        "- Warning: at epoch 100, the representation has collapsed: the mean cosine similarity of "
+        "two images is 0.999950, so clusters mean little; try a smaller training.lr or "
+        "pseudo.pseudo_loss_weight.\n"
+    )
+    both = warning_text([metrics(100, mean_cosine=1.0, against_labels=0.5)])
+    assert both.count("- Warning") == 2
+    assert "What to do" in both
+
+
+@pytest.mark.parametrize("name", ["r.md", "r.html"])
+def test_the_verdict_of_a_collapsed_run_says_so(tmp_path, name):
+    text = json.dumps(metrics(50, against_labels=0.02, mean_cosine=0.99999))
+    (tmp_path / "50.json").write_text(text)
+    command = [sys.executable, SCRIPTS / "report.py", "--run", "x", "--output", name]
+    subprocess.run([*command, "50.json"], cwd=tmp_path, capture_output=True, check=True)
+    assert "Verdict: the representation has collapsed: " in (tmp_path / name).read_text()
+
+
 @pytest.mark.parametrize("name", ["r.md", "r.html"])
 def test_the_report_has_one_line_of_verdict_about_the_last_epoch(tmp_path, name):
     for epoch, share in ((50, 0.4), (75, 0.02)):

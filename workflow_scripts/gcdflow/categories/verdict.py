@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 
 from gcdflow.categories.assignments import Assignments
-from gcdflow.clustering.guidance import is_against
+from gcdflow.clustering.guidance import collapse, is_against
 from gcdflow.wording import counted
 
 _MOST_CLASSES = 3  # that a sentence names
@@ -20,32 +20,37 @@ _FEWEST_LABELS = 5
 _LEAST_SHARE = 0.25
 
 
-def is_poor(assignments: Assignments) -> bool:
+def is_poor(assignments: Assignments, similarity: float | None = None) -> bool:
     """Whether :func:`verdict` asks a person to do something."""
-    return bool(_problems(assignments))
+    return bool(_problems(assignments, similarity))
 
 
-def verdict(assignments: Assignments) -> str:
+def verdict(assignments: Assignments, similarity: float | None = None) -> str:
     """One line about a result: what is wrong and what to do, or that labels and clusters agree.
+
+    Parameters
+    ----------
+    similarity : float or None
+        Mean cosine similarity of the features of two pictures; None if it is not known.
 
     Returns
     -------
     str
-        Empty if nothing is labelled.
+        Empty if nothing is wrong, and nothing is labelled.
     """
+    if problems := _problems(assignments, similarity):
+        return "; ".join(problems)
     labelled = int(assignments.labelled_mask.sum())
     if labelled == 0:
         return ""
-    if problems := _problems(assignments):
-        return "; ".join(problems)
     agreeing = labelled - int(_contradicted(assignments).sum())
     return f"the clusters agree with {agreeing} of {_your(labelled)}"
 
 
-def _problems(assignments: Assignments) -> list[str]:
+def _problems(assignments: Assignments, similarity: float | None) -> list[str]:
     contradicted, mine = _contradicted(assignments), assignments.old_categories
     against, labelled = int(contradicted.sum()), int(assignments.labelled_mask.sum())
-    found = []
+    found = [said] if (said := collapse(similarity)) else []
     if labelled and is_against(against / labelled):
         classes = Counter(np.array(assignments.labels, dtype=object)[contradicted])
         found.append(

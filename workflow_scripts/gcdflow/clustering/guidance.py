@@ -1,4 +1,6 @@
-"""Say that a run's pseudo labels guide against its own labels, which needs no truth.
+"""Say that a run's pseudo labels guide against its own labels, or that its features have collapsed.
+
+No truth is needed.
 
 The module needs no packages, because the stage that writes reports works without NumPy.
 """
@@ -14,6 +16,9 @@ MOST_AGAINST = 0.10
 MOST_RISE = 0.05
 # Share of images that a refresh moves to other clusters; on the digits at most 0.06.
 MOST_CHANGE = 0.25
+# Mean cosine similarity of two images. Trained networks, and random ones too, stay far below: 0.3
+# to 0.98 on the digits.
+MOST_ALIKE = 0.9999
 _FEWEST_VALUES = 3  # of a range that has an inside
 
 WHAT_TO_DO = (
@@ -27,7 +32,24 @@ def is_against(share: float | None) -> bool:
     return share is not None and share > MOST_AGAINST
 
 
-def verdict(against: float | None, change: float | None) -> str:
+def collapse(similarity: float | None) -> str:
+    """What to tell the user of features that have collapsed; empty if they have not.
+
+    Parameters
+    ----------
+    similarity : float or None
+        Mean cosine similarity of two images; None if it is not known.
+    """
+    if similarity is None or similarity <= MOST_ALIKE:
+        return ""
+    return (
+        "the representation has collapsed: the mean cosine similarity of two images is "
+        f"{similarity:.6f}, so clusters mean little; try a smaller training.lr or "
+        "pseudo.pseudo_loss_weight"
+    )
+
+
+def verdict(against: float | None, change: float | None, similarity: float | None = None) -> str:
     """One sentence about the clusters of an epoch: that they go with the labels, or what to do.
 
     Parameters
@@ -36,8 +58,10 @@ def verdict(against: float | None, change: float | None) -> str:
         Share of the labelled samples against their labels; None if nothing is labelled.
     change : float or None
         Share of labels that the last refresh changed; None for the first.
+    similarity : float or None
+        As of :func:`collapse`.
     """
-    problems = []
+    problems = [said] if (said := collapse(similarity)) else []
     if is_against(against):
         problems.append(
             f"{100 * against:.0f} % of the labels are contradicted: label more images, or "

@@ -33,7 +33,7 @@ def evaluate(
         :func:`~gcdflow.evaluation.accuracy.clustering_accuracy`), ``n_clusters``, ``n_classes``
         (None if the class of some sample is unknown), ``core_ratio``, ``epoch``, and
         from the pseudo labels ``label_change_rate``, ``agreement`` and ``against_labels`` (None
-        if they have none).
+        if they have none), and ``mean_cosine`` of the features.
 
     Raises
     ------
@@ -60,6 +60,7 @@ def evaluate(
         "n_classes": len(truth.class_names) if (truth.labels >= 0).all() else None,
         "core_ratio": float(pseudo.core_mask.mean()),
         **{key: pseudo.metadata.get(key) for key in _OF_PSEUDO_LABELS},
+        "mean_cosine": features.mean_cosine,
     }
 
 

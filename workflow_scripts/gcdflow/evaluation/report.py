@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gcdflow.clustering.guidance import WHAT_TO_DO, is_against
+from gcdflow.clustering.guidance import WHAT_TO_DO, collapse, is_against
 from gcdflow.errors import InputError
 from gcdflow.files.declared import METRICS
 from gcdflow.files.json_text import parse_json_object
@@ -92,18 +92,39 @@ def markdown_table(metrics: Sequence[dict[str, Any]]) -> str:
 
 
 def warning_text(metrics: Sequence[dict[str, Any]]) -> str:
-    """A Markdown list of the epochs whose clusters are against the labels, and what to do.
+    """A Markdown list of the epochs whose features have collapsed, or whose pseudo labels guide
+    against the labels, and what to do.
 
     The text is empty if there is no such epoch.
     """
-    lines = [
+    by_epoch = sorted(metrics, key=lambda m: m["epoch"])
+    collapsed = [
+        f"- Warning: at epoch {m['epoch']:03d}, {said}."
+        for m in by_epoch
+        if (said := collapse(m.get("mean_cosine")))
+    ]
+    against = [
         f"- Warning: the pseudo labels of epoch {m['epoch']:03d} guide against the labels: "
         f"{percent(m['against_labels'])} % of the labelled images are in a cluster where another "
         "class prevails."
-        for m in sorted(metrics, key=lambda m: m["epoch"])
-        if is_against(m.get("against_labels"))
+        for m in by_epoch
+        if is_against(m.get("against_labels")) and not _is_a_look(m, by_epoch)
     ]
-    return "\n".join([*lines, "", f"What to do: {WHAT_TO_DO}.", ""]) if lines else ""
+    what_to_do = ["", f"What to do: {WHAT_TO_DO}."] if against else []
+    lines = [*collapsed, *against, *what_to_do]
+    return "\n".join([*lines, ""]) if lines else ""
+
+
+def _is_a_look(metrics: dict[str, Any], by_epoch: Sequence[dict[str, Any]]) -> bool:
+    """Whether a clustering is that of epoch 0, and guides nothing.
+
+    A clustering is compared with the one that guided up to it. So without a warm-up, that of the
+    epoch after epoch 0 is; with one, it is not.
+    """
+    if metrics["epoch"] > 0:
+        return False
+    following = [m for m in by_epoch if m["epoch"] > 0]
+    return not following or following[0]["label_change_rate"] is None
 
 
 def aligned_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, n_left: int = 0) -> str:

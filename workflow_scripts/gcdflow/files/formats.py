@@ -217,6 +217,13 @@ class Features(ArrayFile, declared=declared.FEATURES):
     they are numbered from 0. A ``.npy`` file holds the features alone.
     """
 
+    @property
+    def mean_cosine(self) -> float:
+        """Mean cosine similarity of two samples, -1 to 1; a sample with itself counts too."""
+        lengths = np.linalg.norm(self.features, axis=1, keepdims=True)
+        units = self.features / np.where(lengths > 0, lengths, 1)
+        return min(1.0, float(np.square(units.mean(axis=0, dtype=np.float64)).sum()))
+
     def relabelled(self, path: str | Path, labels: Labels) -> Features:
         """The same features with the labels of ``path``; InputError if it lacks some samples."""
         at = align(path, labels.indices, self.indices)

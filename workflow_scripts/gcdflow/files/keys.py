@@ -118,3 +118,8 @@ class Metrics(Keys):
     label_change_rate: Share | None = Key(description="as in section 4")
     agreement: Correlation | None = Key(MISSING, description="as in section 4")
     against_labels: Share | None = Key(MISSING, description="as in section 4")
+    mean_cosine: Correlation = Key(
+        MISSING,
+        description="mean cosine similarity of the features of two images; near 1, they have "
+        "collapsed",
+    )

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gcdflow.clustering.guidance import collapse
 from gcdflow.config.settings import TrainSettings
 from gcdflow.data.datasets import open_images
 from gcdflow.data.datasets.images import Images
@@ -24,17 +25,6 @@ from gcdflow.training.checkpoint import Checkpoint, restore_model
 from gcdflow.training.inputs import open_views
 
 log = logging.getLogger(__name__)
-
-
-# Trained networks, and random ones too, stay far below: 0.3 to 0.98 on the digits.
-COLLAPSED_ABOVE = 0.9999
-
-
-def mean_cosine(features: np.ndarray) -> float:
-    """Mean cosine similarity of all pairs of rows (n, d), a row with itself included."""
-    lengths = np.linalg.norm(features, axis=1, keepdims=True)
-    units = features / np.where(lengths > 0, lengths, 1)
-    return float(np.square(units.mean(axis=0, dtype=np.float64)).sum())
 
 
 @torch.no_grad()
@@ -87,18 +77,9 @@ def extract_features(
         def part(batch: Tensor) -> Tensor:
             return backbone.trained(batch.float())
 
-    features = _computed(part, batches, len(split.indices), chosen, checkpoint_path)
-    similarity = mean_cosine(features)
-    if similarity > COLLAPSED_ABOVE:
-        log.warning(
-            "%s: its representation has collapsed: the mean cosine similarity of two images is "
-            "%.6f, so clusters will mean little; try a smaller training.lr or pseudo_loss_weight",
-            checkpoint_path,
-            similarity,
-        )
-    return Features(
+    found = Features(
         indices=split.indices,
-        features=features,
+        features=_computed(part, batches, len(split.indices), chosen, checkpoint_path),
         labels=split.labels,
         train_mask=split.train_mask,
         metadata={
@@ -108,6 +89,9 @@ def extract_features(
             "fingerprint": checkpoint.fingerprint,
         },
     )
+    if said := collapse(found.mean_cosine):
+        log.warning("%s: %s", checkpoint_path, said)
+    return found
 
 
 @torch.no_grad()
