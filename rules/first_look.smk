@@ -41,3 +41,17 @@ use rule gallery as first_look with:
         "runs/{run}/first_look.html",
     log:
         "logs/{run}/first_look.log",
+    params:
+        table=of_settings(plan.table_flags),
+        photographs=flags_of(photographs="--photographs", thumbs="--thumbs"),
+        next_step=lambda wildcards, input: plan.next_step_flags(
+            settings_of(wildcards),
+            this_call.command(
+                workflow,
+                placed(f"runs/{wildcards.run}/gallery.html"),
+                sys.argv,
+                *plan.afresh(settings_of(wildcards)),
+            ),
+            placed(f"logs/{wildcards.run}"),
+        ),
+        version=RESULT_VERSIONS["gallery"],

@@ -25,10 +25,11 @@ rule gallery:
     params:
         table=of_settings(plan.table_flags),
         photographs=flags_of(photographs="--photographs", thumbs="--thumbs"),
+        next_step=lambda wildcards, input: [],  # of a first look, training is
         version=RESULT_VERSIONS["gallery"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
         "stage gallery --split {input.split:q} --assignments {input.assignments:q}"
-        " --features {input.features:q} {params.table:q} {params.photographs:q} --run {wildcards.run}"
+        " --features {input.features:q} {params.table:q} {params.photographs:q} {params.next_step:q} --run {wildcards.run}"
         " --output {output:q} --threads {threads} 2>&1 | tee -i {log:q}"

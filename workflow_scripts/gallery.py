@@ -12,14 +12,20 @@ Example:
 import argparse
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gcdflow.cli import available_threads, run_stage, stage_parser, whole_number
+from gcdflow.errors import InputError, one_line
+
+if TYPE_CHECKING:
+    from gcdflow.categories.next_step import NextStep
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Write, report."""
     from gcdflow.categories.gallery import write_gallery
 
+    after = following(arguments)
     found = write_gallery(
         arguments.split,
         arguments.assignments,
@@ -28,12 +34,34 @@ def main(arguments: argparse.Namespace) -> None:
         photographs_path=arguments.photographs,
         thumbs=arguments.thumbs,
         table=arguments.table,
+        next_step=after,
         run=arguments.run,
         most=arguments.thumbnails,
         side=arguments.side,
         threads=arguments.threads or available_threads(),
     )
     logging.info("%s: %s", arguments.output, found)
+    if after is not None:
+        logging.info("next: train, %s: %s", after.time, one_line(after.command))
+
+
+def following(arguments: argparse.Namespace) -> "NextStep | None":
+    """What the page offers to do next; None if nothing."""
+    if arguments.train is None:
+        return None
+    from gcdflow.categories.next_step import next_step
+    from gcdflow.config.runs import validated
+    from gcdflow.config.settings import RunSettings
+    from gcdflow.files.formats import Split
+    from gcdflow.files.json_text import parse_json_object
+
+    command, settings, *measured = arguments.train
+    try:
+        values = parse_json_object(settings)
+    except ValueError as error:
+        raise InputError(f"--train: no settings as JSON text ({error})") from None
+    n = len(Split.load(arguments.split).indices)
+    return next_step(command, validated(RunSettings, values, "--train"), n, *map(Path, measured))
 
 
 if __name__ == "__main__":
@@ -51,6 +79,14 @@ if __name__ == "__main__":
         "--thumbs", type=Path, help="list of thumbnails in a folder beside the page (thumbs.tsv)"
     )
     parser.add_argument("--table", type=Path, help="CSV file of labels, for the page to change")
+    parser.add_argument(
+        "--train",
+        nargs=4,
+        metavar=("COMMAND", "SETTINGS", "STARTED", "LOOKED"),
+        help="offer training as the next step, with the time that it will take: its command, the "
+        "settings of the run as JSON text, and benchmark files of Snakemake, of a training of no "
+        "epochs and of the features",
+    )
     parser.add_argument("--output", type=Path, required=True, help="page to write (.html)")
     parser.add_argument("--run", default="", help="name of the run, for the title")
     parser.add_argument(

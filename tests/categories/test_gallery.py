@@ -25,6 +25,7 @@ from gcdflow.categories.gallery import (
     write_gallery,
 )
 from gcdflow.categories.gallery_data import as_script_data, visible
+from gcdflow.categories.next_step import NextStep
 from gcdflow.categories.thumbnails import thumbnail, tile_side, write_thumbnails
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Features, Photographs, Split
@@ -427,6 +428,33 @@ def test_the_page_has_the_order_of_the_features(run, tmp_path: Path):
     assert [category["name"] for category in page.data["categories"]] == names
     index = [link["href"] for link in page.all("a")]
     assert index == ["#c1", "#c3", "#c2"]  # by name
+
+
+def test_the_page_says_that_its_features_have_collapsed(run, tmp_path: Path):
+    table = assignments(["a", "new-1"], [0.5] * 2, ["a", ""])
+    healthy = np.array([[1, 0], [0, 1]], dtype=np.float32)
+    for features, said in ((healthy, False), (np.ones_like(healthy), True)):
+        Features(
+            features=features,
+            indices=np.arange(2),
+            labels=np.array([-1, -1]),
+            train_mask=np.ones(2, dtype=bool),
+            metadata={},
+        ).save(tmp_path / "f.npz")
+        text = run(table, features_path=tmp_path / "f.npz").text
+        assert ("The representation has collapsed: the mean cosine" in text) is said
+
+
+def test_training_is_offered_with_its_command_and_time(run):
+    table = assignments(["a", "new-1"], [0.5] * 2, ["a", ""])
+    assert "Next:" not in run(table).text
+    command = "snakemake --cores all runs/x/gallery.html --config 'a=<b>&' --forcerun dataset"
+    page = run(table, next_step=NextStep(command, 251.0))
+    assert "Next: train, which takes about 4 minutes here, by the time that this" in page.text
+    assert command in page.text
+    unknown = run(table, next_step=NextStep(command, None))
+    assert "minutes" not in unknown.text
+    assert command in unknown.text
 
 
 # -- thumbnails beside the page --------------------------------------------------------------------

@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 
 from gcdflow.categories.assignments import Assignments, sample_names
 from gcdflow.categories.gallery_data import as_script_data, page_data, script_texts, visible
+from gcdflow.categories.next_step import NextStep
 from gcdflow.categories.thumbnails import FOLDER, SIDE, Thumbnail, Thumbnails, tile_side
 from gcdflow.categories.verdict import verdict
 from gcdflow.data.datasets import open_images
@@ -205,6 +206,7 @@ def write_gallery(
     photographs_path: Path | None = None,
     thumbs: Path | None = None,
     table: Path | None = None,
+    next_step: NextStep | None = None,
     run: str = "",
     most: int = 40,
     side: int = SIDE,
@@ -223,6 +225,8 @@ def write_gallery(
         that do not fit into the page. Page and list are in the same folder.
     table : Path or None
         CSV file of labels, which the page then changes.
+    next_step : NextStep or None
+        What the page offers to do next.
     run : str
         Name for the title.
     most : int
@@ -246,9 +250,10 @@ def write_gallery(
     _, sizes = np.unique(assignments.categories, return_counts=True)
     fitting = affordable(sizes, most)
     rows = choose(assignments, fitting)
-    in_page_order, looks_alike = rows, [False] * len(rows)
+    in_page_order, looks_alike, similarity = rows, [False] * len(rows), None
     if features_path is not None:
         features = Features.load(features_path)
+        similarity = features.mean_cosine
         at = _rows_of_features(features, assignments, split, photographs_path)
         in_page_order, looks_alike = side_by_side(
             rows, category_means(rows, assignments, features.features, at)
@@ -271,7 +276,17 @@ def write_gallery(
         table=table,
         text=text,
     )
-    page = _render(split, assignments, in_page_order, looks_alike, thumbnails, data, side)
+    page = _render(
+        split,
+        assignments,
+        in_page_order,
+        looks_alike,
+        thumbnails,
+        data,
+        side=side,
+        said=verdict(assignments, similarity),
+        next_step=next_step,
+    )
     with atomic_write(output, "w") as file:
         file.write(page)
     fewer = f" (at most {fitting} per category to limit the page)" if fitting < most else ""
@@ -314,7 +329,10 @@ def _render(
     looks_alike: list[bool],
     thumbnails: dict[int, Thumbnail],
     data: dict[str, Any],
+    *,
     side: int,
+    said: str,
+    next_step: NextStep | None,
 ) -> str:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -335,7 +353,8 @@ def _render(
         data=as_script_data(data),
         can_correct=can_correct,
         table_path=data["table"]["path"] if can_correct else "",
-        verdict=verdict(assignments),
+        verdict=said,
+        next_step=next_step,
         numbers=[
             ("images", f"{len(assignments.paths):,}"),
             ("categories", len(rows)),

@@ -450,6 +450,27 @@ def table_flags(settings: RunSettings) -> list[str]:
 
 
 def photographs_state(settings: RunSettings) -> str:
+def afresh(settings: RunSettings) -> list[str]:
+    """Options for a training with the photographs and labels that are there now."""
+    return ["--forcerun", "dataset"] if isinstance(settings.dataset, PhotosSettings) else []
+
+
+def next_step_flags(settings: RunSettings, command: str, logs: str) -> list[str]:
+    """What a first look is to say of the training that follows; nothing if there is none.
+
+    Parameters
+    ----------
+    command : str
+        That trains.
+    logs : str
+        Folder of the run's logs, where Snakemake leaves what it measured.
+    """
+    if last_epoch(settings) == 0:
+        return []
+    measured = [f"{logs}/{rule}_epoch000.benchmark.tsv" for rule in ("train", "features")]
+    return ["--train", command, result_settings(settings), *measured]
+
+
     """A text that changes with the photographs in the folder: they are no inputs."""
     return state_of_photographs(Path(settings.dataset.root, settings.dataset.folder))
 
