@@ -22,6 +22,7 @@ checkpoint epochs):
     runs/{run}/thumbs.tsv                      thumbs      thumbnails of photographs, in thumbs/
     runs/{run}/gallery.html                    gallery     the categories as a page of thumbnails
     runs/{run}/sorted/, sorted_copies/         sorted      a folder for each category, only if asked for
+    runs/{run}/sidecars/                       sidecars    XMP files with keywords, only if asked for
     runs/{run}/first_look.html, first_look.csv first_look  the same before training, if pretrained
     results/summary.tsv, summary.md            summary     tables of all default runs
     results/summary.html                       summary_page  the tables as a page
@@ -88,5 +89,6 @@ include: CHECKOUT / "rules/pages.smk"
 include: CHECKOUT / "rules/assign.smk"
 include: CHECKOUT / "rules/gallery.smk"
 include: CHECKOUT / "rules/sorted.smk"
+include: CHECKOUT / "rules/sidecars.smk"
 include: CHECKOUT / "rules/first_look.smk"
 include: CHECKOUT / "rules/summary.smk"

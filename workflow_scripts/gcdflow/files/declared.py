@@ -309,6 +309,12 @@ SORTED = RunFile(
 SORTED_COPIES = RunFile(
     "sorted_copies", "`sorted_copies`, only if asked for", "people", "the same, with copies"
 )
+SIDECARS = RunFile(
+    "sidecars",
+    "`sidecars`, only if asked for",
+    "photo programs",
+    "an XMP file for each image that is not doubtful, with its category as a keyword",
+)
 LABELS = RunFile(
     "labels.npz",
     "`labels`, for photographs",

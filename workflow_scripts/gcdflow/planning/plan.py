@@ -51,6 +51,7 @@ RESULT_VERSIONS = {
     "thumbs": 1,
     "gallery": 2,
     "sorted": 1,
+    "sidecars": 1,
     "summary": 1,
     "curves": 1,
     "pages": 3,
@@ -449,7 +450,6 @@ def table_flags(settings: RunSettings) -> list[str]:
     return ["--table", labels_table(settings)] if is_of_photos else []
 
 
-def photographs_state(settings: RunSettings) -> str:
 def afresh(settings: RunSettings) -> list[str]:
     """Options for a training with the photographs and labels that are there now."""
     return ["--forcerun", "dataset"] if isinstance(settings.dataset, PhotosSettings) else []
@@ -471,6 +471,7 @@ def next_step_flags(settings: RunSettings, command: str, logs: str) -> list[str]
     return ["--train", command, result_settings(settings), *measured]
 
 
+def photographs_state(settings: RunSettings) -> str:
     """A text that changes with the photographs in the folder: they are no inputs."""
     return state_of_photographs(Path(settings.dataset.root, settings.dataset.folder))
 
