@@ -111,13 +111,54 @@ def test_check_finds_all_unreadable_images(tmp_path, saved, caplog):
         FileImages(tmp_path, ["link.jpg"]).check(1)
 
 
-@pytest.mark.parametrize("name", ["x.heic", "x.HEIF", "x.dng", "x.nef", "x.CR3"])
+@pytest.mark.parametrize("name", ["x.dng", "x.nef", "x.CR3"])
 def test_formats_that_pillow_does_not_read(tmp_path, saved, name):
     saved("thumbnail.tiff", noise(9, 9)).rename(tmp_path / name)  # as raw files begin
-    if name.lower().startswith("x.he"):
-        (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic")
     with pytest.raises(InputError, match=rf"{name}: .* cannot read this format; export it as JPEG"):
         decode_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["x.heic", "x.HEIF"])
+def test_without_its_package_apples_format_is_refused_and_the_package_named(
+    tmp_path, saved, name, monkeypatch
+):
+    monkeypatch.setattr(images_module, "_reads_heif", lambda: False)
+    (tmp_path / name).write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(
+        InputError, match=rf"{name}: .*pip install -e '\.\[heif\]'.*export it as JP"
+    ):
+        decode_image(tmp_path / name)
+    pixels = noise(9, 9)
+    saved("x.png", pixels).rename(tmp_path / name)  # another format under this name is read
+    np.testing.assert_array_equal(decode_image(tmp_path / name), pixels)
+
+
+def test_with_its_package_apples_format_is_read(tmp_path):
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pixels = np.zeros((64, 96, 3), dtype=np.uint8)
+    pixels[:32], pixels[32:, :48] = (200, 40, 40), (40, 40, 200)
+    image = pillow_heif.from_pillow(Image.fromarray(pixels))
+    image.save(tmp_path / "phone.HEIC", quality=95)
+    found = decode_image(tmp_path / "phone.HEIC").astype(int)
+    assert np.abs(found - pixels).mean() < 4
+    content = (tmp_path / "phone.HEIC").read_bytes()
+    (tmp_path / "cut.heic").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=r"cut\.heic: not a readable image \((?!HEIC needs)"):
+        decode_image(tmp_path / "cut.heic")
+
+
+def test_the_package_of_apples_format_is_loaded_for_that_alone(tmp_path, saved):
+    """Reading a JPEG does not ask for it; here, its import would fail."""
+    saved("x.jpg", noise(9, 9))
+    (tmp_path / "pillow_heif.py").write_text("raise RuntimeError('was loaded')")
+    program = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1])\n"
+        "from gcdflow.data.datasets.images import decode_image\n"
+        "decode_image(Path(sys.argv[1], 'x.jpg'))"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    path = os.pathsep.join(sys.path)
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": path})
 
 
 # -- kinds of images -------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from gcdflow.errors import InputError, one_line
 
 log = logging.getLogger(__name__)
 
-# Formats of cameras, phones and scanners. Pillow reads neither Apple's formats nor raw ones. They
-# are listed so that the user gets an error instead of silently missing photographs.
+# Formats of cameras, phones and scanners. Pillow reads no raw ones, and Apple's only with an
+# optional package. They are listed so that the user gets an error instead of silently missing
+# photographs.
 RAW_SUFFIXES = frozenset({".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".rw2"})
 APPLE_SUFFIXES = frozenset({".heic", ".heif"})
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".jpe", ".jp2"})

@@ -262,18 +262,20 @@ def _decoded(path: Path, shortest_side: int | None) -> _Decoded:
     """Do the work of :func:`decode_image`; raise :class:`_UnreadableError` if that fails."""
     if suffix(path.name) in RAW_SUFFIXES:  # many are TIFF files that begin with a thumbnail
         raise _UnreadableError(_FOREIGN)
+    is_apple = suffix(path.name) in APPLE_SUFFIXES
+    formats = (*_formats(), "HEIF") if is_apple and _reads_heif() else _formats()
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would block
             raise OSError("no file, but a folder, a pipe or a device")
         try:
-            return _read(path, shortest_side)
+            return _read(path, shortest_side, formats)
         except _UnreadableError:
             raise
         except Exception:
             bare = _without_metadata(path)  # Pillow refuses some texts and colour profiles
             if bare is None:
                 raise
-            return _read(bare, shortest_side)
+            return _read(bare, shortest_side, formats)
     except _UnreadableError:
         raise
     except FileNotFoundError:
@@ -281,8 +283,8 @@ def _decoded(path: Path, shortest_side: int | None) -> _Decoded:
     except Exception as error:  # decoders may raise anything on damaged files
         if getattr(error, "errno", None) in _OF_THE_MACHINE:
             raise InputError(f"{path}: cannot be read now ({_reason(error, path)})") from None
-        if suffix(path.name) in APPLE_SUFFIXES:
-            raise _UnreadableError(_FOREIGN) from None
+        if is_apple and not _reads_heif():
+            raise _UnreadableError(_APPLE) from None
         raise _UnreadableError(f"not a readable image ({_reason(error, path)})") from None
 
 
@@ -291,8 +293,8 @@ def _without_metadata(path: Path) -> io.BytesIO | None:
         return without_metadata(file)
 
 
-def _read(source: Source, shortest_side: int | None) -> _Decoded:
-    with Image.open(source, formats=_formats()) as image:
+def _read(source: Source, shortest_side: int | None, formats: Sequence[str]) -> _Decoded:
+    with Image.open(source, formats=formats) as image:
         width, height = image.size
         if width * height > _MOST_PIXELS:
             raise _UnreadableError(
@@ -316,6 +318,10 @@ def _read(source: Source, shortest_side: int | None) -> _Decoded:
 _OF_THE_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
 _OF_THE_MACHINE |= {errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN, errno.ENODEV}
 _FOREIGN = "not a readable image (Pillow cannot read this format; export it as JPEG)"
+_APPLE = (
+    "not a readable image (HEIC needs an optional package: pip install -e '.[heif]' in the folder "
+    "of gcdflow; or export it as JPEG)"
+)
 
 
 def _reason(error: Exception, path: Path) -> str:
@@ -329,6 +335,17 @@ def _formats() -> tuple[str, ...]:
     """The formats that this installation of Pillow can decode."""
     Image.init()
     return tuple(name for name in _FORMATS if name in Image.OPEN)
+
+
+@functools.cache
+def _reads_heif() -> bool:
+    """Whether Pillow reads Apple's format: an optional package, loaded here, teaches it to."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener(decode_threads=1)  # images are decoded side by side already
+    return True
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
