@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
+import os
+import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ import timm
 import torch
 from gcdflow.config.runs import merged
 from small_views import RUN, write_pictures
+from snakemake.cli import get_argument_parser
 from snakemake_runs import make, planned, snakemake
 
 PHOTOS = merged(
@@ -59,7 +64,15 @@ def test_a_first_look_trains_nothing_and_makes_no_views(folder: Path):
     jobs = ["dataset", "photographs", "labels", "thumbs", "train", "features"]
     jobs += ["cluster_first_look", "added_first_look", "assign_first_look", "first_look"]
     assert planned(folder, PAGE, changes=CHANGES) == dict.fromkeys(jobs, 1)
-    make(folder, PAGE, "runs/mine/metrics_epoch000.json", changes=CHANGES, options=OPTIONS)
+    targets = (PAGE, "runs/mine/metrics_epoch000.json")
+    said = make(folder, *targets, changes=CHANGES, options=OPTIONS)
+    (command,) = re.findall(r"next: train, which takes about \d minutes? here, .*: (snak.*)", said)
+    assert html.escape(command) in (folder / PAGE).read_text(), "the page has the same"
+    parsed = get_argument_parser().parse_args(shlex.split(command)[1:])
+    assert list(parsed.targets) == [GALLERY]
+    assert parsed.forcerun == {"dataset"}
+    assert str(parsed.directory) == str(folder), "and the options of this call"
+    assert len(parsed.configfile) == 2
     assert len(categories(folder / "runs/mine/first_look.csv")) == 48
     metrics = json.loads((folder / "runs/mine/metrics_epoch000.json").read_text())
     assert metrics["epoch"] == 0
@@ -69,10 +82,26 @@ def test_a_first_look_trains_nothing_and_makes_no_views(folder: Path):
     assert rest == dict.fromkeys(names, 1)
 
 
+def test_a_picture_that_was_changed_without_another_size_is_looked_at(folder: Path):
+    make(folder, PAGE, changes=CHANGES, options=OPTIONS)
+    path = folder / "data/mine/train/c3/1.png"
+    before, stamp = path.read_bytes(), path.stat()
+    path.write_bytes(before[:-1] + b"\0")
+    assert path.stat().st_size == stamp.st_size
+    plan = planned(folder, PAGE, changes=CHANGES)
+    names = ("photographs", "thumbs", "labels", "added_first_look", "cluster_first_look")
+    assert plan == dict.fromkeys([*names, "assign_first_look", "first_look"], 1)
+    path.write_bytes(before)
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert planned(folder, PAGE, changes=CHANGES) == {}
+
+
 def test_a_run_of_no_epochs_ends_with_the_look(folder: Path):
-    targets = ("runs/look/gallery.html", "runs/look/report.md", PAGE)
+    look = "runs/look/first_look.html"
+    targets = ("runs/look/gallery.html", "runs/look/report.md", PAGE, look)
     make(folder, *targets, changes=CHANGES, options=OPTIONS)
     assert not (folder / "views").exists()
+    assert "Next:" not in (folder / "runs/look/first_look.html").read_text()
     report = (folder / "runs/look/report.md").read_text()
     assert "|   000 |" in report
     assert categories(folder / "runs/look/assignments.csv") == categories(

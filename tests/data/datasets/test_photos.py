@@ -1,6 +1,7 @@
 """A folder of photographs with a CSV file of labels, and errors in them."""
 
 import logging
+import os
 import re
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from gcdflow.data.datasets.labels_table import LabelRow, read_labels
 from gcdflow.data.datasets.photos import catalogue, present_labels, without
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Split, Truth
-from gcdflow.planning.state import state_of_photographs
+from gcdflow.planning.state import state_of_labels, state_of_photographs
 from PIL import Image
 
 SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
@@ -188,6 +189,22 @@ def test_files_of_programs_are_not_sorted(settings, caplog):
     assert "1 × #recycle/" in message
 
 
+def test_a_picture_that_was_changed_without_another_size_is_noticed(settings):
+    photos = Path(settings.root) / "photos"
+    before = state_of_photographs(photos), state_of_labels(photos, table_of(settings))
+    assert before == (state_of_photographs(photos), state_of_labels(photos, table_of(settings)))
+    content = (photos / "a.jpg").read_bytes()
+    (photos / "a.jpg").write_bytes(content[:-1] + b"x")
+    os.utime(photos / "a.jpg", ns=(1, 1))  # clocks may be too coarse for a test
+    changed = state_of_photographs(photos), state_of_labels(photos, table_of(settings))
+    assert changed[0] != before[0]
+    assert changed[1] != before[1]
+    # One that the table does not list has nothing to do with the labels.
+    os.utime(photos / "f.jpg", ns=(1, 1))
+    assert state_of_photographs(photos) != changed[0]
+    assert state_of_labels(photos, table_of(settings)) == changed[1]
+
+
 @pytest.mark.parametrize("name", ["x.jfif", "x.JPE", "x.dng", "x.CR3", "x.nef", "x.heic"])
 def test_formats_that_pillow_does_not_read_are_listed(settings, name):
     shutil.copy(f"{settings.root}/photos/a.jpg", f"{settings.root}/photos/{name}")
@@ -261,7 +278,7 @@ def test_listed_images_that_are_missing_or_broken(settings):
     split, _ = split_catalogue(catalogue(settings), settings)
     unreadable = open_images(split.source, split.paths).unreadable(1)
     assert list(unreadable) == ["phone.heic"]
-    assert unreadable["phone.heic"].endswith("export it as JPEG)")
+    assert unreadable["phone.heic"].startswith("not a readable image (")
 
 
 def make_splits(settings, tmp_path) -> tuple[int, str]:

@@ -14,12 +14,12 @@ from gcdflow.errors import InputError
 
 
 def state_of_photographs(folder: Path) -> str:
-    """A text that changes with the names and sizes of the photographs in the folder.
+    """A text that changes with the names, sizes and times of the photographs in the folder.
 
-    It never fails: what is missing is for the stage to say, which this text makes run. Times do not
-    count: a copied folder may not have kept them.
+    It never fails: what is missing is for the stage to say, which this text makes run. That stage
+    compares contents where times differ, so a folder that was copied without them costs one look.
     """
-    return _digest(_sizes(folder))
+    return _digest(_stamps(folder))
 
 
 def state_of_labels(folder: Path, table: Path) -> str:
@@ -34,8 +34,8 @@ def state_of_labels(folder: Path, table: Path) -> str:
         text = ""
     cells = set(map(_look, re.split(r"[,;\t\r\n\"]+", text)))
     listed = [
-        (path, size)
-        for path, size in _sizes(folder)
+        (path, *stamp)
+        for path, *stamp in _stamps(folder)
         if re.search(r"[,;\t\r\n\"]", path) or _look(path) in cells
     ]
     return f"{state_of_files([table])} {_digest(listed)}"
@@ -47,8 +47,12 @@ def _look(path: str) -> str:
     return "/".join(stripped for part in parts if (stripped := part.strip()) not in ("", "."))
 
 
-def _sizes(folder: Path) -> list[tuple[str, int]]:
-    """Path and bytes of each photograph, sorted; -1 for what cannot be looked at."""
+def _stamps(folder: Path) -> list[tuple[str, int, int]]:
+    """Path, bytes and time of change (ns) of each photograph, sorted by path.
+
+    Both are -1 for what cannot be looked at. An orientation that is changed within a JPEG, for
+    instance, leaves its size as it is.
+    """
     try:
         paths = photographs(files_below(folder).files)
     except InputError:
@@ -56,14 +60,15 @@ def _sizes(folder: Path) -> list[tuple[str, int]]:
     found = []
     for path in paths:
         try:
-            found.append((path, os.stat(folder / path).st_size))
+            status = os.stat(folder / path)
+            found.append((path, status.st_size, status.st_mtime_ns))
         except OSError:
-            found.append((path, -1))
+            found.append((path, -1, -1))
     return found
 
 
-def _digest(sizes: list[tuple[str, int]]) -> str:
-    text = "\0".join(f"{path}\0{size}" for path, size in sizes)
+def _digest(stamps: list[tuple[str, int, int]]) -> str:
+    text = "\0".join(f"{path}\0{size}\0{time}" for path, size, time in stamps)
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
