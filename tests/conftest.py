@@ -24,7 +24,7 @@ _SLOW_FILES = (
     *("test_reference.py", "test_properties.py"),
     *("test_timm_backbone.py", "test_weights.py"),
     *("test_fuzz.py", "test_wrong_content.py", "test_hostile_files.py"),
-    "test_gallery_browser.py",
+    *("test_gallery_browser.py", "test_spreadsheets.py"),
 )
 
 

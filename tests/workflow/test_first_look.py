@@ -109,6 +109,16 @@ def test_a_run_of_no_epochs_ends_with_the_look(folder: Path):
     )
 
 
+def test_sidecars_are_made_if_asked_for(folder: Path):
+    make(folder, "runs/look/sidecars", changes=CHANGES, options=OPTIONS)
+    with open(folder / "runs/look/assignments.csv", encoding="utf-8-sig", newline="") as file:
+        sure = [row["path"] for row in csv.DictReader(file) if row["doubtful"] == "false"]
+    found = (folder / "runs/look/sidecars").rglob("*.xmp")
+    names = {path.relative_to(folder / "runs/look/sidecars").as_posix() for path in found}
+    assert names == {f"{path}.xmp" for path in sure}
+    assert list((folder / "data/mine").rglob("*.xmp")) == []
+
+
 def test_a_corrected_label_is_in_the_next_look(folder: Path):
     make(folder, PAGE, changes=CHANGES, options=OPTIONS)
     table = folder / "data/mine/labels.csv"
