@@ -97,6 +97,15 @@ class Accuracies(Keys):
     all: Share | None
     old: Share | None
     new: Share | None
+    ari: Correlation | None = Key(MISSING, description="adjusted Rand index with the classes")
+
+
+class ByClassifier(Keys):
+    """Accuracies of the categories that a classifier gives."""
+
+    transductive: Accuracies
+    inductive: Accuracies
+    n_categories: Count
 
 
 class Metrics(Keys):
@@ -118,3 +127,9 @@ class Metrics(Keys):
     label_change_rate: Share | None = Key(description="as in section 4")
     agreement: Correlation | None = Key(MISSING, description="as in section 4")
     against_labels: Share | None = Key(MISSING, description="as in section 4")
+    classifier: ByClassifier = Key(
+        MISSING,
+        description="for runs with a classifier: `transductive` and `inductive` of its categories, "
+        "and `n_categories`, how many of them have a training sample; `ari`, the adjusted Rand "
+        "index, is then among all accuracies",
+    )
