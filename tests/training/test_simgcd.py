@@ -43,7 +43,7 @@ HEAD = {"out_dim": None}
 
 
 def told(**changes: object) -> TrainSettings:
-    return settings(objective=TOLD, head=HEAD, **changes)
+    return settings(True, objective=TOLD, head=HEAD, **changes)  # which guides nothing
 
 
 def from_clusters(guided: bool = True, **changes: object) -> TrainSettings:
@@ -351,6 +351,7 @@ def test_classes_are_the_most_similar_prototypes(split_path: Path, tmp_path: Pat
     features.save(tmp_path / "f.npz")
     classify(path, tmp_path / "f.npz").save(tmp_path / "classes.npz")
     found = Classes.load(tmp_path / "classes.npz")
+    prototypes = prototypes.astype(np.float64)
     for row, label in zip(features.features, found.labels, strict=True):
         cosines = [row @ p / np.linalg.norm(row) / np.linalg.norm(p) for p in prototypes]
         assert label == np.argmax(cosines)

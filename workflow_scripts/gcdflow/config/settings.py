@@ -453,8 +453,8 @@ class ViewsSettings(Settings):
 class TrainSettings(Settings):
     """All that one training segment depends on, besides its input files.
 
-    ``pseudo`` and ``warmup_epochs`` are null in the warm-up, which they cannot touch. So is the
-    usual ``objective`` there, if a classifier joins only afterwards.
+    ``pseudo`` and ``warmup_epochs`` are null in the warm-up, which they cannot touch. ``objective``
+    is the usual one there, if a classifier joins only afterwards.
     """
 
     joined_later = ("objective",)
@@ -589,7 +589,7 @@ class RunSettings(Settings):
 
         A segment is guided if it takes pseudo labels (:meth:`guiding_epoch`).
         """
-        objective = self.objective
+        objective, guided = self.objective, guided and self.guiding_epoch(0) is not None
         if objective.begins_with_clusters and not guided:
             objective = ContrastiveSettings()
         has_pseudo_loss = guided and isinstance(objective, ContrastiveSettings)
