@@ -8,6 +8,7 @@ checkpoint epochs):
     runs/{run}/ckpt_epoch{epoch}.pt            train       one segment of training; share: the warm-up
                                                of another run with the same settings up to there
     runs/{run}/features_epoch{epoch}.npz       features    backbone features of every image
+    runs/{run}/classes_epoch{epoch}.npz        classes     categories by the classifier, if there is one
     runs/{run}/pseudo_epoch{epoch}.npz         cluster     pseudo labels; grid_epoch{epoch}.tsv
     runs/{run}/grid_epoch{epoch}.png           heatmap     a picture of the grid
     runs/{run}/metrics_epoch{epoch}.json       evaluate    accuracy against the truth
@@ -79,6 +80,7 @@ include: CHECKOUT / "rules/views.smk"
 include: CHECKOUT / "rules/train.smk"
 include: CHECKOUT / "rules/share.smk"
 include: CHECKOUT / "rules/features.smk"
+include: CHECKOUT / "rules/classes.smk"
 include: CHECKOUT / "rules/cluster.smk"
 include: CHECKOUT / "rules/photos.smk"
 include: CHECKOUT / "rules/heatmap.smk"

@@ -14,6 +14,7 @@ from gcdflow.config.settings import TrainSettings
 from gcdflow.files.formats import (
     AddedFeatures,
     ArrayFile,
+    Classes,
     Features,
     Labels,
     Photographs,
@@ -68,6 +69,7 @@ def run_parts(n: int = 40, n_train: int = 32) -> dict[str, ArrayFile]:
             best_params={"k": 3, "density_percentile": 40},
             metadata=SHA | result,
         ),
+        "classes": Classes(ids, (classes + (ids % 7 == 0)) % 5, SHA),
         "labels": Labels(ids, labels, np.array(["ant", "bee", "cat"])),
         "photographs": Photographs(
             paths=np.array([f"a b/{i}.jpg" for i in range(n + 3)]),
@@ -106,6 +108,11 @@ def stepped(settings: TrainSettings, seed: int = 0, **changes: object) -> tuple[
     torch.manual_seed(seed)
     model = Model(settings)
     parameters = [p for p in model.parameters() if p.requires_grad]
+    if settings.has_classifier:
+        shape = settings.objective.n_prototypes, model.backbone.feature_dim
+        parameters.append(torch.nn.Parameter(torch.rand(shape)))
+        parameters[-1].sum().backward()
+        changes = {"prototypes": parameters[-1].detach(), **changes}
     optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.5**epoch)
     size = getattr(settings.augmentation, "image_size", 8)

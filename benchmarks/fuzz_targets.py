@@ -38,7 +38,7 @@ from gcdflow.clustering.heatmap import read_grid_table
 from gcdflow.config.runs import load_runs
 from gcdflow.config.settings import RunSettings, TrainSettings
 from gcdflow.data.datasets.photos import read_labels as read_photo_labels
-from gcdflow.evaluation.report import read_metrics, row
+from gcdflow.evaluation.report import classifier_text, read_metrics, row
 from gcdflow.files.declared import GRID
 from gcdflow.files.formats import ArrayFile, Features, Split
 from gcdflow.models.model import Model
@@ -150,6 +150,8 @@ def _checkpoint(folder: Path) -> Target:
     settings = TrainSettings.model_validate(TINY)
     rolling = {"prototypes": torch.rand(3, 6), "pseudo_sha256": "7" * 64, "rolling": {"key": "x"}}
     values = [stepped(settings, **changes)[1] for changes in ({}, rolling)]
+    simgcd = TINY | {"objective": {"name": "simgcd", "n_prototypes": 3}}
+    values.append(stepped(TrainSettings.model_validate(simgcd))[1])
 
     def read(path: Path) -> tuple[Checkpoint, Model]:
         checkpoint = Checkpoint.load(path)
@@ -169,6 +171,8 @@ def check_checkpoint(path: Path, value: tuple[Checkpoint, Model]) -> None:
         [p for p in model.parameters() if p.requires_grad],
         checkpoint.settings.training,
     )
+    if checkpoint.settings.has_classifier:
+        trained.append(torch.nn.Parameter(checkpoint.prototypes))
     optimizer = torch.optim.SGD(trained, lr=options.lr, momentum=options.momentum)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 1.0)
     optimizer.load_state_dict(checkpoint.optimizer)
@@ -235,13 +239,19 @@ def _tables(folder: Path) -> dict[str, Target]:
     )
     grid = [list(GRID.columns())]
     grid += [[k, p, f"{k / p:.4f}", 1, 1, k + 1, 9, 0.3, 2, 0.5] for k in (3, 5) for p in (40, 60)]
-    metrics, runs = json.dumps(make_metrics(), indent=2).encode(), [_YAML, CONFIG.read_bytes()]
+    both = {"transductive": {"all": 0.5, "old": 1.0, "new": None, "ari": -0.1}}
+    both |= {"inductive": both["transductive"], "n_categories": 7}
+    metrics = [
+        json.dumps(one, indent=2).encode()
+        for one in (make_metrics(), make_metrics(classifier=both))
+    ]
+    runs = [_YAML, CONFIG.read_bytes()]
     rows, table = saved(folder / "seed", assignments), partial(Target, "x.csv", weight=3)
     return {
         "csv labels": table(both, read_photo_labels, check_photos),
         "csv assignments": table([rows], Assignments.load, check_assignments),
         "tsv grid": table([_csv(grid, "\t")], read_grid_table, check_grid),
-        "json metrics": table([metrics], read_metrics, check_metrics, (mutate, broken_json)),
+        "json metrics": table(metrics, read_metrics, check_metrics, (mutate, broken_json)),
         "yaml configuration": Target("x.yaml", runs, load_runs, check_runs),
     }
 
@@ -281,6 +291,7 @@ def check_grid(path: Path, grid: dict[str, np.ndarray]) -> None:
 
 def check_metrics(path: Path, metrics: dict) -> None:
     assert all(len(cell) < 20 for cell in row(metrics))
+    classifier_text([metrics])
 
 
 def check_runs(path: Path, runs: dict[str, RunSettings]) -> None:

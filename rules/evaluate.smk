@@ -1,5 +1,5 @@
-"""Needs feature cache, pseudo labels and the truth; makes the metrics of an epoch, which only
-tables and curves use.
+"""Needs feature cache, pseudo labels, the truth and, where the run has a classifier, its categories;
+makes the metrics of an epoch, which only tables and curves use.
 """
 
 
@@ -18,11 +18,13 @@ rule evaluate:
         mem_mb=requested("mem_mb", of_settings(plan.reading_request)),
         runtime=requested("runtime", of_settings(plan.reading_request)),
     params:
+        classes=flags_of(classes="--classes"),
         log_dir=log_dir,
         version=RESULT_VERSIONS["evaluate"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
         "stage evaluate --features {input.features:q}"
-        " --pseudo-labels {input.pseudo_labels:q} --truth {input.truth:q} --output {output:q}"
+        " --pseudo-labels {input.pseudo_labels:q} --truth {input.truth:q}"
+        " {params.classes:q} --output {output:q}"
         " --log-dir {params.log_dir:q} --threads {threads} 2>&1 | tee -i {log:q}"

@@ -2,8 +2,8 @@
 """Measure pseudo labels against the hidden truth: accuracy on old, new and all classes.
 
 Transductive accuracy is that of the unlabelled training samples. Inductive accuracy is that of the
-test split, whose samples join the clusters of their nearest core points. Only the tables read the
-result.
+test split, whose samples join the clusters of their nearest core points. The categories of a
+classifier are measured in the same way. Only the tables read the result.
 
 Example:
   python workflow_scripts/evaluate.py --features features_epoch050.npz \\
@@ -29,6 +29,7 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.features,
         arguments.pseudo_labels,
         arguments.truth,
+        arguments.classes,
         threads=arguments.threads or available_threads(),
     )
     if arguments.log_dir is not None:
@@ -37,8 +38,10 @@ def main(arguments: argparse.Namespace) -> None:
         write_scalars(path, epoch, accuracy_scalars(metrics))
     write_json(arguments.output, metrics)
     parts = [
-        f"{kind} all {percent(metrics[kind]['all'])} old {percent(metrics[kind]['old'])} "
-        f"new {percent(metrics[kind]['new'])}"
+        f"{by}{kind} all {percent(found[kind]['all'])} old {percent(found[kind]['old'])} "
+        f"new {percent(found[kind]['new'])}"
+        for by, found in (("", metrics), ("by the classifier ", metrics.get("classifier")))
+        if found is not None
         for kind in ("transductive", "inductive")
     ]
     logging.info(
@@ -53,5 +56,6 @@ def main(arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = stage_parser(__doc__, "features", "pseudo-labels", "log-dir", "threads")
     parser.add_argument("--truth", type=Path, required=True, help="truth.npz of the run")
+    parser.add_argument("--classes", type=Path, help="categories that a classifier gives")
     parser.add_argument("--output", type=Path, required=True, help="metrics to write (.json)")
     run_stage(main, parser)

@@ -21,6 +21,7 @@ def main(arguments: argparse.Namespace) -> None:
     from gcdflow.evaluation.page import as_page
     from gcdflow.evaluation.report import (
         classes_of_truth,
+        classifier_text,
         markdown_table,
         percent,
         read_run,
@@ -39,6 +40,9 @@ def main(arguments: argparse.Namespace) -> None:
         "(adjusted Rand index) with it; against labels, the labelled images in a cluster where\n"
         "another class prevails.\n"
     )
+    compared = classifier_text(metrics)
+    if compared:
+        text += f"\n{compared}"
     said = verdict(last.get("against_labels"), last["label_change_rate"], last.get("mean_cosine"))
     if said:
         text += f"\nVerdict: {said}.\n"

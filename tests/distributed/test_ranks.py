@@ -45,6 +45,9 @@ def settings(guided: bool = False, **training: object) -> TrainSettings:
 
 
 def guided_settings(loss: str) -> TrainSettings:
+    if loss.startswith("simgcd"):
+        objective = {"name": "simgcd", "n_prototypes": 9 if loss == "simgcd told" else None}
+        return RunSettings.model_validate({**TINY, "objective": objective}).train_settings(True)
     chosen = settings(True)
     return chosen.model_copy(update={"pseudo": chosen.pseudo.model_copy(update={"loss": loss})})
 
@@ -89,14 +92,14 @@ def start(split_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 @pytest.fixture
 def in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models compute in float64, so only the order of sums differs and no rectifier flips."""
-    built, forward = Model.__init__, Model.forward
+    built, features = Model.__init__, Model.features
 
     def build(model: Model, chosen: TrainSettings) -> None:
         built(model, chosen)
         model.double()
 
     monkeypatch.setattr(Model, "__init__", build)
-    monkeypatch.setattr(Model, "forward", lambda model, images: forward(model, images.double()))
+    monkeypatch.setattr(Model, "features", lambda model, images: features(model, images.double()))
 
 
 def assert_close(one: Path, other: Path, tolerance: float = 1e-10) -> None:
@@ -111,7 +114,10 @@ def assert_close(one: Path, other: Path, tolerance: float = 1e-10) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "size"),
-    [("double", 2), ("warm-up", 2), ("supcon", 2), ("prototypical", 2), ("prototypical", 4)],
+    [
+        *(("double", 2), ("warm-up", 2), ("supcon", 2), ("prototypical", 2), ("prototypical", 4)),
+        *(("simgcd told", 2), ("simgcd told", 4), ("simgcd", 2)),
+    ],
 )
 def test_losses_of_each_step_are_those_of_one_process(
     split_path: Path,
@@ -122,9 +128,12 @@ def test_losses_of_each_step_are_those_of_one_process(
     size: int,
 ):
     stop, more, chosen = 2, {}, settings()
-    if kind in ("supcon", "prototypical"):
+    is_double = kind in ("double", "simgcd told")
+    if kind in ("supcon", "prototypical", "simgcd"):
         stop, more, chosen = 5, start, guided_settings(kind)
-    elif kind == "double":
+    elif kind == "simgcd told":
+        chosen = guided_settings(kind)
+    if is_double:
         request.getfixturevalue("in_double_precision")
     one, several = tmp_path / "one.pt", tmp_path / "several.pt"
     train(files_of(split_path, one, **more), chosen, stop)
@@ -136,25 +145,30 @@ def test_losses_of_each_step_are_those_of_one_process(
     assert len(expected) == 2 * N_STEPS
     assert max(step["L_contrast"] for step in expected[2:]) < math.log(127) - 0.1  # no collapse
     parts = {"L_total", "L_contrast", "L_supcon"} | ({"L_pseudo"} if more else set())
+    if kind.startswith("simgcd"):
+        parts = (parts - {"L_pseudo"}) | {"L_distil", "L_entropy", "L_class"}
     for step, (a, b) in enumerate(zip(expected, found, strict=True)):
         assert a.keys() == b.keys() == parts
         # In float32, rounding may switch a rectifier, and the difference persists.
-        tolerance = 1e-12 if kind == "double" else 1e-5 if step < N_STEPS else 1e-4
-        assert b == pytest.approx(a, rel=tolerance), step
-    assert_close(one, several, 1e-10 if kind == "double" else 1e-2)
+        tolerance = 1e-12 if is_double else 1e-5 if step < N_STEPS else 1e-4
+        # L_entropy is what two numbers of the size of 2 differ by.
+        assert b == pytest.approx(a, rel=tolerance, abs=tolerance), step
+    assert_close(one, several, 1e-10 if is_double else 1e-2)
     ours, theirs = read_scalars(tmp_path / "one-log"), read_scalars(tmp_path / "several-log")
     assert ours.keys() == theirs.keys()
     for tag in ours:
         assert [step for step, _ in ours[tag]] == [step for step, _ in theirs[tag]]
 
 
+@pytest.mark.parametrize("loss", ["prototypical", "simgcd"])
 def test_the_same_ranks_give_the_same_bytes_even_if_interrupted(
     split_path: Path,
     start: dict,
     tmp_path: Path,
+    loss: str,
 ):
     """A signal to one rank stops all at the same step; nothing is done twice."""
-    chosen = guided_settings("prototypical")
+    chosen = guided_settings(loss)
     calm, cut = (files_of(split_path, tmp_path / name, **start) for name in ("calm.pt", "cut.pt"))
     assert run_as_ranks(2, train, calm, chosen, 5) == [0, 0]
     errors = tmp_path / "errors"

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from gcdflow.evaluation.metrics import accuracy_scalars, evaluate
-from gcdflow.files.formats import Features, PseudoLabels, Truth
+from gcdflow.files.formats import Classes, Features, PseudoLabels, Truth
+from sklearn.metrics import adjusted_rand_score
 
 N, N_TRAIN = 60, 44
 SHA = {"checkpoint_sha256": "1f", "fingerprint": "2e"}
@@ -162,6 +163,37 @@ def test_scalars_for_tensorboard(files):
         f"{kind}_acc_{part}" for kind in ("val", "test") for part in ("old", "new", "all")
     ]
     assert scalars["val_acc_new"] == metrics["transductive"]["new"]
+    assert scalars["test_acc_all"] == metrics["inductive"]["all"]
+
+
+def test_a_classifier_is_measured_beside_the_clusters(files):
+    _, features, pseudo, truth = files
+    rng = np.random.default_rng(3)
+    class_of, cluster_of = by_id(truth.indices, truth.labels), by_id(pseudo.indices, pseudo.labels)
+    true = np.array([class_of[i] for i in features.indices.tolist()])
+    said = np.where(rng.random(N) < 0.6, true, rng.integers(0, 5, N))
+    order = rng.permutation(N)
+    classes = Classes(features.indices[order], said[order], features.metadata)
+    metrics, alone = evaluated(files, classes=classes), evaluated(files)
+    found = metrics.pop("classifier")
+    assert found.pop("n_categories") == len(set(said[features.train_mask].tolist()))
+    masks = {
+        "transductive": features.train_mask & (features.labels == -1),
+        "inductive": ~features.train_mask,
+    }
+    for kind, mask in masks.items():
+        expected = accuracies(said[mask], true[mask], true[mask] < 2)
+        assert {k: found[kind][k] for k in expected} == pytest.approx(expected)
+        ari = adjusted_rand_score(true[mask], said[mask])
+        assert found[kind]["ari"] == pytest.approx(ari)
+    clusters = np.array([cluster_of[i] for i in features.indices[masks["transductive"]].tolist()])
+    ari = adjusted_rand_score(true[masks["transductive"]], clusters)
+    assert metrics["transductive"].pop("ari") == pytest.approx(ari)
+    metrics["inductive"].pop("ari")
+    assert metrics == alone  # what it is without a classifier
+    scalars = accuracy_scalars(metrics | {"classifier": found})
+    assert len(scalars) == 12
+    assert scalars["classifier/val_acc_new"] == found["transductive"]["new"]
     assert scalars["test_acc_all"] == metrics["inductive"]["all"]
 
 

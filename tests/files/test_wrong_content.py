@@ -34,8 +34,8 @@ def parts() -> dict:
 COMMANDS = {
     "cluster": "--features features.npz --labels labels.npz --previous pseudo.npz --k 3 "
     "--percentile 50 --threads 1 --output out",
-    "evaluate": "--features features.npz --pseudo-labels pseudo.npz --truth truth.npz --threads 1 "
-    "--output out",
+    "evaluate": "--features features.npz --pseudo-labels pseudo.npz --truth truth.npz "
+    "--classes classes.npz --threads 1 --output out",
     "assign": "--split split.npz --features features.npz --pseudo-labels pseudo.npz "
     "--labels labels.npz --threads 1 --output out",
     "gallery": "--split split.npz --assignments assignments.csv --threads 1 --output out",
@@ -128,6 +128,10 @@ WRONG = [
         lambda v: with_value(v, "train_mask", 3, False),
         "1 of its 32 samples",
     ),
+    ("evaluate", "classes", of_other_ids, "40 of 40 expected samples are missing"),
+    ("evaluate", "classes", lambda v: first(v, 39), "1 of 40 expected samples are missing"),
+    ("evaluate", "classes", lambda v: with_metadata(v, fingerprint="x"), "made from other feat"),
+    ("evaluate", "classes", lambda v: with_value(v, "labels", 3, -1), "first: -1 of sample 3"),
     ("evaluate", "truth", of_other_ids, "40 of 40 expected samples are missing"),
     ("evaluate", "truth", lambda v: first(v, 39), "1 of 40 expected samples are missing"),
     ("evaluate", "truth", reversed_classes, "samples have another class than in features.npz"),

@@ -26,7 +26,9 @@ SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 N_GPUS = torch.cuda.device_count()
 
 
-@pytest.fixture(scope="module", params=["digits", "guided", "prototypes", "fresh", "stored"])
+@pytest.fixture(
+    scope="module", params=["digits", "guided", "prototypes", "simgcd", "fresh", "stored"]
+)
 def job(request, split_path: Path, tmp_path_factory) -> tuple[dict, dict, int]:
     """Settings as keyword arguments of a maker, files, and an epoch to stop at."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -41,14 +43,21 @@ def job(request, split_path: Path, tmp_path_factory) -> tuple[dict, dict, int]:
     files["split"] = split_path
     if request.param == "digits":
         return _settings(small_training, False), files, 2
+    if request.param == "simgcd":
+        objective = {"name": "simgcd", "n_prototypes": 9}
+        return _settings(small_training, False, objective=objective), files, 2
     files["pseudo_labels"] = small_training.pseudo_labels(split_path, folder / "pseudo.npz")
     loss = {"guided": "supcon", "prototypes": "prototypical"}[request.param]
     return _settings(small_training, True, loss=loss), files, 5
 
 
-def _settings(module, guided: bool, loss: str = "supcon", **training: object):
+def _settings(
+    module, guided: bool, loss: str = "supcon", objective: dict | None = None, **training: object
+):
+    changes = {"pseudo": {"loss": loss}} | ({"objective": objective} if objective else {})
+
     def make(**more: object) -> TrainSettings:
-        return module.settings(guided, training={**training, **more}, pseudo={"loss": loss})
+        return module.settings(guided, training={**training, **more}, **changes)
 
     return make
 

@@ -5,7 +5,7 @@ import torch
 from gcdflow.config.settings import PseudoSettings
 from gcdflow.losses.infonce import info_nce
 from gcdflow.losses.supcon import sup_con
-from gcdflow.models.head import DINOHead
+from gcdflow.models.head import DINOHead, random_prototypes
 from gcdflow.models.model import Model
 from torch import nn
 from torch.nn import functional as F
@@ -159,3 +159,21 @@ def test_model_embeds_compactly_where_dot_products_are_enough(tiny_settings, out
     head = tiny_settings.head.model_copy(update={"out_dim": out_dim})
     settings = tiny_settings.model_copy(update={"head": head, "pseudo": PseudoSettings(loss=loss)})
     assert Model(settings)(torch.zeros(2, 1, 8, 8)).shape == (2, width)
+
+
+def test_without_a_last_layer_the_bottleneck_is_the_output():
+    head, whole, x = seeded_head(out_dim=None), seeded_head(), torch.randn(5, 12)
+    whole.mlp.load_state_dict(head.mlp.state_dict())
+    output = head(x)
+    torch.testing.assert_close(output, F.normalize(whole.mlp(x)))
+    assert not head.compact_pays
+    assert head.state_dict().keys() == {f"mlp.{name}" for name in head.mlp.state_dict()}
+
+
+def test_random_prototypes_depend_on_the_global_generator_alone():
+    torch.manual_seed(1)
+    one, other = random_prototypes(400, 30, torch.float32), random_prototypes(4, 3, torch.float64)
+    assert one.std().item() == pytest.approx(0.02, rel=0.05)
+    assert other.dtype == torch.float64
+    torch.manual_seed(1)
+    assert torch.equal(random_prototypes(400, 30, torch.float32), one)

@@ -93,6 +93,7 @@ def test_epoch_0_needs_no_stored_views():
         plan.segment_length,
         plan.train_inputs,
         plan.features_inputs,
+        plan.classes_inputs,
         plan.cluster_inputs,
         plan.evaluate_inputs,
         plan.train_settings,
@@ -131,6 +132,47 @@ LABELS, PSEUDO = of_run(labels="labels.npz"), of_run(pseudo_labels="pseudo_epoch
 )
 def test_inputs_of_an_epoch(function, epoch, expected):
     assert function(settings(), "a", epoch) == expected
+
+
+def simgcd(n_prototypes: int | None) -> RunSettings:
+    return settings(objective={"name": "simgcd", "n_prototypes": n_prototypes})
+
+
+def test_a_told_classifier_needs_no_pseudo_labels():
+    run = simgcd(200)
+    assert plan.train_inputs(run, "a", 5) == SPLIT
+    assert plan.train_inputs(run, "a", 8) == SPLIT | of_run(checkpoint="ckpt_epoch007.pt")
+    assert plan.train_settings(run, "a", 5) == plan.train_settings(run, "a", 8)
+    assert "classes" in plan.evaluate_inputs(run, "a", 5)
+    assert "classes" not in plan.evaluate_inputs(run, "a", 0)
+
+
+def test_a_classifier_from_clusters_takes_those_after_the_warm_up():
+    run = simgcd(None)
+    assert plan.train_inputs(run, "a", 5) == SPLIT
+    for epoch, before in ((7, 5), (8, 7)):
+        expected = of_run(
+            checkpoint=f"ckpt_epoch00{before}.pt", pseudo_labels="pseudo_epoch005.npz"
+        )
+        assert plan.train_inputs(run, "a", epoch) == SPLIT | expected
+    assert plan.train_settings(run, "a", 5) == plan.train_settings(settings(), "a", 5)
+    assert plan.train_settings(run, "a", 7) == plan.train_settings(run, "a", 8)
+    assert "classes" not in plan.evaluate_inputs(run, "a", 5)
+    assert plan.evaluate_inputs(run, "a", 7)["classes"] == "runs/a/classes_epoch007.npz"
+    files = of_run(checkpoint="ckpt_epoch007.pt", features="features_epoch007.npz")
+    assert plan.classes_inputs(run, "a", 7) == files
+
+
+def test_runs_without_a_classifier_classify_nothing():
+    message = r"run 'a' has no classifier at epoch 005; its objective is '(simgcd|contrastive)'"
+    for run in (settings(), simgcd(None)):
+        with pytest.raises(InputError, match=message):
+            plan.classes_inputs(run, "a", 5)
+
+
+def test_other_pseudo_labels_are_no_matter_of_a_classifier():
+    run = settings(objective={"name": "simgcd", "n_prototypes": 20}, pseudo={"temperature": 0.9})
+    assert plan.train_settings(run, "a", 8) == plan.train_settings(simgcd(20), "a", 8)
 
 
 def test_inputs_of_the_report_and_the_summary():

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 import pytest
 import torch
 from gcdflow.config.settings import RunSettings, TrainSettings
+from gcdflow.models.head import unit_rows
 from gcdflow.models.model import Model
 from gcdflow.training.objective import Objective
 from gcdflow.training.pseudo_targets import PseudoTargets
+from gcdflow.training.simgcd import SimGCD
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -93,6 +95,24 @@ def test_a_step(copies: _Copies, head: dict, loss: str | None, samples: str):
 
     assert ("L_pseudo" in losses) == (loss is not None)
     assert (after is None) == (prototypes is None)
+    assert all(loss.device == DEVICE for loss in losses.values())
+    assert copies.waited_for == []
+
+
+def test_a_step_of_a_classifier(copies: _Copies):
+    objective = {"name": "simgcd", "n_prototypes": N_CLUSTERS}
+    chosen = settings(SMALL, False, head=WIDE, objective=objective)
+    labels = torch.tensor([0, -1, 1, -1, 0, -1, -1, 1, -1, -1])
+    model = Model(chosen).to(DEVICE)
+    prototypes = torch.empty(N_CLUSTERS, 8, device=DEVICE, requires_grad=True)
+    copies.waited_for.clear()
+
+    features = model.features(torch.empty(2 * BATCH, 1, 8, 8, device=DEVICE))
+    views, rows = model.embed(features).chunk(2), unit_rows(features).chunk(2)
+    losses, _ = SimGCD(chosen, labels, None).losses(4, *views, torch.arange(1, 9), prototypes, rows)
+    losses["L_total"].backward()
+
+    assert len(losses) == 6
     assert all(loss.device == DEVICE for loss in losses.values())
     assert copies.waited_for == []
 

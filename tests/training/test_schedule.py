@@ -1,8 +1,9 @@
+import math
 from itertools import pairwise
 
 import pytest
 import torch
-from gcdflow.training.schedule import cosine_lr, gamma
+from gcdflow.training.schedule import cosine_lr, gamma, teacher_temperature
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,3 +88,26 @@ class TestCosineLR:
     def test_bad_epoch(self, epoch):
         with pytest.raises(ValueError, match=f"epoch is {epoch}, expected 1"):
             cosine_lr(epoch, total_epochs=10, lr=0.1)
+
+
+class TestTeacherTemperature:
+    def test_falls_by_half_a_cosine_and_stays(self):
+        curve = [teacher_temperature(e) for e in range(1, 201)]
+        assert curve[0] == pytest.approx(0.07)
+        assert curve[15] == pytest.approx(0.055)
+        assert curve[30:] == pytest.approx([0.04] * 170)
+        assert all(later < earlier for earlier, later in pairwise(curve[:31]))
+        assert curve[5] == pytest.approx(0.04 + 0.03 * math.cos(math.pi * 5 / 60) ** 2)
+
+    def test_begins_with_the_classifier(self):
+        late = [teacher_temperature(e, begin=50) for e in range(51, 90)]
+        assert late == [teacher_temperature(e) for e in range(1, 40)]
+        with pytest.raises(ValueError, match="epoch is 50, but the classifier only joins after ep"):
+            teacher_temperature(50, begin=50)
+
+    def test_a_ramp_of_0_epochs_is_a_constant(self):
+        assert teacher_temperature(1, ramp_epochs=0) == pytest.approx(0.04)
+
+    def test_epochs_count_from_1(self):
+        with pytest.raises(ValueError, match="epoch is 0, expected 1 or more"):
+            teacher_temperature(0)

@@ -11,9 +11,17 @@ import os
 import types
 import typing
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from gcdflow.config.ranges import parse_range, range_within
 from gcdflow.errors import InputError
@@ -26,9 +34,22 @@ UserPath = Annotated[str, AfterValidator(os.path.expanduser)]  # ~ is the user's
 
 
 class Settings(BaseModel):
-    """A strict, immutable section of the configuration."""
+    """A strict, immutable section of the configuration.
+
+    ``joined_later`` names keys that are not written at their defaults: fingerprints of checkpoints
+    and parameters of finished jobs stay what they were before these keys were there.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    joined_later: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values = write(self)
+        for name in self.joined_later:
+            if getattr(self, name) == type(self).model_fields[name].get_default():
+                values.pop(name, None)
+        return values
 
 
 class DatasetSettings(Settings):
@@ -244,7 +265,45 @@ class HeadSettings(Settings):
     n_layers: int = Field(3, ge=1, description="linear layers up to the bottleneck")
     hidden_dim: int = Field(2048, ge=1, description="width of the hidden layers")
     bottleneck_dim: int = Field(256, ge=1, description="width of the bottleneck")
-    out_dim: int = Field(65536, ge=2, description="width of the weight-normalised last layer")
+    out_dim: int | None = Field(
+        65536, ge=2, description="width of the weight-normalised last layer; null: no such layer"
+    )
+
+
+class ContrastiveSettings(Settings):
+    """Contrastive losses alone in the warm-up, then guided by pseudo labels (section `pseudo`)."""
+
+    name: Literal["contrastive"] = Field("contrastive", description="this kind of objective")
+
+    @property
+    def begins_with_clusters(self) -> bool:
+        """Whether a classifier joins at the end of the warm-up, from its clusters."""
+        return False
+
+
+class SimGCDSettings(Settings):
+    """SimGCD: contrastive losses and a classifier, without L_pseudo (arXiv 2211.11727)."""
+
+    name: Literal["simgcd"] = Field("simgcd", description="this kind of objective")
+    n_prototypes: int | None = Field(
+        None, ge=2, description="categories, old ones included; null: clusters after the warm-up"
+    )
+    temperature: float = Field(0.1, gt=0, description="temperature of the classifier")
+    first_teacher_temperature: float = Field(
+        0.07, gt=0, description="temperature of the soft labels in the classifier's first epoch"
+    )
+    teacher_temperature: float = Field(0.04, gt=0, description="the same after teacher_ramp_epochs")
+    teacher_ramp_epochs: int = Field(
+        30, ge=0, description="epochs in which it falls by half a cosine"
+    )
+    entropy_weight: float = Field(
+        2.0, ge=0, description="weight of L_entropy, the mean-entropy regulariser"
+    )
+
+    @property
+    def begins_with_clusters(self) -> bool:
+        """Whether a classifier joins at the end of the warm-up, from its clusters."""
+        return self.n_prototypes is None
 
 
 class TrainingSettings(Settings):
@@ -264,7 +323,7 @@ class TrainingSettings(Settings):
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
     weight_decay: float = Field(1e-4, ge=0, description="weight decay of SGD")
     sup_con_weight: float = Field(
-        0.35, ge=0, le=1, description="weight of L_supcon; L_contrast has the rest"
+        0.35, ge=0, le=1, description="weight of L_supcon (and L_class); the others have the rest"
     )
     sup_con_temperature: float = Field(0.07, gt=0, description="temperature of L_supcon")
     contrast_temperature: float = Field(1.0, gt=0, description="temperature of L_contrast")
@@ -384,6 +443,7 @@ Dataset = Annotated[
 ]
 Augmentation = Annotated[CropAugmentation | AffineAugmentation, Field(discriminator="name")]
 Backbone = Annotated[TimmSettings | SmallConvNetSettings, Field(discriminator="name")]
+Objective = Annotated[ContrastiveSettings | SimGCDSettings, Field(discriminator="name")]
 
 
 class ViewsSettings(Settings):
@@ -401,8 +461,11 @@ class ViewsSettings(Settings):
 class TrainSettings(Settings):
     """All that one training segment depends on, besides its input files.
 
-    ``pseudo`` and ``warmup_epochs`` are null in the warm-up, which they cannot touch.
+    ``pseudo`` and ``warmup_epochs`` are null in the warm-up, which they cannot touch. ``objective``
+    is the usual one there, if a classifier joins only afterwards.
     """
+
+    joined_later = ("objective",)
 
     seed: int = Field(ge=0, le=MAX_SEED)
     augmentation: Augmentation
@@ -412,6 +475,17 @@ class TrainSettings(Settings):
     total_epochs: int = Field(ge=0, le=MAX_EPOCHS)
     warmup_epochs: int | None = None
     pseudo: PseudoSettings | None = None
+    objective: Objective = ContrastiveSettings()
+
+    @property
+    def takes_pseudo_labels(self) -> bool:
+        """Whether the segment starts from pseudo labels, as guides or as first prototypes."""
+        return self.pseudo is not None or self.objective.begins_with_clusters
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether the segment trains prototypes of categories."""
+        return isinstance(self.objective, SimGCDSettings)
 
     def stored_views(self) -> ViewsSettings | None:
         """What stored views depend on; None where views are fresh."""
@@ -446,6 +520,8 @@ def with_weights(settings: BackboneUser, weights: str) -> BackboneUser:
 class RunSettings(Settings):
     """One run: a dataset, a model, its training and its clustering."""
 
+    joined_later = ("objective",)
+
     seed: int = Field(
         0,
         ge=0,
@@ -460,6 +536,7 @@ class RunSettings(Settings):
     backbone: Backbone = TimmSettings()
     head: HeadSettings = HeadSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    objective: Objective = ContrastiveSettings()
     training: TrainingSettings = TrainingSettings()
     pseudo: PseudoSettings = PseudoSettings()
     clustering: ClusteringSettings = ClusteringSettings()
@@ -493,12 +570,37 @@ class RunSettings(Settings):
         ends = self.schedule.segment_ends()
         return [0, *ends] if self.backbone.is_pretrained and ends[0] > 0 else ends
 
+    def guiding_epoch(self, previous: int | None) -> int | None:
+        """Epoch whose pseudo labels a segment takes; None if it takes none.
+
+        Parameters
+        ----------
+        previous : int or None
+            Checkpoint epoch that the segment starts from, None for the first one.
+        """
+        if previous is None or isinstance(self.objective, ContrastiveSettings):
+            return previous
+        return self.schedule.warmup_epochs if self.objective.begins_with_clusters else None
+
+    def has_classifier(self, epoch: int) -> bool:
+        """Whether the checkpoint of an epoch has a classifier that was trained."""
+        if isinstance(self.objective, ContrastiveSettings):
+            return False
+        return epoch > (self.schedule.warmup_epochs if self.objective.begins_with_clusters else 0)
+
     def for_results(self) -> dict[str, Any]:
         """All that can change a result, as plain values: every key but ``gpus``."""
         return self.model_dump(exclude={"gpus"})
 
     def train_settings(self, guided: bool) -> TrainSettings:
-        """Settings of a segment, guided or not: only what can change its result."""
+        """Settings of a segment, guided or not: only what can change its result.
+
+        A segment is guided if it takes pseudo labels (:meth:`guiding_epoch`).
+        """
+        objective, guided = self.objective, guided and self.guiding_epoch(0) is not None
+        if objective.begins_with_clusters and not guided:
+            objective = ContrastiveSettings()
+        has_pseudo_loss = guided and isinstance(objective, ContrastiveSettings)
         return TrainSettings(
             seed=self.seed,
             augmentation=self.augmentation,
@@ -507,7 +609,8 @@ class RunSettings(Settings):
             training=self.training,
             total_epochs=self.schedule.total_epochs,
             warmup_epochs=self.schedule.warmup_epochs if guided else None,
-            pseudo=self.pseudo if guided else None,
+            pseudo=self.pseudo if has_pseudo_loss else None,
+            objective=objective,
         )
 
 

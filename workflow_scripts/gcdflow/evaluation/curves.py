@@ -18,6 +18,9 @@ PANELS: tuple[tuple[str, dict[str, str]], ...] = (
             "L_contrast": "contrast",
             "L_supcon": "supcon",
             "L_pseudo": "pseudo labels",
+            "L_distil": "self-distillation",
+            "L_entropy": "mean entropy",
+            "L_class": "classifier",
         },
     ),
     (
@@ -39,7 +42,7 @@ PANELS: tuple[tuple[str, dict[str, str]], ...] = (
     ),
     ("Score of the chosen clustering", {"pseudo/score": "score"}),
 )
-_COLOURS = ("C0", "C1", "C2", "C3")
+_COLOURS = ("C0", "C1", "C2", "C3", "C4", "C5", "C6")
 _FEW = 30  # a curve of at most this many points has markers
 
 

@@ -13,18 +13,27 @@ import numpy as np
 from gcdflow.clustering.predict import cluster_test_samples, load_clustered
 from gcdflow.errors import InputError
 from gcdflow.evaluation.accuracy import clustering_accuracy
-from gcdflow.files.formats import UNLABELLED, Features, Truth, align
+from gcdflow.files.formats import UNLABELLED, Classes, Features, Truth, align, other_origin
 
 _OF_PSEUDO_LABELS = ("label_change_rate", "agreement", "against_labels")
 
 
 def evaluate(
-    features_path: Path, pseudo_path: Path, truth_path: Path, *, threads: int | None = None
+    features_path: Path,
+    pseudo_path: Path,
+    truth_path: Path,
+    classes_path: Path | None = None,
+    *,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """Accuracy of pseudo labels on the unlabelled training samples and on the test split.
 
     Step 6 of SSDDBC assigns test samples to clusters by their nearest core points. Samples of
     unknown class do not count.
+
+    Parameters
+    ----------
+    classes_path : path of the categories that a classifier gives, or None if there is none
 
     Returns
     -------
@@ -33,7 +42,10 @@ def evaluate(
         :func:`~gcdflow.evaluation.accuracy.clustering_accuracy`), ``n_clusters``, ``n_classes``
         (None if the class of some sample is unknown), ``core_ratio``, ``epoch``, and
         from the pseudo labels ``label_change_rate``, ``agreement`` and ``against_labels`` (None
-        if they have none), and ``mean_cosine`` of the features.
+        if they have none), and ``mean_cosine`` of the features. With a classifier also
+        ``classifier``: ``transductive`` and ``inductive`` of its categories, and ``n_categories``,
+        how many of them have a training sample; all accuracies then have ``ari``, the adjusted
+        Rand index, beside them.
 
     Raises
     ------
@@ -49,10 +61,13 @@ def evaluate(
     def accuracy(ids: np.ndarray, found: np.ndarray) -> dict[str, float | None]:
         in_truth = align(truth_path, truth.indices, ids)
         known = truth.labels[in_truth] >= 0
-        in_truth = in_truth[known]
-        return clustering_accuracy(found[known], truth.labels[in_truth], truth.old_mask[in_truth])
+        found, in_truth = found[known], in_truth[known]
+        true = truth.labels[in_truth]
+        accuracies = clustering_accuracy(found, true, truth.old_mask[in_truth])
+        # Only where two partitions are compared: metrics of other runs stay as they are.
+        return accuracies if classes_path is None else accuracies | {"ari": _ari(true, found)}
 
-    return {
+    metrics = {
         "epoch": features.metadata.get("epoch"),
         "transductive": accuracy(pseudo.indices[unlabelled], pseudo.labels[unlabelled]),
         "inductive": accuracy(features.indices[test], clusters),
@@ -62,6 +77,32 @@ def evaluate(
         **{key: pseudo.metadata.get(key) for key in _OF_PSEUDO_LABELS},
         "mean_cosine": features.mean_cosine,
     }
+    if classes_path is not None:
+        classes = _classes_of(features, features_path, classes_path)
+        hidden = pseudo.indices[unlabelled], classes[at[unlabelled]]
+        metrics["classifier"] = {
+            "transductive": accuracy(*hidden),
+            "inductive": accuracy(features.indices[test], classes[test]),
+            "n_categories": len(np.unique(classes[at])),
+        }
+    return metrics
+
+
+def _classes_of(features: Features, features_path: Path, path: Path) -> np.ndarray:
+    """The categories of a classifier in the order of the feature cache that it saw, int64 (n,)."""
+    classes = Classes.load(path)
+    if key := other_origin(features.metadata, classes.metadata):
+        raise InputError(
+            f"{path}: was made from other features than {features_path} ({key} differs)"
+        )
+    return classes.labels[align(path, classes.indices, features.indices)]
+
+
+def _ari(true: np.ndarray, found: np.ndarray) -> float | None:
+    """Adjusted Rand index of two partitions; None of no samples."""
+    from sklearn.metrics import adjusted_rand_score  # takes a second to import
+
+    return float(adjusted_rand_score(true, found)) if len(true) else None
 
 
 def _check_truth_of(
@@ -84,9 +125,14 @@ def _check_truth_of(
 
 
 def accuracy_scalars(metrics: dict[str, Any]) -> dict[str, float | None]:
-    """Scalars for TensorBoard: ``val_acc_*`` is transductive, ``test_acc_*`` inductive."""
+    """Scalars for TensorBoard: ``val_acc_*`` is transductive, ``test_acc_*`` inductive.
+
+    Those of a classifier are ``classifier/val_acc_*`` and ``classifier/test_acc_*``.
+    """
+    by = {"": metrics} | ({"classifier/": metrics["classifier"]} if "classifier" in metrics else {})
     return {
-        f"{prefix}_acc_{part}": metrics[kind][part]
+        f"{group}{prefix}_acc_{part}": accuracies[kind][part]
+        for group, accuracies in by.items()
         for prefix, kind in (("val", "transductive"), ("test", "inductive"))
         for part in ("old", "new", "all")
     }

@@ -17,6 +17,11 @@ COLUMNS = (
     *("clusters", "core ratio", "labels changed", "agreement", "against labels"),
 )
 
+COLUMNS_OF_BOTH = (
+    *("by", "epoch", "all", "old", "new", "ARI"),
+    *("test all", "test old", "test new", "test ARI", "categories"),
+)
+
 
 def read_metrics(path: Path) -> dict[str, Any]:
     """Read one ``metrics_epoch*.json``.
@@ -89,6 +94,35 @@ def row(metrics: dict[str, Any]) -> list[str]:
 def markdown_table(metrics: Sequence[dict[str, Any]]) -> str:
     """A Markdown table of a run, one row for each epoch."""
     return aligned_table(COLUMNS, [row(m) for m in sorted(metrics, key=lambda m: m["epoch"])])
+
+
+def classifier_text(metrics: Sequence[dict[str, Any]]) -> str:
+    """A Markdown table that compares a classifier with the clusters; empty where there is none."""
+    rows = [
+        [
+            by,
+            f"{m['epoch']:03d}",
+            *(
+                percent(found[kind].get(part))
+                for kind in ("transductive", "inductive")
+                for part in ("all", "old", "new", "ari")
+            ),
+            str(n),
+        ]
+        for m in sorted(metrics, key=lambda m: m["epoch"])
+        if m.get("classifier")
+        for by, found, n in (
+            ("classifier", m["classifier"], m["classifier"]["n_categories"]),
+            ("SSDDBC", m, m["n_clusters"]),
+        )
+    ]
+    if not rows:
+        return ""
+    return (
+        "The classifier of the run, beside SSDDBC on its features (ARI: adjusted Rand index, in\n"
+        "percent; categories: those with a training image):\n\n"
+        f"{aligned_table(COLUMNS_OF_BOTH, rows, n_left=1)}\n"
+    )
 
 
 def warning_text(metrics: Sequence[dict[str, Any]]) -> str:

@@ -156,7 +156,7 @@ TRUTH = RunFile(
 CHECKPOINT = RunFile(
     "ckpt_epoch{epoch}.pt",
     "`train`; `share`, from another run",
-    "`features`, the next `train`, `share`, `added`",
+    "`features`, the next `train`, `share`, `classes`, `added`",
     "a `torch.save` file of tensors and plain values, which `weights_only=True` reads",
     (
         Field("format", "int", "1"),
@@ -168,7 +168,11 @@ CHECKPOINT = RunFile(
         Field("optimizer", "names", "state of the optimizer"),
         Field("scheduler", "names", "state of the schedule of learning rates"),
         Field("frozen_sha256", "SHA-256 or none", "the file that holds the frozen weights"),
-        Field("prototypes", "table or none", "one row for each cluster, of the prototypical loss"),
+        Field(
+            "prototypes",
+            "table or none",
+            "one row for each cluster (prototypical loss) or category (classifier)",
+        ),
         Field("pseudo_sha256", "SHA-256 or none", "pseudo labels that guided the last epochs"),
         Field("rolling", "names", "the position within the segment, in a rolling checkpoint"),
         Field(
@@ -182,7 +186,7 @@ CHECKPOINT = RunFile(
 FEATURES = RunFile(
     "features_epoch{epoch}.npz",
     "`features`",
-    "`cluster`, `evaluate`, `added`, `assign`, `gallery`",
+    "`cluster`, `classes`, `evaluate`, `added`, `assign`, `gallery`",
     "the feature cache, of training and test samples",
     (
         Field("indices", "int64", "sample ids", unique=True, optional=True),
@@ -214,6 +218,17 @@ PSEUDO = RunFile(
         ),
         Field("best_params", "JSON", "what the grid search chose", (), keys=Parameters),
         Field("metadata", "JSON", "how good it is, and where it comes from", (), keys=Clustering),
+    ),
+)
+CLASSES = RunFile(
+    "classes_epoch{epoch}.npz",
+    "`classes`, for runs with a classifier",
+    "`evaluate`",
+    "the category that the classifier gives each training and test sample",
+    (
+        _IDS,
+        Field("labels", "int64", "the most similar prototype; old classes come first", least=0),
+        Field("metadata", "JSON", "where it comes from", (), keys=Provenance),
     ),
 )
 GRID = RunFile(

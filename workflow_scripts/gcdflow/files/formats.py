@@ -271,6 +271,10 @@ class PseudoLabels(
         return int(self.labels.max()) + 1 if len(self.labels) else 0
 
 
+class Classes(ArrayFile, declared=declared.CLASSES):
+    """The category that a classifier gives each sample (``classes_epoch*.npz``)."""
+
+
 class Photographs(ArrayFile, declared=declared.PHOTOGRAPHS, invariants=(paths_below_root,)):
     """Where the photographs of a run are now, and where they were (``photographs.npz``)."""
 

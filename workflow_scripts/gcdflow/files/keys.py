@@ -97,6 +97,15 @@ class Accuracies(Keys):
     all: Share | None
     old: Share | None
     new: Share | None
+    ari: Correlation | None = Key(MISSING, description="adjusted Rand index with the classes")
+
+
+class ByClassifier(Keys):
+    """Accuracies of the categories that a classifier gives."""
+
+    transductive: Accuracies
+    inductive: Accuracies
+    n_categories: Count
 
 
 class Metrics(Keys):
@@ -122,4 +131,10 @@ class Metrics(Keys):
         MISSING,
         description="mean cosine similarity of the features of two images; near 1, they have "
         "collapsed",
+    )
+    classifier: ByClassifier = Key(
+        MISSING,
+        description="for runs with a classifier: `transductive` and `inductive` of its categories, "
+        "and `n_categories`, how many of them have a training sample; `ari`, the adjusted Rand "
+        "index, is then among all accuracies",
     )

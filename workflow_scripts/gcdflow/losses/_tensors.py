@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 
-def check_temperature(temperature: float) -> None:
+def check_temperature(temperature: float, name: str = "temperature") -> None:
     """Raise ``ValueError`` unless the temperature is positive and finite."""
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError(
-            f"temperature is {temperature!r}, expected a positive finite number "
+            f"{name} is {temperature!r}, expected a positive finite number "
             "(contrastive losses use 0.05 to 1)"
         )
 
@@ -26,6 +26,26 @@ def check_embeddings(name: str, z: Tensor) -> None:
         raise ValueError(
             f"{name} has shape {tuple(z.shape)} and dtype {z.dtype}, expected floating-point rows "
             "of shape (n, d): one embedding per row"
+        )
+
+
+def check_views(name: str, z: Tensor, other: str, others: Tensor) -> None:
+    """Raise ``ValueError`` unless both are matrices of embeddings of equal shape."""
+    check_embeddings(name, z)
+    check_embeddings(other, others)
+    if z.shape != others.shape:
+        raise ValueError(
+            f"{name} has shape {tuple(z.shape)} and {other} has shape {tuple(others.shape)}, "
+            "expected equal shapes: two views of the same images, row by row"
+        )
+
+
+def check_same_width(name: str, z: Tensor, prototypes: Tensor) -> None:
+    """Raise ``ValueError`` unless prototypes have as many columns as the rows of ``z``."""
+    if z.shape[1] != prototypes.shape[1]:
+        raise ValueError(
+            f"prototypes has shape {tuple(prototypes.shape)}, expected (K, {z.shape[1]}): "
+            f"prototypes live in the space of the {name}"
         )
 
 

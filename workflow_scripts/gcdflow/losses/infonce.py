@@ -8,8 +8,8 @@ from torch import Tensor
 
 from gcdflow.losses._tensors import (
     at_least_float32,
-    check_embeddings,
     check_temperature,
+    check_views,
     scaled_similarities,
     zero_loss,
 )
@@ -50,13 +50,7 @@ def info_nce(z1: Tensor, z2: Tensor, *, temperature: float = 1.0) -> Tensor:
     Discovery*, arXiv 2201.02609, eq. 1.
     """
     check_temperature(temperature)
-    check_embeddings("z1", z1)
-    check_embeddings("z2", z2)
-    if z1.shape != z2.shape:
-        raise ValueError(
-            f"z1 has shape {tuple(z1.shape)} and z2 has shape {tuple(z2.shape)}, expected equal "
-            "shapes: two views of the same images, row by row"
-        )
+    check_views("z1", z1, "z2", z2)
     n_images = len(z1)
     z = torch.cat([at_least_float32(z1), at_least_float32(z2)])
     if n_images == 0:

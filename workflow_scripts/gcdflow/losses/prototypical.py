@@ -10,6 +10,7 @@ from gcdflow.losses._tensors import (
     at_least_float32,
     check_embeddings,
     check_labels,
+    check_same_width,
     check_temperature,
     check_weights,
     scaled_similarities,
@@ -68,7 +69,7 @@ def prototypical(
     check_temperature(temperature)
     check_embeddings("z", z)
     check_embeddings("prototypes", prototypes)
-    _check_same_width(z, prototypes)
+    check_same_width("embeddings z", z, prototypes)
     check_labels(labels, len(z), n_classes=len(prototypes))
     check_weights(weights, len(z))
     if len(z) == 0:
@@ -149,7 +150,7 @@ def update_prototypes(prototypes: Tensor, z: Tensor, labels: Tensor, *, momentum
         )
     check_embeddings("prototypes", prototypes)
     check_embeddings("z", z)
-    _check_same_width(z, prototypes)
+    check_same_width("embeddings z", z, prototypes)
     check_labels(labels, len(z), n_classes=len(prototypes))
     sums, counts = _sums_and_counts(z, labels, len(prototypes))
     means = sums / counts.clamp(min=1)
@@ -165,11 +166,3 @@ def _sums_and_counts(z: Tensor, labels: Tensor, n_clusters: int) -> tuple[Tensor
     sums = z.new_zeros(n_clusters, z.shape[1]).index_add(0, labels, z)
     counts = z.new_zeros(n_clusters, 1).index_add(0, labels, z.new_ones(len(z), 1))
     return sums, counts
-
-
-def _check_same_width(z: Tensor, prototypes: Tensor) -> None:
-    if z.shape[1] != prototypes.shape[1]:
-        raise ValueError(
-            f"prototypes has shape {tuple(prototypes.shape)}, expected (K, {z.shape[1]}): "
-            "prototypes live in the space of the embeddings z"
-        )

@@ -1,4 +1,4 @@
-"""The projection head between backbone and contrastive losses."""
+"""What follows the backbone: the projection head of contrastive losses, a classifier's start."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 _WIDE = 16  # times the bottleneck
+_INITIAL_STD = 0.02
 
 
 class DINOHead(nn.Module):
@@ -17,13 +18,14 @@ class DINOHead(nn.Module):
 
     An MLP with GELU down to a bottleneck, L2 normalisation, a weight-normalised linear layer
     without bias, L2 normalisation. Initial weights are drawn from PyTorch's global generator.
+    Without the last layer, which SimGCD does not have, the bottleneck's rows are the output.
 
     Parameters
     ----------
     in_dim : int
         Width of the backbone's features.
-    out_dim : int
-        Width of the output.
+    out_dim : int or None
+        Width of the last layer, and so of the output; None: there is no such layer.
     n_layers : int
         Linear layers of the MLP, at least 1; the last leads to the bottleneck.
     hidden_dim : int
@@ -49,7 +51,7 @@ class DINOHead(nn.Module):
     def __init__(
         self,
         in_dim: int,
-        out_dim: int = 65536,
+        out_dim: int | None = 65536,
         *,
         n_layers: int = 3,
         hidden_dim: int = 2048,
@@ -59,7 +61,7 @@ class DINOHead(nn.Module):
         super().__init__()
         _check_positive(
             in_dim=in_dim,
-            out_dim=out_dim,
+            out_dim=bottleneck_dim if out_dim is None else out_dim,
             n_layers=n_layers,
             hidden_dim=hidden_dim,
             bottleneck_dim=bottleneck_dim,
@@ -69,8 +71,11 @@ class DINOHead(nn.Module):
         for width, next_width in pairwise(widths):
             layers += [nn.Linear(width, next_width), nn.GELU()]
         self.mlp = nn.Sequential(*layers[:-1])
-        last_layer = nn.Linear(bottleneck_dim, out_dim, bias=False)
+        last_layer = None if out_dim is None else nn.Linear(bottleneck_dim, out_dim, bias=False)
         self.mlp.apply(_initialise)
+        if last_layer is None:
+            self.last_layer = None
+            return
         _initialise(last_layer)
         self.last_layer = weight_norm(last_layer)
         magnitude = self.last_layer.parametrizations.weight.original0
@@ -78,8 +83,9 @@ class DINOHead(nn.Module):
         magnitude.requires_grad_(not norm_last_layer)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Project features of shape (B, in_dim) to unit rows of shape (B, out_dim)."""
-        return _unit_rows(self.last_layer(_unit_rows(self.mlp(x))))
+        """Project features of shape (B, in_dim) to unit rows (B, out_dim or bottleneck_dim)."""
+        bottleneck = unit_rows(self.mlp(x))
+        return bottleneck if self.last_layer is None else unit_rows(self.last_layer(bottleneck))
 
     def compact(self, x: Tensor) -> Tensor:
         """Unit rows (B, bottleneck_dim) that have the dot products of :meth:`forward`'s rows.
@@ -88,7 +94,7 @@ class DINOHead(nn.Module):
         so dot products need only G = WᵀW = L Lᵀ: the rows Lᵀb have the same ones, and the same
         gradients. The wide output, with its products of (B, out_dim), is never formed.
         """
-        bottleneck = _unit_rows(self.mlp(x))
+        bottleneck = unit_rows(self.mlp(x))
         with torch.autocast(x.device.type, enabled=False):
             weight = self.last_layer.weight
             gram = _Gram.apply(weight).double()
@@ -96,11 +102,13 @@ class DINOHead(nn.Module):
             ridge = 8 * torch.finfo(weight.dtype).eps * gram.diagonal().mean()
             one = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
             factor, _ = torch.linalg.cholesky_ex(gram + ridge * one)
-            return _unit_rows(bottleneck @ factor.to(bottleneck.dtype))
+            return unit_rows(bottleneck @ factor.to(bottleneck.dtype))
 
     @property
     def compact_pays(self) -> bool:
         """Whether :meth:`compact` is clearly cheaper than :meth:`forward`."""
+        if self.last_layer is None:
+            return False
         out_dim, bottleneck_dim = self.last_layer.weight.shape
         return out_dim >= _WIDE * bottleneck_dim
 
@@ -119,14 +127,23 @@ class _Gram(torch.autograd.Function):
         return weight @ (gradient + gradient.T)
 
 
-def _unit_rows(x: Tensor) -> Tensor:
+def unit_rows(x: Tensor) -> Tensor:
     """L2-normalise, at least in float32: under autocast the squares would lose half their bits."""
     return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)
 
 
+def random_prototypes(n: int, feature_dim: int, dtype: torch.dtype) -> Tensor:
+    """Prototypes of a cosine classifier in random directions, (n, feature_dim).
+
+    They come from PyTorch's global generator on the CPU. Their lengths do not count for the
+    classifier, only for how fast it learns: SGD turns a shorter row faster.
+    """
+    return nn.init.trunc_normal_(torch.empty(n, feature_dim, dtype=dtype), std=_INITIAL_STD)
+
+
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.trunc_normal_(module.weight, std=_INITIAL_STD)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 

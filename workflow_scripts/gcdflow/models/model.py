@@ -12,9 +12,10 @@ from gcdflow.models.head import DINOHead
 class Model(nn.Module):
     """Backbone and projection head.
 
-    ``forward`` gives L2-normalised embeddings; ``backbone`` alone gives the features. Embeddings
-    are the head's compact ones where those are cheaper. Prototypes need the wide ones: they last
-    for longer than a step, and compact rows of two steps have no common axes.
+    ``features`` gives the backbone's output, ``embed`` makes L2-normalised embeddings of it, and
+    ``forward`` does both. Embeddings are the head's compact ones where those are cheaper.
+    Prototypes of embeddings need the wide ones: they last for longer than a step, and compact rows
+    of two steps have no common axes.
     """
 
     def __init__(self, settings: TrainSettings):
@@ -27,9 +28,16 @@ class Model(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings (B, out_dim or bottleneck_dim), rows of length 1, of images (B, C, H, W)."""
+        return self.embed(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features (B, feature_dim) of images (B, C, H, W)."""
         return self.from_stored(self.backbone.frozen(images))
 
     def from_stored(self, stored: Tensor) -> Tensor:
-        """The same from what the frozen part of the backbone gave for the images (B, …)."""
-        features = self.backbone.trained(stored)
+        """Features from what the frozen part of the backbone gave for the images (B, …)."""
+        return self.backbone.trained(stored)
+
+    def embed(self, features: Tensor) -> Tensor:
+        """Embeddings of features (B, feature_dim)."""
         return self.head.compact(features) if self.compact else self.head(features)

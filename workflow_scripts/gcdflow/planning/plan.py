@@ -40,6 +40,7 @@ RESULT_VERSIONS = {
     "views": 1,
     "train": 1,
     "features": 1,
+    "classes": 1,
     "cluster": 2,
     "heatmap": 1,
     "evaluate": 2,
@@ -188,9 +189,10 @@ def _of_previous_epoch(settings: RunSettings, run: str, epoch: int, **files: Run
 
 def train_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
     """Inputs of a segment, but its weights."""
-    before = {"checkpoint": declared.CHECKPOINT, "pseudo_labels": declared.PSEUDO}
     own = {"split": declared.SPLIT.of(run), **_stored_views(settings, epoch)}
-    return own | _of_previous_epoch(settings, run, epoch, **before)
+    own |= _of_previous_epoch(settings, run, epoch, checkpoint=declared.CHECKPOINT)
+    guiding = settings.guiding_epoch(previous_epoch(settings, run, epoch))
+    return own if guiding is None else own | {"pseudo_labels": declared.PSEUDO.of(run, guiding)}
 
 
 def features_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
@@ -209,6 +211,25 @@ def cluster_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
     """Inputs of a clustering; the previous pseudo labels only to count those that changed."""
     features = _of_epoch(settings, run, epoch, features=declared.FEATURES)
     return features | _of_previous_epoch(settings, run, epoch, previous=declared.PSEUDO)
+
+
+def classes_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
+    """Inputs of the categories that a classifier gives.
+
+    Raises
+    ------
+    InputError
+        If the run has no classifier at that epoch.
+    """
+    files = {"checkpoint": declared.CHECKPOINT, "features": declared.FEATURES}
+    inputs = _of_epoch(settings, run, epoch, **files)
+    if not settings.has_classifier(epoch):
+        raise InputError(
+            f"run '{run}' has no classifier at epoch {epoch:03d}; its objective is "
+            f"'{settings.objective.name}' (one of simgcd has a classifier, with n_prototypes: null "
+            "after the warm-up)"
+        )
+    return inputs
 
 
 def images_of_split(settings: RunSettings, split: str, starts_jobs: bool) -> list[str]:
@@ -282,8 +303,10 @@ def _with_labels(run: str, epoch: int) -> Inputs:
 
 def evaluate_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
     """Inputs of an evaluation, the only stage that reads the truth."""
-    clustered = {"features": declared.FEATURES, "pseudo_labels": declared.PSEUDO}
-    return {**_of_epoch(settings, run, epoch, **clustered), "truth": declared.TRUTH.of(run)}
+    found = {"features": declared.FEATURES, "pseudo_labels": declared.PSEUDO}
+    if settings.has_classifier(epoch):
+        found["classes"] = declared.CLASSES
+    return {**_of_epoch(settings, run, epoch, **found), "truth": declared.TRUTH.of(run)}
 
 
 def report_inputs(settings: RunSettings, run: str) -> list[str]:
@@ -404,7 +427,7 @@ def train_settings(settings: RunSettings, run: str, epoch: int) -> str:
 
     A weight file that the run names is an input: where it lies is no setting.
     """
-    guided = previous_epoch(settings, run, epoch) is not None
+    guided = settings.guiding_epoch(previous_epoch(settings, run, epoch)) is not None
     return as_json(with_named_weights(settings.train_settings(guided), "file"))
 
 

@@ -1,4 +1,4 @@
 """One segment of training, its checkpoints, and the features that a checkpoint gives.
 
-May import: losses, models, data, distributed, files, config, errors.
+May import: clustering, losses, models, data, distributed, files, config, errors.
 """

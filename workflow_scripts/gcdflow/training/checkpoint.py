@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from gcdflow.config.runs import validated
 from gcdflow.config.settings import (
     BackboneUser,
+    Settings,
     TrainSettings,
     ViewsSettings,
     with_named_weights,
@@ -51,7 +52,8 @@ class Checkpoint:
     weights : dict of name to tensor, the model without what a weight file holds
     optimizer, scheduler : state dicts
     frozen_sha256 : str or None, SHA-256 of the weight file that holds the frozen parameters
-    prototypes : tensor (K, out_dim) or None, of the prototypical loss
+    prototypes : tensor (K, out_dim) or None, of the prototypical loss; of a classifier
+        (K, feature_dim)
     pseudo_sha256 : str or None, the pseudo labels that the last epochs were guided by
     rolling : dict, what only a rolling checkpoint holds (see :mod:`gcdflow.training.state`)
     history : dict of epoch to dict of tag to float, what TensorBoard shows of all epochs since the
@@ -138,11 +140,17 @@ class Checkpoint:
         """
         if self.split_sha256 != split_sha256:
             raise InputError(f"{path}: was trained on another split.npz than the one given")
-        ours, theirs = _flat(settings.model_dump()), _flat(self.settings.model_dump())
-        guided = self.settings.pseudo is not None
-        for key in sorted(ours.keys() | theirs.keys()):
-            if not guided and key.split(".")[0] in ("pseudo", "warmup_epochs"):
-                continue  # a warm-up checkpoint may be continued with any pseudo-label settings
+        ours, theirs = _flat(settings), _flat(self.settings)
+        # A warm-up may be continued with any settings that pseudo labels begin with.
+        free: set[str] = set()
+        if not self.settings.takes_pseudo_labels:
+            free = {"pseudo", "warmup_epochs"}
+            if settings.takes_pseudo_labels and not self.settings.has_classifier:
+                free |= {"objective"}
+        # The name of a section comes first: other kinds have other keys.
+        for key in sorted(ours.keys() | theirs.keys(), key=lambda key: key.removesuffix("name")):
+            if key.split(".")[0] in free:
+                continue
             if ours.get(key) != theirs.get(key):
                 raise InputError(
                     f"{path}: was trained with {key} = {theirs.get(key)}, now it is "
@@ -204,10 +212,12 @@ def located(settings: BackboneUser, weights: str | Path | None) -> BackboneUser:
     return settings if weights is None else with_named_weights(settings, str(weights))
 
 
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(settings: Settings, prefix: str = "") -> dict[str, Any]:
+    """All settings, also those at defaults that are not written, by the paths of their keys."""
     flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
+    for key in type(settings).model_fields:
+        value = getattr(settings, key)
+        if isinstance(value, Settings):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
             flat[f"{prefix}{key}"] = value
@@ -286,15 +296,30 @@ def restore_model(
         for name, value in stored.items()
     ):
         raise InputError(f"{path}: the stored weights do not fit the model of its settings")
-    _check_optimizer(path, checkpoint, model)
+    shapes = [p.shape for p in model.parameters() if p.requires_grad]
+    if settings.has_classifier:
+        shapes.append(_shape_of_classifier(path, checkpoint, model))
+    _check_optimizer(path, checkpoint, shapes)
     _check_scheduler(path, checkpoint)
     model.load_state_dict(stored, strict=False)
     return model
 
 
-def _check_optimizer(path: str | Path, checkpoint: Checkpoint, model: Model) -> None:
-    """The optimizer's state must be one of SGD over the parameters that are trained."""
-    shapes = [p.shape for p in model.parameters() if p.requires_grad]
+def _shape_of_classifier(path: str | Path, checkpoint: Checkpoint, model: Model) -> torch.Size:
+    """Shape of the prototypes of a classifier, which must be there (InputError)."""
+    prototypes, n = checkpoint.prototypes, checkpoint.settings.objective.n_prototypes
+    if (
+        prototypes is None
+        or not prototypes.is_floating_point()
+        or prototypes.shape[1] != model.backbone.feature_dim
+        or n not in (None, len(prototypes))
+    ):
+        raise InputError(f"{path}: the stored prototypes do not fit the model of its settings")
+    return prototypes.shape
+
+
+def _check_optimizer(path: str | Path, checkpoint: Checkpoint, shapes: list[torch.Size]) -> None:
+    """The optimizer's state must be one of SGD over the parameters of these shapes."""
     try:
         (group,) = checkpoint.optimizer["param_groups"]
         state = checkpoint.optimizer["state"]

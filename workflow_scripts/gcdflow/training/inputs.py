@@ -31,6 +31,7 @@ from gcdflow.training.checkpoint import fingerprint, frozen_sha256, identified
 from gcdflow.training.objective import Objective
 from gcdflow.training.pseudo_targets import PseudoTargets
 from gcdflow.training.segment_files import SegmentFiles
+from gcdflow.training.simgcd import SimGCD, check_number_of_prototypes
 
 
 class SegmentInputs:
@@ -81,9 +82,16 @@ class SegmentInputs:
         pseudo, self.pseudo_sha256 = None, None
         if files.pseudo_labels is not None:
             self.pseudo_sha256 = sha256_file(files.pseudo_labels)
-            pseudo = PseudoTargets.select(files.pseudo_labels, self.split, settings)
+            if settings.has_classifier:
+                pseudo = PseudoTargets.for_classifier(files.pseudo_labels, self.split)
+            else:
+                pseudo = PseudoTargets.select(files.pseudo_labels, self.split, settings)
         self._neighbours = None if pseudo is None else pseudo.sampled(self.split, settings)
-        self.objective = Objective(settings, torch.from_numpy(self.split.labels), pseudo)
+        objective = Objective
+        if settings.has_classifier:
+            check_number_of_prototypes(settings, self.split)
+            objective = SimGCD
+        self.objective = objective(settings, torch.from_numpy(self.split.labels), pseudo)
         resume_sha256 = None if files.resume_from is None else sha256_file(files.resume_from)
         inputs = [resume_sha256, self.pseudo_sha256, self.frozen_sha256]
         inputs += [stop_at_epoch, result_version]
@@ -168,10 +176,11 @@ def check_segment(
     settings: TrainSettings, files: SegmentFiles, stop_at_epoch: int, ranks: Ranks
 ) -> None:
     """Refuse what cannot be trained, before any file is read (InputError)."""
-    if (files.pseudo_labels is None) != (settings.pseudo is None):
+    if (files.pseudo_labels is None) == settings.takes_pseudo_labels:
         raise InputError(
-            "pseudo labels and the settings of their loss belong together: found "
-            f"pseudo_labels = {files.pseudo_labels}, pseudo settings = {settings.pseudo}"
+            "pseudo labels and the settings that need them belong together: found pseudo_labels = "
+            f"{files.pseudo_labels}, pseudo settings = {settings.pseudo}, objective = "
+            f"{settings.objective!r}"
         )
     if stop_at_epoch > settings.total_epochs:
         raise InputError(

@@ -20,7 +20,9 @@ from gcdflow.training.schedule import gamma
 
 @dataclass(frozen=True)
 class Objective:
-    """``(1 - w) · L_contrast + w · L_supcon + γ(epoch) · pseudo_loss_weight · L_pseudo``.
+    """The contrastive objective, which pseudo labels may guide.
+
+    ``(1 - w) · L_contrast + w · L_supcon + γ(epoch) · pseudo_loss_weight · L_pseudo``
 
     Attributes
     ----------
@@ -32,6 +34,20 @@ class Objective:
     settings: TrainSettings
     labels: Tensor
     pseudo: PseudoTargets | None
+
+    @property
+    def has_prototypes(self) -> bool:
+        """Whether the losses need prototypes."""
+        return self.pseudo is not None and self.settings.pseudo.loss == "prototypical"
+
+    @property
+    def classifies(self) -> bool:
+        """Whether prototypes are of features and trained, not moving averages of embeddings."""
+        return False
+
+    def schedule(self, epoch: int) -> dict[str, float]:
+        """What changes with the epoch, by the name that monitoring shows."""
+        return {"gamma": self.gamma(epoch)}
 
     def gamma(self, epoch: int) -> float:
         """Share of the full weight that pseudo labels have at an epoch, 0 to 1."""
@@ -45,7 +61,13 @@ class Objective:
         )
 
     def losses(
-        self, epoch: int, z1: Tensor, z2: Tensor, positions: Tensor, prototypes: Tensor | None
+        self,
+        epoch: int,
+        z1: Tensor,
+        z2: Tensor,
+        positions: Tensor,
+        prototypes: Tensor | None,
+        features: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[dict[str, Tensor], Tensor | None]:
         """The loss of one step.
 
@@ -53,7 +75,9 @@ class Objective:
         ----------
         z1, z2 : (B, d), embeddings of the two views, rows of length 1
         positions : int64 (B,), of the samples in the split; on the CPU
-        prototypes : (n_clusters, out_dim) or None, of the prototypical loss
+        prototypes : (K, out_dim) or, of features, (K, feature_dim); None where there are none
+        features : two of (B, feature_dim), of the same views, rows of length 1; None unless the
+            objective classifies
 
         Returns
         -------
@@ -62,6 +86,19 @@ class Objective:
         tensor or None
             The prototypes after the step.
         """
+        losses, total = self._contrastive(z1, z2, positions)
+        strength = self.gamma(epoch)
+        if self.pseudo is not None:
+            strength *= self.settings.pseudo.pseudo_loss_weight
+        if strength > 0:
+            losses["L_pseudo"], prototypes = self._pseudo_loss(z1, z2, positions, prototypes)
+            total = total + strength * losses["L_pseudo"]
+        return {"L_total": total, **losses}, prototypes
+
+    def _contrastive(
+        self, z1: Tensor, z2: Tensor, positions: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The contrastive losses, and their weighted sum."""
         options = self.settings.training
         labels = self.labels[positions]
         labelled = labels >= 0
@@ -71,18 +108,11 @@ class Objective:
         losses = {
             "L_contrast": info_nce(*contrasted, temperature=options.contrast_temperature),
             "L_supcon": sup_con(
-                *_both_views(z1, z2, labels, labelled), temperature=options.sup_con_temperature
+                *both_views(z1, z2, labels, labelled), temperature=options.sup_con_temperature
             ),
         }
         w = options.sup_con_weight
-        total = (1 - w) * losses["L_contrast"] + w * losses["L_supcon"]
-        strength = self.gamma(epoch)
-        if self.pseudo is not None:
-            strength *= self.settings.pseudo.pseudo_loss_weight
-        if strength > 0:
-            losses["L_pseudo"], prototypes = self._pseudo_loss(z1, z2, positions, prototypes)
-            total = total + strength * losses["L_pseudo"]
-        return {"L_total": total, **losses}, prototypes
+        return losses, (1 - w) * losses["L_contrast"] + w * losses["L_supcon"]
 
     def _pseudo_loss(
         self, z1: Tensor, z2: Tensor, positions: Tensor, prototypes: Tensor | None
@@ -96,7 +126,7 @@ class Objective:
             return loss, None
         labels = self.pseudo.labels[positions]
         counts = labels >= 0
-        z, chosen_labels = _both_views(z1, z2, labels, counts)
+        z, chosen_labels = both_views(z1, z2, labels, counts)
         weights = _sent(self.pseudo.weights[positions][counts], z.device).repeat(2)
         if options.loss == "supcon":
             loss = sup_con(z, chosen_labels, temperature=options.temperature, weights=weights)
@@ -109,7 +139,7 @@ class Objective:
         )
 
 
-def _both_views(z1: Tensor, z2: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+def both_views(z1: Tensor, z2: Tensor, labels: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     """Embeddings and labels of the chosen samples, first views then second views."""
     return torch.cat(_rows((z1, z2), chosen)), _sent(labels[chosen], z1.device).repeat(2)
 

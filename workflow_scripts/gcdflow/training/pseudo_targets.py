@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gcdflow.clustering.matching import optimal_matching
 from gcdflow.config.settings import TrainSettings
 from gcdflow.data.sampling import Neighbours
 from gcdflow.errors import InputError
@@ -74,14 +75,8 @@ class PseudoTargets:
         InputError
             If the file is not one of pseudo labels of exactly this split's training samples.
         """
-        pseudo, options = PseudoLabels.load(path), settings.pseudo
-        train_positions = np.flatnonzero(split.train_mask)
-        positions = align(split_name := "split.npz", split.indices, pseudo.indices)
-        if not np.array_equal(np.sort(positions), train_positions):
-            raise InputError(
-                f"{path}: has {len(positions)} samples, {split_name} has {len(train_positions)} "
-                "training samples; expected the same ones"
-            )
+        options = settings.pseudo
+        pseudo, positions = _of_training_samples(path, split)
         counts = np.ones(len(positions), dtype=bool)
         if options.points == "core":
             counts &= pseudo.core_mask
@@ -115,3 +110,65 @@ class PseudoTargets:
                 len(pseudo.labels),
             )
         return targets
+
+    @classmethod
+    def for_classifier(cls, path: Path, split: Split) -> PseudoTargets:
+        """Clusters in the order of a classifier's prototypes: old classes first, then the others.
+
+        A class takes the cluster that it is matched to, by the largest number of labelled samples
+        in matched clusters (Hungarian). A class that shares no cluster with any (others have taken
+        those where its samples are) has its labelled samples as a cluster of its own. All points
+        of a cluster count alike.
+
+        Raises
+        ------
+        InputError
+            If the file is not one of pseudo labels of exactly this split's training samples, an old
+            class has no labelled sample, or there is only one category.
+        """
+        pseudo, positions = _of_training_samples(path, split)
+        n_old, classes = len(split.old_class_names), split.labels[positions]
+        labelled = split.labelled_mask[positions]
+        missing = np.setdiff1d(np.arange(n_old), classes[labelled])
+        if len(missing):
+            raise InputError(
+                f"split.npz: no training sample of old class "
+                f"'{split.old_class_names[missing[0]]}' is labelled, so that it can have no "
+                "prototype; label some, or leave the class out"
+            )
+        cluster_of = optimal_matching(classes[labelled], pseudo.labels[labelled])
+        others = np.setdiff1d(np.arange(pseudo.n_clusters), list(cluster_of.values()))
+        number = np.empty(pseudo.n_clusters, dtype=np.int64)
+        number[list(cluster_of.values())] = list(cluster_of)
+        number[others] = n_old + np.arange(len(others))
+        has_no_cluster = labelled & ~np.isin(classes, list(cluster_of))
+        labels = np.full(len(split.indices), NO_PSEUDO_LABEL, dtype=np.int64)
+        labels[positions] = np.where(has_no_cluster, classes, number[pseudo.labels])
+        n_prototypes = n_old + len(others)
+        if n_prototypes < 2:
+            raise InputError(
+                f"{path}: has one cluster only, from which no classifier can begin; cluster with "
+                "another grid, or give objective.n_prototypes"
+            )
+        log.info(
+            "%s: %s, of them %s of old classes, from %s",
+            path,
+            counted(n_prototypes, "prototype"),
+            n_old,
+            counted(pseudo.n_clusters, "cluster"),
+        )
+        weights = torch.ones(len(labels), dtype=torch.float32)
+        return cls(torch.from_numpy(labels), weights, n_prototypes)
+
+
+def _of_training_samples(path: Path, split: Split) -> tuple[PseudoLabels, np.ndarray]:
+    """Pseudo labels, and the positions of their samples, which must be the training samples."""
+    pseudo, name = PseudoLabels.load(path), "split.npz"
+    train_positions = np.flatnonzero(split.train_mask)
+    positions = align(name, split.indices, pseudo.indices)
+    if not np.array_equal(np.sort(positions), train_positions):
+        raise InputError(
+            f"{path}: has {len(positions)} samples, {name} has {len(train_positions)} "
+            "training samples; expected the same ones"
+        )
+    return pseudo, positions

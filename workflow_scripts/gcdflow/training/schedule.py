@@ -1,6 +1,6 @@
-"""What changes with the epoch: the weight of the pseudo loss, and the learning rate.
+"""What changes with the epoch: weight of the pseudo loss, learning rate, teacher's temperature.
 
-Both are pure functions of the *global* epoch number, so a run that is cut into segments follows the
+All are pure functions of the *global* epoch number, so a run that is cut into segments follows the
 same curves as one that is not.
 """
 
@@ -92,6 +92,45 @@ def cosine_lr(epoch: int, *, total_epochs: int, lr: float, final_factor: float =
         )
     lowest = lr * final_factor
     return lowest + (lr - lowest) * (1 + math.cos(math.pi * (epoch - 1) / total_epochs)) / 2
+
+
+def teacher_temperature(
+    epoch: int, *, begin: int = 0, first: float = 0.07, last: float = 0.04, ramp_epochs: int = 30
+) -> float:
+    r"""Temperature of SimGCD's soft labels in one epoch: half a cosine from ``first`` to ``last``.
+
+    .. math:: \tau_t = last + (first - last) (1 + \cos(\pi \min(1, (epoch - begin - 1) / ramp))) / 2
+
+    Parameters
+    ----------
+    epoch : int
+        Number of the epoch being trained, from 1.
+    begin : int
+        Epochs that were done when the classifier joined; the next one has exactly ``first``.
+    first, last : float
+        Temperatures at the start, and after the ramp.
+    ramp_epochs : int
+        Length of the ramp; 0 means ``last`` from the start.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If the epoch is not one of a classifier.
+
+    References
+    ----------
+    Wen et al., *Parametric Classification for Generalized Category Discovery*, arXiv 2211.11727,
+    section 5.1.
+    """
+    _check_epoch(epoch)
+    if epoch <= begin:
+        raise ValueError(f"epoch is {epoch}, but the classifier only joins after epoch {begin}")
+    share = min((epoch - begin - 1) / ramp_epochs, 1.0) if ramp_epochs else 1.0
+    return last + (first - last) * (1 + math.cos(math.pi * share)) / 2
 
 
 def _check_epoch(epoch: int) -> None:

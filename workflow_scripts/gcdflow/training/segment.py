@@ -27,6 +27,7 @@ from gcdflow.distributed.ranks import Ranks, joined
 from gcdflow.errors import InputError
 from gcdflow.files.lease import Lease
 from gcdflow.losses.prototypical import cluster_prototypes
+from gcdflow.models.head import unit_rows
 from gcdflow.progress import Progress
 from gcdflow.training.inputs import SegmentInputs, check_segment
 from gcdflow.training.segment_files import SegmentFiles
@@ -114,7 +115,7 @@ class Segment:
             if self.stop.requested() and step + 1 < self.inputs.n_steps:
                 self._stop_within_epoch(epoch, step + 1)
         values = state.means()
-        values["gamma"] = self.objective.gamma(epoch)
+        values |= self.objective.schedule(epoch)
         values["learning_rate"] = state.scheduler.get_last_lr()[0]
         values[SPEED] = n_images / (time.monotonic() - began)
         state.scheduler.step()
@@ -134,6 +135,8 @@ class Segment:
         state.optimizer.zero_grad(set_to_none=True)
         losses["L_total"].backward()
         self.ranks.sum_gradients(model.parameters())
+        if state.trains_prototypes:  # every rank has their whole gradient: it knows all features
+            state.prototypes.grad = self.ranks.from_first(state.prototypes.grad)
         state.optimizer.step()
         state.prototypes = prototypes
         state.count(losses)
@@ -184,11 +187,11 @@ class Segment:
             self._save(self.files.rolling, self.state.rolling())
         parts = " ".join(f"{n} {v:.4f}" for n, v in values.items() if n.startswith("L_"))
         log.info(
-            "epoch %d/%d  %s  gamma %.2f  lr %.4f  %s%s",
+            "epoch %d/%d  %s  %s  lr %.4f  %s%s",
             epoch,
             self.stop_at_epoch,
             parts,
-            values["gamma"],
+            " ".join(f"{n} {v:.2f}" for n, v in self.objective.schedule(epoch).items()),
             values["learning_rate"],
             per_second(values[SPEED], "images"),
             self._time_left(epoch),
@@ -202,32 +205,36 @@ class Segment:
         done = epoch * self.inputs.n_steps
         return f", {self.progress.left(done)}" if epoch < self.stop_at_epoch else ""
 
-    def _embed(self, views: Tensor) -> Tensor:
-        """Embeddings (b, d), float32 also where the model computes in bfloat16."""
+    def _embed(self, views: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Embeddings (b, d), and features (b, feature_dim) of length 1 for a classifier.
+
+        Both are float32, also where the model computes in bfloat16.
+        """
         mixed, model = self.settings.training.mixed_precision, self.state.model
         views = views.to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
-            return model.from_stored(views.float()) if self.inputs.are_stored else model(views)
+            are_stored = self.inputs.are_stored
+            features = model.from_stored(views.float()) if are_stored else model.features(views)
+            z = model.embed(features)
+        return z, unit_rows(features) if self.objective.classifies else None
 
     def _losses(self, epoch: int, batch: Batch) -> tuple[dict[str, Tensor], Tensor | None]:
         """The loss of one step and its parts, and the prototypes after the step."""
-        z = self.ranks.gather(self._embed(batch.views), N_VIEWS)
+        z, features = self._embed(batch.views)
+        z = self.ranks.gather(z, N_VIEWS).chunk(N_VIEWS)
+        if features is not None:
+            features = self.ranks.gather(features, N_VIEWS).chunk(N_VIEWS)
         before = self.state.prototypes
-        losses, prototypes = self.objective.losses(
-            epoch, *z.chunk(N_VIEWS), batch.positions, before
-        )
+        losses, prototypes = self.objective.losses(epoch, *z, batch.positions, before, features)
         if prototypes is not before:  # they moved
             prototypes = self.ranks.from_first(prototypes)
         return losses, prototypes
 
     @torch.no_grad()
     def _prepare_prototypes(self) -> None:
-        """Prototypes of the prototypical loss: cluster means under the present model, once."""
+        """Prototypes from clusters: their means under the present model, once."""
         state, pseudo = self.state, self.objective.pseudo
-        if pseudo is None or self.settings.pseudo.loss != "prototypical":
-            return
-        if state.prototypes is not None:
-            state.prototypes = state.prototypes.to(self.device)
+        if state.prototypes is not None or not self.objective.has_prototypes:
             return
         positions = np.flatnonzero(pseudo.labels.numpy() >= 0)
         n, size = len(positions), self.ranks.size
@@ -235,12 +242,13 @@ class Segment:
         state.model.eval()
         parts = []
         for views in self.inputs.evaluation_batches(padded[self.ranks.part]):
-            parts.append(self._embed(views))
+            z, features = self._embed(views)
+            parts.append(features if self.objective.classifies else z)
             self.stop.raise_if_requested("; the same call resumes after the last whole epoch")
         z = self.ranks.gather(torch.cat(parts))[:n]
         labels = pseudo.labels[positions].to(self.device)
         prototypes = cluster_prototypes(z, labels, pseudo.n_clusters)
-        state.prototypes = self.ranks.from_first(prototypes)
+        state.begin_with(self.ranks.from_first(prototypes))
         state.model.train()
 
 

@@ -6,12 +6,13 @@ import math
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gcdflow.config.settings import TrainSettings
 from gcdflow.distributed.batch_norm import synchronise_batch_norm
 from gcdflow.distributed.ranks import Ranks
 from gcdflow.files.event_log import EventLog, event_file, remove_overlapping, restore_missing
+from gcdflow.models.head import random_prototypes
 from gcdflow.models.model import Model
 from gcdflow.training.checkpoint import Checkpoint, restore_model, stored_weights
 from gcdflow.training.inputs import SegmentInputs
@@ -28,7 +29,7 @@ class TrainingState:
     ----------
     model, optimizer, scheduler
     epoch : int, epochs done
-    prototypes : tensor (K, out_dim) or None
+    prototypes : tensor (K, out_dim) or None; a parameter (K, feature_dim) of a classifier
     first_step : int, steps that are done of the next epoch, which was cut off within
     n_counted : int, those of them that were not left out
     sums : dict of name to 0-d tensor, sums of their losses
@@ -54,10 +55,12 @@ class TrainingState:
             model = restore_model(path, checkpoint, named)
         self.model = synchronise_batch_norm(model.to(ranks.device), ranks)
         self.epoch = 0 if checkpoint is None else checkpoint.epoch
-        self._build_optimizer(checkpoint)
         self.prototypes: Tensor | None = None
-        if checkpoint is not None and checkpoint.pseudo_sha256 == inputs.pseudo_sha256:
-            self.prototypes = checkpoint.prototypes
+        if checkpoint is None:
+            self._keep(self._random_prototypes())
+        elif settings.has_classifier or checkpoint.pseudo_sha256 == inputs.pseudo_sha256:
+            self._keep(checkpoint.prototypes)  # None after a warm-up, and after other clusters
+        self._build_optimizer(checkpoint)
         rolling = {} if checkpoint is None else checkpoint.rolling
         self.first_step, self.n_counted = rolling.get("step", 0), rolling.get("n_counted", 0)
         self.sums = {k: v.to(ranks.device) for k, v in rolling.get("sums", {}).items()}
@@ -85,9 +88,37 @@ class TrainingState:
             )
         return cls(settings, inputs, ranks, path, checkpoint)
 
+    def _random_prototypes(self) -> Tensor | None:
+        """Prototypes to begin with, where a classifier is there from the beginning."""
+        objective = self._settings.objective
+        if not self._settings.has_classifier or objective.begins_with_clusters:
+            return None
+        dtype = next(self.model.head.parameters()).dtype
+        return random_prototypes(objective.n_prototypes, self.model.backbone.feature_dim, dtype)
+
+    def _keep(self, prototypes: Tensor | None) -> None:
+        """Have these prototypes; those of a classifier are trained."""
+        if prototypes is not None:
+            prototypes = prototypes.to(self._ranks.device)
+            if self._inputs.objective.classifies:
+                prototypes = nn.Parameter(prototypes)
+        self.prototypes = prototypes
+
+    def begin_with(self, prototypes: Tensor) -> None:
+        """Have prototypes from now on, from clusters."""
+        self._keep(prototypes)
+        if self.trains_prototypes:
+            self.optimizer.param_groups[0]["params"].append(self.prototypes)
+
+    @property
+    def trains_prototypes(self) -> bool:
+        """Whether the optimiser moves the prototypes."""
+        return isinstance(self.prototypes, nn.Parameter)
+
     def _build_optimizer(self, checkpoint: Checkpoint | None) -> None:
         options = self._settings.training
         parameters = [p for p in self.model.parameters() if p.requires_grad]
+        parameters += [self.prototypes] if self.trains_prototypes else []  # the last one
         self.optimizer = torch.optim.SGD(
             parameters,
             lr=options.lr,
@@ -122,7 +153,7 @@ class TrainingState:
             optimizer=self.optimizer.state_dict(),
             scheduler=self.scheduler.state_dict(),
             frozen_sha256=self._inputs.frozen_sha256,
-            prototypes=None if self.prototypes is None else self.prototypes.cpu(),
+            prototypes=None if self.prototypes is None else self.prototypes.detach().cpu(),
             pseudo_sha256=self._inputs.pseudo_sha256,
             rolling=rolling or {},
             history=self.history,
