@@ -239,11 +239,11 @@ def _tables(folder: Path) -> dict[str, Target]:
     )
     grid = [list(GRID.columns())]
     grid += [[k, p, f"{k / p:.4f}", 1, 1, k + 1, 9, 0.3, 2, 0.5] for k in (3, 5) for p in (40, 60)]
-    both = {"transductive": {"all": 0.5, "old": 1.0, "new": None, "ari": -0.1}}
-    both |= {"inductive": both["transductive"], "n_categories": 7}
+    found = {"transductive": {"all": 0.5, "old": 1.0, "new": None, "ari": -0.1}}
+    found |= {"inductive": found["transductive"], "n_categories": 7}
     metrics = [
         json.dumps(one, indent=2).encode()
-        for one in (make_metrics(), make_metrics(classifier=both))
+        for one in (make_metrics(), make_metrics(classifier=found))
     ]
     runs = [_YAML, CONFIG.read_bytes()]
     rows, table = saved(folder / "seed", assignments), partial(Target, "x.csv", weight=3)
