@@ -11,17 +11,9 @@ import os
 import types
 import typing
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from gcdflow.config.ranges import parse_range, range_within
 from gcdflow.errors import InputError
@@ -34,22 +26,9 @@ UserPath = Annotated[str, AfterValidator(os.path.expanduser)]  # ~ is the user's
 
 
 class Settings(BaseModel):
-    """A strict, immutable section of the configuration.
-
-    ``joined_later`` names keys that are not written at their defaults: fingerprints of checkpoints
-    and parameters of finished jobs stay what they were before these keys were there.
-    """
+    """A strict, immutable section of the configuration."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-    joined_later: ClassVar[tuple[str, ...]] = ()
-
-    @model_serializer(mode="wrap")
-    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        values = write(self)
-        for name in self.joined_later:
-            if getattr(self, name) == type(self).model_fields[name].get_default():
-                values.pop(name, None)
-        return values
 
 
 class DatasetSettings(Settings):
@@ -445,6 +424,11 @@ Augmentation = Annotated[CropAugmentation | AffineAugmentation, Field(discrimina
 Backbone = Annotated[TimmSettings | SmallConvNetSettings, Field(discriminator="name")]
 Objective = Annotated[ContrastiveSettings | SimGCDSettings, Field(discriminator="name")]
 
+# The usual objective is left out of all that names a training, as training.min_steps is.
+_OBJECTIVE = Field(
+    ContrastiveSettings(), exclude_if=lambda objective: objective == ContrastiveSettings()
+)
+
 
 class ViewsSettings(Settings):
     """All that stored views depend on, besides the images and the weight file.
@@ -465,8 +449,6 @@ class TrainSettings(Settings):
     is the usual one there, if a classifier joins only afterwards.
     """
 
-    joined_later = ("objective",)
-
     seed: int = Field(ge=0, le=MAX_SEED)
     augmentation: Augmentation
     backbone: Backbone
@@ -475,7 +457,7 @@ class TrainSettings(Settings):
     total_epochs: int = Field(ge=0, le=MAX_EPOCHS)
     warmup_epochs: int | None = None
     pseudo: PseudoSettings | None = None
-    objective: Objective = ContrastiveSettings()
+    objective: Objective = _OBJECTIVE
 
     @property
     def takes_pseudo_labels(self) -> bool:
@@ -520,8 +502,6 @@ def with_weights(settings: BackboneUser, weights: str) -> BackboneUser:
 class RunSettings(Settings):
     """One run: a dataset, a model, its training and its clustering."""
 
-    joined_later = ("objective",)
-
     seed: int = Field(
         0,
         ge=0,
@@ -536,7 +516,7 @@ class RunSettings(Settings):
     backbone: Backbone = TimmSettings()
     head: HeadSettings = HeadSettings()
     schedule: ScheduleSettings = ScheduleSettings()
-    objective: Objective = ContrastiveSettings()
+    objective: Objective = _OBJECTIVE
     training: TrainingSettings = TrainingSettings()
     pseudo: PseudoSettings = PseudoSettings()
     clustering: ClusteringSettings = ClusteringSettings()
