@@ -1,5 +1,5 @@
 """Needs feature cache, pseudo labels and the truth; makes the metrics of an epoch, which only
-tables and curves use.
+tables and curves use. With `clustering.label_draws` it searches again for each draw of labels.
 """
 
 
@@ -15,9 +15,10 @@ rule evaluate:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=requested("mem_mb", of_settings(plan.reading_request)),
-        runtime=requested("runtime", of_settings(plan.reading_request)),
+        mem_mb=requested("mem_mb", of_settings(plan.evaluate_request)),
+        runtime=requested("runtime", of_settings(plan.evaluate_request)),
     params:
+        draws=of_settings(plan.evaluate_flags),
         log_dir=log_dir,
         version=RESULT_VERSIONS["evaluate"],
     shell:
@@ -25,4 +26,5 @@ rule evaluate:
         "made {output:q} -- {input:q} -- {log:q}; "
         "stage evaluate --features {input.features:q}"
         " --pseudo-labels {input.pseudo_labels:q} --truth {input.truth:q} --output {output:q}"
+        " {params.draws:q}"
         " --log-dir {params.log_dir:q} --threads {threads} 2>&1 | tee -i {log:q}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from gcdflow.clustering.guidance import WHAT_TO_DO, is_against
 from gcdflow.errors import InputError
-from gcdflow.files.declared import METRICS
+from gcdflow.files.declared import METRICS, RunFile
 from gcdflow.files.json_text import parse_json_object
 from gcdflow.wording import counted
 
@@ -19,7 +19,12 @@ COLUMNS = (
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """Read one ``metrics_epoch*.json``.
+    """Read one ``metrics_epoch*.json``; InputError if it is not such a file."""
+    return read_measured(path, METRICS)
+
+
+def read_measured(path: Path, file: RunFile) -> dict[str, Any]:
+    """Read what an evaluation wrote, of metrics or of a baseline.
 
     Raises
     ------
@@ -27,9 +32,10 @@ def read_metrics(path: Path) -> dict[str, Any]:
         If it is not such a file.
     """
     try:
-        return parse_json_object(path.read_text(encoding="utf-8"), METRICS.keys)
+        return parse_json_object(path.read_text(encoding="utf-8"), file.keys)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a metrics file ({error})") from None
+        kind = file.path.partition("_")[0]
+        raise InputError(f"{path}: not a {kind} file ({error})") from None
 
 
 def read_run(paths: Sequence[Path]) -> list[dict[str, Any]]:
@@ -63,6 +69,14 @@ def classes_of_truth(metrics: dict[str, Any]) -> str:
     )
 
 
+def range_of_clusters(metrics: dict[str, Any]) -> str:
+    """The range of the number of clusters, such as `` (10–12)``; empty if there were no draws."""
+    if "k_range" not in metrics:
+        return ""
+    least, most = metrics["k_range"]
+    return f" ({least}–{most})"
+
+
 def percent(share: float | None) -> str:
     """A share as a percentage, ``-`` where there is none."""
     return "-" if share is None else f"{100 * share:.1f}"
@@ -78,7 +92,7 @@ def row(metrics: dict[str, Any]) -> list[str]:
     return [
         f"{metrics['epoch']:03d}",
         *accuracies,
-        str(metrics["n_clusters"]),
+        f"{metrics['n_clusters']}{range_of_clusters(metrics)}",
         f"{metrics['core_ratio']:.2f}",
         percent(metrics["label_change_rate"]),
         percent(metrics.get("agreement")),  # older files have neither
@@ -89,6 +103,22 @@ def row(metrics: dict[str, Any]) -> list[str]:
 def markdown_table(metrics: Sequence[dict[str, Any]]) -> str:
     """A Markdown table of a run, one row for each epoch."""
     return aligned_table(COLUMNS, [row(m) for m in sorted(metrics, key=lambda m: m["epoch"])])
+
+
+def selection_text(metrics: Sequence[dict[str, Any]]) -> str:
+    """Which epoch is the result and who chose it, and how sure the number of clusters is."""
+    last = max(metrics, key=lambda m: m["epoch"])
+    text = (
+        f"The result of the run is its last checkpoint, epoch {last['epoch']:03d}: the schedule "
+        "chooses it,\nnever the truth.\n"
+    )
+    if "label_draws" in last:
+        text += (
+            "\nIn brackets: the least and most clusters that SSDDBC finds over "
+            f"{counted(last['label_draws'], 'draw')} of labels\n(a bootstrap of the labelled "
+            "images).\n"
+        )
+    return text
 
 
 def warning_text(metrics: Sequence[dict[str, Any]]) -> str:
