@@ -7,12 +7,14 @@ instead, which the labels choose.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
 import numba
 import numpy as np
+from numba.core import inline_closurecall
 from scipy.optimize import minimize_scalar
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans
 
@@ -236,7 +238,8 @@ def hdbscan_bcubed(
 ) -> DensityClusters:
     """HDBSCAN whose clusters are selected from the hierarchy by the labels (B-cubed).
 
-    Everything else is as in :func:`hdbscan`.
+    Everything else is as in :func:`hdbscan`. The first use after installation compiles for up to a
+    minute.
 
     Raises
     ------
@@ -258,13 +261,28 @@ def hdbscan_bcubed(
 
     if threads is not None:
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    options = {"semi_supervised": True, "reproducible": True}
 
     def cluster(size: int) -> np.ndarray:
-        options = {"semi_supervised": True, "reproducible": True}
         model = fast_hdbscan.HDBSCAN(min_cluster_size=size, **options)
-        return model.fit(X, labels.copy()).labels_
+        with _plain_comprehensions():
+            return model.fit(X, labels.copy()).labels_
 
     return _best_of_sizes(cluster, X, labels, threads)
+
+
+@contextmanager
+def _plain_comprehensions() -> Iterator[None]:
+    """Let Numba compile B-cubed selection: its shortcut for arrays of comprehensions cannot.
+
+    With it, the code of fast_hdbscan 0.3.4 fails in Numba 0.61 to 0.68 (the package's issue 39).
+    """
+    before = inline_closurecall.enable_inline_arraycall
+    inline_closurecall.enable_inline_arraycall = False
+    try:
+        yield
+    finally:
+        inline_closurecall.enable_inline_arraycall = before
 
 
 def _best_of_sizes(
