@@ -212,6 +212,7 @@ DENSITY = [hdbscan, pytest.param(hdbscan_bcubed, marks=needs_fast_hdbscan)]
 @pytest.mark.parametrize("method", DENSITY)
 def test_density_finds_what_lies_apart_and_leaves_nothing_out(method):
     X, truth, labels = blobs(1, n_each=24, spread=0.02)
+    X = np.concatenate([X, 0.001 * np.random.default_rng(0).normal(size=(len(X), 60))], axis=1)
     found = method(X, labels, threads=1)
     assert partition(found.clusters) == partition(truth)
     assert found.noise < 0.2

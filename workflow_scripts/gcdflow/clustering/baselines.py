@@ -255,18 +255,19 @@ def hdbscan_bcubed(
         import fast_hdbscan
     except ImportError as error:
         raise InputError(
-            f"baseline hdbscan_bcubed needs the package fast_hdbscan ({error}); install it by "
-            "`pip install --constraint constraints.txt fast_hdbscan`"
+            f"baseline hdbscan_bcubed needs the package fast_hdbscan ({error}), the extra "
+            "'baselines' of gcdflow: `pip install --constraint constraints.txt fast_hdbscan`"
         ) from None
-
     if threads is not None:
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
     options = {"semi_supervised": True, "reproducible": True}
+    # With weights, rows of more than 30 numbers have exact neighbours too, not pynndescent's.
+    weights = np.ones(len(X), dtype=np.float32)
 
     def cluster(size: int) -> np.ndarray:
         model = fast_hdbscan.HDBSCAN(min_cluster_size=size, **options)
         with _plain_comprehensions():
-            return model.fit(X, labels.copy()).labels_
+            return model.fit(X, labels.copy(), sample_weight=weights).labels_
 
     return _best_of_sizes(cluster, X, labels, threads)
 
