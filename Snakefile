@@ -12,6 +12,7 @@ checkpoint epochs):
     runs/{run}/pseudo_epoch{epoch}.npz         cluster     pseudo labels; grid_epoch{epoch}.tsv
     runs/{run}/grid_epoch{epoch}.png           heatmap     a picture of the grid
     runs/{run}/metrics_epoch{epoch}.json       evaluate    accuracy against the truth
+    runs/{run}/baseline_{method}_epoch{epoch}.json  baseline  another clustering, to compare with
     runs/{run}/report.md                       report      a table of all epochs
     runs/{run}/report.html                     report_page the table as a page
     runs/{run}/curves.png                      curves      losses, accuracy, clusters over epochs
@@ -85,6 +86,7 @@ include: CHECKOUT / "rules/cluster.smk"
 include: CHECKOUT / "rules/photos.smk"
 include: CHECKOUT / "rules/heatmap.smk"
 include: CHECKOUT / "rules/evaluate.smk"
+include: CHECKOUT / "rules/baseline.smk"
 include: CHECKOUT / "rules/report.smk"
 include: CHECKOUT / "rules/curves.smk"
 include: CHECKOUT / "rules/pages.smk"

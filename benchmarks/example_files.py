@@ -103,6 +103,19 @@ def make_metrics(epoch: int = 50, **changes: object) -> dict[str, Any]:
     return values | changes
 
 
+def make_baseline(epoch: int = 50, method: str = "kmeans", **changes: object) -> dict[str, Any]:
+    """Content of a ``baseline_*.json`` of a method that needs the number of clusters."""
+    result = {
+        "number": "told",
+        "transductive": {"all": 0.25, "old": 0.5, "new": None},
+        "ari": 0.125,
+        "n_clusters": 10,
+        "seconds": 1.25,
+    }
+    results = [result, result | {"number": "estimated", "n_clusters": 14}]
+    return {"method": method, "epoch": epoch, "n_classes": 10, "results": results} | changes
+
+
 def stepped(settings: TrainSettings, seed: int = 0, **changes: object) -> tuple[Model, Checkpoint]:
     """A model after one step of SGD, and its checkpoint."""
     torch.manual_seed(seed)

@@ -19,6 +19,7 @@ import timm
 import torch
 from example_files import (
     TINY,
+    make_baseline,
     make_metrics,
     run_parts,
     stepped,
@@ -38,8 +39,9 @@ from gcdflow.clustering.heatmap import read_grid_table
 from gcdflow.config.runs import load_runs
 from gcdflow.config.settings import RunSettings, TrainSettings
 from gcdflow.data.datasets.photos import read_labels as read_photo_labels
-from gcdflow.evaluation.report import classifier_text, read_metrics, row
-from gcdflow.files.declared import GRID
+from gcdflow.evaluation.comparison import Compared, cells
+from gcdflow.evaluation.report import classifier_text, read_measured, read_metrics, row
+from gcdflow.files.declared import BASELINE, GRID
 from gcdflow.files.formats import ArrayFile, Features, Split
 from gcdflow.models.model import Model
 from gcdflow.models.weights import convert_weights, load_weights
@@ -239,19 +241,24 @@ def _tables(folder: Path) -> dict[str, Target]:
     )
     grid = [list(GRID.columns())]
     grid += [[k, p, f"{k / p:.4f}", 1, 1, k + 1, 9, 0.3, 2, 0.5] for k in (3, 5) for p in (40, 60)]
-    found = {"transductive": {"all": 0.5, "old": 1.0, "new": None, "ari": -0.1}}
+    found = {"transductive": {"all": 0.5, "old": 1.0, "new": None}, "ari": -0.1}
     found |= {"inductive": found["transductive"], "n_categories": 7}
     metrics = [
         json.dumps(one, indent=2).encode()
-        for one in (make_metrics(), make_metrics(classifier=found))
+        for one in (
+            make_metrics(ari=0.5, label_draws=5, k_range=[9, 12]),
+            make_metrics(classifier=found),
+        )
     ]
-    runs = [_YAML, CONFIG.read_bytes()]
+    baseline = json.dumps(make_baseline(), indent=2).encode()
+    read_baseline, runs = partial(read_measured, file=BASELINE), [_YAML, CONFIG.read_bytes()]
     rows, table = saved(folder / "seed", assignments), partial(Target, "x.csv", weight=3)
     return {
         "csv labels": table(both, read_photo_labels, check_photos),
         "csv assignments": table([rows], Assignments.load, check_assignments),
         "tsv grid": table([_csv(grid, "\t")], read_grid_table, check_grid),
         "json metrics": table(metrics, read_metrics, check_metrics, (mutate, broken_json)),
+        "json baseline": table([baseline], read_baseline, check_baseline, (mutate, broken_json)),
         "yaml configuration": Target("x.yaml", runs, load_runs, check_runs),
     }
 
@@ -290,8 +297,13 @@ def check_grid(path: Path, grid: dict[str, np.ndarray]) -> None:
 
 
 def check_metrics(path: Path, metrics: dict) -> None:
-    assert all(len(cell) < 20 for cell in row(metrics))
+    assert all(len(cell) < 40 for cell in row(metrics))
     classifier_text([metrics])
+
+
+def check_baseline(path: Path, baseline: dict) -> None:
+    for result in baseline["results"]:
+        assert len(cells(Compared(baseline["epoch"], baseline["method"], result))) == 9
 
 
 def check_runs(path: Path, runs: dict[str, RunSettings]) -> None:

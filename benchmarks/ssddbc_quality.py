@@ -15,48 +15,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from sklearn.cluster import HDBSCAN, KMeans, kmeans_plusplus
+from sklearn.cluster import HDBSCAN
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import normalize
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
 
+from gcdflow.clustering.baselines import kmeans, semi_supervised_kmeans
 from gcdflow.ssddbc import SSDDBCGridSearch
 
 N_CLUSTERS = 10
 SEEDS = range(5)
-
-
-def semi_supervised_kmeans(
-    X: np.ndarray, y: np.ndarray, n_clusters: int, seed: int, max_iter: int = 200
-) -> np.ndarray:
-    """K-means in which labelled samples stay in their class's cluster (arXiv 2201.02609, sec. 3.2).
-
-    Parameters
-    ----------
-    X : float (n, d)
-    y : int (n,), -1 = unlabelled
-    """
-    known = np.unique(y[y >= 0])
-    centres = [X[y == label].mean(axis=0) for label in known]
-    free, _ = kmeans_plusplus(X[y < 0], n_clusters - len(known), random_state=seed)
-    centres = np.concatenate([centres, free])
-    fixed = y >= 0
-    labels = np.full(len(X), -1)
-    for _ in range(max_iter):
-        nearest = ((X[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
-        nearest[fixed] = np.searchsorted(known, y[fixed])
-        if (nearest == labels).all():
-            break
-        labels = nearest
-        centres = np.stack(
-            [
-                X[labels == c].mean(axis=0) if (labels == c).any() else centres[c]
-                for c in range(n_clusters)
-            ]
-        )
-    return labels
 
 
 def ari(labels: np.ndarray, classes: np.ndarray, y: np.ndarray) -> float:
@@ -76,8 +46,10 @@ def cluster_by_all(
     sizes = range(5, 51, 5)
     hdbscans = [HDBSCAN(min_cluster_size=size, copy=True).fit_predict(X) for size in sizes]
     return {
-        "k-means (k = 10 given)": KMeans(N_CLUSTERS, n_init=10, random_state=seed).fit_predict(X),
-        "semi-supervised k-means (k = 10 given)": semi_supervised_kmeans(X, y, N_CLUSTERS, seed),
+        "k-means (k = 10 given)": kmeans(X, N_CLUSTERS, seed=seed),
+        "semi-supervised k-means (k = 10 given)": semi_supervised_kmeans(
+            X, y, N_CLUSTERS, seed=seed
+        ),
         "HDBSCAN (best min_cluster_size, by the truth)": max(
             hdbscans, key=lambda labels: ari(labels, classes, y)
         ),

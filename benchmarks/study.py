@@ -23,27 +23,26 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import yaml
-from sklearn.metrics import adjusted_rand_score
 from sklearn.preprocessing import normalize
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
 
-from baselines import kmeans, semi_supervised_kmeans
+from gcdflow.clustering.baselines import NUMBER_NEEDED
 from gcdflow.clustering.search import Grid, cluster_features
 from gcdflow.config.ranges import parse_range
 from gcdflow.config.runs import merged, resolve_runs
 from gcdflow.config.settings import RunSettings
-from gcdflow.evaluation.accuracy import clustering_accuracy
+from gcdflow.evaluation.metrics import KnownTruth
 from gcdflow.files import declared
 from gcdflow.files.atomic import atomic_write, sha256_file
-from gcdflow.files.formats import Features, PseudoLabels, Split, Truth, align
+from gcdflow.files.formats import Features, PseudoLabels, Split, align
 from gcdflow.planning.plan import weights_files
 from study_data import lay_out_clipart, lay_out_mnist
 
@@ -56,7 +55,7 @@ WITH, WITHOUT = "-with", "-without"  # ends of the names of runs
 CLUSTERINGS = {
     "ssddbc": "SSDDBC, K unknown",
     "kmeans": "k-means, told K",
-    "sskm": "semi-supervised k-means, told K",
+    "semi_supervised_kmeans": "semi-supervised k-means, told K",
 }
 NUMBERS = ("all", "old", "new", "ari", "clusters")
 
@@ -206,26 +205,20 @@ def _scores(
     features: Features, pseudo: PseudoLabels, truth_path: Path
 ) -> dict[str, dict[str, float]]:
     """Cluster the training images in each way, and compare the unlabelled ones with the truth."""
-    truth = Truth.load(truth_path)
-    at = align(truth_path, truth.indices, features.indices)[features.train_mask]
-    classes, old = truth.labels[at], truth.old_mask[at]
-    labels = features.labels[features.train_mask]
-    X = normalize(features.features[features.train_mask].astype(np.float64))
-    n_classes, unlabelled = len(truth.class_names), labels < 0
-    order = align(truth_path, pseudo.indices, features.indices[features.train_mask])
-    clusterings: dict[str, Callable[[], np.ndarray]] = {
-        "ssddbc": lambda: pseudo.labels[order],
-        "kmeans": lambda: kmeans(X, n_classes),
-        "sskm": lambda: semi_supervised_kmeans(X, labels, n_classes),
-    }
+    truth = KnownTruth(truth_path, features)
+    train = features.train_mask
+    ids, labels = features.indices[train], features.labels[train]
+    X, unlabelled = normalize(features.features[train].astype(np.float64)), labels < 0
     found = {}
-    for name, cluster in clusterings.items():
-        clusters = cluster().astype(np.int64)
-        mine, true = clusters[unlabelled], classes[unlabelled]
-        accuracy = clustering_accuracy(mine, true, old[unlabelled])
+    for name in CLUSTERINGS:
+        if name == "ssddbc":
+            clusters = pseudo.labels[align(truth_path, pseudo.indices, ids)]
+        else:
+            clusters = NUMBER_NEEDED[name](X, labels, truth.n_classes).astype(np.int64)
+        measured = truth.measured(ids[unlabelled], clusters[unlabelled])
         found[name] = {
-            **{part: accuracy[part] for part in ("all", "old", "new")},
-            "ari": float(adjusted_rand_score(true, mine)),
+            **{part: measured["transductive"][part] for part in ("all", "old", "new")},
+            "ari": measured["ari"],
             "clusters": len(np.unique(clusters)),
         }
     return found

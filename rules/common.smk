@@ -19,7 +19,7 @@ from gcdflow.surroundings import foreign_interpreter
 
 try:
     from gcdflow.config.runs import RUN_NAME, find_run
-    from gcdflow.planning import plan, shared_warmup, stored_views, this_call
+    from gcdflow.planning import baselines, plan, shared_warmup, stored_views, this_call
     from gcdflow.planning.last_word import have_last_word
     from gcdflow.planning.plan import RESULT_VERSIONS
     from gcdflow.planning.state import state_of_files
@@ -43,6 +43,7 @@ if workflow.is_main_process:
 VIEWS = stored_views.runs_by_views(RUNS)
 OWNERS = shared_warmup.warmup_owners(RUNS, placed)
 SUMMARY_METRICS = plan.summary_metrics(RUNS, DEFAULT_RUNS, placed)
+SUMMARY_BASELINES = baselines.summary_baselines(RUNS, DEFAULT_RUNS, placed)
 
 
 wildcard_constraints:

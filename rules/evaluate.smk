@@ -1,5 +1,6 @@
 """Needs feature cache, pseudo labels, the truth and, where the run has a classifier, its categories;
-makes the metrics of an epoch, which only tables and curves use.
+makes the metrics of an epoch, which only tables and curves use. With `clustering.label_draws` it
+searches again for each draw of labels.
 """
 
 
@@ -15,10 +16,11 @@ rule evaluate:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=requested("mem_mb", of_settings(plan.reading_request)),
-        runtime=requested("runtime", of_settings(plan.reading_request)),
+        mem_mb=requested("mem_mb", of_settings(plan.evaluate_request)),
+        runtime=requested("runtime", of_settings(plan.evaluate_request)),
     params:
         classes=flags_of(classes="--classes"),
+        draws=of_settings(plan.evaluate_flags),
         log_dir=log_dir,
         version=RESULT_VERSIONS["evaluate"],
     shell:
@@ -26,5 +28,5 @@ rule evaluate:
         "made {output:q} -- {input:q} -- {log:q}; "
         "stage evaluate --features {input.features:q}"
         " --pseudo-labels {input.pseudo_labels:q} --truth {input.truth:q}"
-        " {params.classes:q} --output {output:q}"
+        " {params.classes:q} --output {output:q} {params.draws:q}"
         " --log-dir {params.log_dir:q} --threads {threads} 2>&1 | tee -i {log:q}"

@@ -1,12 +1,14 @@
-"""Makes the tables of runs as HTML pages, which `snakemake --report` shows. Needs the same metrics
-as report.md and summary.md. Unlike summary.md, the page of all default runs has them as inputs.
+"""Makes the tables of runs as HTML pages, which `snakemake --report` shows. Needs what
+report.md and summary.md need. Unlike summary.md, the page of all default runs has it as inputs.
 """
 
 
 rule report_page:
     """Write the table of a run as an HTML page."""
     input:
-        of_run(plan.report_inputs),
+        metrics=of_run(plan.report_inputs),
+        baselines=of_run(baselines.baselines),
+        grids=of_run(baselines.compared_grids),
     output:
         report(
             "runs/{run}/report.html",
@@ -27,14 +29,16 @@ rule report_page:
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
-        "stage report --run {wildcards.run} --output {output:q} {input:q}"
+        "stage report --run {wildcards.run} --output {output:q} {input.metrics:q}"
+        " --baselines {input.baselines:q}"
         " 2>&1 | tee -i {log:q}"
 
 
 rule summary_page:
     """Write the table of all default runs as an HTML page."""
     input:
-        list(plan.summary_metrics(RUNS, DEFAULT_RUNS, str).values()),
+        metrics=list(plan.summary_metrics(RUNS, DEFAULT_RUNS, str).values()),
+        baselines=baselines.summary_baselines(RUNS, DEFAULT_RUNS, str),
     output:
         report(
             "results/summary.html",
@@ -55,4 +59,5 @@ rule summary_page:
         version=RESULT_VERSIONS["pages"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "stage summary --html {output:q} {params.runs:q} 2>&1 | tee -i {log:q}"
+        "stage summary --html {output:q} {params.runs:q} --baselines {input.baselines:q}"
+        " 2>&1 | tee -i {log:q}"

@@ -1,15 +1,18 @@
-"""Uses the existing metrics of the last epochs of all default runs; makes their tables.
+"""Uses the existing metrics of the last epochs of all default runs, and their baselines; makes their
+tables.
 
-The metrics are a param (with a digest of the files), not inputs. So a table never starts a
-training, and a run without metrics is shown as missing. If the same call asks for the reports of some
-runs, the table waits for them. `snakemake --keep-going all` makes all runs.
+Both are params (with a digest of the files), not inputs. So a table never starts a training, and a
+run without metrics is shown as missing. If the same call asks for the reports of some runs, the table
+waits for them. `snakemake --keep-going all` makes all runs.
 """
 
 
 rule summary:
     """Write the tables of all default runs."""
     input:
-        lambda wildcards: plan.metrics_asked_for(SUMMARY_METRICS, workflow.dag_settings.targets),
+        lambda wildcards: plan.results_asked_for(
+            SUMMARY_METRICS, SUMMARY_BASELINES, workflow.dag_settings.targets
+        ),
     output:
         tsv="results/summary.tsv",
         markdown="results/summary.md",
@@ -23,9 +26,11 @@ rule summary:
         runtime=10,
     params:
         runs=lambda wildcards: plan.summary_runs(RUNS, SUMMARY_METRICS),
-        state=lambda wildcards: state_of_files(SUMMARY_METRICS.values()),
+        baselines=SUMMARY_BASELINES,
+        state=lambda wildcards: state_of_files([*SUMMARY_METRICS.values(), *SUMMARY_BASELINES]),
         version=RESULT_VERSIONS["summary"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "stage summary --tsv {output.tsv:q} --markdown {output.markdown:q} {params.runs:q}"
+        " --baselines {params.baselines:q}"
         " 2>&1 | tee -i {log:q}"

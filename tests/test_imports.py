@@ -13,6 +13,7 @@ SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
 HEAVY = {"torch", "torchvision", "timm", "sklearn", "numba", "scipy.stats", "tensorboard"}
 HEAVY |= {"matplotlib", "huggingface_hub", "pandas"}
 NEEDED = {  # by what a stage imports; timm comes with a backbone of timm, and the hub with it
+    "baseline": {"sklearn", "numba", "scipy.stats", "pandas"},
     "classes": {"torch"},
     "cluster": {"sklearn", "scipy.stats", "pandas"},  # which scikit-learn imports where it is
     "features": {"torch"},

@@ -196,7 +196,7 @@ def test_stages_are_scored_once_and_again_when_their_files_change(
     raw = STUDY["Stage"]("raw", "digits", None)
     found = STUDY["scores"](raw, settings, "digits")
     assert {len(numbers) for numbers in found.values()} == {5}
-    assert found["kmeans"]["clusters"] == found["sskm"]["clusters"] == 10
+    assert found["kmeans"]["clusters"] == found["semi_supervised_kmeans"]["clusters"] == 10
     assert all(0 < found[name]["all"] <= 1 for name in found)
 
     trained = STUDY["Stage"]("trained", "digits", 7)
@@ -216,7 +216,7 @@ def test_stages_are_scored_once_and_again_when_their_files_change(
             {},
         ).save(run / "pseudo_epoch007.npz")
         found = STUDY["scores"](trained, settings, "digits")
-        assert found["sskm"]["all"] == 1
+        assert found["semi_supervised_kmeans"]["all"] == 1
         if accuracy is not None:
             assert found["ssddbc"] == {"all": 1, "old": 1, "new": 1, "ari": 1, "clusters": 10}
     counts = np.bincount(truth.labels[split.labels < 0])

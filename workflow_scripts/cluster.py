@@ -14,34 +14,28 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import available_threads, integer_range, run_stage, stage_parser
-from gcdflow.config.settings import ClusteringSettings
+from gcdflow.cli import (
+    add_grid_arguments,
+    available_threads,
+    grid_of,
+    run_stage,
+    stage_parser,
+)
 from gcdflow.wording import counted
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Cluster, write, report."""
-
-    from gcdflow.clustering.search import (
-        Grid,
-        cluster_features,
-        pseudo_label_scalars,
-        write_grid_table,
-    )
+    from gcdflow.clustering.search import cluster_features, pseudo_label_scalars, write_grid_table
     from gcdflow.files.event_log import event_file, write_scalars
     from gcdflow.files.formats import PseudoLabels, load_features
 
-    grid = Grid(
-        k=arguments.k,
-        percentile=arguments.percentile,
-        normalize=not arguments.no_normalize,
-        w_ce=arguments.w_ce,
-        w_sil=arguments.w_sil,
-    )
     features = load_features(arguments.features, arguments.labels)
     threads = arguments.threads or available_threads()
     previous = PseudoLabels.load(arguments.previous) if arguments.previous else None
-    pseudo, results = cluster_features(features, grid, threads=threads, previous=previous)
+    pseudo, results = cluster_features(
+        features, grid_of(arguments), threads=threads, previous=previous
+    )
     if arguments.grid_table is not None:
         write_grid_table(arguments.grid_table, results)
     if arguments.log_dir is not None:
@@ -69,34 +63,16 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser, defaults = stage_parser(__doc__, "log-dir", "threads"), ClusteringSettings()
+    parser = stage_parser(__doc__, "log-dir", "threads")
     parser.add_argument(
         "--features", type=Path, required=True, help="features to cluster (.npz, .npy)"
     )
     parser.add_argument(
         "--labels", type=Path, help="labels.npz that replaces the labels of the features"
     )
-    parser.add_argument(
-        "--k",
-        type=integer_range,
-        default=defaults.k,
-        help="numbers of neighbours: first:last[:step], ends included, or a comma list",
-    )
-    parser.add_argument(
-        "--percentile",
-        type=integer_range,
-        default=defaults.percentile,
-        help="density percentiles, in the same form",
-    )
-    parser.add_argument("--no-normalize", action="store_true", help="do not normalise the features")
+    add_grid_arguments(parser)
     parser.add_argument("--output", type=Path, required=True, help="pseudo labels to write (.npz)")
     parser.add_argument("--grid-table", type=Path, help="table of all configurations to write")
-    parser.add_argument(
-        "--w-ce", type=float, default=defaults.w_ce, help="weight of cross-entropy in the score"
-    )
-    parser.add_argument(
-        "--w-sil", type=float, default=defaults.w_sil, help="weight of the silhouette in the score"
-    )
     parser.add_argument(
         "--previous", type=Path, help="pseudo labels of the last refresh (to compare with)"
     )

@@ -3,7 +3,8 @@
 
 Transductive accuracy is that of the unlabelled training samples. Inductive accuracy is that of the
 test split, whose samples join the clusters of their nearest core points. The categories of a
-classifier are measured in the same way. Only the tables read the result.
+classifier are measured in the same way. Draws of labels say how sure the number of clusters is,
+without the truth. Only the tables read the result.
 
 Example:
   python workflow_scripts/evaluate.py --features features_epoch050.npz \\
@@ -14,14 +15,21 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import available_threads, run_stage, stage_parser
+from gcdflow.cli import (
+    add_grid_arguments,
+    available_threads,
+    grid_of,
+    run_stage,
+    stage_parser,
+    whole_number,
+)
 from gcdflow.wording import counted
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Evaluate, write, report."""
     from gcdflow.evaluation.metrics import accuracy_scalars, evaluate
-    from gcdflow.evaluation.report import classes_of_truth, percent
+    from gcdflow.evaluation.report import classes_of_truth, percent, range_of_clusters
     from gcdflow.files.atomic import write_json
     from gcdflow.files.event_log import event_file, write_scalars
 
@@ -31,6 +39,8 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.truth,
         arguments.classes,
         threads=arguments.threads or available_threads(),
+        label_draws=arguments.label_draws,
+        grid=grid_of(arguments) if arguments.label_draws else None,
     )
     if arguments.log_dir is not None:
         epoch = int(metrics["epoch"] or 0)
@@ -45,10 +55,11 @@ def main(arguments: argparse.Namespace) -> None:
         for kind in ("transductive", "inductive")
     ]
     logging.info(
-        "%s: %s; %s for %s",
+        "%s: %s; %s%s for %s",
         arguments.output,
         "; ".join(parts),
         counted(metrics["n_clusters"], "cluster"),
+        range_of_clusters(metrics),
         classes_of_truth(metrics),
     )
 
@@ -58,4 +69,11 @@ if __name__ == "__main__":
     parser.add_argument("--truth", type=Path, required=True, help="truth.npz of the run")
     parser.add_argument("--classes", type=Path, help="categories that a classifier gives")
     parser.add_argument("--output", type=Path, required=True, help="metrics to write (.json)")
+    parser.add_argument(
+        "--label-draws",
+        type=whole_number(0),
+        default=0,
+        help="searches with other labels, over the grid that follows",
+    )
+    add_grid_arguments(parser)
     run_stage(main, parser)

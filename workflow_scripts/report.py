@@ -4,7 +4,8 @@
 The output is an HTML page if its name ends with .html, otherwise Markdown.
 
 Example:
-  python workflow_scripts/report.py --run digits --output report.md metrics_epoch*.json
+  python workflow_scripts/report.py --run digits --output report.md metrics_epoch*.json \\
+      --baselines baseline_*.json
 """
 
 import argparse
@@ -18,6 +19,7 @@ from gcdflow.wording import counted
 def main(arguments: argparse.Namespace) -> None:
     """Write and print the table."""
     from gcdflow.clustering.guidance import verdict
+    from gcdflow.evaluation.comparison import EXPLANATION, compared, markdown_comparison
     from gcdflow.evaluation.page import as_page
     from gcdflow.evaluation.report import (
         classes_of_truth,
@@ -25,6 +27,7 @@ def main(arguments: argparse.Namespace) -> None:
         markdown_table,
         percent,
         read_run,
+        selection_text,
         warning_text,
     )
     from gcdflow.files.atomic import atomic_write
@@ -40,15 +43,20 @@ def main(arguments: argparse.Namespace) -> None:
         "(adjusted Rand index) with it; against labels, the labelled images in a cluster where\n"
         "another class prevails.\n"
     )
-    compared = classifier_text(metrics)
-    if compared:
-        text += f"\n{compared}"
+    text += f"\n{selection_text(metrics)}"
+    if by_classifier := classifier_text(metrics):
+        text += f"\n{by_classifier}"
     said = verdict(last.get("against_labels"), last["label_change_rate"], last.get("mean_cosine"))
     if said:
         text += f"\nVerdict: {said}.\n"
     warning = warning_text(metrics)
     if warning:
         text += f"\n{warning}"
+    rows = compared(metrics, arguments.baselines)
+    if rows:
+        text += (
+            f"\nOther methods on the same features.\n{EXPLANATION}\n{markdown_comparison(rows)}\n"
+        )
     with atomic_write(arguments.output, "w") as file:
         file.write(as_page(text) if arguments.output.suffix == ".html" else text)
     show(text)  # before the log line, even if both go into one file
@@ -65,6 +73,9 @@ def main(arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = stage_parser(__doc__)
     parser.add_argument("metrics", type=Path, nargs="+", help="metrics_epoch*.json of one run")
+    parser.add_argument(
+        "--baselines", type=Path, nargs="*", default=[], help="baseline_*.json of the same run"
+    )
     parser.add_argument("--run", required=True, help="name of the run, for the title")
     parser.add_argument("--output", type=Path, required=True, help="table to write (.md or .html)")
     run_stage(main, parser)

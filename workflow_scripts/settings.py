@@ -1,7 +1,8 @@
 #!/usr/bin/env python
 """Write all settings of a run, including defaults and inherited ones, as YAML.
 
-The file has the same keys as a run in the configuration except gpus, which changes no result.
+The file has the same keys as a run in the configuration but gpus, baselines and
+clustering.label_draws, which change no category.
 
 Example:
   python workflow_scripts/settings.py --run digits --output config.yaml

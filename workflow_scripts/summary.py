@@ -18,8 +18,15 @@ from gcdflow.cli import run_stage, show, stage_parser
 
 def main(arguments: argparse.Namespace) -> None:
     """Write the requested tables, and print the table of means."""
+    from gcdflow.evaluation.comparison import EXPLANATION
     from gcdflow.evaluation.page import as_page
-    from gcdflow.evaluation.summary import markdown_table, missing_runs, parse_result, write_tsv
+    from gcdflow.evaluation.summary import (
+        compared_results,
+        markdown_table,
+        missing_runs,
+        parse_result,
+        write_tsv,
+    )
     from gcdflow.files.atomic import atomic_write
 
     results = [parse_result(text) for text in arguments.results]
@@ -29,6 +36,9 @@ def main(arguments: argparse.Namespace) -> None:
         "new: unlabelled training images (transductive), test: the test split (inductive).\n\n"
         f"{markdown_table(results)}\n{missing_runs(results)}"
     )
+    comparison = compared_results(results, arguments.baselines)
+    if comparison:
+        text += f"\nOther methods on the features of the same epoch.\n{EXPLANATION}\n{comparison}\n"
     if arguments.tsv:
         with atomic_write(arguments.tsv, "w") as file:
             write_tsv(file, results)
@@ -46,6 +56,9 @@ if __name__ == "__main__":
     parser = stage_parser(__doc__)
     parser.add_argument(
         "results", nargs="+", metavar="setting=metrics", help="a setting and metrics_epoch*.json"
+    )
+    parser.add_argument(
+        "--baselines", type=Path, nargs="*", default=[], help="baseline_*.json of the same runs"
     )
     parser.add_argument("--tsv", type=Path, help="table of all runs to write")
     parser.add_argument("--markdown", type=Path, help="table of means to write")

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from gcdflow.clustering import search
 from gcdflow.evaluation.metrics import accuracy_scalars, evaluate
 from gcdflow.files.formats import Classes, Features, PseudoLabels, Truth
 from sklearn.metrics import adjusted_rand_score
@@ -45,13 +46,13 @@ def files(tmp_path):
     return tmp_path, features, pseudo, truth
 
 
-def evaluated(files, **changes):
+def evaluated(files, label_draws=0, grid=None, **changes):
     folder, features, pseudo, truth = files
     values = {"features": features, "pseudo": pseudo, "truth": truth} | changes
     paths = [folder / f"{name}.npz" for name in values]
     for path, value in zip(paths, values.values(), strict=True):
         value.save(path)
-    return evaluate(*paths, threads=1)
+    return evaluate(*paths, threads=1, label_draws=label_draws, grid=grid)
 
 
 def accuracies(clusters, classes, old) -> dict[str, float]:
@@ -62,6 +63,15 @@ def accuracies(clusters, classes, old) -> dict[str, float]:
     ]
     right = max(tried, key=lambda hits: (hits.sum(), hits[old].sum()))
     return {"all": right.mean(), "old": right[old].mean(), "new": right[~old].mean()}
+
+
+def naive_ari(clusters, classes) -> float:
+    """Adjusted Rand index from its definition, over all pairs of samples."""
+    pairs = list(itertools.combinations(range(len(clusters)), 2))
+    same = np.array([clusters[i] == clusters[j] for i, j in pairs])
+    true = np.array([classes[i] == classes[j] for i, j in pairs])
+    expected = same.sum() * true.sum() / len(pairs)
+    return ((same & true).sum() - expected) / ((same.sum() + true.sum()) / 2 - expected)
 
 
 def by_id(indices, values) -> dict:
@@ -90,6 +100,7 @@ def test_against_the_definition(files, normalize):
     clusters = np.array([cluster_of[i] for i in unlabelled])
     expected = accuracies(clusters, classes, classes < 2)
     assert {k: metrics["transductive"][k] for k in expected} == pytest.approx(expected)
+    assert metrics["ari"] == pytest.approx(naive_ari(clusters, classes))
 
     rows = features.features.astype(np.float64)
     if normalize:
@@ -142,6 +153,7 @@ def test_perfect_clusters(files):
     renamed = np.array([3 - class_of[i] for i in pseudo.indices.tolist()])
     metrics = evaluated(files, pseudo=replace(pseudo, labels=renamed))
     assert set(metrics["transductive"].values()) == {1.0}
+    assert metrics["ari"] == 1
 
 
 def test_without_test_samples(files):
@@ -219,4 +231,30 @@ def test_without_known_classes_accuracy_is_none(files):
     truth = replace(files[3], labels=np.full(N, -1))
     metrics = evaluated(files, truth=truth)
     assert set(metrics["transductive"].values()) == set(metrics["inductive"].values()) == {None}
+    assert metrics["ari"] is None
     assert metrics["n_classes"] is None
+
+
+def test_draws_of_labels_give_a_range_of_clusters(files, monkeypatch):
+    _, features, _, _ = files
+    grid, seen = search.Grid(k=[3, 5], percentile=[40, 70]), []
+    plain = evaluated(files)
+    assert not plain.keys() & {"label_draws", "k_range"}
+
+    class Watched(search.SSDDBCGridSearch):
+        def fit(self, X, y):
+            seen.append(y)
+            return super().fit(X, y)
+
+    monkeypatch.setattr(search, "SSDDBCGridSearch", Watched)
+    metrics = evaluated(files, label_draws=4, grid=grid)
+    train = features.train_mask
+    X, labels = features.features[train], features.labels[train]
+    drawn = list(seen)
+    found = [Watched(k=[3, 5], density_percentile=[40, 70]).fit(X, y) for y in drawn]
+    counts = [one.n_clusters_ for one in found]
+    assert metrics == plain | {"label_draws": 4, "k_range": [min(counts), max(counts)]}
+    assert len({y.tobytes() for y in drawn}) == 4
+    for y in drawn:
+        assert ((y == labels) | (y == -1)).all()
+        assert 0 < (y >= 0).sum() < (labels >= 0).sum()

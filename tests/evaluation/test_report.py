@@ -36,6 +36,11 @@ def test_row():
     assert row(changed)[-3:] == ["3.1", "-2.0", "50.0"]
 
 
+def test_a_range_of_clusters_stands_behind_their_number():
+    cells = row(metrics(label_draws=3, k_range=[10, 13]))
+    assert cells[COLUMNS.index("clusters")] == "12 (10–13)"
+
+
 def test_metrics_from_before_the_comparisons(tmp_path):
     older = {k: v for k, v in metrics().items() if k not in ("agreement", "against_labels")}
     (tmp_path / "m.json").write_text(json.dumps(older))
@@ -170,6 +175,8 @@ def test_read_metrics(tmp_path):
         json.dumps(metrics(agreement=-1.5)).encode(),
         json.dumps(metrics(classifier={"transductive": {}})).encode(),
         json.dumps(metrics(classifier=None)).encode(),
+        json.dumps(metrics(ari="high")).encode(),
+        json.dumps(metrics(k_range=[10])).encode(),
     ],
 )
 def test_not_a_metrics_file(tmp_path, content):

@@ -190,7 +190,7 @@ def test_inputs_of_the_report_and_the_summary():
         (["sub/runs/a/report.html", "sub/runs/b/metrics_epoch006.json"], ["b", "a"]),
         (["sub/runs/a/metrics_epoch005.json", "runs/b/report.md"], []),
     ):
-        assert plan.metrics_asked_for(metrics, targets) == [metrics[run] for run in expected]
+        assert plan.results_asked_for(metrics, [], targets) == [metrics[run] for run in expected]
     with pytest.raises(InputError, match="a table of no runs: name some under 'default_runs'"):
         plan.summary_runs(runs, {})
 

@@ -17,9 +17,18 @@ TARGETS = (
     f"{RUN}/gallery.html",
     f"{RUN}/grid_epoch003.png",
     f"{RUN}/curves.png",
+    f"{RUN}/baseline_ward_epoch003.json",
     "results/summary.md",
 )
-LATE = ("share", "assign", "gallery", "heatmap", "curves", "summary")  # the shared run lacks these
+LATE = (
+    "share",
+    "assign",
+    "gallery",
+    "heatmap",
+    "curves",
+    "summary",
+    "baseline",
+)  # the shared run lacks these
 STAGES = ("settings", "dataset", "train", "features", "cluster", "evaluate", "report", *LATE)
 
 
@@ -44,13 +53,15 @@ def commands_of_stages(finished_run: Path) -> dict[str, list[str]]:
 
 
 def content(directory: Path) -> dict[str, bytes]:
-    """Content of all files of the run, without event logs and the seconds in the grid table."""
+    """Content of all files of the run, without event logs and the seconds of clusterings."""
     files = {
         str(path.relative_to(directory)): path.read_bytes()
         for path in directory.rglob("*")
         if path.is_file() and path.parent.name not in ("log", "filled")
     }
-    return {
-        name: re.sub(rb"\t[^\t]*\n", b"\n", data) if "grid_epoch" in name else data
-        for name, data in files.items()
-    }
+    seconds = {"grid_epoch": rb"\t[^\t]*\n", "baseline_": rb'"seconds": [^,}]*'}
+    for name, data in files.items():
+        for part, pattern in seconds.items():
+            if part in name:
+                files[name] = re.sub(pattern, b"", data)
+    return files

@@ -194,12 +194,15 @@ def test_graphs_and_the_summary_of_files(tmp_path: Path):
 
 
 def test_only_evaluation_takes_the_truth(tmp_path: Path):
-    result = snakemake(tmp_path, "--dry-run", "--printshellcmds", "--", f"{RUN}/report.md")
+    changes = {"runs": {"digits-smoke": {"baselines": ["kmeans", "hdbscan_bcubed"]}}}
+    arguments = ("--dry-run", "--printshellcmds", "--", f"{RUN}/report.md", f"{RUN}/gallery.html")
+    result = snakemake(tmp_path, *arguments, changes=changes)
     commands = re.findall(
         r"^Shell command: .*; stage (\w+) (.*)$", result.stdout + result.stderr, re.MULTILINE
     )
-    assert len(commands) == 15
-    assert {stage for stage, flags in commands if "truth" in flags} == {"dataset", "evaluate"}
+    assert len(commands) == 15 + 2 * 3 + 2
+    of_truth = {stage for stage, flags in commands if "truth" in flags}
+    assert of_truth == {"dataset", "evaluate", "baseline"}
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from gcdflow.files.records import recorded
 from gcdflow.surroundings import available_threads as available_threads
 
 if TYPE_CHECKING:
+    from gcdflow.clustering.search import Grid
     from gcdflow.config.settings import RunSettings, Settings
 
 # Every stage imports this module first. It needs no package, so it can report a missing one;
@@ -143,6 +144,45 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
         type=lambda text: None if text == "auto" else whole_number(0)(text),
         help="image-loading processes (auto, the default: one per thread, none for small images in "
         "memory)",
+    )
+
+
+def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of stages that search for a clustering: its grid and its score."""
+    from gcdflow.config.settings import ClusteringSettings
+
+    defaults = ClusteringSettings()
+    parser.add_argument(
+        "--k",
+        type=integer_range,
+        default=defaults.k,
+        help="numbers of neighbours: first:last[:step], ends included, or a comma list",
+    )
+    parser.add_argument(
+        "--percentile",
+        type=integer_range,
+        default=defaults.percentile,
+        help="density percentiles, in the same form",
+    )
+    parser.add_argument("--no-normalize", action="store_true", help="do not normalise the features")
+    parser.add_argument(
+        "--w-ce", type=float, default=defaults.w_ce, help="weight of cross-entropy in the score"
+    )
+    parser.add_argument(
+        "--w-sil", type=float, default=defaults.w_sil, help="weight of the silhouette in the score"
+    )
+
+
+def grid_of(arguments: argparse.Namespace) -> Grid:
+    """What the arguments of :func:`add_grid_arguments` say is searched."""
+    from gcdflow.clustering.search import Grid
+
+    return Grid(
+        k=arguments.k,
+        percentile=arguments.percentile,
+        normalize=not arguments.no_normalize,
+        w_ce=arguments.w_ce,
+        w_sil=arguments.w_sil,
     )
 
 

@@ -15,24 +15,25 @@ _NEEDED = ("k", "density_percentile", "score", "n_clusters")
 _LARGEST_GRID = 1_000_000
 
 
-def read_grid_table(path: Path) -> dict[str, np.ndarray]:
-    """Read the columns that the picture needs from a ``grid_epoch*.tsv``.
+def read_grid_table(path: Path, *more: str) -> dict[str, np.ndarray]:
+    """Read the columns that the picture needs, and ``more``, from a ``grid_epoch*.tsv``.
 
     Raises
     ------
     InputError
         If the file is missing, a column is, or a value is no number.
     """
+    needed = (*_NEEDED, *more)
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
-        grid = {name: np.array([float(row[name]) for row in rows]) for name in _NEEDED}
+        grid = {name: np.array([float(row[name]) for row in rows]) for name in needed}
         _check_grid(grid)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         raise InputError(
-            f"{path}: not a grid table; expected numbers in the columns {', '.join(_NEEDED)} "
+            f"{path}: not a grid table; expected numbers in the columns {', '.join(needed)} "
             f"({type(error).__name__}: {error})"
         ) from None
     if not rows:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import adjusted_rand_score
@@ -106,15 +107,7 @@ def cluster_features(
     X, y = features.features[train], features.labels[train]
     if len(X) < 2:
         raise InputError(f"found {len(X)} training samples to cluster, expected at least 2")
-    search = SSDDBCGridSearch(
-        k=grid.k,
-        density_percentile=grid.percentile,
-        w_ce=grid.w_ce,
-        w_sil=grid.w_sil,
-        normalize=grid.normalize,
-        n_jobs=threads,
-        progress=_ProgressLog(),
-    )
+    search = _grid_search(grid, threads, progress=_ProgressLog())
     _predict_cost(X, y, len(grid.k) * len(grid.percentile), threads)
     search.fit(X, y)
     k, percentile = (search.best_params_[name] for name in ("k", "density_percentile"))
@@ -131,6 +124,43 @@ def cluster_features(
         n_jobs=threads,
     )
     return _pseudo_labels(features, search, neighbours, previous), search.results_
+
+
+def _grid_search(grid: Grid, threads: int | None, **options: Any) -> SSDDBCGridSearch:
+    return SSDDBCGridSearch(
+        k=grid.k,
+        density_percentile=grid.percentile,
+        w_ce=grid.w_ce,
+        w_sil=grid.w_sil,
+        normalize=grid.normalize,
+        n_jobs=threads,
+        **options,
+    )
+
+
+def n_clusters_over_label_draws(
+    features: Features, grid: Grid, draws: int, *, threads: int | None = None
+) -> list[int]:
+    """Number of clusters that the search finds with each of several draws of the labels.
+
+    A draw is a bootstrap: as many labelled samples as there are, drawn with replacement. Those that
+    are not drawn, some 37 %, count as unlabelled.
+
+    Parameters
+    ----------
+    features : Features
+        Test samples (``~train_mask``) are left out.
+    """
+    X, y = features.features[features.train_mask], features.labels[features.train_mask]
+    labelled = np.flatnonzero(y != UNLABELLED)
+    found = []
+    for draw in range(draws):
+        drawn = np.random.default_rng(draw).choice(labelled, len(labelled))
+        labels = np.full_like(y, UNLABELLED)
+        labels[drawn] = y[drawn]
+        found.append(int(_grid_search(grid, threads).fit(X, labels).n_clusters_))
+        log.info("draw %d of %d: %s", draw + 1, draws, counted(found[-1], "cluster"))
+    return found
 
 
 def _pseudo_labels(

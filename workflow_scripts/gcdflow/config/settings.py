@@ -24,6 +24,16 @@ MAX_SEED = 2**32 - 1  # NumPy's legacy generator, which draws the labelled image
 
 UserPath = Annotated[str, AfterValidator(os.path.expanduser)]  # ~ is the user's home
 
+BaselineMethod = Literal["kmeans", "semi_supervised_kmeans", "ward", "hdbscan", "hdbscan_bcubed"]
+BASELINES: tuple[str, ...] = typing.get_args(BaselineMethod)
+
+
+def _each_once(names: list[str]) -> list[str]:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"'{name}' is in the list {names.count(name)} times, expected once")
+    return names
+
 
 class Settings(BaseModel):
     """A strict, immutable section of the configuration."""
@@ -410,6 +420,9 @@ class ClusteringSettings(Settings):
     normalize: bool = Field(True, description="L2-normalise the features before clustering")
     w_ce: float = Field(1.0, ge=0, description="weight of the cross-entropy in the score")
     w_sil: float = Field(3.0, ge=0, description="weight of the silhouette in the score")
+    label_draws: int = Field(
+        0, ge=0, le=100, description="draws of labels, for the range of clusters in the report"
+    )
 
     def n_configurations(self) -> int:
         """Configurations of the grid."""
@@ -511,6 +524,9 @@ class RunSettings(Settings):
     gpus: int = Field(
         1, ge=1, description="GPUs that share each training step; changes speed, re-runs nothing"
     )
+    baselines: Annotated[list[BaselineMethod], AfterValidator(_each_once)] = Field(
+        [], description=f"methods that the report compares with, out of {', '.join(BASELINES)}"
+    )
     dataset: Dataset = BenchmarkSettings()
     augmentation: Augmentation = CropAugmentation()
     backbone: Backbone = TimmSettings()
@@ -569,8 +585,9 @@ class RunSettings(Settings):
         return epoch > (self.schedule.warmup_epochs if self.objective.begins_with_clusters else 0)
 
     def for_results(self) -> dict[str, Any]:
-        """All that can change a result, as plain values: every key but ``gpus``."""
-        return self.model_dump(exclude={"gpus"})
+        """All that can change a category, as plain values: not GPUs, nor what is only compared."""
+        others = {"gpus": True, "baselines": True, "clustering": {"label_draws"}}
+        return self.model_dump(exclude=others)
 
     def train_settings(self, guided: bool) -> TrainSettings:
         """Settings of a segment, guided or not: only what can change its result.

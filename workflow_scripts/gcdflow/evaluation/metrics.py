@@ -1,12 +1,12 @@
 """Metrics of one refresh: how well the clusters match the true classes.
 
-Only the evaluation stage reads the true classes.
+Only the stages `evaluate` and `baseline` read the true classes.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from gcdflow.clustering.predict import cluster_test_samples, load_clustered
 from gcdflow.errors import InputError
 from gcdflow.evaluation.accuracy import clustering_accuracy
 from gcdflow.files.formats import UNLABELLED, Classes, Features, Truth, align, other_origin
+
+if TYPE_CHECKING:
+    from gcdflow.clustering.search import Grid
 
 _OF_PSEUDO_LABELS = ("label_change_rate", "agreement", "against_labels")
 
@@ -25,6 +28,8 @@ def evaluate(
     classes_path: Path | None = None,
     *,
     threads: int | None = None,
+    label_draws: int = 0,
+    grid: Grid | None = None,
 ) -> dict[str, Any]:
     """Accuracy of pseudo labels on the unlabelled training samples and on the test split.
 
@@ -33,19 +38,26 @@ def evaluate(
 
     Parameters
     ----------
-    classes_path : path of the categories that a classifier gives, or None if there is none
+    classes_path : Path or None
+        Categories that a classifier gives; None if there is none.
+    label_draws : int
+        How often the search is repeated with other labels, which says how sure the number of
+        clusters is; 0: never.
+    grid : Grid or None
+        What is searched then; nothing but that needs it.
 
     Returns
     -------
     dict
         ``transductive`` and ``inductive`` (each a result of
-        :func:`~gcdflow.evaluation.accuracy.clustering_accuracy`), ``n_clusters``, ``n_classes``
+        :func:`~gcdflow.evaluation.accuracy.clustering_accuracy`), ``ari`` (of the unlabelled
+        training samples), ``n_clusters``, ``n_classes``
         (None if the class of some sample is unknown), ``core_ratio``, ``epoch``, and
         from the pseudo labels ``label_change_rate``, ``agreement`` and ``against_labels`` (None
         if they have none), and ``mean_cosine`` of the features. With a classifier also
-        ``classifier``: ``transductive`` and ``inductive`` of its categories, and ``n_categories``,
-        how many of them have a training sample; all accuracies then have ``ari``, the adjusted
-        Rand index, beside them.
+        ``classifier``: ``transductive``, ``ari`` and ``inductive`` of its categories, and
+        ``n_categories``, how many of them have a training sample. With draws also ``label_draws``
+        and ``k_range``.
 
     Raises
     ------
@@ -53,39 +65,76 @@ def evaluate(
         If the files are not of the same run and refresh.
     """
     features, pseudo, at = load_clustered(features_path, pseudo_path)
-    truth = Truth.load(truth_path)
-    _check_truth_of(features, features_path, truth, truth_path)
+    truth = KnownTruth(truth_path, features, features_path)
     unlabelled = features.labels[at] == UNLABELLED
     test, clusters = cluster_test_samples(features, pseudo, at, threads)
-
-    def accuracy(ids: np.ndarray, found: np.ndarray) -> dict[str, float | None]:
-        in_truth = align(truth_path, truth.indices, ids)
-        known = truth.labels[in_truth] >= 0
-        found, in_truth = found[known], in_truth[known]
-        true = truth.labels[in_truth]
-        accuracies = clustering_accuracy(found, true, truth.old_mask[in_truth])
-        # Only where two partitions are compared: metrics of other runs stay as they are.
-        return accuracies if classes_path is None else accuracies | {"ari": _ari(true, found)}
-
     metrics = {
         "epoch": features.metadata.get("epoch"),
-        "transductive": accuracy(pseudo.indices[unlabelled], pseudo.labels[unlabelled]),
-        "inductive": accuracy(features.indices[test], clusters),
+        **truth.measured(pseudo.indices[unlabelled], pseudo.labels[unlabelled]),
+        "inductive": truth.accuracy(features.indices[test], clusters),
         "n_clusters": pseudo.n_clusters,
-        "n_classes": len(truth.class_names) if (truth.labels >= 0).all() else None,
+        "n_classes": truth.n_classes,
         "core_ratio": float(pseudo.core_mask.mean()),
         **{key: pseudo.metadata.get(key) for key in _OF_PSEUDO_LABELS},
         "mean_cosine": features.mean_cosine,
     }
     if classes_path is not None:
         classes = _classes_of(features, features_path, classes_path)
-        hidden = pseudo.indices[unlabelled], classes[at[unlabelled]]
         metrics["classifier"] = {
-            "transductive": accuracy(*hidden),
-            "inductive": accuracy(features.indices[test], classes[test]),
+            **truth.measured(pseudo.indices[unlabelled], classes[at[unlabelled]]),
+            "inductive": truth.accuracy(features.indices[test], classes[test]),
             "n_categories": len(np.unique(classes[at])),
         }
+    if label_draws:
+        from gcdflow.clustering.search import n_clusters_over_label_draws
+
+        found = n_clusters_over_label_draws(features, grid, label_draws, threads=threads)
+        metrics |= {"label_draws": label_draws, "k_range": [min(found), max(found)]}
     return metrics
+
+
+class KnownTruth:
+    """The truth about samples of a feature cache; those of unknown class do not count.
+
+    Attributes
+    ----------
+    n_classes : int or None, number of true classes; None if the class of some sample is unknown
+
+    Raises
+    ------
+    InputError
+        If it is not the truth about these samples.
+    """
+
+    def __init__(self, path: Path, features: Features, features_path: Path | str = "the features"):
+        self._path, self._truth = path, Truth.load(path)
+        _check_truth_of(features, features_path, self._truth, path)
+        everyone_known = (self._truth.labels >= 0).all()
+        self.n_classes = len(self._truth.class_names) if everyone_known else None
+
+    def _known(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which of the samples have a known class, and their positions in the truth."""
+        at = align(self._path, self._truth.indices, ids)
+        known = self._truth.labels[at] >= 0
+        return known, at[known]
+
+    def accuracy(self, ids: np.ndarray, clusters: np.ndarray) -> dict[str, float | None]:
+        """The six accuracies of the clusters (n,) of samples (n,)."""
+        known, at = self._known(ids)
+        return clustering_accuracy(
+            clusters[known], self._truth.labels[at], self._truth.old_mask[at]
+        )
+
+    def measured(self, ids: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
+        """``transductive`` and ``ari`` of the clusters (n,) of unlabelled training samples (n,).
+
+        The ARI is None if no class is known.
+        """
+        from sklearn.metrics import adjusted_rand_score  # takes a second to load
+
+        known, at = self._known(ids)
+        ari = adjusted_rand_score(self._truth.labels[at], clusters[known]) if len(at) else None
+        return {"transductive": self.accuracy(ids, clusters), "ari": ari}
 
 
 def _classes_of(features: Features, features_path: Path, path: Path) -> np.ndarray:
@@ -98,15 +147,8 @@ def _classes_of(features: Features, features_path: Path, path: Path) -> np.ndarr
     return classes.labels[align(path, classes.indices, features.indices)]
 
 
-def _ari(true: np.ndarray, found: np.ndarray) -> float | None:
-    """Adjusted Rand index of two partitions; None of no samples."""
-    from sklearn.metrics import adjusted_rand_score  # takes a second to import
-
-    return float(adjusted_rand_score(true, found)) if len(true) else None
-
-
 def _check_truth_of(
-    features: Features, features_path: Path, truth: Truth, truth_path: Path
+    features: Features, features_path: Path | str, truth: Truth, truth_path: Path
 ) -> None:
     """Check that the files belong together: labels and truth of labelled samples must agree.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from gcdflow.clustering.guidance import WHAT_TO_DO, collapse, is_against
 from gcdflow.errors import InputError
-from gcdflow.files.declared import METRICS
+from gcdflow.files.declared import METRICS, RunFile
 from gcdflow.files.json_text import parse_json_object
 from gcdflow.wording import counted
 
@@ -19,12 +19,17 @@ COLUMNS = (
 
 COLUMNS_OF_BOTH = (
     *("by", "epoch", "all", "old", "new", "ARI"),
-    *("test all", "test old", "test new", "test ARI", "categories"),
+    *("test all", "test old", "test new", "categories"),
 )
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """Read one ``metrics_epoch*.json``.
+    """Read one ``metrics_epoch*.json``; InputError if it is not such a file."""
+    return read_measured(path, METRICS)
+
+
+def read_measured(path: Path, file: RunFile) -> dict[str, Any]:
+    """Read what an evaluation wrote, of metrics or of a baseline.
 
     Raises
     ------
@@ -32,9 +37,10 @@ def read_metrics(path: Path) -> dict[str, Any]:
         If it is not such a file.
     """
     try:
-        return parse_json_object(path.read_text(encoding="utf-8"), METRICS.keys)
+        return parse_json_object(path.read_text(encoding="utf-8"), file.keys)
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a metrics file ({error})") from None
+        kind = file.path.partition("_")[0]
+        raise InputError(f"{path}: not a {kind} file ({error})") from None
 
 
 def read_run(paths: Sequence[Path]) -> list[dict[str, Any]]:
@@ -68,6 +74,14 @@ def classes_of_truth(metrics: dict[str, Any]) -> str:
     )
 
 
+def range_of_clusters(metrics: dict[str, Any]) -> str:
+    """The range of the number of clusters, such as `` (10–12)``; empty if there were no draws."""
+    if "k_range" not in metrics:
+        return ""
+    least, most = metrics["k_range"]
+    return f" ({least}–{most})"
+
+
 def percent(share: float | None) -> str:
     """A share as a percentage, ``-`` where there is none."""
     return "-" if share is None else f"{100 * share:.1f}"
@@ -83,7 +97,7 @@ def row(metrics: dict[str, Any]) -> list[str]:
     return [
         f"{metrics['epoch']:03d}",
         *accuracies,
-        str(metrics["n_clusters"]),
+        f"{metrics['n_clusters']}{range_of_clusters(metrics)}",
         f"{metrics['core_ratio']:.2f}",
         percent(metrics["label_change_rate"]),
         percent(metrics.get("agreement")),  # older files have neither
@@ -102,11 +116,9 @@ def classifier_text(metrics: Sequence[dict[str, Any]]) -> str:
         [
             by,
             f"{m['epoch']:03d}",
-            *(
-                percent(found[kind].get(part))
-                for kind in ("transductive", "inductive")
-                for part in ("all", "old", "new", "ari")
-            ),
+            *(percent(found["transductive"][part]) for part in ("all", "old", "new")),
+            percent(found.get("ari")),
+            *(percent(found["inductive"][part]) for part in ("all", "old", "new")),
             str(n),
         ]
         for m in sorted(metrics, key=lambda m: m["epoch"])
@@ -123,6 +135,22 @@ def classifier_text(metrics: Sequence[dict[str, Any]]) -> str:
         "percent; categories: those with a training image):\n\n"
         f"{aligned_table(COLUMNS_OF_BOTH, rows, n_left=1)}\n"
     )
+
+
+def selection_text(metrics: Sequence[dict[str, Any]]) -> str:
+    """Which epoch is the result and who chose it, and how sure the number of clusters is."""
+    last = max(metrics, key=lambda m: m["epoch"])
+    text = (
+        f"The result of the run is its last checkpoint, epoch {last['epoch']:03d}: the schedule "
+        "chooses it,\nnever the truth.\n"
+    )
+    if "label_draws" in last:
+        text += (
+            "\nIn brackets: the least and most clusters that SSDDBC finds over "
+            f"{counted(last['label_draws'], 'draw')} of labels\n(a bootstrap of the labelled "
+            "images).\n"
+        )
+    return text
 
 
 def warning_text(metrics: Sequence[dict[str, Any]]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gcdflow.errors import InputError
+from gcdflow.evaluation.comparison import Compared, compared
 from gcdflow.evaluation.report import aligned_table, read_metrics
 
 # Title of each column in Markdown, and its metric.
@@ -25,6 +26,7 @@ TSV_COLUMNS = (
     *("n_clusters", "n_classes", "core_ratio"),
 )
 MARKDOWN_COLUMNS = ("setting", "runs", "epoch", *_ACCURACIES, "clusters")
+_COMPARED = {"all": 100, "old": 100, "new": 100, "ARI": 100, "clusters": 1, "seconds": 1}
 NOTHING = "-"
 
 
@@ -121,6 +123,41 @@ def mean_and_deviation(values: Sequence[float | None], *, factor: float = 1) -> 
         return NOTHING
     mean = f"{statistics.fmean(known):.1f}"
     return mean if len(known) == 1 else f"{mean} ± {statistics.stdev(known):.1f}"
+
+
+def compared_results(results: Sequence[Result], baselines: Sequence[Path]) -> str:
+    """A Markdown table of the clusterings of the last epochs; empty if there are none.
+
+    Parameters
+    ----------
+    baselines : ``baseline_*.json`` in the folders of the runs; those that do not exist do not count
+
+    Returns
+    -------
+    str
+        One row for each setting, method and way to the number of clusters: mean ± sample standard
+        deviation over the runs.
+    """
+    groups: dict[tuple[str, str, str], list[Compared]] = {}
+    for result in results:
+        own = [path for path in baselines if path.parent == result.path.parent and path.exists()]
+        if result.metrics is not None:
+            for one in compared([result.metrics], own):
+                key = (result.setting, one.method, one.result["number"])
+                groups.setdefault(key, []).append(one)
+    rows = [
+        [
+            *key,
+            str(len(members)),
+            *(
+                mean_and_deviation([member.values[name] for member in members], factor=factor)
+                for name, factor in _COMPARED.items()
+            ),
+        ]
+        for key, members in groups.items()
+    ]
+    columns = ("setting", "method", "number", "runs", *_COMPARED)
+    return aligned_table(columns, rows, n_left=3) if rows else ""
 
 
 def missing_runs(results: Sequence[Result]) -> str:

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from gcdflow.files.keys import (
     LARGEST_COUNT,
     AddedProvenance,
+    Baseline,
     Clustering,
     Metrics,
     Parameters,
@@ -87,7 +88,7 @@ class RunFile:
 
     Attributes
     ----------
-    path : in the folder of the run; ``{epoch}`` stands for three digits
+    path : in the folder of the run; ``{epoch}`` stands for three digits, ``{method}`` for a name
     made_by, read_by : rules and people
     about : what it is
     fields : of an archive of arrays, a checkpoint, or the columns of a table
@@ -101,9 +102,10 @@ class RunFile:
     fields: tuple[Field, ...] = ()
     keys: type[BaseModel] | None = None
 
-    def of(self, run: str, epoch: int | None = None) -> str:
-        """Path of the file of a run, and of an epoch if it has one for each."""
-        return f"runs/{run}/" + self.path.format(epoch=epoch if epoch is None else f"{epoch:03d}")
+    def of(self, run: str, epoch: int | None = None, method: str | None = None) -> str:
+        """Path of the file of a run, and of an epoch and a method if it has one for each."""
+        digits = epoch if epoch is None else f"{epoch:03d}"
+        return f"runs/{run}/" + self.path.format(epoch=digits, method=method)
 
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of a table."""
@@ -144,7 +146,7 @@ SPLIT = RunFile(
 TRUTH = RunFile(
     "truth.npz",
     "`dataset`",
-    "`evaluate` only",
+    "`evaluate` and `baseline` only",
     "the hidden truth",
     (
         _IDS,
@@ -186,7 +188,7 @@ CHECKPOINT = RunFile(
 FEATURES = RunFile(
     "features_epoch{epoch}.npz",
     "`features`",
-    "`cluster`, `classes`, `evaluate`, `added`, `assign`, `gallery`",
+    "`cluster`, `classes`, `evaluate`, `baseline`, `added`, `assign`, `gallery`",
     "the feature cache, of training and test samples",
     (
         Field("indices", "int64", "sample ids", unique=True, optional=True),
@@ -234,7 +236,7 @@ CLASSES = RunFile(
 GRID = RunFile(
     "grid_epoch{epoch}.tsv",
     "`cluster`",
-    "`heatmap`",
+    "`heatmap`; `report` and `summary`, for the seconds",
     "one row for each configuration of the grid",
     (
         Field("k", "whole number", "number of neighbours", least=1, most=LARGEST_COUNT),
@@ -246,7 +248,7 @@ GRID = RunFile(
         Field("n_core", "whole number", "number of core points"),
         Field("core_ratio", "number", "share of core points", least=0, most=1),
         Field("cutoff", "number", "mean distance to the k nearest neighbours"),
-        Field("seconds", "number", "time that the configuration took"),
+        Field("seconds", "number", "time that the configuration took", least=0),
     ),
 )
 GRID_PICTURE = RunFile("grid_epoch{epoch}.png", "`heatmap`", "people", "a picture of the grid")
@@ -256,6 +258,13 @@ METRICS = RunFile(
     "`report`, `summary`",
     "accuracy of an epoch against the truth",
     keys=Metrics,
+)
+BASELINE = RunFile(
+    "baseline_{method}_epoch{epoch}.json",
+    "`baseline`, for runs with `baselines`",
+    "`report`, `summary`",
+    "another clustering of the same features against the truth",
+    keys=Baseline,
 )
 REPORT = RunFile("report.md", "`report`", "people", "a table of all epochs")
 REPORT_PAGE = RunFile("report.html", "`report_page`", "people", "the same as a page")

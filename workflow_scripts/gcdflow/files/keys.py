@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Key
@@ -97,13 +97,13 @@ class Accuracies(Keys):
     all: Share | None
     old: Share | None
     new: Share | None
-    ari: Correlation | None = Key(MISSING, description="adjusted Rand index with the classes")
 
 
 class ByClassifier(Keys):
     """Accuracies of the categories that a classifier gives."""
 
     transductive: Accuracies
+    ari: Correlation | None
     inductive: Accuracies
     n_categories: Count
 
@@ -134,7 +134,45 @@ class Metrics(Keys):
     )
     classifier: ByClassifier = Key(
         MISSING,
-        description="for runs with a classifier: `transductive` and `inductive` of its categories, "
-        "and `n_categories`, how many of them have a training sample; `ari`, the adjusted Rand "
-        "index, is then among all accuracies",
+        description="for runs with a classifier: `transductive`, `ari` and `inductive` of its "
+        "categories, and `n_categories`, how many of them have a training sample",
+    )
+    ari: Correlation | None = Key(
+        MISSING,
+        description="adjusted Rand index of the unlabelled training samples; null where there are "
+        "none",
+    )
+    label_draws: Count = Key(
+        MISSING, description="number of draws of labels; missing if the run asks for none"
+    )
+    k_range: Annotated[list[Count], Key(min_length=2, max_length=2)] = Key(
+        MISSING, description="least and most clusters that SSDDBC finds over these draws"
+    )
+
+
+class BaselineResult(Keys):
+    """A clustering by another method, and how it came by its number of clusters."""
+
+    number: Literal["told", "estimated", "found"]
+    transductive: Accuracies
+    ari: Correlation | None
+    n_clusters: Count
+    seconds: Annotated[float, Key(ge=0, le=LARGEST_COUNT)]
+
+
+class Baseline(Keys):
+    """Clusterings of an epoch's features by another method."""
+
+    method: Annotated[str, Key(pattern="^[a-z_]{1,40}$")] = Key(
+        description="the method, as the run names it"
+    )
+    epoch: Epoch = Key(description="the checkpoint's epoch")
+    n_classes: Count | None = Key(
+        description="number of true classes; null if the class of some sample is unknown"
+    )
+    results: Annotated[list[BaselineResult], Key(min_length=1)] = Key(
+        description="for each way to the `number` of clusters (`told`: the true one; `estimated` "
+        "without the truth; `found` by the method itself): `transductive` and `ari` as in the "
+        "metrics, `n_clusters`, and `seconds` with those of the estimate; of HDBSCAN also "
+        "`min_cluster_size` and the share of `noise`"
     )

@@ -34,6 +34,8 @@ _START_MINUTES = 15  # also of a cold file system
 # Of a ViT-B/16 on a modest GPU: an H200 makes 1,276 fresh views and 449 features (docs/gpu.md).
 _VIEWS_PER_SECOND = 200
 _IMAGES_PER_SECOND = 100
+# Of one thread, for each number of a row; 2e-6 measured on the digits, with fewer clusters.
+_KMEANS_MINUTES = 1e-5
 
 
 @dataclass(frozen=True)
@@ -120,16 +122,27 @@ def views_request(
 
 
 def cluster_request(
-    settings: ClusteringSettings, n: int, d: int, threads: int, attempt: int
+    settings: ClusteringSettings, n: int, d: int, threads: int, attempt: int, searches: int = 1
 ) -> JobRequest:
-    """Request of a grid search on n × d features.
+    """Request of grid searches on n × d features.
 
     The prediction of time is right within a factor of two or so (docs/ssddbc.md), and Numba may
     have to compile: hence three times as much.
     """
     cost = estimate_resources(n, d, 1, settings.n_configurations(), n_jobs=threads)
     memory = _PYTHON_MB + 1.2 * cost.memory_bytes / _MB
-    minutes = _START_MINUTES + 3 * cost.seconds / 60
+    minutes = _START_MINUTES + 3 * searches * cost.seconds / 60
+    return _rounded(_grown(memory, attempt), _grown(minutes, attempt))
+
+
+def baseline_request(n: int, d: int, threads: int, attempt: int) -> JobRequest:
+    """Request of another clustering of n × d features, whichever it is.
+
+    Most memory takes Ward's linkage: a float64 for each pair of samples, and a copy. Most time take
+    the k-means of the estimate, with up to 1,000 clusters.
+    """
+    memory = _PYTHON_MB + (n**2 + 6 * n * d) * 8 / _MB
+    minutes = _START_MINUTES + n * d * _KMEANS_MINUTES / threads
     return _rounded(_grown(memory, attempt), _grown(minutes, attempt))
 
 

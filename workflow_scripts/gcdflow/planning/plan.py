@@ -43,8 +43,9 @@ RESULT_VERSIONS = {
     "classes": 1,
     "cluster": 2,
     "heatmap": 1,
-    "evaluate": 2,
-    "report": 3,
+    "evaluate": 3,
+    "baseline": 1,
+    "report": 4,
     "photographs": 1,
     "added": 1,
     "labels": 2,
@@ -55,7 +56,7 @@ RESULT_VERSIONS = {
     "sidecars": 1,
     "summary": 1,
     "curves": 1,
-    "pages": 3,
+    "pages": 4,
 }
 
 THREADS_PER_GPU = 8  # of a training: they read images ahead
@@ -302,7 +303,7 @@ def _with_labels(run: str, epoch: int) -> Inputs:
 
 
 def evaluate_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
-    """Inputs of an evaluation, the only stage that reads the truth."""
+    """Inputs of an evaluation, the first of two rules that read the truth (see `baselines`)."""
     found = {"features": declared.FEATURES, "pseudo_labels": declared.PSEUDO}
     if settings.has_classifier(epoch):
         found["classes"] = declared.CLASSES
@@ -374,23 +375,29 @@ def summary_metrics(
     return {run: placed(declared.METRICS.of(run, last_epoch(runs[run]))) for run in names}
 
 
-def metrics_asked_for(metrics: Mapping[str, str], targets: Iterable[str]) -> list[str]:
-    """Those metrics whose runs are reported in the same call: a table of runs waits for them.
+def results_asked_for(
+    metrics: Mapping[str, str], baselines: Iterable[str], targets: Iterable[str]
+) -> list[str]:
+    """What a table of runs waits for: results of those that are reported in the same call.
 
     Parameters
     ----------
     metrics : mapping
         Name of a run to the metrics of its last epoch.
+    baselines : iterable of str
+        What other methods have found at these epochs.
     targets : iterable of str
         What the user asks Snakemake for.
     """
     asked = {Path(target) for target in targets}
     pages = (declared.REPORT.path, declared.REPORT_PAGE.path)
-    return [
+    found = [
         path
         for path in metrics.values()
         if asked & {Path(path), *(Path(path).parent / page for page in pages)}
     ]
+    folders = {Path(path).parent for path in found}
+    return [*found, *(path for path in baselines if Path(path).parent in folders)]
 
 
 def all_results(runs: Mapping[str, RunSettings], names: Iterable[str]) -> list[str]:
@@ -447,6 +454,12 @@ def cluster_flags(settings: RunSettings) -> list[str]:
     flags = ["--k", grid.k, "--percentile", grid.percentile]
     flags += ["--w-ce", str(grid.w_ce), "--w-sil", str(grid.w_sil)]
     return flags if grid.normalize else [*flags, "--no-normalize"]
+
+
+def evaluate_flags(settings: RunSettings) -> list[str]:
+    """The draws of labels, with the grid that is searched for each; nothing without draws."""
+    draws = settings.clustering.label_draws
+    return ["--label-draws", str(draws), *cluster_flags(settings)] if draws else []
 
 
 def input_flags(files: JobFiles, flags: Mapping[str, str]) -> list[str]:
@@ -560,6 +573,17 @@ def cluster_request(
     """Memory and walltime of a grid search."""
     n, d = array_shape(files.get("features"), "features")
     return job_resources.cluster_request(settings.clustering, n, d, threads, attempt)
+
+
+def evaluate_request(
+    settings: RunSettings, files: JobFiles, threads: int, attempt: int
+) -> JobRequest:
+    """Memory and walltime of an evaluation, with a grid search for each draw of labels."""
+    draws = settings.clustering.label_draws
+    if not draws:
+        return reading_request(settings, files, threads, attempt)
+    n, d = array_shape(files.get("features"), "features")
+    return job_resources.cluster_request(settings.clustering, n, d, threads, attempt, draws)
 
 
 def reading_request(

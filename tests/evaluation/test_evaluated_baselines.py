@@ -1,0 +1,169 @@
+"""Other methods are measured as SSDDBC is, and see nothing of the truth but a number."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from example_files import run_parts
+from gcdflow.clustering import baselines as methods
+from gcdflow.config.settings import BASELINES
+from gcdflow.errors import InputError
+from gcdflow.evaluation.accuracy import clustering_accuracy
+from gcdflow.evaluation.baselines import evaluate_baseline
+from gcdflow.evaluation.report import read_measured
+from gcdflow.files.declared import BASELINE
+from gcdflow.files.formats import Features, Truth
+from sklearn.metrics import adjusted_rand_score
+
+SCRIPT = Path(__file__).parents[2] / "workflow_scripts" / "baseline.py"
+WITHOUT_EXTRA = [method for method in BASELINES if method != "hdbscan_bcubed"]
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> dict:
+    """Features and truth of 120 samples in four clear classes, 90 of them for training."""
+    parts = run_parts(120, 90)
+    return {name: parts[name] for name in ("features", "truth")}
+
+
+def evaluated(folder: Path, parts: dict, method: str, **options) -> dict:
+    paths = [folder / f"{name}.npz" for name in ("features", "truth")]
+    parts["features"].save(paths[0])
+    parts["truth"].save(paths[1])
+    return evaluate_baseline(method, *paths, threads=1, **options)
+
+
+@pytest.mark.parametrize("method", WITHOUT_EXTRA)
+def test_what_is_measured(tmp_path: Path, parts: dict, method: str):
+    found = evaluated(tmp_path, parts, method)
+    assert (found["method"], found["epoch"], found["n_classes"]) == (method, 12, 4)
+    numbers = ["found"] if method == "hdbscan" else ["told", "estimated"]
+    assert [result["number"] for result in found["results"]] == numbers
+    first = found["results"][0]
+    assert first["n_clusters"] == 4
+    assert first["ari"] == 1
+    assert first["transductive"]["all"] == first["transductive"]["new"] == 1
+    assert all(result["seconds"] > 0 for result in found["results"])
+    (tmp_path / "b.json").write_text(json.dumps(found))
+    assert read_measured(tmp_path / "b.json", BASELINE) == found
+
+
+def test_only_unlabelled_training_samples_of_known_class_count(tmp_path: Path, parts: dict):
+    features, truth = parts["features"], parts["truth"]
+    rows = np.random.default_rng(0).normal(size=features.features.shape).astype(np.float32)
+    features = replace(features, features=rows)
+    unknown = truth.labels.copy()
+    unknown[60:70] = -1
+    changed = {"features": features, "truth": replace(truth, labels=unknown)}
+    found = evaluated(tmp_path, changed, "ward")
+    assert found["n_classes"] is None
+    (estimated,) = found["results"]  # nobody can tell the number
+    train = features.train_mask
+    X = features.features[train].astype(np.float64)
+    X /= np.linalg.norm(X, axis=1, keepdims=True)
+    clusters = methods.ward(X, estimated["n_clusters"])
+    counted = (features.labels[train] < 0) & (unknown[train] >= 0)
+    classes = unknown[train][counted]
+    accuracy = clustering_accuracy(clusters[counted], classes, truth.old_mask[train][counted])
+    assert estimated["transductive"] == accuracy
+    assert estimated["ari"] == pytest.approx(adjusted_rand_score(classes, clusters[counted]))
+
+
+@pytest.mark.parametrize("method", ["kmeans", "semi_supervised_kmeans", "ward"])
+def test_the_truth_tells_a_number_and_chooses_nothing(
+    tmp_path: Path, parts: dict, method: str, monkeypatch: pytest.MonkeyPatch
+):
+    """With the truth of all unlabelled samples permuted, methods get the same arguments."""
+    seen: list[tuple] = []
+    real = methods.NUMBER_NEEDED[method]
+
+    def watched(X, labels, n_clusters):
+        seen.append((X.tobytes(), labels.tobytes(), n_clusters))
+        return real(X, labels, n_clusters)
+
+    monkeypatch.setitem(methods.NUMBER_NEEDED, method, watched)
+    truth, labels = parts["truth"], parts["features"].labels
+    first = evaluated(tmp_path, parts, method)
+    order = np.flatnonzero(labels < 0)
+    mixed = np.random.default_rng(0).permutation(order)
+    classes, old = truth.labels.copy(), truth.old_mask.copy()
+    classes[order], old[order] = truth.labels[mixed], truth.old_mask[mixed]
+    again = evaluated(
+        tmp_path, parts | {"truth": replace(truth, labels=classes, old_mask=old)}, method
+    )
+    assert seen[:2] == seen[2:]
+    assert seen[0][2] == 4
+    assert first["results"][0]["ari"] > again["results"][0]["ari"]
+
+
+def test_labels_of_hidden_samples_reach_no_method(tmp_path: Path, parts: dict, monkeypatch):
+    def watched(X, labels, threads):
+        train = parts["features"].train_mask
+        np.testing.assert_array_equal(labels, parts["features"].labels[train])
+        return methods.DensityClusters(np.zeros(len(X), dtype=np.int64), 5, 0.0)
+
+    monkeypatch.setitem(methods.NUMBER_FOUND, "hdbscan", watched)
+    found = evaluated(tmp_path, parts, "hdbscan")["results"][0]
+    assert (found["number"], found["n_clusters"], found["min_cluster_size"]) == ("found", 1, 5)
+
+
+def test_rows_are_what_ssddbc_sees(tmp_path: Path, parts: dict, monkeypatch):
+    lengths = []
+
+    def watched(X, labels, n_clusters):
+        lengths.append(np.linalg.norm(X, axis=1))
+        return methods.ward(X, n_clusters)
+
+    monkeypatch.setitem(methods.NUMBER_NEEDED, "ward", watched)
+    evaluated(tmp_path, parts, "ward")
+    evaluated(tmp_path, parts, "ward", normalized=False)
+    np.testing.assert_allclose(lengths[0], 1)
+    own = np.linalg.norm(parts["features"].features[:90].astype(np.float64), axis=1)
+    np.testing.assert_allclose(lengths[2], own)
+
+
+@pytest.mark.parametrize("labelled", ["none", "all"])
+def test_labels_are_needed_and_not_of_all(tmp_path: Path, parts: dict, labelled: str):
+    features, truth = parts["features"], parts["truth"]
+    labels = np.full(120, -1) if labelled == "none" else truth.labels
+    changed = {"features": replace(features, labels=labels), "truth": truth}
+    count = {"none": 0, "all": 90}[labelled]
+    with pytest.raises(InputError, match=f"{count} of 90 training samples are labelled, expected"):
+        evaluated(tmp_path, changed, "kmeans")
+
+
+def test_another_truth_is_refused(tmp_path: Path, parts: dict):
+    truth = parts["truth"]
+    other = replace(truth, labels=(truth.labels + 1) % 4, old_mask=(truth.labels + 1) % 4 < 2)
+    with pytest.raises(InputError, match=r"truth\.npz: .* labelled samples have another class"):
+        evaluated(tmp_path, parts | {"truth": other}, "kmeans")
+
+
+def test_by_hand(tmp_path: Path, parts: dict):
+    evaluated(tmp_path, parts, "ward")
+    command = [sys.executable, SCRIPT, "--features", "features.npz", "--truth", "truth.npz"]
+    command += ["--threads", "1", "--output", "b.json", "--method"]
+
+    def run(method: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [*command, method], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+
+    done = run("kmeans")
+    assert done.returncode == 0, done.stderr
+    assert "b.json: 4 clusters (told), accuracy 100.0, " in done.stderr.splitlines()[-1]
+    assert read_measured(tmp_path / "b.json", BASELINE)["results"][0]["number"] == "told"
+    assert run("kmedians").returncode == 2
+    Features.load(tmp_path / "features.npz")
+    Truth.load(tmp_path / "truth.npz")
+    (tmp_path / "truth.npz").unlink()
+    failed = run("kmeans")
+    assert failed.returncode == 2
+    assert failed.stderr.count("\n") == 1
+    assert "baseline.py: error: truth.npz" in failed.stderr

@@ -1,0 +1,108 @@
+"""What the rules know of the methods that a run names to compare with."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from gcdflow.config.runs import resolve_runs
+from gcdflow.config.settings import BASELINES, RunSettings
+from gcdflow.errors import InputError
+from gcdflow.planning import baselines, job_resources, plan
+
+SCHEDULE = {"warmup_epochs": 5, "refresh_interval": 3, "total_epochs": 8}
+DIGITS = {
+    "dataset": {"name": "digits"},
+    "augmentation": {"name": "affine"},
+    "backbone": {"name": "small_convnet"},
+    "schedule": SCHEDULE,
+}
+
+
+def settings(**changes: object) -> RunSettings:
+    return RunSettings.model_validate(DIGITS | changes)
+
+
+class Files(dict):
+    size_mb = 350.0
+
+
+def test_a_run_compares_with_the_methods_that_it_names():
+    assert baselines.baselines(settings(), "a") == baselines.compared_grids(settings(), "a") == []
+    run = settings(baselines=["ward", "kmeans"])
+    names = ["ward_epoch005", "kmeans_epoch005", "ward_epoch008", "kmeans_epoch008"]
+    assert baselines.baselines(run, "a") == [f"runs/a/baseline_{name}.json" for name in names]
+    grids = ["runs/a/grid_epoch005.tsv", "runs/a/grid_epoch008.tsv"]
+    assert baselines.compared_grids(run, "a") == grids
+    assert all(re.fullmatch(baselines.METHOD, method) for method in BASELINES)
+
+
+def test_inputs_and_flags_of_another_clustering():
+    assert baselines.baseline_inputs(settings(), "a", 8) == {
+        "features": "runs/a/features_epoch008.npz",
+        "truth": "runs/a/truth.npz",
+    }
+    with pytest.raises(InputError, match="'a' has no checkpoint at epoch 006"):
+        baselines.baseline_inputs(settings(), "a", 6)
+    assert baselines.baseline_flags(settings()) == []
+    raw = settings(clustering={"normalize": False})
+    assert baselines.baseline_flags(raw) == ["--no-normalize"]
+
+
+def test_a_table_of_runs_takes_the_last_epoch_and_waits_for_what_is_reported():
+    runs = {"a": settings(baselines=["ward"]), "b": settings(baselines=["kmeans"]), "c": settings()}
+    found = baselines.summary_baselines(runs, ["b", "c", "a"], "sub/{}".format)
+    of_b, of_a = (
+        f"sub/runs/{name}_epoch008.json" for name in ("b/baseline_kmeans", "a/baseline_ward")
+    )
+    assert found == [of_b, of_a]
+    metrics = plan.summary_metrics(runs, runs, "sub/{}".format)
+    asked = plan.results_asked_for(metrics, found, ["sub/runs/a/report.md", "sub/runs/c/report.md"])
+    assert asked == [metrics["a"], metrics["c"], of_a]
+
+
+def test_what_is_only_compared_is_no_setting_of_results():
+    for changes in ({"baselines": ["ward"]}, {"clustering": {"label_draws": 5}}):
+        run = settings(**changes)
+        assert run != settings()
+        assert plan.result_settings(run) == plan.result_settings(settings())
+        assert plan.train_settings(run, "a", 8) == plan.train_settings(settings(), "a", 8)
+        assert plan.cluster_flags(run) == plan.cluster_flags(settings())
+    keys = json.loads(plan.result_settings(settings()))
+    assert "baselines" not in keys
+    assert sorted(keys["clustering"]) == ["k", "normalize", "percentile", "w_ce", "w_sil"]
+
+
+def test_draws_of_labels_are_searched_over_the_grid_of_the_run(tmp_path: Path):
+    assert plan.evaluate_flags(settings()) == []
+    run = settings(clustering={"label_draws": 5, "k": "5,10"})
+    assert plan.evaluate_flags(run) == ["--label-draws", "5", *plan.cluster_flags(run)]
+    features = tmp_path / "features.npz"
+    np.savez(features, features=np.zeros((50_000, 768), np.float32))
+    files = Files(features=str(features))
+    assert plan.evaluate_request(settings(), files, 4, 1) == plan.reading_request(
+        settings(), files, 4, 1
+    )
+    once = job_resources.cluster_request(run.clustering, 50_000, 768, 4, 1)
+    many = plan.evaluate_request(run, files, 4, 1)
+    assert many.mem_mb == once.mem_mb
+    assert many.runtime > once.runtime
+    request = baselines.baseline_request(run, files, 8, 1)
+    assert request == job_resources.baseline_request(50_000, 768, 8, 1)
+    assert request.mem_mb > 8 * 50_000**2 / 2 / 1e6, "distances of all pairs"
+
+
+def test_settings_name_known_methods_once_and_sweeps_may_vary_them():
+    def resolved(**changes: object) -> dict[str, RunSettings]:
+        return resolve_runs({"runs": {"a": DIGITS | changes}})
+
+    with pytest.raises(InputError, match=r"runs\.a: key 'baselines\.1' is 'kmedians': .*'kmeans'"):
+        resolved(baselines=["kmeans", "kmedians"])
+    with pytest.raises(InputError, match=r"baselines: 'ward' is in the list 2 times"):
+        resolved(baselines=["ward", "kmeans", "ward"])
+    sweep = {"inherit": "a", "over": {"baselines": {"none": [], "two": ["ward", "kmeans"]}}}
+    runs = resolve_runs({"runs": {"a": DIGITS}, "sweeps": {"s": sweep}})
+    assert [runs[name].baselines for name in ("s-none", "s-two")] == [[], ["ward", "kmeans"]]

@@ -1,0 +1,68 @@
+"""Other methods in a run: asked for where a run names them, and shown where runs are shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from snakemake_runs import make, planned, snakemake
+
+RUN = "runs/digits-smoke"
+
+
+def naming(*methods: str, **clustering: object) -> dict:
+    run = {"baselines": list(methods), "clustering": clustering}
+    return {"runs": {"digits-smoke": run}, "default_runs": ["digits-smoke"]}
+
+
+def test_jobs_are_planned_only_where_a_run_names_methods(finished_run: Path, tmp_path: Path):
+    target = f"{RUN}/report.md"
+    assert "baseline" not in planned(tmp_path, target)
+    assert planned(finished_run, target, changes=naming()) == {}
+    plan = planned(finished_run, target, changes=naming("kmeans", "hdbscan"))
+    assert plan == {"baseline": 6, "report": 1}
+    assert planned(tmp_path, target, changes=naming("ward"))["baseline"] == 3
+    assert planned(finished_run, f"{RUN}/baseline_ward_epoch003.json") == {"baseline": 1}
+    assert snakemake(finished_run, "-n", "--", f"{RUN}/baseline_x_epoch003.json").returncode != 0
+
+
+def test_draws_of_labels_re_run_only_the_evaluation(finished_run: Path):
+    changes = naming(label_draws=2)
+    assert planned(finished_run, f"{RUN}/ckpt_epoch004.pt", changes=changes) == {}
+    assert planned(finished_run, f"{RUN}/report.md", changes=changes) == {
+        "evaluate": 3,
+        "report": 1,
+    }
+
+
+def test_a_missing_method_is_made_again_and_a_new_grid_re_runs_no_method(finished_run: Path):
+    changes = naming("ward", k="5,7")
+    plan = planned(finished_run, f"{RUN}/baseline_ward_epoch002.json", changes=changes)
+    assert plan == {"baseline": 1}
+    changes = naming("ward", normalize=False)
+    plan = planned(finished_run, f"{RUN}/baseline_ward_epoch002.json", changes=changes)
+    assert plan == {"baseline": 1}
+
+
+def test_a_run_with_other_methods_shows_them(finished_copy: Path):
+    changes = naming("ward", "hdbscan", label_draws=2)
+    targets = (f"{RUN}/report.md", f"{RUN}/report.html", "results/summary.md")
+    targets += ("results/summary.html",)
+    make(finished_copy, *targets, changes=changes)
+    assert planned(finished_copy, *targets, changes=changes) == {}
+    for target in targets:
+        text = (finished_copy / target).read_text()
+        assert all(name in text for name in changes["runs"]["digits-smoke"]["baselines"]), target
+    rows = re.findall(
+        r"^\| (\d{3}) +\| (\w+) +\| (\w+)", (finished_copy / targets[0]).read_text(), re.MULTILINE
+    )
+    first = [method for epoch, method, _ in rows if epoch == "002"]
+    assert first == ["SSDDBC", "ward", "ward", "hdbscan"]
+    assert len(rows) == 3 * (1 + 2 + 1)
+    metrics = json.loads((finished_copy / RUN / "metrics_epoch004.json").read_text())
+    least, most = metrics["k_range"]
+    assert 1 <= least <= most
+    assert f" ({least}–{most}) |" in (finished_copy / targets[0]).read_text()
+    log = (finished_copy / "logs/digits-smoke/baseline_ward_epoch004.log").read_text()
+    assert "baseline_ward_epoch004.json: 10 clusters (told), accuracy" in log.splitlines()[-1]

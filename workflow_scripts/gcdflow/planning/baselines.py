@@ -1,0 +1,72 @@
+"""What a run compares its clusterings with: paths, parameters and requests of other methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from gcdflow.config.settings import BASELINES, RunSettings
+from gcdflow.files import declared
+from gcdflow.planning import job_resources
+from gcdflow.planning.job_resources import JobRequest, array_shape
+from gcdflow.planning.plan import Inputs, JobFiles, checked_epoch, last_epoch
+
+METHOD = "|".join(BASELINES)  # pattern of a method in the name of a file
+
+
+def baseline_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
+    """Inputs of another clustering, which is measured against the truth at once."""
+    features = declared.FEATURES.of(run, checked_epoch(settings, run, epoch))
+    return {"features": features, "truth": declared.TRUTH.of(run)}
+
+
+def baselines(settings: RunSettings, run: str) -> list[str]:
+    """What the methods that a run names have found, at all checkpoint epochs."""
+    epochs = settings.checkpoint_epochs()
+    return [path for epoch in epochs for path in _of_epoch(settings, run, epoch)]
+
+
+def compared_grids(settings: RunSettings, run: str) -> list[str]:
+    """Tables of the run's own searches, whose seconds are compared; none without baselines."""
+    epochs = settings.checkpoint_epochs() if settings.baselines else []
+    return [declared.GRID.of(run, epoch) for epoch in epochs]
+
+
+def summary_baselines(
+    runs: Mapping[str, RunSettings], names: Iterable[str], placed: Callable[[str], str]
+) -> list[str]:
+    """What the methods that some runs name have found, at the last epoch of each.
+
+    Parameters
+    ----------
+    placed : callable
+        Puts a path below the prefix of all files, where there is one.
+    """
+    named = {run: runs[run] for run in names}
+    return [
+        placed(path)
+        for run, settings in named.items()
+        for path in _of_epoch(settings, run, last_epoch(settings))
+    ]
+
+
+def _of_epoch(settings: RunSettings, run: str, epoch: int) -> list[str]:
+    return [declared.BASELINE.of(run, epoch, method) for method in settings.baselines]
+
+
+def baseline_flags(settings: RunSettings) -> list[str]:
+    """How the rows are that another method sees: as SSDDBC sees them."""
+    return [] if settings.clustering.normalize else ["--no-normalize"]
+
+
+def baseline_request(
+    settings: RunSettings, files: JobFiles, threads: int, attempt: int
+) -> JobRequest:
+    """Memory and walltime of another clustering.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the features do not exist yet.
+    """
+    n, d = array_shape(files.get("features"), "features")
+    return job_resources.baseline_request(n, d, threads, attempt)
