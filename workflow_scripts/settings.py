@@ -2,7 +2,8 @@
 """Write all settings of a run, including defaults and inherited ones, as YAML.
 
 The file has the same keys as a run in the configuration but gpus, baselines and
-clustering.label_draws, which change no category.
+clustering.label_draws, which change no category, and keys that newer versions added, where they
+have their defaults.
 
 Example:
   python workflow_scripts/settings.py --run digits --output config.yaml
