@@ -180,6 +180,13 @@ def weight(value, name: str) -> float:
     return float(value)
 
 
+def neighbour_search(value, name: str = "neighbours") -> str | None:
+    """How neighbours are searched for; None: decided by the amount of work."""
+    if value is not None and value not in ("exact", "approximate"):
+        raise InputError(f"{name} is {value!r}, expected 'exact', 'approximate' or None")
+    return value
+
+
 def switch(value, name: str) -> bool:
     """True or False; not text, because a word such as "no" would count as true."""
     if not isinstance(value, bool | np.bool_ | numbers.Integral) or value not in (0, 1):
