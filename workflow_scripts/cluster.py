@@ -37,6 +37,7 @@ def main(arguments: argparse.Namespace) -> None:
         normalize=not arguments.no_normalize,
         w_ce=arguments.w_ce,
         w_sil=arguments.w_sil,
+        neighbours=arguments.neighbours,
     )
     features = load_features(arguments.features, arguments.labels)
     threads = arguments.threads or available_threads()
@@ -96,6 +97,11 @@ if __name__ == "__main__":
     )
     parser.add_argument(
         "--w-sil", type=float, default=defaults.w_sil, help="weight of the silhouette in the score"
+    )
+    parser.add_argument(
+        "--neighbours",
+        choices=["exact", "approximate"],
+        help="how neighbours are searched for (default: exact, unless that would take hours)",
     )
     parser.add_argument(
         "--previous", type=Path, help="pseudo labels of the last refresh (to compare with)"

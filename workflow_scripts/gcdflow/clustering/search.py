@@ -24,13 +24,19 @@ from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write
 from gcdflow.files.declared import GRID
 from gcdflow.files.formats import UNLABELLED, Features, PseudoLabels
-from gcdflow.ssddbc import SSDDBCGridSearch, core_neighbours, estimate_resources
+from gcdflow.ssddbc import (
+    SSDDBCGridSearch,
+    choose_neighbours,
+    core_neighbours,
+    estimate_resources,
+)
 from gcdflow.wording import counted, duration
 
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_REPORTS = 2.0
 N_NEIGHBOURS = 10  # that pseudo labels list for each sample
+LEAST_RECALL = 0.98
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class Grid:
     percentile : density percentiles
     normalize : L2-normalise the features first
     w_ce, w_sil : weights of cross-entropy and silhouette in the score
+    neighbours : "exact", "approximate", or None for exact ones unless they would take hours
     """
 
     k: Sequence[int]
@@ -50,6 +57,7 @@ class Grid:
     normalize: bool = True
     w_ce: float = 1.0
     w_sil: float = 3.0
+    neighbours: str | None = None
 
 
 class _ProgressLog:
@@ -106,17 +114,22 @@ def cluster_features(
     X, y = features.features[train], features.labels[train]
     if len(X) < 2:
         raise InputError(f"found {len(X)} training samples to cluster, expected at least 2")
+    cells = len(grid.k) * len(grid.percentile)
+    neighbours = choose_neighbours(grid.neighbours, *X.shape, 1, cells)
     search = SSDDBCGridSearch(
         k=grid.k,
         density_percentile=grid.percentile,
         w_ce=grid.w_ce,
         w_sil=grid.w_sil,
         normalize=grid.normalize,
+        neighbours=neighbours,
         n_jobs=threads,
         progress=_ProgressLog(),
     )
-    _predict_cost(X, y, len(grid.k) * len(grid.percentile), threads)
+    _predict_cost(X, y, cells, threads, neighbours)
     search.fit(X, y)
+    if search.recall_ is not None:
+        _report_recall(search.recall_)
     k, percentile = (search.best_params_[name] for name in ("k", "density_percentile"))
     values = {"k": grid.k, "percentile": grid.percentile}
     for sentence in edges_of_grid({"k": k, "percentile": percentile}, values, len(X)):
@@ -128,6 +141,7 @@ def cluster_features(
         y,
         n_neighbors=N_NEIGHBOURS,
         normalize=grid.normalize,
+        neighbours=neighbours,
         n_jobs=threads,
     )
     return _pseudo_labels(features, search, neighbours, previous), search.results_
@@ -171,6 +185,7 @@ def _pseudo_labels(
         "w_ce": search.w_ce,
         "w_sil": search.w_sil,
         "version": __version__,
+        **_found_by(search),
     }
     return PseudoLabels(
         indices=indices,
@@ -203,10 +218,31 @@ def _comparisons(
     }
 
 
-def _predict_cost(X: np.ndarray, y: np.ndarray, n_configurations: int, threads: int) -> None:
+def _found_by(search: SSDDBCGridSearch) -> dict[str, str | float]:
+    """How neighbours were found, if they are not exact: exact results have the same bytes as ever."""
+    if search.recall_ is None:
+        return {}
+    return {"neighbours": search.neighbours_, "recall": search.recall_}
+
+
+def _report_recall(recall: float) -> None:
+    """Log how many of the exact neighbours were found; a warning if they are too few."""
+    log.info("approximate neighbours: %.2f%% of the exact ones were found", 100 * recall)
+    if recall < LEAST_RECALL:
+        log.warning(
+            "only %.1f%% of the exact neighbours were found, expected at least %.0f%%; clusters may "
+            "differ from those of exact neighbours (clustering: {neighbours: exact})",
+            100 * recall,
+            100 * LEAST_RECALL,
+        )
+
+
+def _predict_cost(
+    X: np.ndarray, y: np.ndarray, n_configurations: int, threads: int, neighbours: str
+) -> None:
     """Say what the search takes; refuse what does not fit into memory."""
     n, d = X.shape
-    cost = estimate_resources(n, d, 1, n_configurations, threads)
+    cost = estimate_resources(n, d, 1, n_configurations, threads, neighbours)
     available = available_memory()
     labelled = int((y >= 0).sum())  # said, so that labels under another name are missed
     needed = (
@@ -218,7 +254,7 @@ def _predict_cost(X: np.ndarray, y: np.ndarray, n_configurations: int, threads: 
             f"{needed} of memory, but {available / 2**30:.1f} GiB are free; cluster fewer samples, "
             "fewer configurations, or on a larger machine"
         )
-    with_threads = f"with {counted(threads, 'thread')}"
+    with_threads = f"with {counted(threads, 'thread')} and {neighbours} neighbours"
     log.info("%s and %s %s", needed, duration(cost.seconds), with_threads)
 
 

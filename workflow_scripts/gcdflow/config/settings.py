@@ -364,6 +364,10 @@ class ClusteringSettings(Settings):
     normalize: bool = Field(True, description="L2-normalise the features before clustering")
     w_ce: float = Field(1.0, ge=0, description="weight of the cross-entropy in the score")
     w_sil: float = Field(3.0, ge=0, description="weight of the silhouette in the score")
+    neighbours: Literal["exact", "approximate"] | None = Field(
+        None,
+        description="exact, approximate (faiss; for millions); null: exact, unless it takes hours",
+    )
 
     def n_configurations(self) -> int:
         """Configurations of the grid."""
@@ -486,8 +490,15 @@ class RunSettings(Settings):
         return [0, *ends] if self.backbone.is_pretrained and ends[0] > 0 else ends
 
     def for_results(self) -> dict[str, Any]:
-        """All that can change a result, as plain values: every key but ``gpus``."""
-        return self.model_dump(exclude={"gpus"})
+        """All that can change a result, as plain values: every key but ``gpus``.
+
+        An option that is younger than runs which exist is left out at its default: these runs have
+        no such key, and are not made again because of it.
+        """
+        settings = self.model_dump(exclude={"gpus"})
+        if self.clustering.neighbours is None:
+            del settings["clustering"]["neighbours"]
+        return settings
 
     def train_settings(self, guided: bool) -> TrainSettings:
         """Settings of a segment, guided or not: only what can change its result."""

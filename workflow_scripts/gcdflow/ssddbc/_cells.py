@@ -20,7 +20,7 @@ from gcdflow.ssddbc._workers import Workers
 CELLS_PER_ROOT = 4  # cells, in units of the square root of the number of points
 TRAINED_PER_CELL = 40  # points per cell that k-means sees; faiss warns below 39
 ITERATIONS = 10
-SHORTLIST = 4  # cells that a block looks at hold so many times the candidates of one query
+SHORTLIST = 16  # cells that a block looks at hold so many times the candidates of one query
 
 
 @dataclass(frozen=True)

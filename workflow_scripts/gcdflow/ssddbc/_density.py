@@ -115,9 +115,7 @@ class Group:
             yield replace(self, members=self.members[start : start + size])
 
 
-def groups(
-    cells: list[Configuration], samples: Samples, wide: float, ratio: float = 3.0
-) -> list[Group]:
+def groups(cells: list[Configuration], samples: Samples, wide: float, ratio: float) -> list[Group]:
     """Group the grid by percentile, so that each core is a large part of its group's columns.
 
     At a high percentile, lists among all points would have to be long to hold enough core points.

@@ -20,7 +20,7 @@ QUERIES_PER_BLOCK = 128
 COLUMNS_PER_TILE = 1024
 DEEPER_QUERIES = 4096  # queries whose longer lists are in memory at once
 GROWTH = 4  # factor by which lists get longer each time
-LONGEST_APPROXIMATE = 2048  # approximate lists of this length are taken as those of all points
+LONGEST_APPROXIMATE = 400  # approximate lists of this length are taken as those of all points
 WHOLE_QUERIES = 16  # queries compared with all columns by one task, if memory allows
 EXACT_CELLS = 2**21  # distances in memory at once, per thread that computes whole rows
 

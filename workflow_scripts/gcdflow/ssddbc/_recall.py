@@ -16,7 +16,7 @@ from gcdflow.ssddbc._points import Points
 from gcdflow.ssddbc._workers import Workers
 
 SAMPLED = 512  # points of each sample
-WANTED_RECALL = 0.99  # of the entries of a list
+WANTED_RECALL = 0.95  # by a query alone; the others of its block look into further cells for it
 LARGEST_REACH = 64.0  # so that the cost stays bounded where neighbours do not lie in few cells
 
 

@@ -12,13 +12,14 @@ from gcdflow.ssddbc import _kernels_silhouette as kernels
 from gcdflow.ssddbc._points import Points
 from gcdflow.ssddbc._samples import Samples
 from gcdflow.ssddbc._workers import Workers
+from gcdflow.ssddbc.resources import DRAWN
 
 QUERIES_PER_BLOCK = 64
 COLUMNS_PER_TILE = 1024
 # A squared distance below this share of the squared norms has lost so many digits in float32
 # (in float64) that the silhouettes of a tight cluster would be wrong.
 DOUBT, PRECISE_DOUBT = 1e-3, 1e-9
-DRAWN_SILHOUETTES = 4096  # of a sample; the mean's error does not depend on the number of points
+DRAWN_SILHOUETTES = DRAWN  # the error of their mean does not depend on the number of points
 DRAWN_PER_STRATUM = 4
 TOO_DOUBTFUL = 0.05  # share of a tile above which a product in float64 is cheaper than corrections
 
@@ -217,7 +218,7 @@ def mean_silhouettes(
     atoms = _Atoms.build(samples, piece)
     draw = draw and len(unlabelled) > 2 * DRAWN_SILHOUETTES
     queries = (_Draw.stratified if draw else _Draw.everything)(atoms, unlabelled)
-    distances = _Distances.build(samples, atoms, piece)
+    distances = _Distances.build(samples, atoms, piece, in_order=not draw)
     families = _families(labels[:, first], np.asarray(family_of)[chosen], workers)
     sizes = [np.bincount(row).astype(np.float64) for row in labels]
     n_blocks = -(-len(queries.atoms) // QUERIES_PER_BLOCK)
@@ -264,24 +265,35 @@ class _Distances:
     ----------
     rows : (a,) int64, the row of each atom. weights : (a,) float64, its number of samples.
     piece : (a,) int64, its piece.
-    work, squares : of ``points``, in the same order, so that memory is read in order.
+    work, squares : of ``points``, in the same order, so that memory is read in order; or None.
     """
 
     points: Points
     rows: np.ndarray
     weights: np.ndarray
     piece: np.ndarray
-    work: np.ndarray
-    squares: np.ndarray
+    work: np.ndarray | None
+    squares: np.ndarray | None
 
     @classmethod
-    def build(cls, samples: Samples, atoms: _Atoms, piece: np.ndarray) -> _Distances:
-        """Distances to atoms; ``piece`` (n,) is the piece of each sample."""
+    def build(
+        cls, samples: Samples, atoms: _Atoms, piece: np.ndarray, in_order: bool
+    ) -> _Distances:
+        """Distances to atoms; ``piece`` (n,) is the piece of each sample.
+
+        For few blocks, an ordered copy of all rows is not worth its memory (``in_order``).
+        """
         points, piece = samples.points, piece[atoms.first]
         order = np.argsort(piece, kind="stable")  # so that sums over pieces read memory in order
         rows = samples.row_of[atoms.first[order]]
-        work, squares = points.work[rows], points.squares[rows]
-        return cls(points, rows, atoms.sizes[order], piece[order], work, squares)
+        copies = (points.work[rows], points.squares[rows]) if in_order else (None, None)
+        return cls(points, rows, atoms.sizes[order], piece[order], *copies)
+
+    def _tile(self, part: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and squares of a part of the atoms."""
+        if self.work is None:
+            return self.points.work[self.rows[part]], self.points.squares[self.rows[part]]
+        return self.work[part], self.squares[part]
 
     def sums(self, mine: np.ndarray, n_pieces: int) -> np.ndarray:
         """Sums over pieces of the distances from the rows ``mine``, (n_pieces, b) float64."""
@@ -291,10 +303,10 @@ class _Distances:
         buffers = np.empty((2, COLUMNS_PER_TILE, len(mine)), dtype=np.float32)
         for start in range(0, len(self.rows), COLUMNS_PER_TILE):
             tile = slice(start, start + COLUMNS_PER_TILE)
-            width = len(self.rows[tile])
-            products, values = buffers[0, :width], buffers[1, :width]
-            np.matmul(self.work[tile], queries, out=products)
-            squares = self.squares[tile], points.squares[mine]
+            work, squares = self._tile(tile)
+            products, values = buffers[0, : len(work)], buffers[1, : len(work)]
+            np.matmul(work, queries, out=products)
+            squares = squares, points.squares[mine]
             doubt = DOUBT
             doubtful = kernels.tile_distances(products, *squares, points.scale, doubt, values)
             if doubtful > TOO_DOUBTFUL * values.size:

@@ -17,12 +17,14 @@ from gcdflow.ssddbc._recall import recall, with_cells
 from gcdflow.ssddbc._samples import Samples, make_samples
 from gcdflow.ssddbc._scores import cross_entropy, distinct_labelings, mean_silhouettes
 from gcdflow.ssddbc._workers import Workers
+from gcdflow.ssddbc.resources import GRAPH_BYTES
 
 SPARE_NEIGHBOURS = 12  # beyond the largest k, so that float32 can guarantee the k nearest
+# No core of a group is smaller than the union of all by more than this factor.
+RATIO, APPROXIMATE_RATIO = 3.0, 1.5
 WIDEST_PERCENTILE = 75  # up to this percentile, lists among all points hold enough core points
 LONGEST_LIST = 256
 NEW_SAMPLE_NEIGHBOURS = 48
-GRAPH_BYTES = 2**30  # of the backbone graphs that are in memory at once
 
 
 @dataclass
@@ -86,8 +88,8 @@ def cluster_grid(
     labels = np.empty((len(cells), len(samples)), dtype=np.int32)
     n_clusters = np.empty(len(cells), dtype=np.int64)
     seconds = np.zeros(len(cells))
-    k, wide = max(cell.density.k for cell in cells), _widest(percentiles)
-    parts = groups(cells, samples, wide)
+    k, wide = max(cell.density.k for cell in cells), _widest(points, percentiles)
+    parts = groups(cells, samples, wide, RATIO if points.cells is None else APPROXIMATE_RATIO)
     for step, group in enumerate(parts):
         if step > 0 or wide < 0:
             lists = None  # frees memory before more is taken
@@ -126,15 +128,15 @@ def _shared_lists(
 
 def _shared_length(points: Points, ks: Sequence[int], percentiles: Sequence[float]) -> int:
     """Length of the lists of :func:`_shared_lists`."""
-    k, wide = min(max(map(int, ks)), len(points) - 1), _widest(percentiles)
-    return max(_list_length(k, 1 - max(wide, 0) / 100), k + SPARE_NEIGHBOURS)
+    k, wide = min(max(map(int, ks)), len(points) - 1), _widest(points, percentiles)
+    if wide < 0:
+        return k + SPARE_NEIGHBOURS
+    return max(_list_length(k, 1 - wide / 100), k + SPARE_NEIGHBOURS)
 
 
-def approximate(
-    samples: Samples, ks: Sequence[int], percentiles: Sequence[float], workers: Workers
-) -> Samples:
+def approximate(samples: Samples, ks: Sequence[int], workers: Workers) -> Samples:
     """The same samples, whose neighbours are searched for in cells; parameters as above."""
-    length = _shared_length(samples.points, ks, percentiles)
+    length = min(max(map(int, ks)), len(samples.points) - 1) + SPARE_NEIGHBOURS
     return replace(samples, points=with_cells(samples.points, length, workers))
 
 
@@ -151,8 +153,13 @@ def _grid_cells(
     return configurations([by_k[k] for k in used], percentiles, workers)
 
 
-def _widest(percentiles: Sequence[float]) -> float:
-    """The highest percentile that uses the lists among all points; -1 if none does."""
+def _widest(points: Points, percentiles: Sequence[float]) -> float:
+    """The highest percentile that uses the lists among all points; -1 if none does.
+
+    Approximate lists are cheap to make and dear to lengthen, so that each group has its own.
+    """
+    if points.cells is not None:
+        return -1.0
     return max([p for p in percentiles if p <= WIDEST_PERCENTILE], default=-1.0)
 
 
@@ -241,7 +248,8 @@ def core_neighbours(
 
     Parameters
     ----------
-    rows : (n, d) float64, as they are compared. core : (n,) bool. labels : (n,) int. y : (n,) int, -1 = unlabelled.
+    rows : (n, d) float64, as they are compared.
+    core : (n,) bool. labels : (n,) int. y : (n,) int, -1 = unlabelled.
 
     Returns
     -------
@@ -249,7 +257,7 @@ def core_neighbours(
     """
     samples = make_samples(rows, workers, marks=core)
     if is_approximate:
-        samples = approximate(samples, [n_neighbours], [0], workers)
+        samples = approximate(samples, [n_neighbours], workers)
     points, everyone = samples.points, np.arange(len(samples.points))
     columns = np.flatnonzero(samples.of_rows(core))
     lists = neighbour_lists(

@@ -25,11 +25,14 @@ class _Clusterer(ClusterMixin, BaseEstimator):
     def _samples(self, X: np.ndarray, ks: list, percentiles: list, workers):
         """Samples for a search over this grid, with exact or approximate neighbours."""
         from gcdflow.ssddbc import _search as search
+        from gcdflow.ssddbc._cells import import_faiss
 
         self.neighbours_ = choose_neighbours(self.neighbours, *X.shape, len(ks), len(percentiles))
+        if self.neighbours_ == "approximate":
+            import_faiss()  # says at once if it is missing
         samples = search.make_samples(search.prepare(X, self.normalize, workers), workers)
         if self.neighbours_ == "approximate":
-            samples = search.approximate(samples, ks, percentiles, workers)
+            samples = search.approximate(samples, ks, workers)
         return samples
 
     def _keep_core(self, X: np.ndarray) -> None:
@@ -204,7 +207,8 @@ class SSDDBCGridSearch(_Clusterer):
     results_ : dict of arrays
         One entry per configuration, k first, then percentile: k, density_percentile, score,
         cross_entropy, silhouette, silhouette_error (its standard error, 0 if all samples were
-        counted), n_clusters, n_core, core_ratio, cutoff, core_threshold, and seconds (shared work is divided evenly, so the seconds add up to the wall time).
+        counted), n_clusters, n_core, core_ratio, cutoff, core_threshold, and seconds (shared work
+        is divided evenly, so the seconds add up to the wall time).
     n_features_in_ : int.
     """
 
