@@ -219,7 +219,7 @@ def _comparisons(
 
 
 def _found_by(search: SSDDBCGridSearch) -> dict[str, str | float]:
-    """How neighbours were found, if they are not exact: exact results have the same bytes as ever."""
+    """How neighbours were found; nothing if they are exact, so that such files keep their bytes."""
     if search.recall_ is None:
         return {}
     return {"neighbours": search.neighbours_, "recall": search.recall_}
@@ -230,8 +230,8 @@ def _report_recall(recall: float) -> None:
     log.info("approximate neighbours: %.2f%% of the exact ones were found", 100 * recall)
     if recall < LEAST_RECALL:
         log.warning(
-            "only %.1f%% of the exact neighbours were found, expected at least %.0f%%; clusters may "
-            "differ from those of exact neighbours (clustering: {neighbours: exact})",
+            "only %.1f%% of the exact neighbours were found, expected at least %.0f%%; clusters "
+            "may differ from those of exact neighbours (clustering: {neighbours: exact})",
             100 * recall,
             100 * LEAST_RECALL,
         )

@@ -1,4 +1,4 @@
-"""Samples and their distinct rows: what depends on the row alone is computed once for equal ones."""
+"""Samples and their distinct rows: what depends on a row alone is computed once for equal ones."""
 
 from __future__ import annotations
 
