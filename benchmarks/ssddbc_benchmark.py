@@ -5,12 +5,18 @@
     python benchmarks/ssddbc_benchmark.py neighbours --n 50000 --classes 100 --repeat 1
     python benchmarks/ssddbc_benchmark.py growth --n 5000
     python benchmarks/ssddbc_benchmark.py threads --n 6000 --classes 200
+    python benchmarks/ssddbc_benchmark.py approximate --n 50000 --classes 100
+    python benchmarks/ssddbc_benchmark.py large --n 200000 --classes 400
+    python benchmarks/ssddbc_benchmark.py large --n 1000000 --classes 1000 --only
+    python benchmarks/ssddbc_benchmark.py copies --n 3000
 
 ``reference``: the literal implementation of the tests, in parallel over configurations with joblib;
 a few configurations are timed and extrapolated to the whole grid. ``neighbours``: scikit-learn's
 brute-force ``kneighbors`` with 20 neighbours, once. ``growth``: n against 2n. ``threads``: one
-thread against two. Processor time is printed beside wall time, because it varies less on a busy
-machine.
+thread against two. ``approximate``: the exact search against the one with approximate neighbours,
+and how much their choices differ. ``large``: approximate neighbours alone, n against 2n
+(``--only``: n), from a memory-mapped file in the current folder. ``copies``: equal rows against
+distinct ones. Processor time is printed beside wall time, because it varies less on a busy machine.
 """
 
 from __future__ import annotations
@@ -86,11 +92,13 @@ def _ratio(name: str, goal: str, slow: tuple[float, float], fast: tuple[float, f
     print(f"{name}: {slow[0] / fast[0]:.2f} (processors {slow[1] / fast[1]:.2f}), goal {goal}")
 
 
-def grid_search(X: np.ndarray, y: np.ndarray, n_jobs: int) -> Callable[[], object]:
+def grid_search(
+    X: np.ndarray, y: np.ndarray, n_jobs: int, neighbours: str = "exact"
+) -> Callable[[], object]:
     """A function that runs the whole default grid."""
     from gcdflow.ssddbc import SSDDBCGridSearch
 
-    return lambda: SSDDBCGridSearch(n_jobs=n_jobs).fit(X, y)
+    return lambda: SSDDBCGridSearch(n_jobs=n_jobs, neighbours=neighbours).fit(X, y)
 
 
 def warm(n_jobs: int) -> None:
@@ -165,6 +173,60 @@ def compare_threads(args: argparse.Namespace) -> None:
     print(f"1 thread / 2 threads: {one[0] / two[0]:.2f} (wall), goal ≥ 1.7")
 
 
+def compare_approximate(args: argparse.Namespace) -> None:
+    """Compare exact with approximate neighbours, in time and in what they choose."""
+    from sklearn.metrics import adjusted_rand_score
+
+    X, y = make_features(args.n, args.d, args.classes)
+    warm(args.jobs)
+    times, fits = [], []
+    for neighbours in ("exact", "approximate"):
+        search = grid_search(X, y, args.jobs, neighbours)
+        times.append(Clock(1, warm_up=False)(neighbours, lambda s=search: fits.append(s())))
+        print(f"  {_chosen(fits[-1])}, {_peak():.0f} MiB at most so far")
+    _ratio("exact / approximate", "≥ 4", *times)
+    agreement = adjusted_rand_score(fits[0].labels_, fits[1].labels_)
+    print(f"ARI of the chosen clusterings: {agreement:.4f}, goal ≥ 0.98")
+
+
+def measure_large(args: argparse.Namespace) -> None:
+    """Time the search with approximate neighbours for n, and for 2n unless told otherwise."""
+    warm(args.jobs)
+    times = []
+    for n in (args.n,) if args.only else (args.n, 2 * args.n):
+        path = Path(f"features_{n}.npy")
+        X, y = make_features(n, args.d, args.classes)
+        np.save(path, X)
+        del X
+        X, found = np.load(path, mmap_mode="r"), []
+        search = grid_search(X, y, args.jobs, "approximate")
+        clock = Clock(1, warm_up=False)
+        times.append(clock(f"n = {n}", lambda s=search, into=found: into.append(s())))
+        print(f"  {_chosen(found[0])}, {_peak():.0f} MiB at most so far")
+        path.unlink()
+    if len(times) > 1:
+        _ratio("n to 2n", "≤ 2.6", times[1], times[0])
+
+
+def compare_copies(args: argparse.Namespace) -> None:
+    """Compare equal rows with as many distinct ones."""
+    X, y = make_features(args.n, args.d, args.classes)
+    warm(args.jobs)
+    clock = Clock(args.repeat)
+    distinct = clock("distinct rows", grid_search(X, y, args.jobs))
+    for name, rows in (("equal rows", np.zeros(args.n, int)), ("30 rows", np.arange(args.n) % 30)):
+        _ratio(name, "≤ 2", clock(name, grid_search(X[rows], y, args.jobs)), distinct)
+
+
+def _chosen(search) -> str:
+    recall = "" if search.recall_ is None else f", recall {search.recall_:.4f}"
+    return f"{search.best_params_}, {search.n_clusters_} clusters{recall}"
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def main() -> None:
     """Parse the command line and run one comparison."""
     parser = argparse.ArgumentParser(
@@ -175,6 +237,9 @@ def main() -> None:
         "neighbours": compare_neighbours,
         "growth": compare_growth,
         "threads": compare_threads,
+        "approximate": compare_approximate,
+        "large": measure_large,
+        "copies": compare_copies,
     }
     parser.add_argument("comparison", choices=comparisons)
     parser.add_argument("--n", type=int, default=2500, help="samples (default: 2500)")
@@ -185,6 +250,7 @@ def main() -> None:
     parser.add_argument(
         "--literal-cells", type=int, default=8, help="configurations timed (default: 8)"
     )
+    parser.add_argument("--only", action="store_true", help="large: n alone, not 2n")
     parser.add_argument("--goal", type=int, default=150, help="ratio to reach (default: 150)")
     args = parser.parse_args()
     print(

@@ -28,6 +28,15 @@ def test_matrix_has_percentiles_in_rows_and_k_in_columns(tmp_path: Path):
     np.testing.assert_array_equal(ks, [3, 5])
 
 
+def test_tables_with_and_without_the_error_of_silhouettes(tmp_path: Path):
+    text = "3\t40\t1\t2\t0\n"
+    old = read_grid_table(table(tmp_path / "old.tsv", text))
+    new = tmp_path / "new.tsv"
+    new.write_text(HEADER.replace("seconds", "silhouette_error\tseconds") + text[:-1] + "\t0\n")
+    for name, values in read_grid_table(new).items():
+        np.testing.assert_array_equal(values, old[name])
+
+
 def test_picture_of_one_and_of_many_configurations(tmp_path: Path):
     many = "".join(
         f"{k}\t{p}\t{k - p / 9}\t{k}\t0\n" for k in range(3, 21) for p in range(40, 100, 5)

@@ -3,6 +3,7 @@
 import csv
 import json
 import logging
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from gcdflow.clustering.search import (
 from gcdflow.errors import InputError
 from gcdflow.files import declared
 from gcdflow.files.formats import Features, PseudoLabels
+from gcdflow.ssddbc import _recall
 from ssddbc.reference import fit_configuration, normalise
 
 GRID = Grid(k=[3, 5], percentile=[40, 70])
@@ -256,6 +258,54 @@ def test_what_does_not_fit_into_memory_is_refused_before_work_starts(monkeypatch
     monkeypatch.setattr(clustering, "available_memory", lambda: 2**20)
     with pytest.raises(InputError, match=r"36 samples of \d+ dim.* GiB are free"):
         cluster_features(blobs(), GRID, threads=1)
+
+
+def test_exact_results_say_nothing_new(clustered):
+    pseudo, results = clustered
+    assert not {"neighbours", "recall"} & pseudo.metadata.keys()
+    assert (results["silhouette_error"] == 0).all()
+
+
+def many(seed: int = 0) -> Features:
+    """Samples without any structure: their neighbours lie in many cells."""
+    n, rng = 3000, np.random.default_rng(seed)
+    return Features(
+        indices=np.arange(n),
+        features=rng.normal(size=(n, 40)).astype(np.float32),
+        labels=np.full(n, -1),
+        train_mask=np.ones(n, bool),
+        metadata={},
+    )
+
+
+def test_approximate_neighbours_are_said_with_their_recall(tmp_path, caplog):
+    pytest.importorskip("faiss")
+    caplog.set_level(logging.INFO)
+    pseudo, _ = cluster_features(many(), replace(GRID, neighbours="approximate"), threads=1)
+    assert pseudo.metadata["neighbours"] == "approximate"
+    assert pseudo.metadata["recall"] >= 0.98
+    assert "and approximate neighbours" in caplog.messages[0]
+    assert f"{pseudo.metadata['recall']:.2%} of the exact ones were found" in caplog.text
+    assert "WARNING" not in caplog.text
+    pseudo.save(tmp_path / "p.npz")
+    assert PseudoLabels.load(tmp_path / "p.npz").metadata["recall"] == pseudo.metadata["recall"]
+
+
+def test_a_low_recall_is_a_warning(monkeypatch, caplog):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(_recall, "LARGEST_REACH", 1.0)
+    grid = replace(GRID, neighbours="approximate")
+    pseudo, _ = cluster_features(many(), grid, threads=1)
+    assert pseudo.metadata["recall"] < 0.9
+    (warning,) = (r for r in caplog.records if "of the exact neighbours" in r.getMessage())
+    assert warning.levelno == logging.WARNING
+    assert "expected at least 98%" in warning.getMessage()
+
+
+def test_approximate_neighbours_without_the_package_are_one_sentence(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(InputError, match=r"faiss-cpu, which is not installed; run pip install"):
+        cluster_features(blobs(), replace(GRID, neighbours="approximate"), threads=1)
 
 
 def test_the_cost_is_said_first(caplog):

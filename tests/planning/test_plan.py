@@ -328,6 +328,14 @@ def test_the_grid_as_flags():
     assert plan.cluster_flags(run) == flags
     run = settings(clustering={"k": "5,10", "w_sil": 2.0, "normalize": False})
     assert plan.cluster_flags(run) == [*flags, "--no-normalize"]
+    run = settings(clustering={"k": "5,10", "w_sil": 2.0, "neighbours": "approximate"})
+    assert plan.cluster_flags(run) == [*flags, "--neighbours", "approximate"]
+
+
+def test_runs_from_before_approximate_neighbours_are_not_made_again():
+    approximate = settings(clustering={"neighbours": "approximate"})
+    assert "neighbours" not in json.loads(plan.result_settings(settings()))["clustering"]
+    assert json.loads(plan.result_settings(approximate))["clustering"]["neighbours"]
 
 
 def test_only_guided_segments_depend_on_pseudo_label_settings():

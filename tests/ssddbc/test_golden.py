@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from gcdflow.ssddbc import SSDDBC, SSDDBCGridSearch
-from gcdflow.ssddbc._search import Workers, cluster_grid, make_points, score_grid
+from gcdflow.ssddbc._search import Workers, cluster_grid, make_samples, score_grid
 
 from ssddbc import golden
 
@@ -16,9 +16,9 @@ def test_grid_equals_golden_in_every_configuration(name):
     ks, percentiles = np.unique(expected.k), np.unique(expected.percentile)
     y = expected.y.astype(np.int32)
     with Workers(2) as workers:
-        points = make_points(expected.features.astype(np.float64), workers)
-        found = cluster_grid(points, y, ks, percentiles, workers)
-        scores = score_grid(points, found, y, workers)
+        samples = make_samples(expected.features.astype(np.float64), workers)
+        found = cluster_grid(samples, y, ks, percentiles, workers)
+        scores = score_grid(samples, found, y, workers)
     place = {(c.density.k, c.percentile): c for c in found.cells}
     for g, key in enumerate(zip(expected.k, expected.percentile, strict=True)):
         cell = place[key]

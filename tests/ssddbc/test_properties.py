@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gcdflow.ssddbc import SSDDBC, SSDDBCGridSearch
 from gcdflow.ssddbc import _validate as validate
-from gcdflow.ssddbc._search import Workers, cluster_grid, make_points, prepare, score_grid
+from gcdflow.ssddbc._search import Workers, cluster_grid, make_samples, prepare, score_grid
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -25,9 +25,9 @@ def assert_equals_reference(X, y, ks=KS, percentiles=PERCENTILES, normalize=Fals
     rows = normalise(X) if normalize else X
     classes = validate.labels(y, len(X))
     with Workers(n_jobs) as workers:
-        points = make_points(prepare(X, normalize, workers), workers)
-        found = cluster_grid(points, classes, ks, percentiles, workers)
-        scores = score_grid(points, found, classes, workers)
+        samples = make_samples(prepare(X, normalize, workers), workers)
+        found = cluster_grid(samples, classes, ks, percentiles, workers)
+        scores = score_grid(samples, found, classes, workers)
     total = scores.total(1.0, 3.0)
     grid = [(k, p) for k in ks for p in percentiles]
     for cell, (k, p) in zip(found.cells, grid, strict=True):

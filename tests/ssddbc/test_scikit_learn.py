@@ -23,6 +23,7 @@ GRID = {"k": [5, 10], "density_percentile": [50, 70], "normalize": False}
     [
         SSDDBC(k=4),
         SSDDBCGridSearch(),
+        SSDDBC(k=4, neighbours="approximate"),
     ]
 )
 def test_scikit_learn_conventions(estimator, check):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from gcdflow.errors import InputError
 from gcdflow.ssddbc import SSDDBC, SSDDBCGridSearch, assign_to_clusters
+from gcdflow.ssddbc import _validate as validate
 from scipy import sparse
 
 rng = np.random.default_rng(0)
@@ -185,3 +186,17 @@ def test_axes_of_the_grid(ks):
     assert search.results_["k"].tolist() == [5, 6]
     assert search.results_["density_percentile"].tolist() == [50, 50]
     assert SSDDBCGridSearch(k=np.array(5), density_percentile=[50]).fit(X).best_params_["k"] == 5
+
+
+def test_features_in_a_file_are_read_in_place(tmp_path):
+    np.save(tmp_path / "X.npy", np.ones((5, 3), np.float32))
+    mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
+    assert np.shares_memory(validate.features(mapped), mapped)
+
+
+def test_bad_values_are_found_in_every_block(monkeypatch):
+    monkeypatch.setattr(validate, "ROWS_AT_ONCE", 4)
+    X = np.zeros((10, 2))
+    X[9, 1] = X[5, 0] = np.nan
+    with pytest.raises(InputError, match=r"infinity in 2 of 10 rows \(first: row 5\)"):
+        validate.features(X)

@@ -171,6 +171,11 @@ def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--w-sil", type=float, default=defaults.w_sil, help="weight of the silhouette in the score"
     )
+    parser.add_argument(
+        "--neighbours",
+        choices=["exact", "approximate"],
+        help="how neighbours are searched for (default: exact, unless that would take hours)",
+    )
 
 
 def grid_of(arguments: argparse.Namespace) -> Grid:
@@ -183,6 +188,7 @@ def grid_of(arguments: argparse.Namespace) -> Grid:
         normalize=not arguments.no_normalize,
         w_ce=arguments.w_ce,
         w_sil=arguments.w_sil,
+        neighbours=arguments.neighbours,
     )
 
 

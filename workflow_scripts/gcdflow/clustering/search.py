@@ -25,13 +25,19 @@ from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write
 from gcdflow.files.declared import GRID
 from gcdflow.files.formats import UNLABELLED, Features, PseudoLabels
-from gcdflow.ssddbc import SSDDBCGridSearch, core_neighbours, estimate_resources
+from gcdflow.ssddbc import (
+    SSDDBCGridSearch,
+    choose_neighbours,
+    core_neighbours,
+    estimate_resources,
+)
 from gcdflow.wording import counted, duration
 
 log = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_REPORTS = 2.0
 N_NEIGHBOURS = 10  # that pseudo labels list for each sample
+LEAST_RECALL = 0.98
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class Grid:
     percentile : density percentiles
     normalize : L2-normalise the features first
     w_ce, w_sil : weights of cross-entropy and silhouette in the score
+    neighbours : "exact", "approximate", or None for exact ones unless they would take hours
     """
 
     k: Sequence[int]
@@ -51,6 +58,7 @@ class Grid:
     normalize: bool = True
     w_ce: float = 1.0
     w_sil: float = 3.0
+    neighbours: str | None = None
 
 
 class _ProgressLog:
@@ -107,32 +115,41 @@ def cluster_features(
     X, y = features.features[train], features.labels[train]
     if len(X) < 2:
         raise InputError(f"found {len(X)} training samples to cluster, expected at least 2")
-    search = _grid_search(grid, threads, progress=_ProgressLog())
-    _predict_cost(X, y, len(grid.k) * len(grid.percentile), threads)
+    cells = len(grid.k) * len(grid.percentile)
+    search = _grid_search(grid, X, threads, progress=_ProgressLog())
+    _predict_cost(X, y, cells, threads, search.neighbours)
     search.fit(X, y)
+    if search.recall_ is not None:
+        _report_recall(search.recall_)
     k, percentile = (search.best_params_[name] for name in ("k", "density_percentile"))
     values = {"k": grid.k, "percentile": grid.percentile}
     for sentence in edges_of_grid({"k": k, "percentile": percentile}, values, len(X)):
         log.info("%s; a wider range may give better clusters", sentence)
-    neighbours = core_neighbours(
+    nearest = core_neighbours(
         X,
         search.core_sample_mask_,
         search.labels_,
         y,
         n_neighbors=N_NEIGHBOURS,
         normalize=grid.normalize,
+        neighbours=search.neighbours,
         n_jobs=threads,
     )
-    return _pseudo_labels(features, search, neighbours, previous), search.results_
+    return _pseudo_labels(features, search, nearest, previous), search.results_
 
 
-def _grid_search(grid: Grid, threads: int | None, **options: Any) -> SSDDBCGridSearch:
+def _grid_search(
+    grid: Grid, X: np.ndarray, threads: int | None, **options: Any
+) -> SSDDBCGridSearch:
+    """The search over a grid that suits the samples ``X`` (n, d)."""
+    cells = len(grid.k) * len(grid.percentile)
     return SSDDBCGridSearch(
         k=grid.k,
         density_percentile=grid.percentile,
         w_ce=grid.w_ce,
         w_sil=grid.w_sil,
         normalize=grid.normalize,
+        neighbours=choose_neighbours(grid.neighbours, *X.shape, 1, cells),
         n_jobs=threads,
         **options,
     )
@@ -158,7 +175,7 @@ def n_clusters_over_label_draws(
         drawn = np.random.default_rng(draw).choice(labelled, len(labelled))
         labels = np.full_like(y, UNLABELLED)
         labels[drawn] = y[drawn]
-        found.append(int(_grid_search(grid, threads).fit(X, labels).n_clusters_))
+        found.append(int(_grid_search(grid, X, threads).fit(X, labels).n_clusters_))
         log.info("draw %d of %d: %s", draw + 1, draws, counted(found[-1], "cluster"))
     return found
 
@@ -201,6 +218,7 @@ def _pseudo_labels(
         "w_ce": search.w_ce,
         "w_sil": search.w_sil,
         "version": __version__,
+        **_found_by(search),
     }
     return PseudoLabels(
         indices=indices,
@@ -233,10 +251,31 @@ def _comparisons(
     }
 
 
-def _predict_cost(X: np.ndarray, y: np.ndarray, n_configurations: int, threads: int) -> None:
+def _found_by(search: SSDDBCGridSearch) -> dict[str, str | float]:
+    """How neighbours were found; nothing if they are exact, so that such files keep their bytes."""
+    if search.recall_ is None:
+        return {}
+    return {"neighbours": search.neighbours_, "recall": search.recall_}
+
+
+def _report_recall(recall: float) -> None:
+    """Log how many of the exact neighbours were found; a warning if they are too few."""
+    log.info("approximate neighbours: %.2f%% of the exact ones were found", 100 * recall)
+    if recall < LEAST_RECALL:
+        log.warning(
+            "only %.1f%% of the exact neighbours were found, expected at least %.0f%%; clusters "
+            "may differ from those of exact neighbours (clustering: {neighbours: exact})",
+            100 * recall,
+            100 * LEAST_RECALL,
+        )
+
+
+def _predict_cost(
+    X: np.ndarray, y: np.ndarray, n_configurations: int, threads: int, neighbours: str
+) -> None:
     """Say what the search takes; refuse what does not fit into memory."""
     n, d = X.shape
-    cost = estimate_resources(n, d, 1, n_configurations, threads)
+    cost = estimate_resources(n, d, 1, n_configurations, threads, neighbours)
     available = available_memory()
     labelled = int((y >= 0).sum())  # said, so that labels under another name are missed
     needed = (
@@ -248,7 +287,7 @@ def _predict_cost(X: np.ndarray, y: np.ndarray, n_configurations: int, threads: 
             f"{needed} of memory, but {available / 2**30:.1f} GiB are free; cluster fewer samples, "
             "fewer configurations, or on a larger machine"
         )
-    with_threads = f"with {counted(threads, 'thread')}"
+    with_threads = f"with {counted(threads, 'thread')} and {neighbours} neighbours"
     log.info("%s and %s %s", needed, duration(cost.seconds), with_threads)
 
 

@@ -423,6 +423,12 @@ class ClusteringSettings(Settings):
     label_draws: int = Field(
         0, ge=0, le=100, description="draws of labels, for the range of clusters in the report"
     )
+    # Null is left out of all that names a result, as with training.min_steps.
+    neighbours: Literal["exact", "approximate"] | None = Field(
+        None,
+        description="exact, approximate (faiss; for millions); null: exact, unless it takes hours",
+        exclude_if=lambda neighbours: neighbours is None,
+    )
 
     def n_configurations(self) -> int:
         """Configurations of the grid."""

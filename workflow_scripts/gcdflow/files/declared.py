@@ -244,6 +244,13 @@ GRID = RunFile(
         Field("score", "number", "score of section 3.2"),
         Field("cross_entropy", "number", "CE"),
         Field("silhouette", "number", "Sil"),
+        Field(
+            "silhouette_error",
+            "number",
+            "standard error of Sil if it is estimated (section 3.5), else 0",
+            least=0,
+            optional=True,
+        ),
         Field("n_clusters", "whole number", "number of clusters", least=1, most=LARGEST_COUNT),
         Field("n_core", "whole number", "number of core points"),
         Field("core_ratio", "number", "share of core points", least=0, most=1),

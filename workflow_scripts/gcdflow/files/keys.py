@@ -82,6 +82,10 @@ class Clustering(Provenance):
     w_ce: float = Key(MISSING, description="weight of CE")
     w_sil: float = Key(MISSING, description="weight of Sil")
     version: str = Key(MISSING, description="version of the package")
+    neighbours: str = Key(
+        MISSING, description="`approximate`, if they are; missing for exact ones (section 3.5)"
+    )
+    recall: Share = Key(MISSING, description="share of exact neighbours found; missing likewise")
 
 
 class Parameters(Keys):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gcdflow.config.settings import ClusteringSettings, RunSettings
-from gcdflow.ssddbc import estimate_resources
+from gcdflow.ssddbc import choose_neighbours, estimate_resources
 
 _MB = 1e6
 
@@ -129,7 +129,9 @@ def cluster_request(
     The prediction of time is right within a factor of two or so (docs/ssddbc.md), and Numba may
     have to compile: hence three times as much.
     """
-    cost = estimate_resources(n, d, 1, settings.n_configurations(), n_jobs=threads)
+    cells = settings.n_configurations()
+    neighbours = choose_neighbours(settings.neighbours, n, d, 1, cells)
+    cost = estimate_resources(n, d, 1, cells, n_jobs=threads, neighbours=neighbours)
     memory = _PYTHON_MB + 1.2 * cost.memory_bytes / _MB
     minutes = _START_MINUTES + 3 * searches * cost.seconds / 60
     return _rounded(_grown(memory, attempt), _grown(minutes, attempt))

@@ -453,6 +453,7 @@ def cluster_flags(settings: RunSettings) -> list[str]:
     grid = settings.clustering
     flags = ["--k", grid.k, "--percentile", grid.percentile]
     flags += ["--w-ce", str(grid.w_ce), "--w-sil", str(grid.w_sil)]
+    flags += [] if grid.neighbours is None else ["--neighbours", grid.neighbours]
     return flags if grid.normalize else [*flags, "--no-normalize"]
 
 

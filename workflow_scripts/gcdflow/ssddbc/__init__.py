@@ -23,6 +23,7 @@ _HOMES = {
     "SSDDBC": "estimators",
     "SSDDBCGridSearch": "estimators",
     "assign_to_clusters": "estimators",
+    "choose_neighbours": "resources",
     "core_neighbours": "estimators",
     "estimate_resources": "resources",
 }
@@ -31,6 +32,7 @@ __all__ = [
     "SSDDBC",
     "SSDDBCGridSearch",
     "assign_to_clusters",
+    "choose_neighbours",
     "core_neighbours",
     "estimate_resources",
 ]

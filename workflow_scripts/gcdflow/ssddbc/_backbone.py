@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gcdflow.ssddbc import _kernels_graph as kernels
+from gcdflow.ssddbc import _kernels_samples
 from gcdflow.ssddbc._density import Configuration, Group
 from gcdflow.ssddbc._lists import Lists, deeper_lists, neighbour_lists
 from gcdflow.ssddbc._nearest import NearestQuery, answer
-from gcdflow.ssddbc._points import Points
+from gcdflow.ssddbc._samples import Samples
 from gcdflow.ssddbc._workers import Workers
 
 ISOLATED = 3  # a backbone cluster with at most this many members is isolated
@@ -24,6 +25,7 @@ class Backbone:
     Attributes
     ----------
     cell : Configuration.
+    rows : (r,) int64, rows of the core points, ascending.
     members : (m,) int64, core points, ascending.
     edges, counts : (m, k) int32 and (m,) int32, backbone graph in positions within the core.
     labels : (m,) int32, cluster of each core point.
@@ -32,6 +34,7 @@ class Backbone:
     """
 
     cell: Configuration
+    rows: np.ndarray
     members: np.ndarray
     edges: np.ndarray
     counts: np.ndarray
@@ -45,75 +48,80 @@ class Backbone:
         return self.edges.shape[1]
 
 
-def _local(backbone: Backbone, n: int) -> np.ndarray:
-    local = np.full(n, -1, dtype=np.int32)
+def _connect(
+    backbone: Backbone, samples: Samples, lists: Lists, positions: np.ndarray, rows: np.ndarray
+) -> None:
+    """Step 3 for the core points of some rows, with the lists at ``positions``."""
+    local = np.full(len(samples), -1, dtype=np.int32)
     local[backbone.members] = np.arange(len(backbone.members), dtype=np.int32)
-    return local
-
-
-def _connect(backbone: Backbone, lists: Lists, positions: np.ndarray, rows: np.ndarray) -> None:
-    """Step 3 for the core points ``rows``, with the lists at ``positions``."""
-    edges = np.empty((len(rows), backbone.k), dtype=np.int32)
-    counts = np.empty(len(rows), dtype=np.int32)
-    kernels.backbone_edges(
+    _kernels_samples.neighbours_within(
         lists.ids,
         lists.dist,
         lists.valid,
         lists.radius,
         positions,
-        _local(backbone, len(backbone.cell.core)),
-        backbone.k,
+        rows,
+        samples.start,
+        samples.members,
+        local,
+        local,
         backbone.cell.density.cutoff,
-        edges,
-        counts,
+        backbone.edges,
+        backbone.counts,
     )
-    backbone.edges[rows], backbone.counts[rows] = edges, counts
+
+
+def _unconnected(backbone: Backbone, samples: Samples, rows: np.ndarray) -> np.ndarray:
+    """Those of a backbone's rows whose lists were too short, as a mask."""
+    place = np.searchsorted(backbone.members, samples.first[rows])
+    return backbone.counts[place] < 0
 
 
 def grow_group(
-    group: Group, lists: Lists, points: Points, y: np.ndarray, workers: Workers
+    group: Group, lists: Lists, samples: Samples, y: np.ndarray, workers: Workers
 ) -> list[Backbone]:
     """Steps 3 and 4 for the configurations of a group.
 
     Parameters
     ----------
-    lists : one per point, of neighbours among the group's columns.
+    lists : one per row, of neighbours among the group's columns.
     y : (n,) int32, -1 = unlabelled.
     """
 
     def start(cell: Configuration) -> Backbone:
         begin = time.perf_counter()
         members = np.flatnonzero(cell.core)
-        m, k = len(members), min(cell.density.k, int(cell.core.sum()) - 1)
+        m, k = len(members), min(cell.density.k, len(members) - 1)
         backbone = Backbone(
             cell,
+            np.flatnonzero(samples.of_rows(cell.core)),
             members,
             np.empty((m, k), dtype=np.int32),
             np.empty(m, dtype=np.int32),
             np.empty(0, dtype=np.int32),
         )
-        _connect(backbone, lists, members, np.arange(m))
+        _connect(backbone, samples, lists, backbone.rows, backbone.rows)
         backbone.seconds = time.perf_counter() - begin
         return backbone
 
     backbones = workers.run(start, group.members)
-    short = [np.flatnonzero(backbone.counts < 0) for backbone in backbones]
-    everyone = [b.members[rows] for b, rows in zip(backbones, short, strict=True)]
+    short = [b.rows[_unconnected(b, samples, b.rows)] for b in backbones]
+    points = samples.points
     own = np.arange(len(points))
 
     def connect_deeper(rows: np.ndarray, deeper: Lists) -> np.ndarray:
         unconnected = np.zeros(len(rows), dtype=bool)
-        for backbone, waiting, asking in zip(backbones, short, everyone, strict=True):
-            first, last = np.searchsorted(asking, [rows[0], rows[-1] + 1])
+        for backbone, waiting in zip(backbones, short, strict=True):
+            first, last = np.searchsorted(waiting, [rows[0], rows[-1] + 1])
             here = waiting[first:last]
-            here = here[backbone.counts[here] < 0]
+            here = here[_unconnected(backbone, samples, here)]
             if len(here):
-                at = np.searchsorted(rows, backbone.members[here])
-                _connect(backbone, deeper, at, here)
-                unconnected[at[backbone.counts[here] < 0]] = True
+                at = np.searchsorted(rows, here)
+                _connect(backbone, samples, deeper, at, here)
+                unconnected[at[_unconnected(backbone, samples, here)]] = True
         return rows[unconnected]
 
-    rows, m = np.unique(np.concatenate(everyone)), lists.ids.shape[1]
+    rows, m = np.unique(np.concatenate(short)), lists.ids.shape[1]
     deeper_lists(rows, m, points, own, points, group.columns, workers, connect_deeper)
 
     def grow_one(backbone: Backbone) -> None:
@@ -156,7 +164,7 @@ def join_isolated(
     backbones: list[Backbone],
     group: Group,
     lists: Lists,
-    points: Points,
+    samples: Samples,
     y: np.ndarray,
     workers: Workers,
 ) -> None:
@@ -164,16 +172,22 @@ def join_isolated(
     jobs = [job for job in workers.run(lambda b: _isolate(b, y), backbones) if job is not None]
     if not jobs:
         return
-    n = len(points)
+    points = samples.points
+    everyone = np.arange(len(points))
+    members = [samples.membership(job.labels) for job in jobs]
     # A cluster of one point uses the list of that point. The others use lists of their centroids,
     # which many configurations share.
-    singles = [NearestQuery.of(job.homeless(True)[:, 0], job.labels, job.sizes) for job in jobs]
-    answer(singles, lists, points, np.arange(n), points, group.columns, workers)
-    sets = [job.homeless(False) for job in jobs]
+    singles = [
+        NearestQuery.of(samples.row_of[job.homeless(True)[:, 0]], among, job.sizes)
+        for job, among in zip(jobs, members, strict=True)
+    ]
+    answer(singles, lists, points, everyone, points, group.columns, workers)
+    sets = [_rows_of(job.homeless(False), samples) for job in jobs]
     distinct, place = np.unique(np.concatenate(sets), axis=0, return_inverse=True)
     place = np.split(place.ravel(), np.cumsum([len(s) for s in sets])[:-1])
     several = [
-        NearestQuery.of(p, job.labels, job.sizes) for p, job in zip(place, jobs, strict=True)
+        NearestQuery.of(p, among, job.sizes)
+        for p, among, job in zip(place, members, jobs, strict=True)
     ]
     if len(distinct):
         centroids = points.embed(_centroids(points.rows, distinct), workers)
@@ -185,6 +199,11 @@ def join_isolated(
     for job, single, other in zip(jobs, singles, several, strict=True):
         job.finish(single.found, other.found)
         job.backbone.seconds += single.seconds + other.seconds
+
+
+def _rows_of(sets: np.ndarray, samples: Samples) -> np.ndarray:
+    """Rows of sets of samples, which are padded with -1."""
+    return np.where(sets >= 0, samples.row_of[sets], -1)
 
 
 def _centroids(rows: np.ndarray, sets: np.ndarray) -> np.ndarray:

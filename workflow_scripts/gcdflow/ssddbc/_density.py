@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gcdflow.ssddbc import _kernels_samples as kernels
 from gcdflow.ssddbc._lists import Lists
+from gcdflow.ssddbc._samples import Samples
 from gcdflow.ssddbc._workers import Workers
 
 
@@ -28,18 +30,30 @@ class Density:
     cutoff: float
 
 
-def density(lists: Lists, k: int) -> Density:
-    """Steps 1 and 2 from lists with at least k valid entries.
+def density(samples: Samples, lists: Lists, k: int) -> Density:
+    """Steps 1 and 2 from the lists of all rows, which hold at least k samples each.
 
     The expressions are those of a direct NumPy transcription. They round in the same way, so that a
     threshold falls on the same side of a tie.
     """
-    dist = np.ascontiguousarray(lists.dist[:, :k])
+    near = np.empty((len(samples.points), k), dtype=np.int64)
+    dist = np.empty((len(samples.points), k))
+    kernels.neighbours_of_rows(
+        lists.ids,
+        lists.dist,
+        lists.valid,
+        samples.start,
+        samples.members,
+        samples.row_of,
+        near,
+        dist,
+    )
     median = (dist[:, (k - 1) // 2] + dist[:, k // 2]) / 2
-    rho = 1.0 / (median + 1e-8)
-    around = rho[lists.ids[:, :k]].mean(axis=1)
-    relative = rho * (k + rho.mean()) / (k + around)
-    return Density(k, rho, relative, float(dist.mean()))
+    of_row = 1.0 / (median + 1e-8)
+    rho = samples.spread(of_row)
+    around = rho[near].mean(axis=1)
+    relative = samples.spread(of_row * (k + rho.mean()) / (k + around))
+    return Density(k, rho, relative, float(samples.spread(dist).mean()))
 
 
 @dataclass(frozen=True)
@@ -85,16 +99,23 @@ class Group:
     Attributes
     ----------
     members : list of Configuration.
-    columns : (c,) int64, ascending: every point that is core in at least one of them.
-    smallest : int, size of the smallest core.
+    columns : (c,) int64, ascending: every row that is core in at least one of them.
+    smallest : int, number of rows in the smallest core.
     """
 
     members: list[Configuration]
     columns: np.ndarray
     smallest: int
 
+    def parts(self, most: int) -> Iterator[Group]:
+        """The same configurations in groups whose backbone graphs take about ``most`` bytes."""
+        total = sum(4 * cell.density.k * int(cell.core.sum()) for cell in self.members)
+        size = max(1, int(len(self.members) * most / max(total, 1)))
+        for start in range(0, len(self.members), size):
+            yield replace(self, members=self.members[start : start + size])
 
-def groups(cells: list[Configuration], wide: float, ratio: float = 3.0) -> list[Group]:
+
+def groups(cells: list[Configuration], samples: Samples, wide: float, ratio: float) -> list[Group]:
     """Group the grid by percentile, so that each core is a large part of its group's columns.
 
     At a high percentile, lists among all points would have to be long to hold enough core points.
@@ -110,15 +131,15 @@ def groups(cells: list[Configuration], wide: float, ratio: float = 3.0) -> list[
     cuts: list[list[float]] = [first] if first else []
     union, start = 0, True
     for level in levels[len(first) :]:
-        cores = [cell.core for cell in cells if cell.percentile == level]
+        cores = [samples.of_rows(cell.core) for cell in cells if cell.percentile == level]
         if start or union > ratio * min(int(core.sum()) for core in cores):
             union, start = int(np.logical_or.reduce(cores).sum()), False
             cuts.append([])
         cuts[-1].append(level)
-    return [_group([c for c in cells if c.percentile in levels]) for levels in cuts]
+    return [_group([c for c in cells if c.percentile in levels], samples) for levels in cuts]
 
 
-def _group(members: list[Configuration]) -> Group:
+def _group(members: list[Configuration], samples: Samples) -> Group:
     union = np.logical_or.reduce([cell.core for cell in members])
-    smallest = min(int(cell.core.sum()) for cell in members)
-    return Group(members, np.flatnonzero(union), smallest)
+    smallest = min(int(samples.of_rows(cell.core).sum()) for cell in members)
+    return Group(members, np.flatnonzero(samples.of_rows(union)), smallest)

@@ -41,7 +41,20 @@ def _is_settled(distance, best, winner, touched, n_touched, seen, needed, near):
 
 
 @compiled
-def nearest_cluster(ids, dist, valid, radius, positions, labels, needed, found, means):
+def nearest_cluster(
+    ids,
+    dist,
+    valid,
+    radius,
+    positions,
+    own,
+    clusters,
+    copies,
+    following,
+    needed,
+    found,
+    means,
+):
     """Cluster with the smallest mean distance to its nearest members, ties to the lower cluster.
 
     The kernel reads each sorted list only until no other cluster can win. It adds distances in the
@@ -50,8 +63,9 @@ def nearest_cluster(ids, dist, valid, radius, positions, labels, needed, found, 
     Parameters
     ----------
     ids, dist, valid, radius : neighbour lists, see :class:`gcdflow.ssddbc._lists.Lists`.
-    positions : (q,) int64, the lists to read.
-    labels : (n,) int32, cluster of each point, -1 for non-members.
+    positions, own : (q,) int64, the lists to read, and the row of each query, -1 if it has none.
+    clusters, copies, following : which rows are members of which clusters, see
+        :class:`gcdflow.ssddbc._samples.Membership`.
     needed : (c,) int64, number of members that count for each cluster: min(3, its size).
     found, means : (q,) int32 and (q,) float64, outputs; found is -1 if the list is too short.
     """
@@ -62,26 +76,27 @@ def nearest_cluster(ids, dist, valid, radius, positions, labels, needed, found, 
     for p in range(positions.shape[0]):
         r = positions[p]
         best, winner, n_touched, settled = np.inf, np.int64(-1), np.int64(0), False
-        for c in range(valid[r]):
-            q = labels[ids[r, c]]
-            if q < 0:
+        for c in range(-1 if own[p] >= 0 else 0, valid[r]):  # -1: the query's own row
+            entry, d = (np.int64(ids[r, c]), dist[r, c]) if c >= 0 else (own[p], 0.0)
+            if clusters[entry] < 0:
                 continue
-            d = dist[r, c]
             if d >= best and _is_settled(d, best, winner, touched, n_touched, seen, needed, near):
                 settled = True
                 break
-            if seen[q] == needed[q]:
-                continue
-            if seen[q] == 0:
-                touched[n_touched] = q
-                n_touched += 1
-            if seen[q] < NEAREST - 1:
-                near[q, seen[q]] = d
-            seen[q] += 1
-            if seen[q] == needed[q]:
-                mean = _mean(near[q, 0], near[q, 1], d, needed[q])
-                if mean < best or (mean == best and q < winner):
-                    best, winner = mean, np.int64(q)
+            while entry >= 0:
+                q = clusters[entry]
+                for _ in range(min(np.int64(copies[entry]), needed[q] - seen[q])):
+                    if seen[q] == 0:
+                        touched[n_touched] = q
+                        n_touched += 1
+                    if seen[q] < NEAREST - 1:
+                        near[q, seen[q]] = d
+                    seen[q] += 1
+                    if seen[q] == needed[q]:
+                        mean = _mean(near[q, 0], near[q, 1], d, needed[q])
+                        if mean < best or (mean == best and q < winner):
+                            best, winner = mean, np.int64(q)
+                entry = np.int64(following[entry])
         if not settled:
             settled = winner >= 0 and _is_settled(
                 radius[r], best, winner, touched, n_touched, seen, needed, near

@@ -1,4 +1,4 @@
-"""Compiled kernels for the backbone graph and the growth of its clusters (steps 3 and 4).
+"""Compiled kernels for the growth of clusters in the backbone graph (step 4).
 
 When a cluster is merged, the definition examines all of its members again. Only members with an
 edge into another cluster matter: the sources of rejected edges, or, once a member has moved to
@@ -14,36 +14,6 @@ from typing import NamedTuple
 import numpy as np
 
 from gcdflow.ssddbc._compiled import compiled
-
-
-@compiled
-def backbone_edges(ids, dist, valid, radius, positions, local, k, cutoff, edges, counts):
-    """Step 3 for the core points whose lists are at ``positions``.
-
-    Parameters
-    ----------
-    ids, dist, valid, radius : neighbour lists, see :class:`gcdflow.ssddbc._lists.Lists`.
-    positions : (m,) int64, the list of each core point.
-    local : (n,) int32, position of each point within the core, -1 outside.
-    k, cutoff : at most k edges per point, none longer than the cutoff.
-    edges, counts : (m, k) int32 and (m,) int32, outputs; the count is -1 if the list is too short.
-    """
-    for a in range(positions.shape[0]):
-        r = positions[a]
-        count = 0
-        known = radius[r] > cutoff
-        for c in range(valid[r]):
-            if dist[r, c] > cutoff:
-                known = True
-                break
-            j = local[ids[r, c]]
-            if j >= 0:
-                if count == k:
-                    known = True
-                    break
-                edges[a, count] = j
-                count += 1
-        counts[a] = count if known or count == k else -1
 
 
 class State(NamedTuple):

@@ -61,22 +61,23 @@ def mend_distances(products, column_squares, query_squares, doubt, columns, poin
 
 
 @compiled
-def add_rows(values, piece, sums):
-    """``sums[piece[c]] += values[c]``, rows of float32 or float64 into rows of float64."""
+def add_rows(values, weights, piece, sums):
+    """``sums[piece[c]] += weights[c] * values[c]``, float32 or float64 into rows of float64."""
     for c in range(values.shape[0]):
-        target = piece[c]
+        target, weight = piece[c], weights[c]
         for b in range(values.shape[1]):
-            sums[target, b] += values[c, b]
+            sums[target, b] += weight * values[c, b]
 
 
 @compiled
-def silhouette_sum(sums, sizes, own):
-    """Sum of the silhouettes of b points.
+def silhouettes(sums, sizes, own, weights, out):
+    """Silhouettes of b points; returns their weighted sum.
 
     Parameters
     ----------
     sums : (c, b) float64, sums of distances to the members of each cluster.
-    sizes : (c,) float64; own : (b,) int32, cluster of each point.
+    sizes : (c,) float64; own : (b,) int32, cluster of each point; weights : (b,) float64.
+    out : (b,) float64, output.
     """
     total = 0.0
     n_clusters, width = sums.shape
@@ -88,11 +89,13 @@ def silhouette_sum(sums, sizes, own):
             if c != own[b] and mean < others[b]:
                 others[b] = mean
     for b in range(width):
+        out[b] = 0.0
         if sizes[own[b]] > 1:
             inside = sums[own[b], b] / (sizes[own[b]] - 1.0)
             larger = max(inside, others[b])
             if larger > 0:
-                total += (others[b] - inside) / larger
+                out[b] = (others[b] - inside) / larger
+        total += weights[b] * out[b]
     return total
 
 

@@ -1,4 +1,8 @@
-"""Exact, sorted lists of the nearest columns of every query, with the radius they cover."""
+"""Sorted lists of the nearest columns of every query, with the radius they cover.
+
+Distances and their order are exact. The lists are, too, unless the points have cells: then a query
+is compared with the columns of its nearest cells alone, and "nearest" means "nearest of these".
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gcdflow.ssddbc import _kernels_lists as kernels
+from gcdflow.ssddbc._cells import Candidates
 from gcdflow.ssddbc._points import PRECISE_UNIT, UNIT, Points, squared_error
 from gcdflow.ssddbc._workers import Workers
 
@@ -15,6 +20,7 @@ QUERIES_PER_BLOCK = 128
 COLUMNS_PER_TILE = 1024
 DEEPER_QUERIES = 4096  # queries whose longer lists are in memory at once
 GROWTH = 4  # factor by which lists get longer each time
+LONGEST_APPROXIMATE = 400  # approximate lists of this length are taken as those of all points
 WHOLE_QUERIES = 16  # queries compared with all columns by one task, if memory allows
 EXACT_CELLS = 2**21  # distances in memory at once, per thread that computes whole rows
 
@@ -44,6 +50,16 @@ class Lists:
             np.zeros(q, dtype=np.int64),
             np.full(q, np.inf),
         )
+
+    def put(self, rows: np.ndarray | slice, part: Lists) -> None:
+        """Set the lists of some queries."""
+        self.ids[rows], self.dist[rows] = part.ids, part.dist
+        self.valid[rows], self.radius[rows] = part.valid, part.radius
+
+    def closed(self) -> Lists:
+        """The same lists, taken as those of all points: what is beyond is not asked for."""
+        complete = np.isfinite(self.dist).sum(axis=1)
+        return Lists(self.ids, self.dist, complete, np.full_like(self.radius, np.inf))
 
     def rows(self, start: int, stop: int) -> Lists:
         """Views of the lists of some queries."""
@@ -82,8 +98,7 @@ def neighbour_lists(
         better = _lists_by_products(
             queries.take(part), own[part], points, columns, m, workers, True
         )
-        lists.ids[part], lists.dist[part] = better.ids, better.dist
-        lists.valid[part], lists.radius[part] = better.valid, better.radius
+        lists.put(part, better)
     return lists
 
 
@@ -101,49 +116,92 @@ def _lists_by_products(
     m = min(m, len(columns))
     lists = Lists.empty(len(queries), m)
     kind = np.float64 if precise else np.float32
-    everything = len(columns) == len(points)
-    work = points.work if everything or precise else points.work[columns]
-    squares = points.squares if everything or precise else points.squares[columns]
     reach = float(points.norms[columns].max()) * (1 + UNIT)
     errors = squared_error(queries, points, reach, PRECISE_UNIT if precise else UNIT)
-    place = np.full(len(points), -1, dtype=np.int64)
-    place[columns] = np.arange(len(columns))
-    own_place = np.where(own >= 0, place[np.maximum(own, 0)], -1)
+    blocks, columns_of = _division(queries, own, points, columns, m, workers)
 
-    def block(start: int) -> None:
-        rows = slice(start, min(start + QUERIES_PER_BLOCK, len(queries)))
+    def block(rows: np.ndarray | slice) -> None:
+        candidates = columns_of(rows)
         size, capacity = len(own[rows]), 2 * m + 32
         keys = np.empty((size, capacity), dtype=kind)
         found = np.empty((size, capacity), dtype=np.int32)
         counts = np.zeros(size, dtype=np.int64)
         bounds = np.full(size, np.inf, dtype=kind)
+        own_place = candidates.place(own[rows])
         mine, mine_squares = queries.work[rows], queries.norms[rows] ** 2
         if precise:
             mine, mine_squares = queries.centred(rows)
         buffer = np.empty(size * COLUMNS_PER_TILE, dtype=kind)  # reused: new pages are expensive
-        for first in range(0, len(columns), COLUMNS_PER_TILE):
+        for first in range(0, len(candidates.ids), COLUMNS_PER_TILE):
             tile = slice(first, first + COLUMNS_PER_TILE)
-            others = points.centred(columns[tile]) if precise else (work[tile], squares[tile])
-            width = len(others[0])
-            products = buffer[: size * width].reshape(size, width)
-            np.matmul(mine, others[0].T, out=products)
-            kernels.scan_tile(
-                products, others[1], first, own_place[rows], keys, found, counts, bounds, m
-            )
-        part = lists.rows(rows.start, rows.stop)
-        kernels.close_lists(columns, keys, found, counts, bounds, part.ids)
+            others, squares = candidates.tile(points, tile, precise)
+            products = buffer[: size * len(others)].reshape(size, len(others))
+            np.matmul(mine, others.T, out=products)
+            kernels.scan_tile(products, squares, first, own_place, keys, found, counts, bounds, m)
+        part = Lists.empty(size, m)
+        kernels.close_lists(candidates.ids, keys, found, counts, bounds, part.ids)
         kernels.exact_distances(queries.rows[rows], points.rows, part.ids, counts, part.dist)
         # All other points are at least this far away, even with the largest rounding error.
         squared = np.maximum(bounds + mine_squares - errors[rows], 0.0)
         part.radius[:] = np.sqrt(squared) / points.scale * (1.0 - 1e-9)
         kernels.sort_lists(part.ids, part.dist, counts, part.radius, part.valid)
+        if len(candidates.ids) < len(columns):  # a list of all candidates is not one of all points
+            whole = np.flatnonzero(np.isinf(part.radius))
+            part.radius[whole] = np.nextafter(part.dist[whole, counts[whole] - 1], np.inf)
+        lists.put(rows, part)
 
     def report() -> None:
         if advance is not None:
             advance(1.0 - np.isinf(lists.dist[:, 0]).mean())
 
-    workers.run(block, range(0, len(queries), QUERIES_PER_BLOCK), report)
+    workers.run(block, blocks, report)
     return lists
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Columns that a block of queries is compared with.
+
+    Attributes
+    ----------
+    ids : (c,) int64, ascending.
+    work, squares : of these points, or None if they are to be gathered.
+    """
+
+    ids: np.ndarray
+    work: np.ndarray | None = None
+    squares: np.ndarray | None = None
+
+    def place(self, points: np.ndarray) -> np.ndarray:
+        """Positions of points among the columns, (q,) int64; -1 for others."""
+        at = np.minimum(np.searchsorted(self.ids, points), len(self.ids) - 1)
+        return np.where(self.ids[at] == points, at, -1)
+
+    def tile(self, points: Points, part: slice, precise: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Rows for products, and their squares, of some of the columns."""
+        if precise:
+            return points.centred(self.ids[part])
+        if self.work is None:
+            return points.work[self.ids[part]], points.squares[self.ids[part]]
+        return self.work[part], self.squares[part]
+
+
+def _division(
+    queries: Points, own: np.ndarray, points: Points, columns: np.ndarray, m: int, workers: Workers
+) -> tuple[list, Callable[[np.ndarray | slice], _Columns]]:
+    """Blocks of queries, and a function that gives the columns that each is compared with."""
+    if points.cells is None:
+        starts = range(0, len(queries), QUERIES_PER_BLOCK)
+        is_all = len(columns) == len(points)
+        work = points.work if is_all else points.work[columns]
+        all_columns = _Columns(columns, work, points.squares if is_all else points.squares[columns])
+        return [slice(start, start + QUERIES_PER_BLOCK) for start in starts], lambda _: all_columns
+    of = points.cells.of_queries(queries, own, workers)
+    candidates = Candidates.among(points.cells, columns)
+    return (
+        list(points.cells.blocks(of, QUERIES_PER_BLOCK)),
+        lambda rows: _Columns(candidates.of_block(queries.work[rows], of[rows[0]], m)),
+    )
 
 
 def whole_lists(queries: np.ndarray, own: np.ndarray, points: Points, columns: np.ndarray) -> Lists:
@@ -175,14 +233,17 @@ def deeper_lists(
     ----------
     rows : (r,) int64 ascending, these queries.
     use : called with some of the rows and their lists, from several threads at once; returns the
-        rows whose lists are still too short. The last lists hold all columns.
+        rows whose lists are still too short. The last lists hold all columns. Approximate lists end
+        before, and only rows for which they are no use at all go on to those of all columns.
     """
     while len(rows) and GROWTH * m < len(columns) // 2:
         m *= GROWTH
+        is_last = points.cells is not None and m >= LONGEST_APPROXIMATE
         remaining = []
         for start in range(0, len(rows), DEEPER_QUERIES):
             part = rows[start : start + DEEPER_QUERIES]
             lists = neighbour_lists(queries.take(part), own[part], points, columns, m, workers)
+            lists = lists.closed() if is_last else lists
             cuts = range(0, len(part), QUERIES_PER_BLOCK)
             remaining += workers.run(
                 lambda cut, part=part, lists=lists: use(
@@ -191,6 +252,8 @@ def deeper_lists(
                 cuts,
             )
         rows = np.concatenate(remaining)
+        if is_last:
+            break
     step = max(1, min(WHOLE_QUERIES, EXACT_CELLS // max(len(columns), 1)))
     workers.run(
         lambda part: use(part, whole_lists(queries.rows[part], own[part], points, columns)),

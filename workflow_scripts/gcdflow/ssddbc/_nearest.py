@@ -10,6 +10,7 @@ import numpy as np
 from gcdflow.ssddbc import _kernels_assign as kernels
 from gcdflow.ssddbc._lists import Lists, deeper_lists
 from gcdflow.ssddbc._points import Points
+from gcdflow.ssddbc._samples import Membership
 from gcdflow.ssddbc._workers import Workers
 
 QUERIES_PER_TASK = 4096
@@ -22,26 +23,26 @@ class NearestQuery:
     Attributes
     ----------
     positions : (q,) int64, positions of the shared lists.
-    labels : (n,) int32, cluster of each point, -1 for non-members.
+    among : Membership, the clusters' members.
     needed : (c,) int64, min(3, size) of each cluster.
     found, means : (q,) int32 and (q,) float64, the answer.
     seconds : float, time spent on the answer.
     """
 
     positions: np.ndarray
-    labels: np.ndarray
+    among: Membership
     needed: np.ndarray
     found: np.ndarray
     means: np.ndarray
     seconds: float = 0.0
 
     @classmethod
-    def of(cls, positions: np.ndarray, labels: np.ndarray, sizes: np.ndarray) -> NearestQuery:
-        """A request; ``labels`` are consecutive from 0, ``sizes`` (c,) counts their members."""
+    def of(cls, positions: np.ndarray, among: Membership, sizes: np.ndarray) -> NearestQuery:
+        """A request; clusters are consecutive from 0, ``sizes`` (c,) counts their members."""
         q = len(positions)
         return cls(
             np.ascontiguousarray(positions, dtype=np.int64),
-            labels,
+            among,
             np.minimum(sizes, kernels.NEAREST).astype(np.int64),
             np.empty(q, dtype=np.int32),
             np.empty(q),
@@ -62,7 +63,8 @@ def answer(
     def walk(task: tuple[NearestQuery, slice]) -> float:
         request, part = task
         begin = time.perf_counter()
-        _walk(request, part, lists, request.positions[part])
+        positions = request.positions[part]
+        _walk(request, part, lists, positions, own[positions])
         return time.perf_counter() - begin
 
     tasks = [
@@ -84,7 +86,7 @@ def answer(
             here = here[request.found[here] < 0]
             if len(here):
                 at = np.searchsorted(rows, request.positions[here])
-                _walk(request, here, deeper, at)
+                _walk(request, here, deeper, at, own[request.positions[here]])
                 unanswered[at[request.found[here] < 0]] = True
         return rows[unanswered]
 
@@ -94,7 +96,9 @@ def answer(
         deeper_lists(everyone, m, queries, own, points, columns, workers, walk_deeper)
 
 
-def _walk(request: NearestQuery, part, lists: Lists, positions: np.ndarray) -> None:
+def _walk(
+    request: NearestQuery, part, lists: Lists, positions: np.ndarray, own: np.ndarray
+) -> None:
     """Answer the queries ``part`` of a request from the lists at ``positions``."""
     found, means = np.empty(len(positions), dtype=np.int32), np.empty(len(positions))
     kernels.nearest_cluster(
@@ -103,7 +107,10 @@ def _walk(request: NearestQuery, part, lists: Lists, positions: np.ndarray) -> N
         lists.valid,
         lists.radius,
         positions,
-        request.labels,
+        own,
+        request.among.clusters,
+        request.among.copies,
+        request.among.following,
         request.needed,
         found,
         means,

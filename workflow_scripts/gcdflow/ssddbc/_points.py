@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from gcdflow.ssddbc._cells import Cells
 from gcdflow.ssddbc._workers import Workers
 
 ROWS_PER_TASK = 512
@@ -26,6 +29,7 @@ class Points:
     norms : (n,) float64, norms of ``work``.
     centre : (d,) float64. scale : a power of two.
     rounding : absolute error of centring in float64, in units of ``work``.
+    cells : Cells, if neighbours are approximate; None if they are exact.
     """
 
     rows: np.ndarray
@@ -35,6 +39,7 @@ class Points:
     centre: np.ndarray
     scale: float
     rounding: float
+    cells: Cells | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import blake2b
 
 import numpy as np
 
 from gcdflow.ssddbc import _kernels_silhouette as kernels
 from gcdflow.ssddbc._points import Points
+from gcdflow.ssddbc._samples import Samples
 from gcdflow.ssddbc._workers import Workers
+from gcdflow.ssddbc.resources import DRAWN
 
 QUERIES_PER_BLOCK = 64
 COLUMNS_PER_TILE = 1024
 # A squared distance below this share of the squared norms has lost so many digits in float32
 # (in float64) that the silhouettes of a tight cluster would be wrong.
 DOUBT, PRECISE_DOUBT = 1e-3, 1e-9
+DRAWN_SILHOUETTES = DRAWN  # the error of their mean does not depend on the number of points
+DRAWN_PER_STRATUM = 4
 TOO_DOUBTFUL = 0.05  # share of a tile above which a product in float64 is cheaper than corrections
 
 
@@ -55,7 +60,7 @@ def distinct_labelings(
     canonical = np.empty_like(labels)
     kernels.rename_by_appearance(labels, canonical)
     seen: dict[bytes, int] = {}
-    which = np.array([seen.setdefault(row.tobytes(), len(seen)) for row in canonical])
+    which = np.array([seen.setdefault(blake2b(row).digest(), len(seen)) for row in canonical])
     _, first = np.unique(which, return_index=True)
     return canonical[first], which, np.asarray(ks)[first]
 
@@ -103,15 +108,87 @@ def _families(labels: np.ndarray, family_of: np.ndarray, workers: Workers) -> li
     return workers.run(collect, np.unique(family_of))
 
 
+@dataclass(frozen=True)
+class _Atoms:
+    """Classes of samples that have equal rows, and share a cluster in every labeling.
+
+    Attributes
+    ----------
+    of : (n,) int64, atom of each sample.
+    first : (a,) int64, one sample of each atom.
+    sizes : (a,) float64, number of samples of each.
+    """
+
+    of: np.ndarray
+    first: np.ndarray
+    sizes: np.ndarray
+
+    @classmethod
+    def build(cls, samples: Samples, piece: np.ndarray) -> _Atoms:
+        """The atoms; ``piece`` (n,) int64 is each sample's piece of the common refinement."""
+        if not samples.has_copies:
+            return cls(np.arange(len(samples)), np.arange(len(samples)), np.ones(len(samples)))
+        pairs = samples.row_of * (int(piece.max()) + 1) + piece
+        _, first, of, sizes = np.unique(
+            pairs, return_index=True, return_inverse=True, return_counts=True
+        )
+        return cls(of.ravel(), first, sizes.astype(np.float64))
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Atoms whose silhouettes are computed, and how much each counts.
+
+    Attributes
+    ----------
+    atoms : (q,) int64. weights : (q,) float64, they add up to the number of unlabelled samples.
+    """
+
+    atoms: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def everything(cls, atoms: _Atoms, unlabelled: np.ndarray) -> _Draw:
+        """All unlabelled samples, (u,) int64."""
+        counts = np.bincount(atoms.of[unlabelled], minlength=len(atoms.first))
+        chosen = np.flatnonzero(counts)
+        return cls(chosen, counts[chosen].astype(np.float64))
+
+    @classmethod
+    def stratified(cls, atoms: _Atoms, unlabelled: np.ndarray) -> _Draw:
+        """A random part of the unlabelled samples, equally many from each stratum.
+
+        Strata are equal parts of ``unlabelled``, whose order puts similar samples together.
+        """
+        n_strata = DRAWN_SILHOUETTES // DRAWN_PER_STRATUM
+        rng = np.random.default_rng(0)
+        parts = np.array_split(unlabelled, n_strata)
+        drawn = [rng.choice(part, DRAWN_PER_STRATUM, replace=False) for part in parts]
+        sizes = np.array([len(part) for part in parts])
+        weights = np.repeat(sizes / DRAWN_PER_STRATUM, DRAWN_PER_STRATUM)
+        return cls(atoms.of[np.concatenate(drawn)], weights)
+
+    def errors(self, values: np.ndarray) -> np.ndarray:
+        """Standard errors of the mean of a stratified sample, (l,), from its values (q, l).
+
+        Cochran, Sampling Techniques, equation 5.12, with the finite population correction.
+        """
+        within = values.reshape(-1, DRAWN_PER_STRATUM, values.shape[1]).var(axis=1, ddof=1)
+        sizes = self.weights[::DRAWN_PER_STRATUM] * DRAWN_PER_STRATUM
+        shares = (sizes / sizes.sum()) ** 2 * (1 - DRAWN_PER_STRATUM / sizes) / DRAWN_PER_STRATUM
+        return np.sqrt(shares @ within)
+
+
 def mean_silhouettes(
-    points: Points,
+    samples: Samples,
     labels: np.ndarray,
     family_of: np.ndarray,
-    y: np.ndarray,
+    unlabelled: np.ndarray,
     workers: Workers,
     advance: Callable[[float, np.ndarray], None] | None = None,
-) -> np.ndarray:
-    """Mean silhouettes of the unlabelled points, under each labeling.
+    draw: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean silhouettes of the unlabelled samples, under each labeling.
 
     All labelings share one pass over blocks of distances, which are not stored. Distances are
     summed in three steps: over the pieces of the common refinement of all labelings, then over the
@@ -121,79 +198,125 @@ def mean_silhouettes(
     ----------
     labels : (l, n) int32, distinct labelings, consecutive from 0.
     family_of : (l,) int, labelings of the same family are similar.
-    y : (n,) int32, -1 = unlabelled.
+    unlabelled : (u,) int64, these samples.
     advance : called with the finished share of the points, and the (l,) means over these.
+    draw : estimate the means from a stratified sample of ``unlabelled``, which is in an order that
+        puts similar samples together.
 
     Returns
     -------
-    (l,) float64 : 0 for labelings with fewer than two clusters, or if all points are labelled.
+    means, errors : (l,) float64
+        Means (0 for labelings with fewer than two clusters, or if nothing is unlabelled), and their
+        standard errors (0 if nothing was left out).
     """
-    queries, chosen = np.flatnonzero(y < 0), np.flatnonzero(labels.max(axis=1) > 0)
-    result, n_blocks = np.zeros(len(labels)), -(-len(queries) // QUERIES_PER_BLOCK)
-    sums, done = np.zeros((n_blocks, len(chosen))), np.zeros(n_blocks)
-    if sums.size == 0:
-        return result
+    chosen = np.flatnonzero(labels.max(axis=1) > 0)
+    means, errors = np.zeros(len(labels)), np.zeros(len(labels))
+    if len(chosen) == 0 or len(unlabelled) == 0:
+        return means, errors
     labels = labels[chosen]
     piece, first = refine(labels)
-    order = np.argsort(piece, kind="stable")  # so that sums over pieces read memory in order
-    distances = _Distances(points, order, points.work[order], points.squares[order])
+    atoms = _Atoms.build(samples, piece)
+    draw = draw and len(unlabelled) > 2 * DRAWN_SILHOUETTES
+    queries = (_Draw.stratified if draw else _Draw.everything)(atoms, unlabelled)
+    distances = _Distances.build(samples, atoms, piece, in_order=not draw)
     families = _families(labels[:, first], np.asarray(family_of)[chosen], workers)
     sizes = [np.bincount(row).astype(np.float64) for row in labels]
+    n_blocks = -(-len(queries.atoms) // QUERIES_PER_BLOCK)
+    sums, done = np.zeros((n_blocks, len(chosen))), np.zeros(n_blocks)
+    values = np.empty((len(queries.atoms), len(chosen))) if draw else None
+    once = np.ones(len(first))
 
     def block(row: int) -> None:
         # Every block holds points from the whole range, so that early means are representative.
-        some = queries[row::n_blocks]
-        fine = distances.sums(some, piece[order], len(first))
+        part = slice(row, None, n_blocks)
+        some, weights = atoms.first[queries.atoms[part]], queries.weights[part]
+        value = np.empty(len(some))
+        fine = distances.sums(samples.row_of[some], len(first))
         for family in families:
             middle = np.zeros((family.n_pieces, len(some)))
-            kernels.add_rows(fine, family.piece, middle)
+            kernels.add_rows(fine, once, family.piece, middle)
             for clusters, index in zip(family.clusters, family.indices, strict=True):
                 coarse = np.zeros((len(sizes[index]), len(some)))
-                kernels.add_rows(middle, clusters, coarse)
-                sums[row, index] = kernels.silhouette_sum(coarse, sizes[index], labels[index, some])
-        done[row] = len(some)
+                kernels.add_rows(middle, once, clusters, coarse)
+                sums[row, index] = kernels.silhouettes(
+                    coarse, sizes[index], labels[index, some], weights, value
+                )
+                if draw:
+                    values[part, index] = value
+        done[row] = weights.sum()
 
     def report() -> None:
         if advance is not None and done.any():
-            result[chosen] = sums[done > 0].sum(axis=0) / done.sum()
-            advance((done > 0).mean(), result)
+            means[chosen] = sums[done > 0].sum(axis=0) / done.sum()
+            advance((done > 0).mean(), means)
 
     workers.run(block, range(n_blocks), report)
-    result[chosen] = sums.sum(axis=0) / len(queries)
-    return result
+    means[chosen] = sums.sum(axis=0) / len(unlabelled)
+    if draw:
+        errors[chosen] = queries.errors(values)
+    return means, errors
 
 
 @dataclass(frozen=True)
 class _Distances:
-    """Distances from blocks of points to all points in a given order."""
+    """Distances from blocks of points to all rows, in the order of their pieces.
+
+    Attributes
+    ----------
+    rows : (a,) int64, the row of each atom. weights : (a,) float64, its number of samples.
+    piece : (a,) int64, its piece.
+    work, squares : of ``points``, in the same order, so that memory is read in order; or None.
+    """
 
     points: Points
-    order: np.ndarray
-    work: np.ndarray
-    squares: np.ndarray
+    rows: np.ndarray
+    weights: np.ndarray
+    piece: np.ndarray
+    work: np.ndarray | None
+    squares: np.ndarray | None
 
-    def sums(self, mine: np.ndarray, piece: np.ndarray, n_pieces: int) -> np.ndarray:
-        """Sums over pieces of the distances from the points ``mine``, (n_pieces, b) float64."""
+    @classmethod
+    def build(
+        cls, samples: Samples, atoms: _Atoms, piece: np.ndarray, in_order: bool
+    ) -> _Distances:
+        """Distances to atoms; ``piece`` (n,) is the piece of each sample.
+
+        For few blocks, an ordered copy of all rows is not worth its memory (``in_order``).
+        """
+        points, piece = samples.points, piece[atoms.first]
+        order = np.argsort(piece, kind="stable")  # so that sums over pieces read memory in order
+        rows = samples.row_of[atoms.first[order]]
+        copies = (points.work[rows], points.squares[rows]) if in_order else (None, None)
+        return cls(points, rows, atoms.sizes[order], piece[order], *copies)
+
+    def _tile(self, part: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and squares of a part of the atoms."""
+        if self.work is None:
+            return self.points.work[self.rows[part]], self.points.squares[self.rows[part]]
+        return self.work[part], self.squares[part]
+
+    def sums(self, mine: np.ndarray, n_pieces: int) -> np.ndarray:
+        """Sums over pieces of the distances from the rows ``mine``, (n_pieces, b) float64."""
         points = self.points
         total = np.zeros((n_pieces, len(mine)))
         queries = np.ascontiguousarray(points.work[mine].T)
         buffers = np.empty((2, COLUMNS_PER_TILE, len(mine)), dtype=np.float32)
-        for start in range(0, len(self.order), COLUMNS_PER_TILE):
+        for start in range(0, len(self.rows), COLUMNS_PER_TILE):
             tile = slice(start, start + COLUMNS_PER_TILE)
-            width = len(self.order[tile])
-            products, values = buffers[0, :width], buffers[1, :width]
-            np.matmul(self.work[tile], queries, out=products)
-            squares = self.squares[tile], points.squares[mine]
+            work, squares = self._tile(tile)
+            products, values = buffers[0, : len(work)], buffers[1, : len(work)]
+            np.matmul(work, queries, out=products)
+            squares = squares, points.squares[mine]
             doubt = DOUBT
             doubtful = kernels.tile_distances(products, *squares, points.scale, doubt, values)
             if doubtful > TOO_DOUBTFUL * values.size:
-                exact, columns = points.centred(self.order[tile])
+                exact, columns = points.centred(self.rows[tile])
                 exact_mine, own = points.centred(mine)
                 products, squares, doubt = exact @ exact_mine.T, (columns, own), PRECISE_DOUBT
                 doubtful = kernels.tile_distances(products, *squares, points.scale, doubt, values)
             if doubtful:
                 kernels.mend_distances(
-                    products, *squares, doubt, self.order[tile], mine, points.rows, values
+                    products, *squares, doubt, self.rows[tile], mine, points.rows, values
                 )
-            kernels.add_rows(values, piece[tile], total)
+            kernels.add_rows(values, self.weights[tile], self.piece[tile], total)
         return total

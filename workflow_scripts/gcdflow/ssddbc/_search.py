@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gcdflow.ssddbc import _kernels_samples as kernels
 from gcdflow.ssddbc._backbone import Backbone, grow_group, join_isolated
 from gcdflow.ssddbc._density import Configuration, Group, configurations, density, groups
 from gcdflow.ssddbc._lists import Lists, complete_lists, neighbour_lists
 from gcdflow.ssddbc._nearest import NearestQuery, answer
-from gcdflow.ssddbc._points import Points, make_points, prepare
+from gcdflow.ssddbc._points import Points, prepare
+from gcdflow.ssddbc._recall import recall, with_cells
+from gcdflow.ssddbc._samples import Samples, make_samples
 from gcdflow.ssddbc._scores import cross_entropy, distinct_labelings, mean_silhouettes
 from gcdflow.ssddbc._workers import Workers
+from gcdflow.ssddbc.resources import GRAPH_BYTES
 
 SPARE_NEIGHBOURS = 12  # beyond the largest k, so that float32 can guarantee the k nearest
+# No core of a group is smaller than the union of all by more than this factor.
+RATIO, APPROXIMATE_RATIO = 3.0, 1.5
 WIDEST_PERCENTILE = 75  # up to this percentile, lists among all points hold enough core points
 LONGEST_LIST = 256
 NEW_SAMPLE_NEIGHBOURS = 48
@@ -30,20 +36,23 @@ class Clusterings:
     cells : list of C Configuration.
     labels : (C, n) int32. n_clusters : (C,) int64.
     seconds : (C,) float64, without shared work.
+    recall : share of the exact neighbours that were found, on a sample; None for exact ones.
     """
 
     cells: list[Configuration]
     labels: np.ndarray
     n_clusters: np.ndarray
     seconds: np.ndarray
+    recall: float | None
 
 
 @dataclass
 class Scores:
-    """The two parts of the scores, (C,) float64 each."""
+    """The two parts of the scores, (C,) float64 each, and standard errors of the silhouettes."""
 
     cross_entropy: np.ndarray
     silhouette: np.ndarray
+    silhouette_error: np.ndarray
 
     def total(self, w_ce: float, w_sil: float) -> np.ndarray:
         """The scores; larger is better."""
@@ -51,7 +60,7 @@ class Scores:
 
 
 def cluster_grid(
-    points: Points,
+    samples: Samples,
     y: np.ndarray,
     ks: Sequence[int],
     percentiles: Sequence[float],
@@ -66,26 +75,35 @@ def cluster_grid(
     ks : numbers of neighbours, reduced to n - 1. percentiles : of the relative density.
     advance : called with the finished share of the work.
     """
-    everyone = np.arange(len(points))
+    points = samples.points
     lists = _shared_lists(points, ks, percentiles, workers, lambda share: advance(0.5 * share))
-    cells = _grid_cells(lists, ks, percentiles, workers)
-    labels = np.empty((len(cells), len(points)), dtype=np.int32)
+    if samples.has_copies and (lists.dist[:, :1] == 0).any():
+        # Squares underflow: equal rows are no longer alike, since other rows are as near to them.
+        return cluster_grid(samples.apart(), y, ks, percentiles, workers, advance)
+    everyone = np.arange(len(points))
+    cells = _grid_cells(samples, lists, ks, percentiles, workers)
+    found_share = None
+    if points.cells is not None:
+        found_share = recall(points, lists, max(cell.density.k for cell in cells), workers)
+    labels = np.empty((len(cells), len(samples)), dtype=np.int32)
     n_clusters = np.empty(len(cells), dtype=np.int64)
     seconds = np.zeros(len(cells))
-    k, wide = max(cell.density.k for cell in cells), _widest(percentiles)
-    parts = groups(cells, wide)
+    k, wide = max(cell.density.k for cell in cells), _widest(points, percentiles)
+    parts = groups(cells, samples, wide, RATIO if points.cells is None else APPROXIMATE_RATIO)
     for step, group in enumerate(parts):
         if step > 0 or wide < 0:
+            lists = None  # frees memory before more is taken
             length = _list_length(k, group.smallest / len(group.columns))
             lists = neighbour_lists(points, everyone, points, group.columns, length, workers)
             # Too many equal distances make lists short; steps 3 and 6 would both need longer ones.
             needed = min(k, len(group.columns) - 1) // 2
             complete_lists(lists, needed, points, everyone, points, group.columns, workers)
-        for backbone in _cluster_group(group, lists, points, y, labels, workers):
-            index = backbone.cell.index
-            n_clusters[index], seconds[index] = backbone.n_clusters, backbone.seconds
+        for part in group.parts(GRAPH_BYTES):
+            for backbone in _cluster_group(part, lists, samples, y, labels, workers):
+                index = backbone.cell.index
+                n_clusters[index], seconds[index] = backbone.n_clusters, backbone.seconds
         advance(0.5 + 0.5 * (step + 1) / len(parts))
-    return Clusterings(cells, labels, n_clusters, seconds)
+    return Clusterings(cells, labels, n_clusters, seconds, found_share)
 
 
 def _shared_lists(
@@ -95,31 +113,53 @@ def _shared_lists(
     workers: Workers,
     advance: Callable[[float], None] = lambda share: None,
 ) -> Lists:
-    """Neighbours of every point among all others, which all configurations share.
+    """Neighbours of every row among all others, which all configurations share.
 
     At least as many entries as the largest k are valid. Their content depends on the points alone;
     the grid determines only their length. Parameters as in :func:`cluster_grid`.
     """
     everyone = np.arange(len(points))
-    k, wide = min(max(map(int, ks)), len(points) - 1), _widest(percentiles)
-    length = max(_list_length(k, 1 - max(wide, 0) / 100), k + SPARE_NEIGHBOURS)
+    k, length = min(max(map(int, ks)), len(points) - 1), _shared_length(points, ks, percentiles)
     lists = neighbour_lists(points, everyone, points, everyone, length, workers, advance)
     complete_lists(lists, k, points, everyone, points, everyone, workers)
     advance(1.0)
     return lists
 
 
+def _shared_length(points: Points, ks: Sequence[int], percentiles: Sequence[float]) -> int:
+    """Length of the lists of :func:`_shared_lists`."""
+    k, wide = min(max(map(int, ks)), len(points) - 1), _widest(points, percentiles)
+    if wide < 0:
+        return k + SPARE_NEIGHBOURS
+    return max(_list_length(k, 1 - wide / 100), k + SPARE_NEIGHBOURS)
+
+
+def approximate(samples: Samples, ks: Sequence[int], workers: Workers) -> Samples:
+    """The same samples, whose neighbours are searched for in cells; parameters as above."""
+    length = min(max(map(int, ks)), len(samples.points) - 1) + SPARE_NEIGHBOURS
+    return replace(samples, points=with_cells(samples.points, length, workers))
+
+
 def _grid_cells(
-    lists: Lists, ks: Sequence[int], percentiles: Sequence[float], workers: Workers
+    samples: Samples,
+    lists: Lists,
+    ks: Sequence[int],
+    percentiles: Sequence[float],
+    workers: Workers,
 ) -> list[Configuration]:
     """Steps 1 and 2 for every configuration, from the lists of :func:`_shared_lists`."""
-    used = [min(int(k), len(lists.ids) - 1) for k in ks]
-    by_k = dict(zip(used, workers.run(lambda k: density(lists, k), used), strict=True))
+    used = [min(int(k), len(samples) - 1) for k in ks]
+    by_k = dict(zip(used, workers.run(lambda k: density(samples, lists, k), used), strict=True))
     return configurations([by_k[k] for k in used], percentiles, workers)
 
 
-def _widest(percentiles: Sequence[float]) -> float:
-    """The highest percentile that uses the lists among all points; -1 if none does."""
+def _widest(points: Points, percentiles: Sequence[float]) -> float:
+    """The highest percentile that uses the lists among all points; -1 if none does.
+
+    Approximate lists are cheap to make and dear to lengthen, so that each group has its own.
+    """
+    if points.cells is not None:
+        return -1.0
     return max([p for p in percentiles if p <= WIDEST_PERCENTILE], default=-1.0)
 
 
@@ -131,36 +171,41 @@ def _list_length(k: int, share: float) -> int:
 def _cluster_group(
     group: Group,
     lists: Lists,
-    points: Points,
+    samples: Samples,
     y: np.ndarray,
     labels: np.ndarray,
     workers: Workers,
 ) -> list[Backbone]:
     """Steps 3 to 6 for the configurations of one group; fills their rows of ``labels``.
 
-    ``lists`` hold the neighbours of every point; their columns include the group's.
+    ``lists`` hold the neighbours of every row; their columns include the group's.
     """
+    points = samples.points
     everyone = np.arange(len(points))
-    backbones = grow_group(group, lists, points, y, workers)
-    join_isolated(backbones, group, lists, points, y, workers)
+    backbones = grow_group(group, lists, samples, y, workers)
+    join_isolated(backbones, group, lists, samples, y, workers)
 
     def ask(backbone: Backbone) -> NearestQuery:
         core_labels = labels[backbone.cell.index]
         core_labels[:] = -1
         core_labels[backbone.members] = backbone.labels
         sizes = np.bincount(backbone.labels, minlength=backbone.n_clusters)
-        return NearestQuery.of(np.flatnonzero(~backbone.cell.core), core_labels, sizes)
+        sparse = np.flatnonzero(samples.of_rows(~backbone.cell.core))
+        return NearestQuery.of(sparse, samples.membership(core_labels), sizes)
 
     requests = workers.run(ask, backbones)
     answer(requests, lists, points, everyone, points, group.columns, workers)
     for backbone, request in zip(backbones, requests, strict=True):
-        request.labels[request.positions] = request.found
+        found = np.empty(len(points), dtype=np.int32)
+        found[request.positions] = request.found
+        sparse = ~backbone.cell.core
+        labels[backbone.cell.index, sparse] = samples.spread(found)[sparse]
         backbone.seconds += request.seconds
     return backbones
 
 
 def score_grid(
-    points: Points,
+    samples: Samples,
     clusterings: Clusterings,
     y: np.ndarray,
     workers: Workers,
@@ -177,46 +222,72 @@ def score_grid(
 
     def partly(share: float, silhouettes: np.ndarray) -> None:
         if advance is not None:
-            scores = Scores(entropies[which], silhouettes[which])
+            scores = Scores(entropies[which], silhouettes[which], np.full(len(which), np.nan))
             advance(share, scores, clusterings.n_clusters)
 
-    silhouettes = mean_silhouettes(points, labels, family_of, y, workers, partly)
-    return Scores(entropies[which], silhouettes[which])
+    unlabelled, cells = np.flatnonzero(y < 0), samples.points.cells
+    if cells is not None:  # similar samples together
+        order = np.argsort(cells.of[samples.row_of[unlabelled]], kind="stable")
+        unlabelled = unlabelled[order]
+    silhouettes, errors = mean_silhouettes(
+        samples, labels, family_of, unlabelled, workers, partly, draw=cells is not None
+    )
+    return Scores(entropies[which], silhouettes[which], errors[which])
 
 
 def core_neighbours(
-    X: np.ndarray,
+    rows: np.ndarray,
     core: np.ndarray,
     labels: np.ndarray,
     y: np.ndarray,
     n_neighbours: int,
-    normalize: bool,
+    is_approximate: bool,
     workers: Workers,
 ) -> np.ndarray:
     """The nearest core points of every point, without those of other clusters or other labels.
 
     Parameters
     ----------
-    X : (n, d) floats. core : (n,) bool. labels : (n,) int. y : (n,) int, -1 = unlabelled.
+    rows : (n, d) float64, as they are compared.
+    core : (n,) bool. labels : (n,) int. y : (n,) int, -1 = unlabelled.
 
     Returns
     -------
-    (n, n_neighbours) int64, rows of ``X``, nearest first; -1 at the end of shorter lists.
+    (n, n_neighbours) int64, numbers of samples, nearest first; -1 at the end of shorter lists.
     """
-    points = make_points(prepare(X, normalize, workers), workers)
-    everyone, columns = np.arange(len(points)), np.flatnonzero(core)
-    m = min(n_neighbours, len(columns))
-    length = min(len(columns), n_neighbours + SPARE_NEIGHBOURS)
-    lists = neighbour_lists(points, everyone, points, columns, length, workers)
-    complete_lists(lists, m, points, everyone, points, columns, workers)
-    found = np.full((len(points), n_neighbours), -1, dtype=np.int64)
-    nearest = lists.ids[:, :m]
-    mine = (nearest >= 0) & np.isfinite(lists.dist[:, :m])
+    samples = make_samples(rows, workers, marks=core)
+    if is_approximate:
+        samples = approximate(samples, [n_neighbours], workers)
+    points, everyone = samples.points, np.arange(len(samples.points))
+    columns = np.flatnonzero(samples.of_rows(core))
+    lists = neighbour_lists(
+        points, everyone, points, columns, n_neighbours + SPARE_NEIGHBOURS, workers
+    )
+    complete_lists(
+        lists, min(n_neighbours, len(columns)), points, everyone, points, columns, workers
+    )
+    every_sample = np.arange(len(samples), dtype=np.int32)
+    nearest = np.full((len(samples), n_neighbours), -1, dtype=np.int32)
+    kernels.neighbours_within(
+        lists.ids,
+        lists.dist,
+        lists.valid,
+        lists.radius,
+        everyone,
+        everyone,
+        samples.start,
+        samples.members,
+        np.where(core, every_sample, -1).astype(np.int32),
+        every_sample,
+        np.inf,
+        nearest,
+        np.empty(len(samples), dtype=np.int32),
+    )
+    mine = nearest >= 0
     mine &= labels[nearest] == labels[:, None]
     mine &= (y[nearest] == y[:, None]) | (y[nearest] < 0) | (y[:, None] < 0)
     order = np.argsort(~mine, axis=1, kind="stable")  # these first, still by distance
-    found[:, :m] = np.take_along_axis(np.where(mine, nearest, -1), order, axis=1)
-    return found
+    return np.take_along_axis(np.where(mine, nearest, -1), order, axis=1).astype(np.int64)
 
 
 def nearest_clusters(
@@ -232,12 +303,12 @@ def nearest_clusters(
     -------
     (m,) int32 clusters and (m,) float64 mean distances.
     """
-    points = make_points(prepare(core_X, normalize, workers), workers)
+    members = make_samples(prepare(core_X, normalize, workers), workers)
+    points = members.points
     queries = points.embed(prepare(X, normalize, workers), workers)
     columns, nobody = np.arange(len(points)), np.full(len(queries), -1)
-    request = NearestQuery.of(
-        np.arange(len(queries)), core_labels.astype(np.int32), np.bincount(core_labels)
-    )
+    among = members.membership(core_labels.astype(np.int32))
+    request = NearestQuery.of(np.arange(len(queries)), among, np.bincount(core_labels))
     if len(queries):
         lists = neighbour_lists(queries, nobody, points, columns, NEW_SAMPLE_NEIGHBOURS, workers)
         answer([request], lists, queries, nobody, points, columns, workers)

@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gcdflow.errors import InputError
 from gcdflow.ssddbc import _validate as validate
+from gcdflow.ssddbc.resources import choose_neighbours
 
 # Tuples, because scikit-learn's checks refuse a range as a default.
 DEFAULT_K, DEFAULT_PERCENTILES = tuple(range(3, 21)), tuple(range(40, 100, 5))
@@ -20,6 +21,19 @@ CLUSTERING_SHARE = 0.6  # of the work; the rest is scoring
 
 class _Clusterer(ClusterMixin, BaseEstimator):
     """Methods of both estimators besides ``fit``; ``predict`` is step 6 for new samples."""
+
+    def _samples(self, X: np.ndarray, ks: list, percentiles: list, workers):
+        """Samples for a search over this grid, with exact or approximate neighbours."""
+        from gcdflow.ssddbc import _search as search
+        from gcdflow.ssddbc._cells import import_faiss
+
+        self.neighbours_ = choose_neighbours(self.neighbours, *X.shape, len(ks), len(percentiles))
+        if self.neighbours_ == "approximate":
+            import_faiss()  # says at once if it is missing
+        samples = search.make_samples(search.prepare(X, self.normalize, workers), workers)
+        if self.neighbours_ == "approximate":
+            samples = search.approximate(samples, ks, workers)
+        return samples
 
     def _keep_core(self, X: np.ndarray) -> None:
         self._core_X = X[self.core_sample_mask_]
@@ -77,9 +91,13 @@ class SSDDBC(_Clusterer):
         Points whose relative density reaches this percentile are core points.
     normalize : bool, default=True
         L2-normalise rows first, in float64; rows of zeros stay zero.
+    neighbours : {"exact", "approximate"} or None
+        Whether neighbours are exact, or searched for in cells by faiss (which has to be installed).
+        The work then grows little faster than n, not with n², and most of the exact neighbours are
+        found (``recall_``). None: exact, unless that would take hours (`choose_neighbours`).
     n_jobs : int or None
         Number of threads (None = 1, -1 = all that the process may use), for BLAS and compiled code.
-        The result does not depend on it.
+        With exact neighbours the result does not depend on it.
 
     Attributes
     ----------
@@ -87,6 +105,9 @@ class SSDDBC(_Clusterer):
     core_sample_mask_ : (n,) bool.
     densities_, relative_densities_ : (n,) float64.
     n_clusters_ : int.
+    neighbours_ : str, "exact" or "approximate".
+    recall_ : float, share of the exact k nearest neighbours that approximate ones hold, on a random
+        sample; None for exact ones.
     cutoff_ : float, longest edge of the backbone graph (mean distance to the k nearest).
     core_threshold_ : float, smallest relative density of a core point.
     n_features_in_ : int.
@@ -101,10 +122,13 @@ class SSDDBC(_Clusterer):
     2
     """
 
-    def __init__(self, k=10, density_percentile=70.0, *, normalize=True, n_jobs=None):
+    def __init__(
+        self, k=10, density_percentile=70.0, *, normalize=True, neighbours=None, n_jobs=None
+    ):
         self.k = k
         self.density_percentile = density_percentile
         self.normalize = normalize
+        self.neighbours = neighbours
         self.n_jobs = n_jobs
 
     def fit(self, X, y=None):
@@ -124,14 +148,15 @@ class SSDDBC(_Clusterer):
         """
         k = validate.neighbours(self.k)
         percentile = validate.percentile(self.density_percentile)
-        normalize = validate.switch(self.normalize, "normalize")
+        validate.switch(self.normalize, "normalize")
+        validate.neighbour_search(self.neighbours)
         X, y = validate.training_samples(X, y, self)
         from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
         with search.Workers(self.n_jobs) as workers:
-            points = search.make_points(search.prepare(X, normalize, workers), workers)
-            found = search.cluster_grid(points, y, [k], [percentile], workers)
-        cell = found.cells[0]
+            samples = self._samples(X, [k], [percentile], workers)
+            found = search.cluster_grid(samples, y, [k], [percentile], workers)
+        self.recall_, cell = found.recall, found.cells[0]
         self.labels_ = found.labels[0].astype(np.int64)
         self.core_sample_mask_ = cell.core
         self.densities_ = cell.density.rho
@@ -159,9 +184,13 @@ class SSDDBCGridSearch(_Clusterer):
         Weights of the parts of the score.
     normalize : bool, default=True
         L2-normalise rows first, in float64; rows of zeros stay zero.
+    neighbours : {"exact", "approximate"} or None
+        Whether neighbours are exact, or searched for in cells by faiss (which has to be installed).
+        The work then grows little faster than n, not with n², and most of the exact neighbours are
+        found (``recall_``). None: exact, unless that would take hours (`choose_neighbours`).
     n_jobs : int or None
         Number of threads (None = 1, -1 = all that the process may use), for BLAS and compiled code.
-        The result does not depend on it.
+        With exact neighbours the result does not depend on it.
     progress : callable or None
         ``progress(done, total, best)``, called repeatedly from the fitting thread: finished
         configurations, their total, and None or a dict of the best so far (k, density_percentile,
@@ -171,12 +200,15 @@ class SSDDBCGridSearch(_Clusterer):
     Attributes
     ----------
     labels_, core_sample_mask_, densities_, n_clusters_ : of the best configuration, see `SSDDBC`.
+    neighbours_, recall_ : see `SSDDBC`. With approximate neighbours, silhouettes are estimated from
+        a sample, too.
     best_params_ : dict with ``k`` and ``density_percentile``.
     best_score_ : float. best_index_ : int, its index in ``results_``.
     results_ : dict of arrays
         One entry per configuration, k first, then percentile: k, density_percentile, score,
-        cross_entropy, silhouette, n_clusters, n_core, core_ratio, cutoff, core_threshold, and
-        seconds (shared work is divided evenly, so the seconds add up to the wall time).
+        cross_entropy, silhouette, silhouette_error (its standard error, 0 if all samples were
+        counted), n_clusters, n_core, core_ratio, cutoff, core_threshold, and seconds (shared work
+        is divided evenly, so the seconds add up to the wall time).
     n_features_in_ : int.
     """
 
@@ -188,6 +220,7 @@ class SSDDBCGridSearch(_Clusterer):
         w_ce=1.0,
         w_sil=3.0,
         normalize=True,
+        neighbours=None,
         n_jobs=None,
         progress=None,
     ):
@@ -196,6 +229,7 @@ class SSDDBCGridSearch(_Clusterer):
         self.w_ce = w_ce
         self.w_sil = w_sil
         self.normalize = normalize
+        self.neighbours = neighbours
         self.n_jobs = n_jobs
         self.progress = progress
 
@@ -208,9 +242,9 @@ class SSDDBCGridSearch(_Clusterer):
 
         report = _Progress(self.progress, ks, percentiles, weights)
         with search.Workers(self.n_jobs) as workers:
-            points = search.make_points(search.prepare(X, self.normalize, workers), workers)
-            found = search.cluster_grid(points, y, ks, percentiles, workers, report.clustered)
-            scores = search.score_grid(points, found, y, workers, report.scored)
+            samples = self._samples(X, ks, percentiles, workers)
+            found = search.cluster_grid(samples, y, ks, percentiles, workers, report.clustered)
+            scores = search.score_grid(samples, found, y, workers, report.scored)
         self._take_best(X, found, scores)
         own = found.seconds / workers.n_threads
         shared = max(0.0, time.perf_counter() - begin - own.sum())
@@ -226,6 +260,7 @@ class SSDDBCGridSearch(_Clusterer):
         )
         weights = validate.weight(self.w_ce, "w_ce"), validate.weight(self.w_sil, "w_sil")
         validate.switch(self.normalize, "normalize")
+        validate.neighbour_search(self.neighbours)
         validate.function(self.progress, "progress")
         return ks, percentiles, weights
 
@@ -238,6 +273,7 @@ class SSDDBCGridSearch(_Clusterer):
             "score": scores.total(*weights),
             "cross_entropy": scores.cross_entropy,
             "silhouette": scores.silhouette,
+            "silhouette_error": scores.silhouette_error,
             "n_clusters": found.n_clusters,
             "n_core": np.array([int(cell.core.sum()) for cell in found.cells]),
             "core_ratio": np.array([float(cell.core.mean()) for cell in found.cells]),
@@ -253,6 +289,7 @@ class SSDDBCGridSearch(_Clusterer):
         self.core_sample_mask_ = found.cells[best].core
         self.densities_ = found.cells[best].density.rho
         self.n_clusters_ = int(found.n_clusters[best])
+        self.recall_ = found.recall
         self._keep_core(X)
 
 
@@ -339,7 +376,15 @@ def assign_to_clusters(X, core_X, core_labels, *, n_jobs=None):
 
 
 def core_neighbours(
-    X, core_sample_mask, labels, y=None, *, n_neighbors=10, normalize=True, n_jobs=None
+    X,
+    core_sample_mask,
+    labels,
+    y=None,
+    *,
+    n_neighbors=10,
+    normalize=True,
+    neighbours=None,
+    n_jobs=None,
 ):
     """The nearest core points of each sample, as far as they are in its cluster.
 
@@ -356,7 +401,7 @@ def core_neighbours(
     y : array-like of shape (n,) of whole numbers, or None
         As in :class:`SSDDBC`.
     n_neighbors : int
-    normalize, n_jobs
+    normalize, neighbours, n_jobs
         As in :class:`SSDDBC`.
 
     Returns
@@ -380,10 +425,13 @@ def core_neighbours(
     if not core.any():
         raise InputError("core_sample_mask marks no core point, expected some")
     n_neighbors = validate.neighbours(n_neighbors)
+    neighbours = choose_neighbours(validate.neighbour_search(neighbours), *X.shape)
     from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
     with search.Workers(n_jobs) as workers:
-        return search.core_neighbours(X, core, labels, y, n_neighbors, normalize, workers)
+        rows = search.prepare(X, normalize, workers)
+        is_approximate = neighbours == "approximate"
+        return search.core_neighbours(rows, core, labels, y, n_neighbors, is_approximate, workers)
 
 
 def _assign(X, core_X, core_labels, normalize, n_jobs):

@@ -8,6 +8,11 @@ from gcdflow.errors import InputError
 
 # Entries in the neighbour lists of a point, over all passes of the default grid.
 LISTED = 300
+# With approximate neighbours: passes of the default grid, entries in the lists of a point that are
+# in memory at once, samples whose silhouettes are computed, memory of backbone graphs.
+APPROXIMATE_PASSES, APPROXIMATE_LISTED = 7, 64
+DRAWN, GRAPH_BYTES = 4096, 2**30
+LONGEST_EXACT_SEARCH = 4 * 3600  # processor seconds; about 470,000 points of 768 features
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,12 @@ class Resources:
 
 
 def estimate_resources(
-    n: int, d: int, n_k: int = 18, n_percentiles: int = 12, n_jobs: int = 1
+    n: int,
+    d: int,
+    n_k: int = 18,
+    n_percentiles: int = 12,
+    n_jobs: int = 1,
+    neighbours: str = "exact",
 ) -> Resources:
     """Predict memory and time of :class:`SSDDBCGridSearch` on n × d float32 features.
 
@@ -40,12 +50,15 @@ def estimate_resources(
     n, d : number of points and features.
     n_k, n_percentiles : length of the grid's axes.
     n_jobs : number of threads.
+    neighbours : "exact" or "approximate".
     """
     named = {"n": n, "d": d, "n_k": n_k, "n_percentiles": n_percentiles, "n_jobs": n_jobs}
     for name, value in named.items():
         if value < 1:
             raise InputError(f"{name} is {value!r}, expected a whole number of at least 1")
     cells = n_k * n_percentiles
+    if neighbours == "approximate":
+        return _approximate_resources(n, d, cells, n_jobs)
     features = 4 * d
     exact_and_working_copies = 8 * d + 4 * d + 4 * d
     per_cell = 30  # labels in three copies, core mask, edges, requests
@@ -58,3 +71,39 @@ def estimate_resources(
         memory_bytes=int(n * per_point + n_jobs * per_thread),
         seconds=fixed + (pairs + points) / n_jobs,
     )
+
+
+def _approximate_resources(n: int, d: int, cells: int, n_jobs: int) -> Resources:
+    """The same with approximate neighbours."""
+    features, exact_and_working_copies = 4 * d, 8 * d + 4 * d
+    per_cell = 5  # labels, core mask
+    per_point = features + exact_and_working_copies + per_cell * cells + 12 * APPROXIMATE_LISTED
+    graphs = min(GRAPH_BYTES, 30 * cells * n)
+    per_thread = 64 * 2**20 + 64 * 8 * n // 4
+    lists = APPROXIMATE_PASSES * n * (3e-5 + 1e-7 * d)
+    k_means = 1e-9 * d * n**1.5
+    silhouettes = min(n, DRAWN) * n * (7e-11 * d + 4.6e-11 * cells)
+    growing = 2.2e-6 * cells * n
+    return Resources(
+        memory_bytes=int(n * (per_point + 300) + graphs + n_jobs * per_thread),
+        seconds=0.2 + 1e-3 * cells + (lists + k_means + silhouettes + growing) / n_jobs,
+    )
+
+
+def choose_neighbours(
+    neighbours: str | None, n: int, d: int, n_k: int = 18, n_percentiles: int = 12
+) -> str:
+    """Whether a search uses exact or approximate neighbours.
+
+    The choice depends on the work alone, and not on the machine, so that the same features give the
+    same clusters everywhere.
+
+    Parameters
+    ----------
+    neighbours : "exact", "approximate", or None to choose by the predicted processor time.
+    n, d, n_k, n_percentiles : as in :func:`estimate_resources`.
+    """
+    if neighbours is not None:
+        return neighbours
+    seconds = estimate_resources(n, d, n_k, n_percentiles).seconds
+    return "exact" if seconds <= LONGEST_EXACT_SEARCH else "approximate"

@@ -1,0 +1,56 @@
+"""How much of the exact neighbours the approximate lists hold: set before a search, measured after.
+
+Both are seen on random samples of points, whose exact lists cost a share of the exact search that
+falls with the number of points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from gcdflow.ssddbc._cells import Cells
+from gcdflow.ssddbc._lists import Lists, neighbour_lists
+from gcdflow.ssddbc._points import Points
+from gcdflow.ssddbc._workers import Workers
+
+SAMPLED = 512  # points of each sample
+WANTED_RECALL = 0.95  # by a query alone; the others of its block look into further cells for it
+LARGEST_REACH = 64.0  # so that the cost stays bounded where neighbours do not lie in few cells
+
+
+def with_cells(points: Points, m: int, workers: Workers) -> Points:
+    """The points with cells by which lists of m neighbours find most of the exact ones."""
+    cells = Cells.build(points, 1.0, workers)
+    sample, exact = _exact_lists(points, m, 0, workers)
+    away = np.einsum("ij,ij->i", cells.centroids, cells.centroids)
+    away = away - 2 * points.work[sample] @ cells.centroids.T
+    order = np.argsort(away, axis=1)
+    sizes = np.bincount(cells.of, minlength=len(cells.centroids))[order]
+    before = np.empty_like(sizes)  # points in nearer cells, for each cell
+    np.put_along_axis(before, order, np.cumsum(sizes, axis=1) - sizes, axis=1)
+    known = np.isfinite(exact.dist)
+    needed = np.take_along_axis(before, cells.of[exact.ids], axis=1)[known]
+    length = max(exact.ids.shape[1], 1)
+    reach = 1.0
+    if len(needed):
+        # The first point after these is in the last cell that has to be looked at.
+        reach = (np.quantile(needed, WANTED_RECALL, method="higher") + 1) / length
+    return replace(points, cells=replace(cells, reach=float(np.clip(reach, 1.0, LARGEST_REACH))))
+
+
+def recall(points: Points, lists: Lists, k: int, workers: Workers) -> float:
+    """Share of the exact k nearest neighbours that the lists of all points hold, on a sample."""
+    sample, exact = _exact_lists(points, k, 1, workers)
+    known = np.isfinite(exact.dist)
+    found = (exact.ids[:, :, None] == lists.ids[sample][:, None, :]).any(axis=2)
+    return float(found[known].mean()) if known.any() else 1.0
+
+
+def _exact_lists(points: Points, m: int, seed: int, workers: Workers) -> tuple[np.ndarray, Lists]:
+    """A random sample of the points, (s,) int64 ascending, and their exact lists."""
+    n = len(points)
+    sample = np.sort(np.random.default_rng(seed).choice(n, min(n, SAMPLED), replace=False))
+    exact = replace(points, cells=None)
+    return sample, neighbour_lists(exact.take(sample), sample, exact, np.arange(n), m, workers)
