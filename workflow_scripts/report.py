@@ -44,7 +44,8 @@ def main(arguments: argparse.Namespace) -> None:
         "another class prevails.\n"
     )
     text += f"\n{selection_text(metrics)}"
-    if by_classifier := classifier_text(metrics):
+    by_classifier = classifier_text(metrics)
+    if by_classifier:
         text += f"\n{by_classifier}"
     said = verdict(last.get("against_labels"), last["label_change_rate"], last.get("mean_cosine"))
     if said:

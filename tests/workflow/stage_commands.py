@@ -17,7 +17,7 @@ TARGETS = (
     f"{RUN}/gallery.html",
     f"{RUN}/grid_epoch003.png",
     f"{RUN}/curves.png",
-    f"{RUN}/baseline_ward_epoch003.json",
+    f"{RUN}/baseline_hdbscan_epoch003.json",
     "results/summary.md",
 )
 LATE = (
