@@ -25,7 +25,7 @@ rule gallery:
     params:
         table=of_settings(plan.table_flags),
         photographs=flags_of(photographs="--photographs", thumbs="--thumbs"),
-        next_step=lambda wildcards, input: [],  # of a first look, training is
+        next_step=lambda wildcards, input: [],  # training, after a first look
         version=RESULT_VERSIONS["gallery"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
