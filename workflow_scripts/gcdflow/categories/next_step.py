@@ -62,8 +62,9 @@ def next_step(command: str, settings: RunSettings, n: int, started: Path, looked
 def seconds_of_training(settings: RunSettings, n: int, start: float, look: float) -> float:
     """How long the training of a run will take, with all that follows from it.
 
-    Right within 6 % for the two folders that its constants were fitted to. It is too much if reading takes most of the time of the
-    look (large photographs), since training from stored views reads them once.
+    Right within 6 % for the two folders that its constants were fitted to. It is too much if
+    reading takes most of the time of the look (large photographs), since training from stored views
+    reads them once.
 
     Parameters
     ----------
