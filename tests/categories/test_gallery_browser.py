@@ -134,6 +134,7 @@ def test_corrections_arrive_and_other_lines_stay(run: Run, open_page, tmp_path: 
     expect(page.locator("#changes")).to_have_text("Changes (6)")
     page.click("#changes")
     page.locator("#list summary").last.click()
+    expect(page.locator("#list li li")).to_have_count(2)  # they come after the click
     assert page.locator("#list li li").all_inner_texts() == [
         'tour/05.jpg: no label → pied; "wagtail"',
         'tour/06.jpg: no label → pied; "wagtail"',
