@@ -14,8 +14,14 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcdflow.cli import available_threads, run_stage, stage_parser, whole_number
-from gcdflow.errors import InputError, one_line
+from gcdflow.cli import (
+    available_threads,
+    run_stage,
+    settings_of_text,
+    stage_parser,
+    whole_number,
+)
+from gcdflow.errors import one_line
 
 if TYPE_CHECKING:
     from gcdflow.categories.next_step import NextStep
@@ -50,25 +56,19 @@ def following(arguments: argparse.Namespace) -> "NextStep | None":
     if arguments.train is None:
         return None
     from gcdflow.categories.next_step import next_step
-    from gcdflow.config.runs import validated
     from gcdflow.config.settings import RunSettings
     from gcdflow.files.formats import Split
-    from gcdflow.files.json_text import parse_json_object
 
     command, settings, *measured = arguments.train
-    try:
-        values = parse_json_object(settings)
-    except ValueError as error:
-        raise InputError(f"--train: no settings as JSON text ({error})") from None
-    n = len(Split.load(arguments.split).indices)
-    return next_step(command, validated(RunSettings, values, "--train"), n, *map(Path, measured))
+    run, n = (
+        settings_of_text(settings, RunSettings, "--train"),
+        len(Split.load(arguments.split).indices),
+    )
+    return next_step(command, run, n, *map(Path, measured))
 
 
 if __name__ == "__main__":
-    parser = stage_parser(__doc__, "split", "threads")
-    parser.add_argument(
-        "--assignments", type=Path, required=True, help="its categories (assignments.csv)"
-    )
+    parser = stage_parser(__doc__, "split", "assignments", "threads")
     parser.add_argument(
         "--features", type=Path, help="its features (.npz), to put look-alike categories together"
     )

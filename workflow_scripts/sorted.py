@@ -24,10 +24,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = stage_parser(__doc__, "split")
-    parser.add_argument(
-        "--assignments", type=Path, required=True, help="its categories (assignments.csv)"
-    )
+    parser = stage_parser(__doc__, "split", "assignments")
     parser.add_argument("--output", type=Path, required=True, help="folder to write, a new one")
     parser.add_argument("--copies", action="store_true", help="copy the images instead")
     run_stage(main, parser)

@@ -202,15 +202,22 @@ def read_settings(
     part : callable
         Selects the settings that the stage needs from those of a whole run.
     """
-    from gcdflow.config.runs import find_run, load_runs, validated
+    from gcdflow.config.runs import find_run, load_runs
 
     if arguments.run is not None:
         return part(find_run(load_runs(arguments.config), arguments.run))
+    return settings_of_text(arguments.settings, model, "--settings")
+
+
+def settings_of_text(text: str, model: type[S], option: str) -> S:
+    """Settings that an option gives as JSON text (InputError)."""
+    from gcdflow.config.runs import validated
+
     try:
-        values = json.loads(arguments.settings)
+        values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise InputError(f"--settings: not JSON text ({error})") from None
-    return validated(model, values, "--settings")
+        raise InputError(f"{option}: not JSON text ({error})") from None
+    return validated(model, values, option)
 
 
 def show(text: str) -> None:
@@ -261,6 +268,11 @@ def integer_range(text: str) -> list[int]:
 _SHARED: dict[str, dict[str, Any]] = {
     "split": {"type": Path, "required": True, "help": "split.npz of the run"},
     "features": {"type": Path, "required": True, "help": "feature cache"},
+    "assignments": {
+        "type": Path,
+        "required": True,
+        "help": "categories of its images (assignments.csv)",
+    },
     "pseudo-labels": {"type": Path, "required": True, "help": "pseudo labels of it"},
     "log-dir": {"type": Path, "help": "directory of TensorBoard event files"},
     "threads": {"type": whole_number(1), "help": "CPU threads (default: all available)"},

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gcdflow.categories.gallery import load_assignments
 from gcdflow.errors import InputError
-from gcdflow.files.atomic import unwritable
+from gcdflow.files.atomic import atomic_folder
 from gcdflow.files.formats import Split
 from gcdflow.wording import counted
 
@@ -46,24 +46,18 @@ def write_folders(
         If a file is not valid, the run has no image files, an image is missing, or the folder
         cannot be written.
     """
-    split = Split.load(split_path)
-    if not len(split.paths):
-        raise InputError(
-            f"{split_path}: dataset '{split.source.get('dataset')}' has no image files to "
-            "sort into folders"
-        )
+    split = split_of_files(split_path, "to sort into folders")
     assignments = load_assignments(assignments_path, split_path, split)
-    root, part = Path(split.source["root"]), output.with_name(f".{output.name}.part")
+    root = Path(split.source["root"])
     names = sorted(set(assignments.categories))
     folders = dict(zip(names, distinct_names(names), strict=True))
     members: dict[str, list[str]] = {name: [] for name in names}
     for path, category in zip(assignments.paths, assignments.categories, strict=True):
         members[category].append(path)
-    try:
-        shutil.rmtree(part, ignore_errors=True)
+    with atomic_folder(output) as part:
         for category, paths in members.items():
             folder = part / folders[category]
-            folder.mkdir(parents=True)
+            folder.mkdir()
             # Links in the way to the folder do not count when one of its own is followed.
             place = part.parent.resolve() / output.name / folder.name
             for path, name in zip(
@@ -76,14 +70,18 @@ def write_folders(
                     shutil.copy2(image, folder / name)
                 else:
                     (folder / name).symlink_to(os.path.relpath(image.resolve(), place))
-        os.replace(part, output)
-    except OSError as error:
-        raise unwritable(output, error) from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     n = len(assignments.paths)
     kind = counted(n, "copy", "copies") if copies else counted(n, "link")
     return f"{kind} in {counted(len(folders), 'folder')}"
+
+
+def split_of_files(path: Path, purpose: str) -> Split:
+    """Read a split whose images are files (InputError, which says for what they would be)."""
+    split = Split.load(path)
+    if not len(split.paths):
+        dataset = split.source.get("dataset")
+        raise InputError(f"{path}: dataset '{dataset}' has no image files {purpose}")
+    return split
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:

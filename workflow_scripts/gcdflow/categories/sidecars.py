@@ -7,16 +7,15 @@ do not share one.
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from gcdflow.categories.folders import split_of_files
 from gcdflow.categories.gallery import load_assignments
 from gcdflow.errors import InputError
-from gcdflow.files.atomic import unwritable
-from gcdflow.files.formats import Split, leaves_folder
+from gcdflow.files.atomic import atomic_folder
+from gcdflow.files.formats import leaves_folder
 from gcdflow.wording import counted
 
 # What XML 1.0 cannot hold, escaped or not.
@@ -66,14 +65,8 @@ def write_sidecars(split_path: Path, assignments_path: Path, output: Path) -> st
     InputError
         If a file is not valid, the run has no image files, or the folder cannot be written.
     """
-    split = Split.load(split_path)
-    if not len(split.paths):
-        raise InputError(
-            f"{split_path}: dataset '{split.source.get('dataset')}' has no image files that "
-            "sidecars could be of"
-        )
+    split = split_of_files(split_path, "that sidecars could be of")
     assignments = load_assignments(assignments_path, split_path, split)
-    part = output.with_name(f".{output.name}.part")
     sure = [
         (path, category)
         for path, category, is_doubtful in zip(
@@ -83,18 +76,11 @@ def write_sidecars(split_path: Path, assignments_path: Path, output: Path) -> st
     ]
     if outside := [path for path, _ in sure if leaves_folder(path)]:
         raise InputError(f"{assignments_path}: '{outside[0]}' is no path of an image; assign again")
-    try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+    with atomic_folder(output) as folder:
         for path, category in sure:
-            sidecar = part / f"{path}.xmp"
+            sidecar = folder / f"{path}.xmp"
             sidecar.parent.mkdir(parents=True, exist_ok=True)
             sidecar.write_text(xmp_packet(category), encoding="utf-8", newline="\n")
-        os.replace(part, output)
-    except OSError as error:
-        raise unwritable(output, error) from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     n_doubtful = len(assignments.paths) - len(sure)
     doubtful = f"; {n_doubtful} doubtful left out" if n_doubtful else ""
     n_categories = len({category for _, category in sure})

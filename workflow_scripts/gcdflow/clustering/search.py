@@ -60,6 +60,11 @@ class Grid:
     w_sil: float = 3.0
     neighbours: str | None = None
 
+    @property
+    def n_configurations(self) -> int:
+        """Number of configurations that are compared."""
+        return len(self.k) * len(self.percentile)
+
 
 class _ProgressLog:
     """Log the search's progress, at most every few seconds, with the time left."""
@@ -115,9 +120,8 @@ def cluster_features(
     X, y = features.features[train], features.labels[train]
     if len(X) < 2:
         raise InputError(f"found {len(X)} training samples to cluster, expected at least 2")
-    cells = len(grid.k) * len(grid.percentile)
     search = _grid_search(grid, X, threads, progress=_ProgressLog())
-    _predict_cost(X, y, cells, threads, search.neighbours)
+    _predict_cost(X, y, grid.n_configurations, threads, search.neighbours)
     search.fit(X, y)
     if search.recall_ is not None:
         _report_recall(search.recall_)
@@ -142,14 +146,13 @@ def _grid_search(
     grid: Grid, X: np.ndarray, threads: int | None, **options: Any
 ) -> SSDDBCGridSearch:
     """The search over a grid that suits the samples ``X`` (n, d)."""
-    cells = len(grid.k) * len(grid.percentile)
     return SSDDBCGridSearch(
         k=grid.k,
         density_percentile=grid.percentile,
         w_ce=grid.w_ce,
         w_sil=grid.w_sil,
         normalize=grid.normalize,
-        neighbours=choose_neighbours(grid.neighbours, *X.shape, 1, cells),
+        neighbours=choose_neighbours(grid.neighbours, *X.shape, 1, grid.n_configurations),
         n_jobs=threads,
         **options,
     )

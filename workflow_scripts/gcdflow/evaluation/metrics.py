@@ -112,18 +112,18 @@ class KnownTruth:
         everyone_known = (self._truth.labels >= 0).all()
         self.n_classes = len(self._truth.class_names) if everyone_known else None
 
-    def _known(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which of the samples have a known class, and their positions in the truth."""
+    def _compared(
+        self, ids: np.ndarray, clusters: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Cluster, class, and whether it is an old one, of the samples whose class is known."""
         at = align(self._path, self._truth.indices, ids)
         known = self._truth.labels[at] >= 0
-        return known, at[known]
+        at = at[known]
+        return clusters[known], self._truth.labels[at], self._truth.old_mask[at]
 
     def accuracy(self, ids: np.ndarray, clusters: np.ndarray) -> dict[str, float | None]:
         """The six accuracies of the clusters (n,) of samples (n,)."""
-        known, at = self._known(ids)
-        return clustering_accuracy(
-            clusters[known], self._truth.labels[at], self._truth.old_mask[at]
-        )
+        return clustering_accuracy(*self._compared(ids, clusters))
 
     def measured(self, ids: np.ndarray, clusters: np.ndarray) -> dict[str, Any]:
         """``transductive`` and ``ari`` of the clusters (n,) of unlabelled training samples (n,).
@@ -132,9 +132,9 @@ class KnownTruth:
         """
         from sklearn.metrics import adjusted_rand_score  # takes a second to load
 
-        known, at = self._known(ids)
-        ari = adjusted_rand_score(self._truth.labels[at], clusters[known]) if len(at) else None
-        return {"transductive": self.accuracy(ids, clusters), "ari": ari}
+        found, classes, old = self._compared(ids, clusters)
+        ari = adjusted_rand_score(classes, found) if len(found) else None
+        return {"transductive": clustering_accuracy(found, classes, old), "ari": ari}
 
 
 def _classes_of(features: Features, features_path: Path, path: Path) -> np.ndarray:

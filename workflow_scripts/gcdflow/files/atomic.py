@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -118,6 +119,32 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
             raise unwritable(path, error, counting.size, missing) from None
         raise
     fsync_directory(path.parent)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, which becomes ``path`` at the end; after an error, it is removed.
+
+    Parameters
+    ----------
+    path : Path
+        Does not exist yet.
+
+    Raises
+    ------
+    InputError
+        If something cannot be written.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        yield part
+        os.replace(part, path)
+    except OSError as error:
+        raise unwritable(path, error) from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def atomic_link(existing: Path, path: Path) -> None:

@@ -217,6 +217,14 @@ class Features(ArrayFile, declared=declared.FEATURES):
     they are numbered from 0. A ``.npy`` file holds the features alone.
     """
 
+    @classmethod
+    def of_checkpoint(cls, path: str | Path, checkpoint_path: str | Path) -> Self:
+        """Read a file that must be made from this checkpoint (InputError)."""
+        features = cls.load(path)
+        if features.metadata.get("checkpoint_sha256") != sha256_file(checkpoint_path):
+            raise InputError(f"{path}: was made from another checkpoint than {checkpoint_path}")
+        return features
+
     @property
     def mean_cosine(self) -> float:
         """Mean cosine similarity of two samples, -1 to 1; a sample with itself counts too."""

@@ -49,10 +49,10 @@ class Cells:
         rng = np.random.default_rng(0)
         seen = rng.choice(n, min(n, n_cells * TRAINED_PER_CELL), replace=False)
         centroids = _k_means(points.work[np.sort(seen)], n_cells, workers)
-        between = centroids @ centroids.T
-        squares = np.diagonal(between)
-        around = np.argsort(squares - 2 * between, axis=1, kind="stable").astype(np.int32)
-        return cls(centroids, _nearest(points.work, centroids, workers), around, reach)
+        around = np.argsort(distances(centroids, centroids), axis=1, kind="stable")
+        return cls(
+            centroids, _nearest(points.work, centroids, workers), around.astype(np.int32), reach
+        )
 
     def of_queries(self, queries: Points, own: np.ndarray, workers: Workers) -> np.ndarray:
         """The cell of each query; ``own`` (q,) is its index among the points, or -1."""
@@ -103,23 +103,25 @@ class Candidates:
         near = self.cells.around[cell]
         held = np.cumsum(sizes[near])
         near = near[: int(np.searchsorted(held, SHORTLIST * wanted)) + 1]
-        centroids = self.cells.centroids[near]
-        away = np.einsum("ij,ij->i", centroids, centroids) - 2 * work @ centroids.T
-        order = np.argsort(away, axis=1)
+        order = np.argsort(distances(work, self.cells.centroids[near]), axis=1)
         before = np.cumsum(sizes[near][order], axis=1) - sizes[near][order]
         looked_at = near[np.unique(order[before < wanted])]
         parts = [self.columns[self.start[c] : self.start[c + 1]] for c in looked_at]
         return np.sort(np.concatenate(parts))
 
 
+def distances(work: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+    """Squared distances of rows from centroids, less the squares of the rows, (n, c) float32."""
+    return np.einsum("ij,ij->i", centroids, centroids) - 2 * (work @ centroids.T)
+
+
 def _nearest(work: np.ndarray, centroids: np.ndarray, workers: Workers) -> np.ndarray:
     """The nearest centroid of each row, (n,) int32."""
     found = np.empty(len(work), dtype=np.int32)
-    squares = np.einsum("ij,ij->i", centroids, centroids)
 
     def piece(start: int) -> None:
         part = slice(start, start + ROWS_PER_TASK)
-        found[part] = np.argmin(squares - 2 * (work[part] @ centroids.T), axis=1)
+        found[part] = np.argmin(distances(work[part], centroids), axis=1)
 
     workers.run(piece, range(0, len(work), ROWS_PER_TASK))
     return found

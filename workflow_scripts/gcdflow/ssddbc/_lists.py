@@ -13,7 +13,7 @@ import numpy as np
 
 from gcdflow.ssddbc import _kernels_lists as kernels
 from gcdflow.ssddbc._cells import Candidates
-from gcdflow.ssddbc._points import PRECISE_UNIT, UNIT, Points, squared_error
+from gcdflow.ssddbc._points import PRECISE_UNIT, UNIT, Columns, Points, squared_error
 from gcdflow.ssddbc._workers import Workers
 
 QUERIES_PER_BLOCK = 128
@@ -127,14 +127,14 @@ def _lists_by_products(
         found = np.empty((size, capacity), dtype=np.int32)
         counts = np.zeros(size, dtype=np.int64)
         bounds = np.full(size, np.inf, dtype=kind)
-        own_place = candidates.place(own[rows])
+        own_place = _place(candidates.ids, own[rows])
         mine, mine_squares = queries.work[rows], queries.norms[rows] ** 2
         if precise:
             mine, mine_squares = queries.centred(rows)
         buffer = np.empty(size * COLUMNS_PER_TILE, dtype=kind)  # reused: new pages are expensive
         for first in range(0, len(candidates.ids), COLUMNS_PER_TILE):
             tile = slice(first, first + COLUMNS_PER_TILE)
-            others, squares = candidates.tile(points, tile, precise)
+            others, squares = candidates.centred(tile) if precise else candidates.tile(tile)
             products = buffer[: size * len(others)].reshape(size, len(others))
             np.matmul(mine, others.T, out=products)
             kernels.scan_tile(products, squares, first, own_place, keys, found, counts, bounds, m)
@@ -158,49 +158,28 @@ def _lists_by_products(
     return lists
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """Columns that a block of queries is compared with.
-
-    Attributes
-    ----------
-    ids : (c,) int64, ascending.
-    work, squares : of these points, or None if they are to be gathered.
-    """
-
-    ids: np.ndarray
-    work: np.ndarray | None = None
-    squares: np.ndarray | None = None
-
-    def place(self, points: np.ndarray) -> np.ndarray:
-        """Positions of points among the columns, (q,) int64; -1 for others."""
-        at = np.minimum(np.searchsorted(self.ids, points), len(self.ids) - 1)
-        return np.where(self.ids[at] == points, at, -1)
-
-    def tile(self, points: Points, part: slice, precise: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Rows for products, and their squares, of some of the columns."""
-        if precise:
-            return points.centred(self.ids[part])
-        if self.work is None:
-            return points.work[self.ids[part]], points.squares[self.ids[part]]
-        return self.work[part], self.squares[part]
+def _place(columns: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Positions of points among columns (c,) ascending, (q,) int64; -1 for others."""
+    at = np.minimum(np.searchsorted(columns, points), len(columns) - 1)
+    return np.where(columns[at] == points, at, -1)
 
 
 def _division(
     queries: Points, own: np.ndarray, points: Points, columns: np.ndarray, m: int, workers: Workers
-) -> tuple[list, Callable[[np.ndarray | slice], _Columns]]:
+) -> tuple[list, Callable[[np.ndarray | slice], Columns]]:
     """Blocks of queries, and a function that gives the columns that each is compared with."""
     if points.cells is None:
         starts = range(0, len(queries), QUERIES_PER_BLOCK)
-        is_all = len(columns) == len(points)
-        work = points.work if is_all else points.work[columns]
-        all_columns = _Columns(columns, work, points.squares if is_all else points.squares[columns])
+        if len(columns) == len(points):
+            all_columns = Columns(points, columns, points.work, points.squares)
+        else:
+            all_columns = Columns.copied(points, columns)
         return [slice(start, start + QUERIES_PER_BLOCK) for start in starts], lambda _: all_columns
     of = points.cells.of_queries(queries, own, workers)
     candidates = Candidates.among(points.cells, columns)
     return (
         list(points.cells.blocks(of, QUERIES_PER_BLOCK)),
-        lambda rows: _Columns(candidates.of_block(queries.work[rows], of[rows[0]], m)),
+        lambda rows: Columns(points, candidates.of_block(queries.work[rows], of[rows[0]], m)),
     )
 
 

@@ -64,6 +64,39 @@ class Points:
         )
 
 
+@dataclass(frozen=True)
+class Columns:
+    """Some of the points, which are read part by part.
+
+    Attributes
+    ----------
+    points : Points.
+    ids : (c,) int64, rows of ``points``.
+    work, squares : of these rows, in the same order, so that memory is read in order; or None:
+        parts are gathered when they are read, which needs no memory.
+    """
+
+    points: Points
+    ids: np.ndarray
+    work: np.ndarray | None = None
+    squares: np.ndarray | None = None
+
+    @classmethod
+    def copied(cls, points: Points, ids: np.ndarray) -> Columns:
+        """Some of the points, with copies in their order."""
+        return cls(points, ids, points.work[ids], points.squares[ids])
+
+    def tile(self, part: slice) -> tuple[np.ndarray, np.ndarray]:
+        """``work`` and ``squares`` of a part."""
+        if self.work is None:
+            return self.points.work[self.ids[part]], self.points.squares[self.ids[part]]
+        return self.work[part], self.squares[part]
+
+    def centred(self, part: slice) -> tuple[np.ndarray, np.ndarray]:
+        """The same in float64."""
+        return self.points.centred(self.ids[part])
+
+
 def make_points(rows: np.ndarray, workers: Workers) -> Points:
     """Points from (n, d) float64 rows."""
     centre = rows.mean(axis=0)

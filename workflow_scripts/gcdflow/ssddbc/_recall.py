@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from gcdflow.ssddbc._cells import Cells
+from gcdflow.ssddbc._cells import Cells, distances
 from gcdflow.ssddbc._lists import Lists, neighbour_lists
 from gcdflow.ssddbc._points import Points
 from gcdflow.ssddbc._workers import Workers
@@ -24,9 +24,7 @@ def with_cells(points: Points, m: int, workers: Workers) -> Points:
     """The points with cells by which lists of m neighbours find most of the exact ones."""
     cells = Cells.build(points, 1.0, workers)
     sample, exact = _exact_lists(points, m, 0, workers)
-    away = np.einsum("ij,ij->i", cells.centroids, cells.centroids)
-    away = away - 2 * points.work[sample] @ cells.centroids.T
-    order = np.argsort(away, axis=1)
+    order = np.argsort(distances(points.work[sample], cells.centroids), axis=1)
     sizes = np.bincount(cells.of, minlength=len(cells.centroids))[order]
     before = np.empty_like(sizes)  # points in nearer cells, for each cell
     np.put_along_axis(before, order, np.cumsum(sizes, axis=1) - sizes, axis=1)

@@ -9,7 +9,7 @@ from hashlib import blake2b
 import numpy as np
 
 from gcdflow.ssddbc import _kernels_silhouette as kernels
-from gcdflow.ssddbc._points import Points
+from gcdflow.ssddbc._points import Columns
 from gcdflow.ssddbc._samples import Samples
 from gcdflow.ssddbc._workers import Workers
 from gcdflow.ssddbc.resources import DRAWN
@@ -263,17 +263,13 @@ class _Distances:
 
     Attributes
     ----------
-    rows : (a,) int64, the row of each atom. weights : (a,) float64, its number of samples.
-    piece : (a,) int64, its piece.
-    work, squares : of ``points``, in the same order, so that memory is read in order; or None.
+    columns : Columns, the row of each atom.
+    weights : (a,) float64, its number of samples. piece : (a,) int64, its piece.
     """
 
-    points: Points
-    rows: np.ndarray
+    columns: Columns
     weights: np.ndarray
     piece: np.ndarray
-    work: np.ndarray | None
-    squares: np.ndarray | None
 
     @classmethod
     def build(
@@ -286,37 +282,31 @@ class _Distances:
         points, piece = samples.points, piece[atoms.first]
         order = np.argsort(piece, kind="stable")  # so that sums over pieces read memory in order
         rows = samples.row_of[atoms.first[order]]
-        copies = (points.work[rows], points.squares[rows]) if in_order else (None, None)
-        return cls(points, rows, atoms.sizes[order], piece[order], *copies)
-
-    def _tile(self, part: slice) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and squares of a part of the atoms."""
-        if self.work is None:
-            return self.points.work[self.rows[part]], self.points.squares[self.rows[part]]
-        return self.work[part], self.squares[part]
+        columns = Columns.copied(points, rows) if in_order else Columns(points, rows)
+        return cls(columns, atoms.sizes[order], piece[order])
 
     def sums(self, mine: np.ndarray, n_pieces: int) -> np.ndarray:
         """Sums over pieces of the distances from the rows ``mine``, (n_pieces, b) float64."""
-        points = self.points
+        points, rows = self.columns.points, self.columns.ids
         total = np.zeros((n_pieces, len(mine)))
         queries = np.ascontiguousarray(points.work[mine].T)
         buffers = np.empty((2, COLUMNS_PER_TILE, len(mine)), dtype=np.float32)
-        for start in range(0, len(self.rows), COLUMNS_PER_TILE):
+        for start in range(0, len(rows), COLUMNS_PER_TILE):
             tile = slice(start, start + COLUMNS_PER_TILE)
-            work, squares = self._tile(tile)
+            work, squares = self.columns.tile(tile)
             products, values = buffers[0, : len(work)], buffers[1, : len(work)]
             np.matmul(work, queries, out=products)
             squares = squares, points.squares[mine]
             doubt = DOUBT
             doubtful = kernels.tile_distances(products, *squares, points.scale, doubt, values)
             if doubtful > TOO_DOUBTFUL * values.size:
-                exact, columns = points.centred(self.rows[tile])
+                exact, columns = self.columns.centred(tile)
                 exact_mine, own = points.centred(mine)
                 products, squares, doubt = exact @ exact_mine.T, (columns, own), PRECISE_DOUBT
                 doubtful = kernels.tile_distances(products, *squares, points.scale, doubt, values)
             if doubtful:
                 kernels.mend_distances(
-                    products, *squares, doubt, self.rows[tile], mine, points.rows, values
+                    products, *squares, doubt, rows[tile], mine, points.rows, values
                 )
             kernels.add_rows(values, self.weights[tile], self.piece[tile], total)
         return total

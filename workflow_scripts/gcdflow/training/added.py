@@ -9,8 +9,6 @@ import numpy as np
 
 from gcdflow.data.datasets.images import FileImages
 from gcdflow.data.datasets.photos import folder_of_photographs
-from gcdflow.errors import InputError
-from gcdflow.files.atomic import sha256_file
 from gcdflow.files.formats import AddedFeatures, Features, Photographs, Split, other_origin
 
 log = logging.getLogger(__name__)
@@ -49,11 +47,8 @@ def added_features(
         If a file is not valid, or the files do not belong together.
     """
     split, seen = Split.load(split_path), Photographs.of_split(photographs_path, split_path)
-    samples, folder = Features.load(features_path), folder_of_photographs(split)
-    if samples.metadata.get("checkpoint_sha256") != sha256_file(checkpoint_path):
-        raise InputError(
-            f"{features_path}: was made from another checkpoint than {checkpoint_path}"
-        )
+    folder = folder_of_photographs(split)
+    samples = Features.of_checkpoint(features_path, checkpoint_path)
     kept = np.empty((0, samples.features.shape[1]), dtype=np.float32)
     ids, unreadable = np.empty(0, dtype=np.int64), {}
     if before is not None and not other_origin(before.metadata, samples.metadata):

@@ -8,7 +8,6 @@ import torch
 from torch.nn import functional as F
 
 from gcdflow.errors import InputError
-from gcdflow.files.atomic import sha256_file
 from gcdflow.files.formats import Classes, Features
 from gcdflow.training.checkpoint import Checkpoint
 
@@ -28,11 +27,8 @@ def classify(checkpoint_path: Path, features_path: Path) -> Classes:
     InputError
         If a file is not valid, the features are not of this checkpoint, or it has no classifier.
     """
-    checkpoint, features = Checkpoint.load(checkpoint_path), Features.load(features_path)
-    if features.metadata.get("checkpoint_sha256") != sha256_file(checkpoint_path):
-        raise InputError(
-            f"{features_path}: was made from another checkpoint than {checkpoint_path}"
-        )
+    checkpoint = Checkpoint.load(checkpoint_path)
+    features = Features.of_checkpoint(features_path, checkpoint_path)
     prototypes, width = checkpoint.prototypes, features.features.shape[1]
     if not checkpoint.settings.has_classifier or prototypes is None:
         raise InputError(
