@@ -14,6 +14,7 @@ from gcdflow.config.settings import RunSettings
 from gcdflow.errors import InputError
 from gcdflow.planning import job_resources, plan
 from gcdflow.planning.job_resources import JobRequest
+from pydantic import ValidationError
 
 ROOT = Path(__file__).parents[2]
 SCHEDULE = {"warmup_epochs": 5, "refresh_interval": 2, "total_epochs": 8}  # epochs 5, 7, 8
@@ -161,6 +162,22 @@ def test_a_classifier_from_clusters_takes_those_after_the_warm_up():
     assert plan.evaluate_inputs(run, "a", 7)["classes"] == "runs/a/classes_epoch007.npz"
     files = of_run(checkpoint="ckpt_epoch007.pt", features="features_epoch007.npz")
     assert plan.classes_inputs(run, "a", 7) == files
+
+
+def test_a_classifier_that_restarts_takes_the_clusters_of_each_refresh():
+    run = settings(objective={"name": "simgcd", "restart_at_refresh": True})
+    for epoch, before in ((7, 5), (8, 7)):
+        expected = of_run(
+            checkpoint=f"ckpt_epoch00{before}.pt", pseudo_labels=f"pseudo_epoch00{before}.npz"
+        )
+        assert plan.train_inputs(run, "a", epoch) == SPLIT | expected
+    assert plan.train_inputs(run, "a", 5) == SPLIT
+    assert plan.train_settings(run, "a", 5) == plan.train_settings(settings(), "a", 5)
+
+
+def test_a_told_number_does_not_restart():
+    with pytest.raises(ValidationError, match="restart_at_refresh takes the number of clusters"):
+        settings(objective={"name": "simgcd", "n_prototypes": 9, "restart_at_refresh": True})
 
 
 def test_runs_without_a_classifier_classify_nothing():

@@ -39,6 +39,7 @@ from torch.nn import functional as F
 
 TOLD = {"name": "simgcd", "n_prototypes": 9, "teacher_ramp_epochs": 4}
 FROM_CLUSTERS = TOLD | {"n_prototypes": None}
+RESTARTED = FROM_CLUSTERS | {"restart_at_refresh": True}
 HEAD = {"out_dim": None}
 
 
@@ -233,18 +234,42 @@ def test_a_start_from_clusters_in_one_go_equals_segments(
     assert restore_model(end, Checkpoint.load(end)).head.last_layer is None
 
 
+def test_other_clusters_begin_again_with_their_prototypes(
+    split_path: Path, tmp_path: Path, begun: dict
+):
+    chosen = settings(True, objective=RESTARTED, head=HEAD)
+    middle = train(split_path, tmp_path / "middle.pt", 5, chosen, **begun)
+    other = pseudo_labels(split_path, tmp_path / "other.npz", n_clusters=9, seed=1)
+    files = {"resume_from": middle, "pseudo_labels": other}
+    end = train(split_path, tmp_path / "end.pt", 8, chosen, **files)
+    prototypes = [Checkpoint.load(path).prototypes for path in (middle, end)]
+    targets = PseudoTargets.for_classifier(other, Split.load(split_path))
+    assert [len(table) for table in prototypes] == [7, targets.n_clusters]
+    # The model's momenta go on, those of the old prototypes are forgotten.
+    restore_model(end, Checkpoint.load(end))
+    start = train(split_path, tmp_path / "start.pt", 6, chosen, **files)
+    assert digest(
+        train(split_path, tmp_path / "on.pt", 8, chosen, **(files | {"resume_from": start}))
+    ) == digest(end)
+
+
 def test_the_warm_up_is_that_of_the_usual_objective(split_path: Path, tmp_path: Path, begun: dict):
     usual = train(split_path, tmp_path / "usual.pt", 3, settings(head=HEAD))
     assert digest(usual) == digest(begun["resume_from"])
 
 
-@pytest.mark.parametrize("kind", ["told", "clusters"])
+@pytest.mark.parametrize("kind", ["told", "clusters", "other clusters"])
 def test_a_signal_saves_within_the_epoch_and_nothing_is_done_twice(
     split_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, begun: dict
 ):
     stop, chosen, options = 3, told(), {}
     if kind == "clusters":
         stop, chosen, options = 6, from_clusters(), begun
+    elif kind == "other clusters":
+        middle = train(split_path, tmp_path / "m.pt", 4, from_clusters(), **begun)
+        other = pseudo_labels(split_path, tmp_path / "other.npz", n_clusters=9, seed=1)
+        stop, chosen = 7, from_clusters()
+        options = {"resume_from": middle, "pseudo_labels": other}
     expected = digest(train(split_path, tmp_path / "calm.pt", stop, chosen, **options))
     calls: list[int] = []
 

@@ -265,6 +265,11 @@ class ContrastiveSettings(Settings):
     name: Literal["contrastive"] = Field("contrastive", description="this kind of objective")
 
     @property
+    def guided_by(self) -> Literal["none", "first", "each"]:
+        """Clusterings that guide the segments after the warm-up: each the next segment."""
+        return "each"
+
+    @property
     def begins_with_clusters(self) -> bool:
         """Whether a classifier joins at the end of the warm-up, from its clusters."""
         return False
@@ -275,7 +280,13 @@ class SimGCDSettings(Settings):
 
     name: Literal["simgcd"] = Field("simgcd", description="this kind of objective")
     n_prototypes: int | None = Field(
-        None, ge=2, description="categories, old ones included; null: clusters after the warm-up"
+        None, ge=2, description="categories, old ones included; null: clusters of pseudo labels"
+    )
+    # False is left out of all that names a training, as where this key does not exist.
+    restart_at_refresh: bool = Field(
+        False,
+        description="begin again with the clusters of every refresh (n_prototypes: null)",
+        exclude_if=lambda restarts: not restarts,
     )
     temperature: float = Field(0.1, gt=0, description="temperature of the classifier")
     first_teacher_temperature: float = Field(
@@ -288,6 +299,22 @@ class SimGCDSettings(Settings):
     entropy_weight: float = Field(
         2.0, ge=0, description="weight of L_entropy, the mean-entropy regulariser"
     )
+
+    @model_validator(mode="after")
+    def _restarts_from_clusters(self) -> SimGCDSettings:
+        if self.restart_at_refresh and self.n_prototypes is not None:
+            raise ValueError(
+                f"restart_at_refresh takes the number of clusters, but n_prototypes is "
+                f"{self.n_prototypes}; expected null"
+            )
+        return self
+
+    @property
+    def guided_by(self) -> Literal["none", "first", "each"]:
+        """Clusterings that guide after the warm-up: none, the first all, or each the next."""
+        if not self.begins_with_clusters:
+            return "none"
+        return "each" if self.restart_at_refresh else "first"
 
     @property
     def begins_with_clusters(self) -> bool:
@@ -580,9 +607,10 @@ class RunSettings(Settings):
         previous : int or None
             Checkpoint epoch that the segment starts from, None for the first one.
         """
-        if previous is None or isinstance(self.objective, ContrastiveSettings):
-            return previous
-        return self.schedule.warmup_epochs if self.objective.begins_with_clusters else None
+        guided_by = self.objective.guided_by
+        if previous is None or guided_by == "none":
+            return None
+        return previous if guided_by == "each" else self.schedule.warmup_epochs
 
     def has_classifier(self, epoch: int) -> bool:
         """Whether the checkpoint of an epoch has a classifier that was trained."""

@@ -58,8 +58,8 @@ class TrainingState:
         self.prototypes: Tensor | None = None
         if checkpoint is None:
             self._keep(self._random_prototypes())
-        elif settings.has_classifier or checkpoint.pseudo_sha256 == inputs.pseudo_sha256:
-            self._keep(checkpoint.prototypes)  # None after a warm-up, and after other clusters
+        elif checkpoint.pseudo_sha256 == inputs.pseudo_sha256:
+            self._keep(checkpoint.prototypes)  # those of other clusters are replaced
         self._build_optimizer(checkpoint)
         rolling = {} if checkpoint is None else checkpoint.rolling
         self.first_step, self.n_counted = rolling.get("step", 0), rolling.get("n_counted", 0)
@@ -140,7 +140,7 @@ class TrainingState:
             ),
         )
         if checkpoint is not None:
-            self.optimizer.load_state_dict(checkpoint.optimizer)
+            self.optimizer.load_state_dict(_of_first(len(parameters), checkpoint.optimizer))
             self.scheduler.load_state_dict(checkpoint.scheduler)
 
     def checkpoint(self, rolling: dict | None = None) -> Checkpoint:
@@ -213,3 +213,10 @@ class TrainingState:
             if epoch >= start
         }
         return EventLog(event_file(log_dir, "train", start, stop_at_epoch), own)
+
+
+def _of_first(n: int, optimizer: dict) -> dict:
+    """The state of an optimiser's first n parameters: prototypes, which are last, may be new."""
+    (group,) = optimizer["param_groups"]
+    state = {number: state for number, state in optimizer["state"].items() if number < n}
+    return {"state": state, "param_groups": [{**group, "params": group["params"][:n]}]}
