@@ -165,23 +165,52 @@ def test_a_class_whose_cluster_is_taken_has_its_labelled_samples(make_split, tmp
     assert found.tolist() == [0, 0, 0, 0, 1, 1, 2, 2, 0, 2, 3, 4, 3, 4, 0, 2]
 
 
-def test_a_class_without_labelled_samples_is_refused(make_split, tmp_path: Path):
-    split = make_split(40)
-    shown = split.labelled_mask & (split.labels != 1)
-    hidden = replace(split, labelled_mask=shown, labels=np.where(shown, split.labels, -1))
-    with pytest.raises(InputError, match="no training sample of old class 'bee' is labelled"):
-        targets_of(hidden, np.arange(32) % 5, tmp_path / "p.npz")
+def without_labels_of(split: Split, classes: list[int]) -> Split:
+    shown = split.labelled_mask & ~np.isin(split.labels, classes)
+    return replace(split, labelled_mask=shown, labels=np.where(shown, split.labels, -1))
 
 
-def test_one_cluster_is_no_beginning(make_split, tmp_path: Path):
+def test_a_class_without_labelled_samples_has_an_empty_cluster(make_split, tmp_path: Path):
+    split = without_labels_of(make_split(40), [1])
+    labels, found = targets_of(split, np.arange(32) % 5, tmp_path / "p.npz")
+    assert found.n_clusters == 6
+    assert sorted(set(labels.tolist())) == [0, 2, 3, 4, 5]
+
+
+def test_it_begins_in_a_random_direction_and_learns(split_path: Path, tmp_path: Path):
+    split = without_labels_of(Split.load(split_path), [1])
+    split.save(tmp_path / "split.npz")
+    start = train(tmp_path / "split.npz", tmp_path / "start.pt", 3, from_clusters(guided=False))
+    labels = pseudo_labels(tmp_path / "split.npz", tmp_path / "p.npz")
+    files = {"resume_from": start, "pseudo_labels": labels}
+    paths = [
+        train(tmp_path / "split.npz", tmp_path / f"{i}.pt", 6, from_clusters(), **files)
+        for i in range(2)
+    ]
+    assert digest(paths[0]) == digest(paths[1])
+    prototypes = Checkpoint.load(paths[0]).prototypes
+    assert prototypes.isfinite().all()
+    assert prototypes[1].norm() == pytest.approx(1, abs=0.1)
+
+
+def test_one_cluster_of_nothing_labelled_teaches_nothing(
+    split_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     split = replace(
-        make_split(40),
-        labels=np.full(40, -1),
-        labelled_mask=np.zeros(40, dtype=bool),
+        without_labels_of(Split.load(split_path), [0, 1, 2, 3, 4]),
         old_class_names=np.array([], dtype=np.str_),
     )
-    with pytest.raises(InputError, match=r"p\.npz: has one cluster only, from which no classif"):
-        targets_of(split, np.zeros(32, dtype=np.int64), tmp_path / "p.npz")
+    assert not split.labelled_mask.any()
+    split.save(tmp_path / "split.npz")
+    start = train(tmp_path / "split.npz", tmp_path / "start.pt", 3, from_clusters(guided=False))
+    labels = pseudo_labels(tmp_path / "split.npz", tmp_path / "p.npz", n_clusters=1)
+    files = {"resume_from": start, "pseudo_labels": labels}
+    log = tmp_path / "log"
+    train(tmp_path / "split.npz", tmp_path / "end.pt", 4, from_clusters(), log_dir=log, **files)
+    assert "has one cluster only; this segment has a classifier of one category" in caplog.text
+    curves = read_scalars(log)
+    for tag in ("L_distil", "L_entropy", "L_class"):
+        assert [value for _, value in curves[tag]][-1] == pytest.approx(0, abs=1e-6)
 
 
 def test_they_are_the_mean_features_of_clusters(split_path: Path, begun: dict, tmp_path: Path):

@@ -141,6 +141,16 @@ def random_prototypes(n: int, feature_dim: int, dtype: torch.dtype) -> Tensor:
     return nn.init.trunc_normal_(torch.empty(n, feature_dim, dtype=dtype), std=_INITIAL_STD)
 
 
+def in_random_directions_if_zero(prototypes: Tensor) -> Tensor:
+    """The same prototypes (n, feature_dim), but random rows of length 1 in place of zero rows.
+
+    A cosine classifier has no gradient at zero. Randomness as of :func:`random_prototypes`.
+    """
+    others = unit_rows(random_prototypes(*prototypes.shape, prototypes.dtype)).to(prototypes.device)
+    is_zero = (prototypes == 0).all(dim=1, keepdim=True)
+    return torch.where(is_zero, others, prototypes)
+
+
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=_INITIAL_STD)

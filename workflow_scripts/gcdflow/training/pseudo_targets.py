@@ -117,25 +117,17 @@ class PseudoTargets:
 
         A class takes the cluster that it is matched to, by the largest number of labelled samples
         in matched clusters (Hungarian). A class that shares no cluster with any (others have taken
-        those where its samples are) has its labelled samples as a cluster of its own. All points
-        of a cluster count alike.
+        those where its samples are) has its labelled samples as a cluster of its own, and one
+        without labelled training samples an empty cluster. All points of a cluster count alike.
 
         Raises
         ------
         InputError
-            If the file is not one of pseudo labels of exactly this split's training samples, an old
-            class has no labelled sample, or there is only one category.
+            If the file is not one of pseudo labels of exactly this split's training samples.
         """
         pseudo, positions = _of_training_samples(path, split)
         n_old, classes = len(split.old_class_names), split.labels[positions]
         labelled = split.labelled_mask[positions]
-        missing = np.setdiff1d(np.arange(n_old), classes[labelled])
-        if len(missing):
-            raise InputError(
-                f"split.npz: no training sample of old class "
-                f"'{split.old_class_names[missing[0]]}' is labelled, so that it can have no "
-                "prototype; label some, or leave the class out"
-            )
         cluster_of = optimal_matching(classes[labelled], pseudo.labels[labelled])
         others = np.setdiff1d(np.arange(pseudo.n_clusters), list(cluster_of.values()))
         number = np.empty(pseudo.n_clusters, dtype=np.int64)
@@ -146,9 +138,10 @@ class PseudoTargets:
         labels[positions] = np.where(has_no_cluster, classes, number[pseudo.labels])
         n_prototypes = n_old + len(others)
         if n_prototypes < 2:
-            raise InputError(
-                f"{path}: has one cluster only, from which no classifier can begin; cluster with "
-                "another grid, or give objective.n_prototypes"
+            log.warning(
+                "%s: has one cluster only; this segment has a classifier of one category, which "
+                "teaches nothing",
+                path,
             )
         log.info(
             "%s: %s, of them %s of old classes, from %s",

@@ -27,7 +27,7 @@ from gcdflow.distributed.ranks import Ranks, joined
 from gcdflow.errors import InputError
 from gcdflow.files.lease import Lease
 from gcdflow.losses.prototypical import cluster_prototypes
-from gcdflow.models.head import unit_rows
+from gcdflow.models.head import in_random_directions_if_zero, unit_rows
 from gcdflow.progress import Progress
 from gcdflow.training.inputs import SegmentInputs, check_segment
 from gcdflow.training.segment_files import SegmentFiles
@@ -248,6 +248,9 @@ class Segment:
         z = self.ranks.gather(torch.cat(parts))[:n]
         labels = pseudo.labels[positions].to(self.device)
         prototypes = cluster_prototypes(z, labels, pseudo.n_clusters)
+        if self.objective.classifies:
+            torch.manual_seed(self.settings.seed)
+            prototypes = in_random_directions_if_zero(prototypes)
         state.begin_with(self.ranks.from_first(prototypes))
         state.model.train()
 
