@@ -122,8 +122,13 @@ def test_the_splits_are_those_that_the_configuration_describes():
                 *_, guided, alone = STUDY["stages"](runs, split)
                 assert guided.epoch == alone.epoch == runs[alone.run].schedule.total_epochs
                 guided, alone = runs[guided.run], runs[alone.run]
-                assert alone.pseudo.pseudo_loss_weight == 0 < guided.pseudo.pseudo_loss_weight
-                assert alone.model_copy(update={"pseudo": guided.pseudo}) == guided
+                assert alone.pseudo.pseudo_loss_weight == 0
+                assert alone.objective.name == "contrastive"
+                strength = guided.pseudo.pseudo_loss_weight
+                assert guided.objective.guided_by == "each"
+                assert guided.objective.name == "simgcd" if name != "digits" else strength > 0
+                same = {"pseudo": guided.pseudo, "objective": guided.objective}
+                assert alone.model_copy(update=same) == guided
     assert {half: len(which) for half, which in found.items()} == {
         "digits-develop": 8,
         "clipart-develop": 2,

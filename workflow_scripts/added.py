@@ -5,8 +5,8 @@ If the output exists, only photographs that it does not have are read; they are 
 
 Example:
   python workflow_scripts/added.py --split runs/photos/split.npz \\
-      --photographs runs/photos/photographs.npz --features runs/photos/features_epoch020.npz \\
-      --checkpoint runs/photos/ckpt_epoch020.pt --output runs/photos/features_added.npz
+      --photographs runs/photos/photographs.npz --features runs/photos/features_epoch040.npz \\
+      --checkpoint runs/photos/ckpt_epoch040.pt --output runs/photos/features_added.npz
 """
 
 import argparse

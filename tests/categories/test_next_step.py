@@ -10,11 +10,16 @@ from gcdflow.config.runs import load_runs, merged
 from gcdflow.config.settings import RunSettings
 
 CONFIG = Path(__file__).parents[2] / "config" / "config.yaml"
-PHOTOS = load_runs(CONFIG)["photos"]
+# The run as its times were measured.
+SCHEDULE = {"warmup_epochs": 10, "refresh_interval": 5, "total_epochs": 20}
 
 
 def changed(**sections: object) -> RunSettings:
-    return RunSettings.model_validate(merged(PHOTOS.model_dump(), sections))
+    photos = merged(load_runs(CONFIG)["photos"].model_dump(), {"schedule": SCHEDULE})
+    return RunSettings.model_validate(merged(photos, sections))
+
+
+PHOTOS = changed()
 
 
 @pytest.mark.parametrize(
