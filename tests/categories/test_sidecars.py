@@ -73,14 +73,18 @@ def write(run: Path) -> str:
 
 
 def test_each_image_that_is_not_doubtful_has_its_category_as_a_keyword(run: Path, tmp_path: Path):
-    images = {path: path.stat() for path in (tmp_path / "images").rglob("*")}
+    def images() -> dict[Path, tuple[int, int]]:
+        found = ((path, path.stat()) for path in (tmp_path / "images").rglob("*"))
+        return {path: (status.st_ino, status.st_mtime_ns) for path, status in found}
+
+    before = images()
     assert write(run) == "5 sidecars of 4 categories; 1 doubtful left out"
     folder = run / "sidecars"
     files = [path for path in folder.rglob("*") if path.is_file()]
     found = {p.relative_to(folder).as_posix(): keywords(p.read_bytes()) for p in files}
     expected = zip(PATHS[1:], NAMES[1:], strict=True)
     assert found == {f"{path}.xmp": [name] for path, name in expected}
-    assert {path: path.stat() for path in (tmp_path / "images").rglob("*")} == images
+    assert images() == before
     assert sorted(path.name for path in run.iterdir()) == ["a.csv", "sidecars", "split.npz"]
 
 
