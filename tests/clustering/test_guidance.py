@@ -64,14 +64,15 @@ def test_guidance_against_the_labels_is_said_with_what_to_do():
     assert guidance_warnings(11, 100, 11) == [
         "the pseudo labels guide against the labels: 11 of 100 labelled samples are in a cluster "
         "where another class prevails; train longer before the first clustering "
-        "(schedule.warmup_epochs), lower pseudo.pseudo_loss_weight, or check the labels"
+        "(schedule.warmup_epochs), weaken L_pseudo if it guides (pseudo.pseudo_loss_weight), or "
+        "check the labels"
     ]
 
 
 def test_guidance_that_made_it_worse_is_said():
     (sentence,) = guidance_warnings(8, 100, 2)
     assert sentence.startswith("guidance has made it worse: labelled samples in a cluster")
-    assert "rose from 2 to 8 of 100 since the refresh before; lower pseudo.pseudo_l" in sentence
+    assert "rose from 2 to 8 of 100 since the refresh before; weaken L_pseudo if it" in sentence
     assert len(guidance_warnings(40, 100, 2)) == 2
 
 

@@ -21,9 +21,10 @@ MOST_CHANGE = 0.25
 MOST_ALIKE = 0.9999
 _FEWEST_VALUES = 3  # of a range that has an inside
 
+_WEAKEN = "weaken L_pseudo if it guides (pseudo.pseudo_loss_weight)"
 WHAT_TO_DO = (
-    "train longer before the first clustering (schedule.warmup_epochs), lower "
-    "pseudo.pseudo_loss_weight, or check the labels"
+    f"train longer before the first clustering (schedule.warmup_epochs), {_WEAKEN}, or check the "
+    "labels"
 )
 
 
@@ -136,7 +137,6 @@ def guidance_warnings(against: int, labelled: int, before: int | None = None) ->
         sentences.append(
             "guidance has made it worse: labelled samples in a cluster where another class "
             f"prevails rose from {before} to {against} of {labelled} since the refresh before; "
-            "lower pseudo.pseudo_loss_weight, or train longer before the first clustering "
-            "(schedule.warmup_epochs)"
+            f"{_WEAKEN}, or train longer before the first clustering (schedule.warmup_epochs)"
         )
     return sentences
