@@ -18,10 +18,10 @@ rule cluster:
         "../envs/cluster.yaml"
     threads: 32
     resources:
-        mem_mb=requested("mem_mb", of_settings(plan.cluster_request)),
-        runtime=requested("runtime", of_settings(plan.cluster_request)),
+        mem_mb=requested("mem_mb", of_settings(requests.cluster_request)),
+        runtime=requested("runtime", of_settings(requests.cluster_request)),
     params:
-        grid=of_settings(plan.cluster_flags),
+        grid=of_settings(parameters.cluster_flags),
         previous=flags_of(previous="--previous"),
         log_dir=log_dir,
         version=RESULT_VERSIONS["cluster"],

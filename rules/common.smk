@@ -19,9 +19,10 @@ from gcdflow.surroundings import foreign_interpreter
 
 try:
     from gcdflow.config.runs import RUN_NAME, find_run
-    from gcdflow.planning import baselines, plan, shared_warmup, stored_views, this_call
+    from gcdflow.planning import baselines, parameters, plan, requests, shared_warmup, startup
+    from gcdflow.planning import stored_views, this_call
     from gcdflow.planning.last_word import have_last_word
-    from gcdflow.planning.plan import RESULT_VERSIONS
+    from gcdflow.planning.parameters import RESULT_VERSIONS
     from gcdflow.planning.state import state_of_files
 except ImportError as error:
     raise WorkflowError(foreign_interpreter(error) or str(error))
@@ -31,11 +32,11 @@ except ImportError as error:
 placed = workflow.modifier.path_modifier.replace_prefix
 
 have_last_word(logger)
-plan.check_checkout(CHECKOUT)
-RUNS, DEFAULT_RUNS = plan.configured_runs(config, workflow.configfiles)
+startup.check_checkout(CHECKOUT)
+RUNS, DEFAULT_RUNS = startup.configured_runs(config, workflow.configfiles)
 
 if workflow.is_main_process:
-    for sentence in plan.mend_runs(
+    for sentence in startup.mend_runs(
         {run: placed(f"runs/{run}") for run in RUNS}, placed(stored_views.FOLDER)
     ):
         logger.info(sentence)
@@ -82,7 +83,7 @@ def weights_of(wildcards):
 
 # Params that ask for a job's files are none that Snakemake compares: they re-run nothing.
 def flags_of(**flags):
-    return lambda wildcards, input: plan.input_flags(input, flags)
+    return lambda wildcards, input: parameters.input_flags(input, flags)
 
 
 def log_dir(wildcards, output):

@@ -26,7 +26,7 @@ rule dataset:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=of_settings(plan.dataset_settings),
+        settings=of_settings(parameters.dataset_settings),
         version=RESULT_VERSIONS["dataset"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '

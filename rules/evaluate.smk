@@ -16,11 +16,11 @@ rule evaluate:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=requested("mem_mb", of_settings(plan.evaluate_request)),
-        runtime=requested("runtime", of_settings(plan.evaluate_request)),
+        mem_mb=requested("mem_mb", of_settings(requests.evaluate_request)),
+        runtime=requested("runtime", of_settings(requests.evaluate_request)),
     params:
         classes=flags_of(classes="--classes"),
-        draws=of_settings(plan.evaluate_flags),
+        draws=of_settings(parameters.evaluate_flags),
         log_dir=log_dir,
         version=RESULT_VERSIONS["evaluate"],
     shell:

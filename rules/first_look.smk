@@ -42,15 +42,15 @@ use rule gallery as first_look with:
     log:
         "logs/{run}/first_look.log",
     params:
-        table=of_settings(plan.table_flags),
+        table=of_settings(parameters.table_flags),
         photographs=flags_of(photographs="--photographs", thumbs="--thumbs"),
-        next_step=lambda wildcards, input: plan.next_step_flags(
+        next_step=lambda wildcards, input: parameters.next_step_flags(
             settings_of(wildcards),
             this_call.command(
                 workflow,
                 placed(f"runs/{wildcards.run}/gallery.html"),
                 sys.argv,
-                *plan.afresh(settings_of(wildcards)),
+                *parameters.afresh(settings_of(wildcards)),
             ),
             placed(f"logs/{wildcards.run}"),
         ),

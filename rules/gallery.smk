@@ -20,10 +20,10 @@ rule gallery:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=requested("mem_mb", of_settings(plan.reading_request)),
-        runtime=requested("runtime", of_settings(plan.reading_request)),
+        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
+        runtime=requested("runtime", of_settings(requests.reading_request)),
     params:
-        table=of_settings(plan.table_flags),
+        table=of_settings(parameters.table_flags),
         photographs=flags_of(photographs="--photographs", thumbs="--thumbs"),
         next_step=lambda wildcards, input: [],  # training, after a first look
         version=RESULT_VERSIONS["gallery"],

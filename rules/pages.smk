@@ -22,8 +22,8 @@ rule report_page:
     conda:
         "../envs/cluster.yaml"
     resources:
-        mem_mb=requested("mem_mb", of_settings(plan.reading_request)),
-        runtime=requested("runtime", of_settings(plan.reading_request)),
+        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
+        runtime=requested("runtime", of_settings(requests.reading_request)),
     params:
         version=RESULT_VERSIONS["pages"],
     shell:
@@ -55,7 +55,7 @@ rule summary_page:
         mem_mb=1000,
         runtime=10,
     params:
-        runs=lambda wildcards: plan.summary_runs(RUNS, SUMMARY_METRICS),
+        runs=lambda wildcards: parameters.summary_runs(RUNS, SUMMARY_METRICS),
         version=RESULT_VERSIONS["pages"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '

@@ -29,10 +29,10 @@ rule photographs:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=requested("mem_mb", of_settings(plan.reading_request)),
-        runtime=requested("runtime", of_settings(plan.reading_request)),
+        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
+        runtime=requested("runtime", of_settings(requests.reading_request)),
     params:
-        state=of_settings(plan.photographs_state),
+        state=of_settings(parameters.photographs_state),
         version=RESULT_VERSIONS["photographs"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
@@ -56,8 +56,8 @@ rule added:
     resources:
         gpu=1,
         num_workers="auto",
-        mem_mb=requested("mem_mb", of_settings(plan.features_request)),
-        runtime=requested("runtime", of_settings(plan.features_request)),
+        mem_mb=requested("mem_mb", of_settings(requests.features_request)),
+        runtime=requested("runtime", of_settings(requests.features_request)),
     params:
         weights=flags_of(weights="--weights"),
         version=RESULT_VERSIONS["added"],
@@ -85,8 +85,8 @@ rule labels:
         mem_mb=1000,
         runtime=10,
     params:
-        table=of_settings(plan.labels_table),
-        state=of_settings(plan.labels_state),
+        table=of_settings(parameters.labels_table),
+        state=of_settings(parameters.labels_state),
         seen=lambda wildcards, output: plan.seen_photographs(output[0]),
         again=lambda wildcards, input: this_call.command(
             workflow,
@@ -119,10 +119,10 @@ rule cluster_final:
         "../envs/cluster.yaml"
     threads: 32
     resources:
-        mem_mb=requested("mem_mb", of_settings(plan.cluster_request)),
-        runtime=requested("runtime", of_settings(plan.cluster_request)),
+        mem_mb=requested("mem_mb", of_settings(requests.cluster_request)),
+        runtime=requested("runtime", of_settings(requests.cluster_request)),
     params:
-        grid=of_settings(plan.cluster_flags),
+        grid=of_settings(parameters.cluster_flags),
         version=RESULT_VERSIONS["cluster"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
@@ -144,8 +144,8 @@ rule thumbs:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=requested("mem_mb", of_settings(plan.reading_request)),
-        runtime=requested("runtime", of_settings(plan.reading_request)),
+        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
+        runtime=requested("runtime", of_settings(requests.reading_request)),
     params:
         version=RESULT_VERSIONS["thumbs"],
     shell:

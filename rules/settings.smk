@@ -17,7 +17,7 @@ rule settings:
         mem_mb=1000,
         runtime=10,
     params:
-        settings=of_settings(plan.result_settings),
+        settings=of_settings(parameters.result_settings),
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "stage settings --settings {params.settings:q} --output {output:q} 2>&1 | tee -i {log:q}"

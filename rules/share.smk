@@ -28,7 +28,7 @@ rule share:
         "../envs/train.yaml"
     params:
         weights=flags_of(weights="--weights"),
-        settings=of_epoch(plan.train_settings),
+        settings=of_epoch(parameters.train_settings),
         log_dir=log_dir,
         version=RESULT_VERSIONS["train"],
     shell:

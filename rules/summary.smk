@@ -25,7 +25,7 @@ rule summary:
         mem_mb=1000,
         runtime=10,
     params:
-        runs=lambda wildcards: plan.summary_runs(RUNS, SUMMARY_METRICS),
+        runs=lambda wildcards: parameters.summary_runs(RUNS, SUMMARY_METRICS),
         baselines=SUMMARY_BASELINES,
         state=lambda wildcards: state_of_files([*SUMMARY_METRICS.values(), *SUMMARY_BASELINES]),
         version=RESULT_VERSIONS["summary"],

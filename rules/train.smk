@@ -23,15 +23,15 @@ rule train:
         run=shared_warmup.training_runs(OWNERS, RUNS),
     conda:
         "../envs/train.yaml"
-    threads: of_settings(plan.train_threads)
+    threads: of_settings(requests.train_threads)
     resources:
-        gpu=of_settings(plan.train_gpus),
+        gpu=of_settings(requests.train_gpus),
         num_workers="auto",
-        mem_mb=requested("mem_mb", of_epoch(plan.train_request)),
-        runtime=requested("runtime", of_epoch(plan.train_request)),
+        mem_mb=requested("mem_mb", of_epoch(requests.train_request)),
+        runtime=requested("runtime", of_epoch(requests.train_request)),
     params:
         weights=flags_of(weights="--weights"),
-        settings=of_epoch(plan.train_settings),
+        settings=of_epoch(parameters.train_settings),
         resume=flags_of(
             checkpoint="--resume-from-ckpt", pseudo_labels="--pseudo-labels", views="--views"
         ),

@@ -26,8 +26,8 @@ rule views:
     resources:
         gpu=1,
         num_workers="auto",
-        mem_mb=requested("mem_mb", of_run(plan.views_request)),
-        runtime=requested("runtime", of_run(plan.views_request)),
+        mem_mb=requested("mem_mb", of_run(requests.views_request)),
+        runtime=requested("runtime", of_run(requests.views_request)),
     params:
         settings=of_run(stored_views.views_settings),
         weights=flags_of(weights="--weights"),

@@ -30,7 +30,7 @@ rule weights:
         "../envs/train.yaml"
     params:
         source=lambda wildcards, input: (
-            plan.input_flags(input, {"file": "--file"}) or ["--model", wildcards.model]
+            parameters.input_flags(input, {"file": "--file"}) or ["--model", wildcards.model]
         ),
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '

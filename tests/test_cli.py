@@ -28,7 +28,7 @@ from gcdflow.config.runs import load_runs
 from gcdflow.config.settings import BenchmarkSettings, Dataset, DigitsSettings, RunSettings
 from gcdflow.errors import InputError
 from gcdflow.files.formats import PseudoLabels, Split, Truth
-from gcdflow.planning.plan import result_settings
+from gcdflow.planning.parameters import result_settings
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
 STAGES = ["settings", "dataset", "train", "features", "cluster", "evaluate"]

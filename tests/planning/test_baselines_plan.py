@@ -11,7 +11,7 @@ import pytest
 from gcdflow.config.runs import resolve_runs
 from gcdflow.config.settings import BASELINES, RunSettings
 from gcdflow.errors import InputError
-from gcdflow.planning import baselines, job_resources, plan
+from gcdflow.planning import baselines, job_resources, parameters, plan, requests
 
 SCHEDULE = {"warmup_epochs": 5, "refresh_interval": 3, "total_epochs": 8}
 DIGITS = {
@@ -68,26 +68,28 @@ def test_what_is_only_compared_is_no_setting_of_results():
     for changes in ({"baselines": ["ward"]}, {"clustering": {"label_draws": 5}}):
         run = settings(**changes)
         assert run != settings()
-        assert plan.result_settings(run) == plan.result_settings(settings())
-        assert plan.train_settings(run, "a", 8) == plan.train_settings(settings(), "a", 8)
-        assert plan.cluster_flags(run) == plan.cluster_flags(settings())
-    keys = json.loads(plan.result_settings(settings()))
+        assert parameters.result_settings(run) == parameters.result_settings(settings())
+        assert parameters.train_settings(run, "a", 8) == parameters.train_settings(
+            settings(), "a", 8
+        )
+        assert parameters.cluster_flags(run) == parameters.cluster_flags(settings())
+    keys = json.loads(parameters.result_settings(settings()))
     assert "baselines" not in keys
     assert sorted(keys["clustering"]) == ["k", "normalize", "percentile", "w_ce", "w_sil"]
 
 
 def test_draws_of_labels_are_searched_over_the_grid_of_the_run(tmp_path: Path):
-    assert plan.evaluate_flags(settings()) == []
+    assert parameters.evaluate_flags(settings()) == []
     run = settings(clustering={"label_draws": 5, "k": "5,10"})
-    assert plan.evaluate_flags(run) == ["--label-draws", "5", *plan.cluster_flags(run)]
+    assert parameters.evaluate_flags(run) == ["--label-draws", "5", *parameters.cluster_flags(run)]
     features = tmp_path / "features.npz"
     np.savez(features, features=np.zeros((50_000, 768), np.float32))
     files = Files(features=str(features))
-    assert plan.evaluate_request(settings(), files, 4, 1) == plan.reading_request(
+    assert requests.evaluate_request(settings(), files, 4, 1) == requests.reading_request(
         settings(), files, 4, 1
     )
     once = job_resources.cluster_request(run.clustering, 50_000, 768, 4, 1)
-    many = plan.evaluate_request(run, files, 4, 1)
+    many = requests.evaluate_request(run, files, 4, 1)
     assert many.mem_mb == once.mem_mb
     assert many.runtime > once.runtime
     request = baselines.baseline_request(run, files, 8, 1)

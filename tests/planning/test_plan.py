@@ -12,7 +12,7 @@ import pytest
 import yaml
 from gcdflow.config.settings import RunSettings
 from gcdflow.errors import InputError
-from gcdflow.planning import job_resources, plan
+from gcdflow.planning import job_resources, parameters, plan, requests, startup
 from gcdflow.planning.job_resources import JobRequest
 from pydantic import ValidationError
 
@@ -97,7 +97,7 @@ def test_epoch_0_needs_no_stored_views():
         plan.classes_inputs,
         plan.cluster_inputs,
         plan.evaluate_inputs,
-        plan.train_settings,
+        parameters.train_settings,
     ],
 )
 def test_an_epoch_without_a_checkpoint_is_refused(function):
@@ -143,7 +143,7 @@ def test_a_told_classifier_needs_no_pseudo_labels():
     run = simgcd(200)
     assert plan.train_inputs(run, "a", 5) == SPLIT
     assert plan.train_inputs(run, "a", 8) == SPLIT | of_run(checkpoint="ckpt_epoch007.pt")
-    assert plan.train_settings(run, "a", 5) == plan.train_settings(run, "a", 8)
+    assert parameters.train_settings(run, "a", 5) == parameters.train_settings(run, "a", 8)
     assert "classes" in plan.evaluate_inputs(run, "a", 5)
     assert "classes" not in plan.evaluate_inputs(run, "a", 0)
 
@@ -156,8 +156,8 @@ def test_a_classifier_from_clusters_takes_those_after_the_warm_up():
             checkpoint=f"ckpt_epoch00{before}.pt", pseudo_labels="pseudo_epoch005.npz"
         )
         assert plan.train_inputs(run, "a", epoch) == SPLIT | expected
-    assert plan.train_settings(run, "a", 5) == plan.train_settings(settings(), "a", 5)
-    assert plan.train_settings(run, "a", 7) == plan.train_settings(run, "a", 8)
+    assert parameters.train_settings(run, "a", 5) == parameters.train_settings(settings(), "a", 5)
+    assert parameters.train_settings(run, "a", 7) == parameters.train_settings(run, "a", 8)
     assert "classes" not in plan.evaluate_inputs(run, "a", 5)
     assert plan.evaluate_inputs(run, "a", 7)["classes"] == "runs/a/classes_epoch007.npz"
     files = of_run(checkpoint="ckpt_epoch007.pt", features="features_epoch007.npz")
@@ -172,7 +172,7 @@ def test_a_classifier_that_restarts_takes_the_clusters_of_each_refresh():
         )
         assert plan.train_inputs(run, "a", epoch) == SPLIT | expected
     assert plan.train_inputs(run, "a", 5) == SPLIT
-    assert plan.train_settings(run, "a", 5) == plan.train_settings(settings(), "a", 5)
+    assert parameters.train_settings(run, "a", 5) == parameters.train_settings(settings(), "a", 5)
 
 
 def test_a_told_number_does_not_restart():
@@ -189,7 +189,7 @@ def test_runs_without_a_classifier_classify_nothing():
 
 def test_other_pseudo_labels_are_no_matter_of_a_classifier():
     run = settings(objective={"name": "simgcd", "n_prototypes": 20}, pseudo={"temperature": 0.9})
-    assert plan.train_settings(run, "a", 8) == plan.train_settings(simgcd(20), "a", 8)
+    assert parameters.train_settings(run, "a", 8) == parameters.train_settings(simgcd(20), "a", 8)
 
 
 def test_inputs_of_the_report_and_the_summary():
@@ -201,7 +201,9 @@ def test_inputs_of_the_report_and_the_summary():
         "b": "sub/runs/b/metrics_epoch006.json",
         "a": "sub/runs/a/metrics_epoch008.json",
     }
-    assert plan.summary_runs(runs, metrics) == [f"{run}={path}" for run, path in metrics.items()]
+    assert parameters.summary_runs(runs, metrics) == [
+        f"{run}={path}" for run, path in metrics.items()
+    ]
     for targets, expected in (
         (["results/summary.md", "sub/runs/a/report.md"], ["a"]),
         (["sub/runs/a/report.html", "sub/runs/b/metrics_epoch006.json"], ["b", "a"]),
@@ -209,7 +211,7 @@ def test_inputs_of_the_report_and_the_summary():
     ):
         assert plan.results_asked_for(metrics, [], targets) == [metrics[run] for run in expected]
     with pytest.raises(InputError, match="a table of no runs: name some under 'default_runs'"):
-        plan.summary_runs(runs, {})
+        parameters.summary_runs(runs, {})
 
 
 def test_photographs_are_assigned_by_their_labels_as_they_are_now():
@@ -233,7 +235,7 @@ def test_photographs_are_assigned_by_their_labels_as_they_are_now():
     assert plan.photographs_inputs(photos, "a") == SPLIT
     checkpoint = of_run(checkpoint="ckpt_epoch008.pt")
     assert plan.added_inputs(photos, "a") == SPLIT | FEATURES | seen | checkpoint
-    assert plan.labels_table(photos) == "data/mine/labels.csv"
+    assert parameters.labels_table(photos) == "data/mine/labels.csv"
     assigned = {"assignments": "runs/a/assignments.csv"}
     assert plan.gallery_inputs(settings(), "a") == SPLIT | FEATURES | assigned
     thumbs = {"thumbs": "runs/a/thumbs.tsv"}
@@ -241,8 +243,8 @@ def test_photographs_are_assigned_by_their_labels_as_they_are_now():
     look = {"assignments": "runs/a/first_look.csv"}
     assert plan.first_look_inputs(photos, "a") == SPLIT | features | look | seen | thumbs
     assert plan.thumbs_inputs(photos, "a") == SPLIT | seen
-    assert plan.table_flags(photos) == ["--table", "data/mine/labels.csv"]
-    assert plan.table_flags(settings()) == []
+    assert parameters.table_flags(photos) == ["--table", "data/mine/labels.csv"]
+    assert parameters.table_flags(settings()) == []
     with pytest.raises(InputError, match="run 'a' is of dataset 'cub', which has no CSV file of"):
         plan.photographs_inputs(settings(), "a")
 
@@ -255,7 +257,7 @@ def test_states_of_photographs_and_labels(tmp_path: Path):
     )
 
     def states() -> tuple[str, str]:
-        return plan.photographs_state(photos), plan.labels_state(photos)
+        return parameters.photographs_state(photos), parameters.labels_state(photos)
 
     def changed(path: str, content: bytes | None) -> tuple[bool, bool]:
         """Which of the two another content of a file changes; None: no file."""
@@ -318,7 +320,7 @@ def test_what_weights_are_converted_from():
 
 def test_where_a_weight_file_lies_is_no_setting():
     texts = {
-        plan.train_settings(settings(backbone={"name": "timm", "weights": weights}), "a", 5)
+        parameters.train_settings(settings(backbone={"name": "timm", "weights": weights}), "a", 5)
         for weights in ("a.pth", "elsewhere/b.safetensors", "pretrained", "random")
     }
     assert len(texts) == 3
@@ -333,56 +335,63 @@ def test_event_files_lie_beside_what_a_job_makes_also_below_a_prefix():
 
 def test_flags_of_those_inputs_that_a_job_has():
     flags = {"checkpoint": "--resume-from-ckpt", "pseudo_labels": "--pseudo-labels"}
-    assert plan.input_flags(Files(split="s"), flags) == []
-    assert plan.input_flags(Files(checkpoint=[]), flags) == []
+    assert parameters.input_flags(Files(split="s"), flags) == []
+    assert parameters.input_flags(Files(checkpoint=[]), flags) == []
     files = Files(pseudo_labels="p", split="s", checkpoint="c")
-    assert plan.input_flags(files, flags) == ["--resume-from-ckpt", "c", "--pseudo-labels", "p"]
+    assert parameters.input_flags(files, flags) == [
+        "--resume-from-ckpt",
+        "c",
+        "--pseudo-labels",
+        "p",
+    ]
 
 
 def test_the_grid_as_flags():
     run = settings(clustering={"k": "5,10", "w_sil": 2.0})
     flags = ["--k", "5,10", "--percentile", "40:95:5", "--w-ce", "1.0", "--w-sil", "2.0"]
-    assert plan.cluster_flags(run) == flags
+    assert parameters.cluster_flags(run) == flags
     run = settings(clustering={"k": "5,10", "w_sil": 2.0, "normalize": False})
-    assert plan.cluster_flags(run) == [*flags, "--no-normalize"]
+    assert parameters.cluster_flags(run) == [*flags, "--no-normalize"]
     run = settings(clustering={"k": "5,10", "w_sil": 2.0, "neighbours": "approximate"})
-    assert plan.cluster_flags(run) == [*flags, "--neighbours", "approximate"]
+    assert parameters.cluster_flags(run) == [*flags, "--neighbours", "approximate"]
 
 
 def test_runs_from_before_approximate_neighbours_are_not_made_again():
     approximate = settings(clustering={"neighbours": "approximate"})
-    assert "neighbours" not in json.loads(plan.result_settings(settings()))["clustering"]
-    assert json.loads(plan.result_settings(approximate))["clustering"]["neighbours"]
+    assert "neighbours" not in json.loads(parameters.result_settings(settings()))["clustering"]
+    assert json.loads(parameters.result_settings(approximate))["clustering"]["neighbours"]
 
 
 def test_only_guided_segments_depend_on_pseudo_label_settings():
     other = settings(pseudo={"temperature": 0.5})
-    assert plan.train_settings(settings(), "a", 5) == plan.train_settings(other, "a", 5)
-    assert plan.train_settings(settings(), "a", 7) != plan.train_settings(other, "a", 7)
+    assert parameters.train_settings(settings(), "a", 5) == parameters.train_settings(other, "a", 5)
+    assert parameters.train_settings(settings(), "a", 7) != parameters.train_settings(other, "a", 7)
 
 
 def test_the_number_of_gpus_changes_no_parameter_but_threads():
     one, two = settings(), settings(gpus=2)
     for epoch in (5, 7):
-        assert plan.train_settings(one, "a", epoch) == plan.train_settings(two, "a", epoch)
-    assert plan.result_settings(one) == plan.result_settings(two)
-    assert plan.dataset_settings(one) == plan.dataset_settings(two)
-    assert [plan.train_threads(run) for run in (one, two)] == [8, 16]
-    assert plan.train_gpus(two) == 2
+        assert parameters.train_settings(one, "a", epoch) == parameters.train_settings(
+            two, "a", epoch
+        )
+    assert parameters.result_settings(one) == parameters.result_settings(two)
+    assert parameters.dataset_settings(one) == parameters.dataset_settings(two)
+    assert [requests.train_threads(run) for run in (one, two)] == [8, 16]
+    assert requests.train_gpus(two) == 2
 
 
 def test_settings_are_sorted_so_that_equal_ones_are_equal_text():
     for text in (
-        plan.result_settings(settings()),
-        plan.dataset_settings(settings()),
-        plan.train_settings(settings(), "a", 7),
+        parameters.result_settings(settings()),
+        parameters.dataset_settings(settings()),
+        parameters.train_settings(settings(), "a", 7),
     ):
         assert text == json.dumps(json.loads(text), sort_keys=True)
 
 
 def test_every_version_is_that_of_a_rule():
     texts = [path.read_text() for path in (ROOT / "rules").glob("*.smk")]
-    for stage in plan.RESULT_VERSIONS:
+    for stage in parameters.RESULT_VERSIONS:
         assert any(f'RESULT_VERSIONS["{stage}"]' in text for text in texts), stage
 
 
@@ -394,24 +403,24 @@ def test_requests_follow_the_inputs(tmp_path: Path):
     np.savez(split, indices=np.arange(1000))
     np.savez(features, features=np.zeros((500, 4), np.float32))
     files, run = Files(split=str(split), features=str(features)), settings()
-    assert plan.train_request(run, "a", 7, files, 8, 1) == job_resources.train_request(
+    assert requests.train_request(run, "a", 7, files, 8, 1) == job_resources.train_request(
         run, epochs=2, n=1000, input_mb=350.0, threads=8, attempt=1
     )
-    assert plan.features_request(run, files, 8, 2) == job_resources.features_request(
+    assert requests.features_request(run, files, 8, 2) == job_resources.features_request(
         run, n=1000, input_mb=350.0, threads=8, attempt=2
     )
-    assert plan.cluster_request(run, files, 32, 1) == job_resources.cluster_request(
+    assert requests.cluster_request(run, files, 32, 1) == job_resources.cluster_request(
         run.clustering, n=500, d=4, threads=32, attempt=1
     )
-    assert plan.reading_request(run, files, 4, 1) == JobRequest(mem_mb=4100, runtime=30)
+    assert requests.reading_request(run, files, 4, 1) == JobRequest(mem_mb=4100, runtime=30)
 
 
 def test_requests_wait_for_inputs_that_do_not_exist_yet(tmp_path: Path):
     files = Files(split=str(tmp_path / "split.npz"), features=str(tmp_path / "features.npz"))
     for request, arguments in (
-        (plan.train_request, ("a", 5)),
-        (plan.features_request, ()),
-        (plan.cluster_request, ()),
+        (requests.train_request, ("a", 5)),
+        (requests.features_request, ()),
+        (requests.cluster_request, ()),
     ):
         with pytest.raises(FileNotFoundError):
             request(settings(), *arguments, files, 1, 1)
@@ -421,26 +430,26 @@ def test_requests_wait_for_inputs_that_do_not_exist_yet(tmp_path: Path):
 
 
 def test_a_checkout_that_cannot_be_run(monkeypatch):
-    plan.check_checkout(ROOT)
+    startup.check_checkout(ROOT)
     with pytest.raises(InputError, match=f"the gcdflow of {ROOT} is in use already, so that of /x"):
-        plan.check_checkout(Path("/x"))
-    monkeypatch.setattr(plan, "__file__", "/a {b}/workflow_scripts/gcdflow/planning/plan.py")
+        startup.check_checkout(Path("/x"))
+    monkeypatch.setattr(startup, "__file__", "/a {b}/workflow_scripts/gcdflow/planning/startup.py")
     with pytest.raises(InputError, match=r"Snakemake takes braces in a path for wildcards"):
-        plan.check_checkout(Path("/a {b}"))
+        startup.check_checkout(Path("/a {b}"))
 
 
 def test_configured_runs(tmp_path: Path):
     path = tmp_path / "config.yaml"
     path.write_text("runs: {a: {seed: 1}, b: {}}\ndefault_runs: [b]\n")
-    runs, default = plan.configured_runs(yaml.safe_load(path.read_text()), [path])
+    runs, default = startup.configured_runs(yaml.safe_load(path.read_text()), [path])
     assert list(runs) == ["a", "b"]
     assert default == ["b"]
     path.write_text("runs: {a: {dataset: {name: cub, old_classes: [010]}}}\n")
     with pytest.raises(InputError, match="line 1: old_classes: YAML reads 010 as the number 8"):
-        plan.configured_runs(yaml.safe_load(path.read_text()), [path])
+        startup.configured_runs(yaml.safe_load(path.read_text()), [path])
     with pytest.raises(InputError, match="unknown key 'run'"):
-        plan.configured_runs({"run": {}}, [])
+        startup.configured_runs({"run": {}}, [])
 
 
 def test_runs_whose_times_are_right_are_not_mentioned(tmp_path: Path):
-    assert list(plan.mend_runs({"a": str(tmp_path), "b": str(tmp_path / "missing")})) == []
+    assert list(startup.mend_runs({"a": str(tmp_path), "b": str(tmp_path / "missing")})) == []

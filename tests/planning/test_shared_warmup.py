@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from gcdflow.config.runs import merged
 from gcdflow.config.settings import RunSettings
-from gcdflow.planning import plan
+from gcdflow.planning import parameters
 from gcdflow.planning.shared_warmup import (
     taken_checkpoint,
     taking_runs,
@@ -46,7 +46,9 @@ def owners(runs: dict[str, RunSettings]) -> dict[str, str]:
 def test_what_comes_after_the_warm_up_makes_no_other(changes: dict):
     runs = {"b": run(), "a": run(**changes), "c": run(**changes)}
     assert owners(runs) == {"a": "b", "c": "b"}
-    assert plan.train_settings(runs["a"], "a", 4) == plan.train_settings(runs["b"], "b", 4)
+    assert parameters.train_settings(runs["a"], "a", 4) == parameters.train_settings(
+        runs["b"], "b", 4
+    )
 
 
 @pytest.mark.parametrize(

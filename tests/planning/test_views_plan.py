@@ -10,7 +10,7 @@ import pytest
 from gcdflow.config.runs import merged, resolve_runs
 from gcdflow.config.settings import RunSettings
 from gcdflow.errors import InputError
-from gcdflow.planning import plan
+from gcdflow.planning import plan, requests
 from gcdflow.planning.stored_views import (
     run_of_views,
     runs_by_views,
@@ -143,9 +143,9 @@ def test_the_request_grows_with_the_views(tmp_path: Path):
             return str(tmp_path / "split.npz")
 
     np.savez(tmp_path / "split.npz", indices=np.arange(10_000))
-    few = plan.views_request(run(training={"views": 2}), "a", Files(), 4, 1)
-    many = plan.views_request(run(training={"views": 32}), "a", Files(), 4, 1)
+    few = requests.views_request(run(training={"views": 2}), "a", Files(), 4, 1)
+    many = requests.views_request(run(training={"views": 32}), "a", Files(), 4, 1)
     assert (few.runtime - 15, many.runtime - 15) == (5, 55)  # minutes, for 3 and 33 views
     assert many.mem_mb >= few.mem_mb > 6000
-    again = plan.views_request(run(), "a", Files(), 4, 2)
-    assert again.runtime == plan.views_request(run(), "a", Files(), 4, 1).runtime
+    again = requests.views_request(run(), "a", Files(), 4, 2)
+    assert again.runtime == requests.views_request(run(), "a", Files(), 4, 1).runtime

@@ -137,8 +137,8 @@ def test_other_code_in_another_place_re_runs_nothing(finished_run: Path, project
 
 
 def test_another_result_version_re_runs_the_rule(finished_run: Path, project: Path):
-    plan = project / "workflow_scripts/gcdflow/planning/plan.py"
-    plan.write_text(re.sub(r'("cluster"): \d+', r"\1: 99", plan.read_text(), count=1))
+    parameters = project / "workflow_scripts/gcdflow/planning/parameters.py"
+    parameters.write_text(re.sub(r'("cluster"): \d+', r"\1: 99", parameters.read_text(), count=1))
     plan = planned(finished_run, f"{RUN}/pseudo_epoch003.npz", project=project)
     assert plan == {"cluster": 2, "train": 1, "features": 1}
 

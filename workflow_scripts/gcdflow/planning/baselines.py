@@ -8,7 +8,8 @@ from gcdflow.config.settings import BASELINES, RunSettings
 from gcdflow.files import declared
 from gcdflow.planning import job_resources
 from gcdflow.planning.job_resources import JobRequest, array_shape
-from gcdflow.planning.plan import Inputs, JobFiles, checked_epoch, last_epoch
+from gcdflow.planning.plan import Inputs, checked_epoch, last_epoch
+from gcdflow.planning.requests import JobFiles
 
 METHOD = "|".join(BASELINES)  # pattern of a method in the name of a file
 

@@ -16,7 +16,7 @@ from gcdflow.config.runs import RUN_NAME
 from gcdflow.config.settings import RunSettings
 from gcdflow.files import declared
 from gcdflow.files.records import made_from
-from gcdflow.planning.plan import as_json, dataset_settings
+from gcdflow.planning.parameters import as_json, dataset_settings
 
 Owners = dict[str, str]  # run that takes a warm-up to the run that it is taken from
 
