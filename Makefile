@@ -23,9 +23,11 @@ lint: $(ENVIRONMENT)
 	$(ACTIVATE) lint-imports
 	$(ACTIVATE) snakemake --lint
 
-# This tests the Slurm profile if Slurm can be started (as root); only test-slurm makes nine runs.
+# This tests the Slurm profile if Slurm can be started (as root); only test-slurm makes nine runs. There
+# are three processes, because some tests wait. Compiled modules are kept, whatever the environment
+# says: hundreds of stages import them.
 unit: $(ENVIRONMENT)
-	$(ACTIVATE) python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -rs \
+	$(ACTIVATE) PYTHONDONTWRITEBYTECODE= python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -rs \
 	  --ignore tests/slurm/test_nine_runs.py
 
 # The tests that tests/conftest.py does not mark as slow.

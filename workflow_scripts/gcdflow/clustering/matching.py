@@ -7,7 +7,6 @@ the clusters of the previous refresh) with the largest total overlap.
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from gcdflow.errors import InputError
 from gcdflow.files.formats import UNLABELLED
@@ -188,4 +187,6 @@ def overlap(a: np.ndarray, b: np.ndarray, mask: np.ndarray | None = None) -> np.
 
 def best_pairs(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of the one-to-one matching with the largest total weight."""
+    from scipy.optimize import linear_sum_assignment  # takes a second to load; trainings need none
+
     return linear_sum_assignment(weights, maximize=True)
