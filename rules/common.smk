@@ -19,8 +19,8 @@ from gcdflow.surroundings import foreign_interpreter
 
 try:
     from gcdflow.config.runs import RUN_NAME, find_run
-    from gcdflow.planning import baselines, parameters, plan, requests, shared_warmup, startup
-    from gcdflow.planning import stored_views, this_call
+    from gcdflow.planning import baselines, parameters, plan, requests
+    from gcdflow.planning import shared_warmup, startup, stored_views, this_call
     from gcdflow.planning.last_word import have_last_word
     from gcdflow.planning.parameters import RESULT_VERSIONS
     from gcdflow.planning.state import state_of_files

@@ -1,7 +1,7 @@
 """Needs split.npz, stored views where the run has some and, after the warm-up, the checkpoint of the
-epoch before and the pseudo labels that guide (those of that epoch; for a classifier those after the
-warm-up, or none); makes the checkpoint of an epoch, but of a warm-up that rules/share.smk takes from
-another run.
+epoch before and the pseudo labels that guide (those of that epoch; for a classifier that does not
+restart at each refresh those after the warm-up, or none); makes the checkpoint of an epoch, but of a
+warm-up that rules/share.smk takes from another run.
 
 A killed segment resumes from its rolling checkpoint in runs/{run}/.rolling, which is no output (the
 outputs of a failed rule are deleted) and is refused if settings or inputs have changed.

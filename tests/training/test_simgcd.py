@@ -274,7 +274,7 @@ def test_other_clusters_begin_again_with_their_prototypes(
     prototypes = [Checkpoint.load(path).prototypes for path in (middle, end)]
     targets = PseudoTargets.for_classifier(other, Split.load(split_path))
     assert [len(table) for table in prototypes] == [7, targets.n_clusters]
-    # The model's momenta go on, those of the old prototypes are forgotten.
+    # The model keeps its momenta; those of the old prototypes are dropped.
     restore_model(end, Checkpoint.load(end))
     start = train(split_path, tmp_path / "start.pt", 6, chosen, **files)
     assert digest(

@@ -9,12 +9,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from gcdflow.config.settings import (
-    PhotosSettings,
-    RunSettings,
-    Settings,
-    with_named_weights,
-)
+from gcdflow.config.settings import PhotosSettings, RunSettings, Settings, with_named_weights
 from gcdflow.config.sweeps import titles
 from gcdflow.errors import InputError
 from gcdflow.planning.plan import last_epoch, previous_epoch

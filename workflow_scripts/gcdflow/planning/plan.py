@@ -9,12 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from gcdflow.config.settings import (
-    FETCHED_WEIGHTS,
-    PhotosSettings,
-    RunSettings,
-    TimmSettings,
-)
+from gcdflow.config.settings import FETCHED_WEIGHTS, PhotosSettings, RunSettings, TimmSettings
 from gcdflow.data.places import check_images
 from gcdflow.errors import InputError
 from gcdflow.files import declared

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from gcdflow.config.settings import (
-    RunSettings,
-)
+from gcdflow.config.settings import RunSettings
 from gcdflow.planning import job_resources
 from gcdflow.planning.job_resources import JobRequest, array_shape
 from gcdflow.planning.plan import segment_length

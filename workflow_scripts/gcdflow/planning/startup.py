@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gcdflow.config.runs import check_class_numbers, resolve_default_runs, resolve_runs
-from gcdflow.config.settings import (
-    RunSettings,
-)
+from gcdflow.config.settings import RunSettings
 from gcdflow.errors import InputError
 from gcdflow.files.records import mend_times
 from gcdflow.wording import counted
