@@ -62,7 +62,7 @@ def test_what_goes_with_the_labels_is_not_said(against, labelled, before):
 
 def test_guidance_against_the_labels_is_said_with_what_to_do():
     assert guidance_warnings(11, 100, 11) == [
-        "the pseudo labels guide against the labels: 11 of 100 labelled samples are in a cluster "
+        "the clusters contradict the labels: 11 of 100 labelled samples are in a cluster "
         "where another class prevails; train longer before the first clustering "
         "(schedule.warmup_epochs), weaken L_pseudo if it guides (pseudo.pseudo_loss_weight), or "
         "check the labels"

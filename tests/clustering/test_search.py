@@ -182,7 +182,7 @@ def test_clusters_against_the_labels_are_said(clustered, caplog):
     assert mixed.metadata["against_labels"] == against / 36
     warned = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert warned[0].startswith(
-        f"the pseudo labels guide against the labels: {against} of 36 labelled samples are in a"
+        f"the clusters contradict the labels: {against} of 36 labelled samples are in a"
     )
 
 

@@ -1,4 +1,4 @@
-"""Say that a run's pseudo labels guide against its own labels, or that its features have collapsed.
+"""Say that a run's clusters contradict its own labels, or that its features have collapsed.
 
 No truth is needed.
 
@@ -130,7 +130,7 @@ def guidance_warnings(against: int, labelled: int, before: int | None = None) ->
     sentences = []
     if is_against(against / labelled):
         sentences.append(
-            f"the pseudo labels guide against the labels: {against} of {labelled} labelled samples "
+            f"the clusters contradict the labels: {against} of {labelled} labelled samples "
             f"are in a cluster where another class prevails; {WHAT_TO_DO}"
         )
     if before is not None and (against - before) / labelled > MOST_RISE:

@@ -154,8 +154,8 @@ def selection_text(metrics: Sequence[dict[str, Any]]) -> str:
 
 
 def warning_text(metrics: Sequence[dict[str, Any]]) -> str:
-    """A Markdown list of the epochs whose features have collapsed, or whose pseudo labels guide
-    against the labels, and what to do.
+    """A Markdown list of the epochs whose features have collapsed, or whose clusters contradict the
+    labels, and what to do.
 
     The text is empty if there is no such epoch.
     """
@@ -166,27 +166,15 @@ def warning_text(metrics: Sequence[dict[str, Any]]) -> str:
         if (said := collapse(m.get("mean_cosine")))
     ]
     against = [
-        f"- Warning: the pseudo labels of epoch {m['epoch']:03d} guide against the labels: "
+        f"- Warning: the clusters of epoch {m['epoch']:03d} contradict the labels: "
         f"{percent(m['against_labels'])} % of the labelled images are in a cluster where another "
         "class prevails."
         for m in by_epoch
-        if is_against(m.get("against_labels")) and not _is_a_look(m, by_epoch)
+        if is_against(m.get("against_labels"))
     ]
     what_to_do = ["", f"What to do: {WHAT_TO_DO}."] if against else []
     lines = [*collapsed, *against, *what_to_do]
     return "\n".join([*lines, ""]) if lines else ""
-
-
-def _is_a_look(metrics: dict[str, Any], by_epoch: Sequence[dict[str, Any]]) -> bool:
-    """Whether a clustering is that of epoch 0, and guides nothing.
-
-    A clustering is compared with the one that guided up to it. So without a warm-up, that of the
-    epoch after epoch 0 is; with one, it is not.
-    """
-    if metrics["epoch"] > 0:
-        return False
-    following = [m for m in by_epoch if m["epoch"] > 0]
-    return not following or following[0]["label_change_rate"] is None
 
 
 def aligned_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, n_left: int = 0) -> str:

@@ -28,7 +28,7 @@ RESULT_VERSIONS = {
     "heatmap": 1,
     "evaluate": 3,
     "baseline": 1,
-    "report": 4,
+    "report": 5,
     "photographs": 1,
     "added": 1,
     "labels": 2,
