@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_views
 import torch
 from forked_ranks import run_as_ranks
 from gcdflow.config.runs import merged
@@ -47,7 +48,10 @@ def settings(guided: bool = False, **training: object) -> TrainSettings:
 def guided_settings(loss: str) -> TrainSettings:
     if loss.startswith("simgcd"):
         objective = {"name": "simgcd", "n_prototypes": 9 if loss == "simgcd told" else None}
-        return RunSettings.model_validate({**TINY, "objective": objective}).train_settings(True)
+        changes = {"objective": objective, "schedule": TINY["schedule"]}
+        if loss == "simgcd views":  # few pictures: batches of 8 are N_STEPS too
+            return small_views.settings(True, **changes, training={"batch_size": 8})
+        return RunSettings.model_validate({**TINY, **changes}).train_settings(True)
     chosen = settings(True)
     return chosen.model_copy(update={"pseudo": chosen.pseudo.model_copy(update={"loss": loss})})
 
@@ -89,6 +93,20 @@ def start(split_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return {"resume_from": directory / "start.pt", "pseudo_labels": pseudo}
 
 
+@pytest.fixture(scope="module")
+def views_start(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Path]]:
+    """A split of pictures, and the same as ``start`` for it with stored views."""
+    directory = tmp_path_factory.mktemp("views")
+    pictures = small_views.write_pictures(directory / "images")
+    split = small_views.write_split(pictures, directory / "split.npz")
+    views = small_views.make(split, directory / "views.npy")
+    warm_up = small_views.settings(schedule=TINY["schedule"], training={"batch_size": 8})
+    train(files_of(split, directory / "start.pt", views=views), warm_up, 3)
+    pseudo = pseudo_labels(split, directory / "pseudo.npz")
+    start = {"resume_from": directory / "start.pt", "pseudo_labels": pseudo, "views": views}
+    return split, start
+
+
 @pytest.fixture
 def in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models compute in float64, so only the order of sums differs and no rectifier flips."""
@@ -116,7 +134,7 @@ def assert_close(one: Path, other: Path, tolerance: float = 1e-10) -> None:
     ("kind", "size"),
     [
         *(("double", 2), ("warm-up", 2), ("supcon", 2), ("prototypical", 2), ("prototypical", 4)),
-        *(("simgcd told", 2), ("simgcd told", 4), ("simgcd", 2)),
+        *(("simgcd told", 2), ("simgcd told", 4), ("simgcd", 2), ("simgcd views", 2)),
     ],
 )
 def test_losses_of_each_step_are_those_of_one_process(
@@ -129,7 +147,9 @@ def test_losses_of_each_step_are_those_of_one_process(
 ):
     stop, more, chosen = 2, {}, settings()
     is_double = kind in ("double", "simgcd told")
-    if kind in ("supcon", "prototypical", "simgcd"):
+    if kind == "simgcd views":
+        split_path, start = request.getfixturevalue("views_start")
+    if kind in ("supcon", "prototypical", "simgcd", "simgcd views"):
         stop, more, chosen = 5, start, guided_settings(kind)
     elif kind == "simgcd told":
         chosen = guided_settings(kind)
@@ -160,15 +180,18 @@ def test_losses_of_each_step_are_those_of_one_process(
         assert [step for step, _ in ours[tag]] == [step for step, _ in theirs[tag]]
 
 
-@pytest.mark.parametrize("loss", ["prototypical", "simgcd"])
+@pytest.mark.parametrize("loss", ["prototypical", "simgcd", "simgcd views"])
 def test_the_same_ranks_give_the_same_bytes_even_if_interrupted(
     split_path: Path,
     start: dict,
     tmp_path: Path,
+    request: pytest.FixtureRequest,
     loss: str,
 ):
-    """A signal to one rank stops all at the same step; nothing is done twice."""
+    """A signal to one rank stops all at the same step, a kill ends all; nothing is done twice."""
     chosen = guided_settings(loss)
+    if loss == "simgcd views":
+        split_path, start = request.getfixturevalue("views_start")
     calm, cut = (files_of(split_path, tmp_path / name, **start) for name in ("calm.pt", "cut.pt"))
     assert run_as_ranks(2, train, calm, chosen, 5) == [0, 0]
     errors = tmp_path / "errors"
@@ -181,6 +204,9 @@ def test_the_same_ranks_give_the_same_bytes_even_if_interrupted(
     rolling = Checkpoint.load(cut.rolling).rolling
     ended = run_as_ranks(2, interrupted, 0, 4, signal.SIGINT, errors=errors)
     assert (rolling["step"], ended) == (2, [130, 130])
+    ended = run_as_ranks(2, interrupted, 1, 1, signal.SIGKILL)
+    assert ended[0] > 0
+    assert ended[1] == -signal.SIGKILL
     assert run_as_ranks(2, train, cut, chosen, 5) == [0, 0]
     assert digest(calm.output) == digest(cut.output)
     done = "after step {} of 4; all of it is saved, and the same call resumes from there"
