@@ -41,7 +41,7 @@ test-slurm: $(ENVIRONMENT)
 
 # Longer tests: kills at random moments, and a hundred thousand broken files.
 torture: $(ENVIRONMENT)
-	$(ACTIVATE) python benchmarks/torture.py --kills 200 --seed 0
+	$(ACTIVATE) python benchmarks/torture.py --kills 100 --seed 0
 
 fuzz: $(ENVIRONMENT)
 	$(ACTIVATE) python benchmarks/fuzz.py --inputs 100000 --seed 0

@@ -10,8 +10,9 @@ TORTURE = Path(__file__).parents[2] / "benchmarks" / "torture.py"
 
 def test_kills_lose_nothing():
     script = runpy.run_path(str(TORTURE))
-    script["SETTINGS"]["schedule"]["total_epochs"] = 5  # one segment less than in the long one
-    tally = script["torture"](most_kills=4, minutes=2.0, seed=3)
+    # One segment less than in the long one.
+    script["RUNS"]["digits-smoke"]["schedule"]["total_epochs"] = 5
+    tally = script["torture"]("digits-smoke", most_kills=4, minutes=2.0, seed=3)
     assert sum(tally.kills.values()) >= 1
     assert tally.finished >= 1
     assert tally.differences == []
