@@ -153,7 +153,7 @@ def test_runs_that_are_none(run: Path, tmp_path: Path):
     content = checkpoint.read_bytes()
     other = replace(Checkpoint.load(checkpoint), split_sha256="5" * 64)
     other.save(checkpoint)
-    refused(r"features_epoch003\.npz: is not of the checkpoint .*ckpt_epoch003\.pt")
+    refused(r"features_epoch003\.npz: was made from another checkpoint than .*ckpt_epoch003\.pt")
     checkpoint.unlink()
     refused(r"ckpt_epoch003\.pt: cannot be read \(No such file")
     checkpoint.write_bytes(content)

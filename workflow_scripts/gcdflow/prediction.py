@@ -16,7 +16,6 @@ from gcdflow.data.datasets.images import ArrayImages, FileImages, Images
 from gcdflow.data.datasets.seen_photos import photographs_in
 from gcdflow.errors import InputError
 from gcdflow.files import declared
-from gcdflow.files.atomic import sha256_file
 from gcdflow.files.declared import RunFile
 from gcdflow.files.formats import Features, PseudoLabels, Split
 from gcdflow.files.records import made_from
@@ -81,9 +80,8 @@ def predict(
         raise InputError(f"unknown is {unknown}, expected a share from 0 to below 1")
     threads = threads or available_threads()
     files, new = _RunFiles.of(Path(run)), _NewImages.of(images)
-    features, split = Features.load(files.features), Split.load(files.split)
-    if features.metadata.get("checkpoint_sha256") != sha256_file(files.checkpoint):
-        raise InputError(f"{files.features}: is not of the checkpoint {files.checkpoint}")
+    features = Features.of_checkpoint(files.features, files.checkpoint)
+    split = Split.load(files.split)
     unreadable = new.opened().unreadable(threads)
     new = new.without(unreadable)
     rows = np.empty((0, features.features.shape[1]), dtype=np.float32)
