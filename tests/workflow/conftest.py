@@ -6,18 +6,32 @@ import shutil
 from pathlib import Path
 
 import pytest
+import snakemake_runs
 from filelock import FileLock
 from snakemake_runs import make
 
 
 @pytest.fixture(scope="session")
-def finished_run(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all test processes share."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder if worker_id == "master" else folder.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _seen_stages(shared: Path) -> None:
+    """Let the first job of each stage, in whatever test process, have a Python of its own."""
+    snakemake_runs.seen_stages = shared / "stages"
+    snakemake_runs.seen_stages.mkdir(exist_ok=True)
+
+
+@pytest.fixture(scope="session")
+def finished_run(shared: Path) -> Path:
     """Directory with the finished `digits-smoke` run; tests must not change it.
 
     All test processes share it; the first one that needs it makes it.
     """
-    folder = tmp_path_factory.getbasetemp()
-    directory = (folder if worker_id == "master" else folder.parent) / "finished"
+    directory = shared / "finished"
     with FileLock(f"{directory}.lock"):
         if not (directory / "runs/digits-smoke/report.md").exists():
             directory.mkdir(exist_ok=True)

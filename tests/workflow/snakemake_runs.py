@@ -6,13 +6,18 @@ import atexit
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
 from functools import cache
 from pathlib import Path
 
+from warm_stages import ENVIRONMENT
+
 ROOT = Path(__file__).parents[2]
+seen_stages = Path()  # conftest.py sets it
 
 
 def snakemake(
@@ -36,6 +41,7 @@ def snakemake(
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         variables = {**os.environ, "PATH": path, "HF_HUB_OFFLINE": "1", **(environment or {})}
         if environment is None:
+            variables["PATH"] = f"{_warm_stages(seen_stages)}:{path}"
             return _forked([*command, *arguments], variables)
         # Python itself may look at these variables when it starts.
         return subprocess.run(
@@ -55,6 +61,32 @@ def _warm_snakemake() -> subprocess.Popen:
     process = subprocess.Popen([sys.executable, script], **pipes)
     atexit.register(process.communicate)
     return process
+
+
+@cache
+def _warm_stages(seen: Path) -> str:
+    """The folder of a `python` that forks for each stage, from a process that ends with this one.
+
+    Parameters
+    ----------
+    seen : Path
+        A folder that all test processes share: what it names has had a Python of its own.
+    """
+    folder = Path(tempfile.mkdtemp())
+    scripts = Path(__file__).parent
+    pass_on = shlex.join(map(str, [sys.executable, "-IS", scripts / "pass_on.py", folder, seen]))
+    (folder / "python").write_text(f'#!/bin/sh\nexec {pass_on} "$@"\n')
+    (folder / "python").chmod(0o755)
+    process = subprocess.Popen(
+        [sys.executable, scripts / "warm_stages.py", folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, **ENVIRONMENT},
+    )
+    process.stdout.readline()
+    atexit.register(shutil.rmtree, folder)
+    atexit.register(process.communicate)
+    return str(folder)
 
 
 def _forked(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess:
