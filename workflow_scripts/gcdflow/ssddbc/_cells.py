@@ -19,7 +19,7 @@ from gcdflow.ssddbc._workers import Workers
 
 CELLS_PER_ROOT = 4  # cells, in units of the square root of the number of points
 TRAINED_PER_CELL = 40  # points per cell that k-means sees; faiss warns below 39
-ITERATIONS = 10
+ITERATIONS = 5
 SHORTLIST = 16  # cells that a block looks at hold so many times the candidates of one query
 
 
@@ -42,12 +42,12 @@ class Cells:
     reach: float
 
     @classmethod
-    def build(cls, points: Points, reach: float, workers: Workers) -> Cells:
-        """Divide the points into cells."""
-        n = len(points)
+    def build(cls, points: Points, columns: np.ndarray, reach: float, workers: Workers) -> Cells:
+        """Divide the points into cells that hold about equally many of some columns, (c,) int64."""
+        n = len(columns)
         n_cells = max(1, min(round(CELLS_PER_ROOT * np.sqrt(n)), n // TRAINED_PER_CELL))
         rng = np.random.default_rng(0)
-        seen = rng.choice(n, min(n, n_cells * TRAINED_PER_CELL), replace=False)
+        seen = rng.choice(columns, min(n, n_cells * TRAINED_PER_CELL), replace=False)
         centroids = _k_means(points.work[np.sort(seen)], n_cells, workers)
         around = np.argsort(distances(centroids, centroids), axis=1, kind="stable")
         return cls(

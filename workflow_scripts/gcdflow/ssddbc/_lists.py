@@ -20,7 +20,6 @@ QUERIES_PER_BLOCK = 128
 COLUMNS_PER_TILE = 1024
 DEEPER_QUERIES = 4096  # queries whose longer lists are in memory at once
 GROWTH = 4  # factor by which lists get longer each time
-LONGEST_APPROXIMATE = 400  # approximate lists of this length are taken as those of all points
 WHOLE_QUERIES = 16  # queries compared with all columns by one task, if memory allows
 EXACT_CELLS = 2**21  # distances in memory at once, per thread that computes whole rows
 
@@ -196,6 +195,16 @@ def whole_lists(queries: np.ndarray, own: np.ndarray, points: Points, columns: n
     return Lists(ids, dist, np.isfinite(dist).sum(axis=1), np.full(q, np.inf))
 
 
+def search_order(
+    rows: np.ndarray, queries: Points, own: np.ndarray, points: Points, workers: Workers
+) -> np.ndarray:
+    """Queries, (r,) int64, in an order that puts those of one cell together, as a search needs."""
+    if points.cells is None or len(rows) == 0:
+        return rows
+    cells = points.cells.of_queries(queries.take(rows), own[rows], workers)
+    return rows[np.argsort(cells, kind="stable")]
+
+
 def deeper_lists(
     rows: np.ndarray,
     m: int,
@@ -210,18 +219,21 @@ def deeper_lists(
 
     Parameters
     ----------
-    rows : (r,) int64 ascending, these queries.
-    use : called with some of the rows and their lists, from several threads at once; returns the
-        rows whose lists are still too short. The last lists hold all columns. Approximate lists end
-        before, and only rows for which they are no use at all go on to those of all columns.
+    rows : (r,) int64, these queries, in the order of :func:`search_order`.
+    use : called with places in ``rows``, ascending, and their lists, from several threads at once;
+        returns the places whose lists are still too short. The last lists hold all columns.
+        Approximate lists get longer once, and only those that are no use at all are followed by
+        those of all columns.
     """
-    while len(rows) and GROWTH * m < len(columns) // 2:
+    places = np.arange(len(rows))
+    while len(places) and GROWTH * m < len(columns) // 2:
         m *= GROWTH
-        is_last = points.cells is not None and m >= LONGEST_APPROXIMATE
+        is_last = points.cells is not None
         remaining = []
-        for start in range(0, len(rows), DEEPER_QUERIES):
-            part = rows[start : start + DEEPER_QUERIES]
-            lists = neighbour_lists(queries.take(part), own[part], points, columns, m, workers)
+        for start in range(0, len(places), DEEPER_QUERIES):
+            part = places[start : start + DEEPER_QUERIES]
+            some = queries.take(rows[part])
+            lists = neighbour_lists(some, own[rows[part]], points, columns, m, workers)
             lists = lists.closed() if is_last else lists
             cuts = range(0, len(part), QUERIES_PER_BLOCK)
             remaining += workers.run(
@@ -230,13 +242,17 @@ def deeper_lists(
                 ),
                 cuts,
             )
-        rows = np.concatenate(remaining)
+        places = np.concatenate(remaining)
         if is_last:
             break
     step = max(1, min(WHOLE_QUERIES, EXACT_CELLS // max(len(columns), 1)))
+
+    def compare_all(part: np.ndarray) -> None:
+        some = rows[part]
+        use(part, whole_lists(queries.rows[some], own[some], points, columns))
+
     workers.run(
-        lambda part: use(part, whole_lists(queries.rows[part], own[part], points, columns)),
-        [rows[start : start + step] for start in range(0, len(rows), step)],
+        compare_all, [places[start : start + step] for start in range(0, len(places), step)]
     )
 
 
@@ -252,14 +268,15 @@ def complete_lists(
     """Replace, in place, the lists with fewer than ``needed`` valid entries."""
     m = lists.ids.shape[1]
 
-    def mend(rows: np.ndarray, longer: Lists) -> np.ndarray:
+    def mend(places: np.ndarray, longer: Lists) -> np.ndarray:
         good = (longer.valid >= needed) | np.isinf(longer.radius)
-        some, rest = rows[good], rows[~good]
+        some = short[places[good]]
         lists.ids[some], lists.dist[some] = longer.ids[good, :m], longer.dist[good, :m]
         lists.valid[some] = np.minimum(longer.valid[good], m)
         beyond = longer.dist[good, m] if longer.dist.shape[1] > m else np.inf
         lists.radius[some] = np.where(longer.valid[good] > m, beyond, longer.radius[good])
-        return rest
+        return places[~good]
 
     short = np.flatnonzero((lists.valid < needed) & np.isfinite(lists.radius))
+    short = search_order(short, queries, own, points, workers)
     deeper_lists(short, m, queries, own, points, columns, workers, mend)

@@ -16,13 +16,13 @@ from gcdflow.ssddbc._points import Points
 from gcdflow.ssddbc._workers import Workers
 
 SAMPLED = 512  # points of each sample
-WANTED_RECALL = 0.95  # by a query alone; the others of its block look into further cells for it
+WANTED_RECALL = 0.9  # by a query alone; the others of its block look into further cells for it
 LARGEST_REACH = 64.0  # so that the cost stays bounded where neighbours do not lie in few cells
 
 
 def with_cells(points: Points, m: int, workers: Workers) -> Points:
     """The points with cells by which lists of m neighbours find most of the exact ones."""
-    cells = Cells.build(points, 1.0, workers)
+    cells = Cells.build(points, np.arange(len(points)), 1.0, workers)
     sample, exact = _exact_lists(points, m, 0, workers)
     order = np.argsort(distances(points.work[sample], cells.centroids), axis=1)
     sizes = np.bincount(cells.of, minlength=len(cells.centroids))[order]

@@ -9,6 +9,7 @@ import numpy as np
 
 from gcdflow.ssddbc import _kernels_samples as kernels
 from gcdflow.ssddbc._backbone import Backbone, grow_group, join_isolated
+from gcdflow.ssddbc._cells import Cells
 from gcdflow.ssddbc._density import Configuration, Group, configurations, density, groups
 from gcdflow.ssddbc._lists import Lists, complete_lists, neighbour_lists
 from gcdflow.ssddbc._nearest import NearestQuery, answer
@@ -21,8 +22,10 @@ from gcdflow.ssddbc.resources import GRAPH_BYTES
 
 SPARE_NEIGHBOURS = 12  # beyond the largest k, so that float32 can guarantee the k nearest
 # No core of a group is smaller than the union of all by more than this factor.
-RATIO, APPROXIMATE_RATIO = 3.0, 1.5
-WIDEST_PERCENTILE = 75  # up to this percentile, lists among all points hold enough core points
+RATIO = 3.0
+# Up to this percentile, lists among all points hold enough core points. Approximate ones are
+# shorter, because those of a million points would take too much memory.
+WIDEST_PERCENTILE, WIDEST_APPROXIMATE = 75, 60
 LONGEST_LIST = 256
 NEW_SAMPLE_NEIGHBOURS = 48
 
@@ -89,11 +92,15 @@ def cluster_grid(
     n_clusters = np.empty(len(cells), dtype=np.int64)
     seconds = np.zeros(len(cells))
     k, wide = max(cell.density.k for cell in cells), _widest(points, percentiles)
-    parts = groups(cells, samples, wide, RATIO if points.cells is None else APPROXIMATE_RATIO)
+    parts = groups(cells, samples, wide, RATIO)
     for step, group in enumerate(parts):
         if step > 0 or wide < 0:
             lists = None  # frees memory before more is taken
             length = _list_length(k, group.smallest / len(group.columns))
+            if points.cells is not None:
+                of_core = Cells.build(points, group.columns, points.cells.reach, workers)
+                points = replace(points, cells=of_core)
+                samples = replace(samples, points=points)
             lists = neighbour_lists(points, everyone, points, group.columns, length, workers)
             # Too many equal distances make lists short; steps 3 and 6 would both need longer ones.
             needed = min(k, len(group.columns) - 1) // 2
@@ -154,13 +161,9 @@ def _grid_cells(
 
 
 def _widest(points: Points, percentiles: Sequence[float]) -> float:
-    """The highest percentile that uses the lists among all points; -1 if none does.
-
-    Approximate lists are cheap to make and dear to lengthen, so that each group has its own.
-    """
-    if points.cells is not None:
-        return -1.0
-    return max([p for p in percentiles if p <= WIDEST_PERCENTILE], default=-1.0)
+    """The highest percentile that uses the lists among all points; -1 if none does."""
+    widest = WIDEST_PERCENTILE if points.cells is None else WIDEST_APPROXIMATE
+    return max([p for p in percentiles if p <= widest], default=-1.0)
 
 
 def _list_length(k: int, share: float) -> int:

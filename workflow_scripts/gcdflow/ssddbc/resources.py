@@ -8,9 +8,9 @@ from gcdflow.errors import InputError
 
 # Entries in the neighbour lists of a point, over all passes of the default grid.
 LISTED = 300
-# With approximate neighbours: passes of the default grid, entries in the lists of a point that are
-# in memory at once, samples whose silhouettes are computed, memory of backbone graphs.
-APPROXIMATE_PASSES, APPROXIMATE_LISTED = 7, 64
+# With approximate neighbours: work of the lists, in passes over all points; entries in the lists of
+# a point that are in memory at once; samples whose silhouettes are computed; memory of graphs.
+APPROXIMATE_PASSES, APPROXIMATE_LISTED = 7, 104
 DRAWN, GRAPH_BYTES = 4096, 2**30
 LONGEST_EXACT_SEARCH = 4 * 3600  # processor seconds; about 470,000 points of 768 features
 
