@@ -196,7 +196,7 @@ def test_cluster_evaluate_and_report_without_torch(clustered):
     (clustered / "m.json").write_text(json.dumps(metrics | {"against_labels": 0.2}))
     result = stage("report", "--run", "x", "--output", "r.html", "m.json", cwd=clustered)
     assert result.returncode == 0, result.stderr
-    assert "<ul><li>Warning: the pseudo labels of epoch 012 guide" in (
+    assert "<ul><li>Warning: the clusters of epoch 012 contradict" in (
         (clustered / "r.html").read_text()
     )
 
