@@ -10,7 +10,7 @@ import numpy as np
 from gcdflow.ssddbc import _kernels_graph as kernels
 from gcdflow.ssddbc import _kernels_samples
 from gcdflow.ssddbc._density import Configuration, Group
-from gcdflow.ssddbc._lists import Lists, deeper_lists, neighbour_lists, search_order
+from gcdflow.ssddbc._lists import Lists, deeper_lists, neighbour_lists
 from gcdflow.ssddbc._nearest import NearestQuery, answer
 from gcdflow.ssddbc._samples import Samples
 from gcdflow.ssddbc._workers import Workers
@@ -109,25 +109,15 @@ def grow_group(
     points = samples.points
     own = np.arange(len(points))
 
-    rows = search_order(np.unique(np.concatenate(short)), points, own, points, workers)
-    place_of = np.empty(len(points), dtype=np.int64)
-    place_of[rows] = np.arange(len(rows))
-    short = [np.sort(place_of[waiting]) for waiting in short]
-
-    def connect_deeper(places: np.ndarray, deeper: Lists) -> np.ndarray:
-        unconnected = np.zeros(len(places), dtype=bool)
-        for backbone, waiting in zip(backbones, short, strict=True):
-            first, last = np.searchsorted(waiting, [places[0], places[-1] + 1])
-            here = waiting[first:last]
-            here = here[_unconnected(backbone, samples, rows[here])]
-            if len(here):
-                at = np.searchsorted(places, here)
-                _connect(backbone, samples, deeper, at, rows[here])
-                unconnected[at[_unconnected(backbone, samples, rows[here])]] = True
-        return places[unconnected]
+    def connect_deeper(
+        number: int, places: np.ndarray, deeper: Lists, at: np.ndarray
+    ) -> np.ndarray:
+        backbone, rows = backbones[number], short[number][places]
+        _connect(backbone, samples, deeper, at, rows)
+        return ~_unconnected(backbone, samples, rows)
 
     m = lists.ids.shape[1]
-    deeper_lists(rows, m, points, own, points, group.columns, workers, connect_deeper)
+    deeper_lists(short, m, points, own, points, group.columns, workers, connect_deeper)
 
     def grow_one(backbone: Backbone) -> None:
         begin = time.perf_counter()

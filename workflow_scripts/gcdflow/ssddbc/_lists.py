@@ -6,7 +6,7 @@ is compared with the columns of its nearest cells alone, and "nearest" means "ne
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -195,36 +195,48 @@ def whole_lists(queries: np.ndarray, own: np.ndarray, points: Points, columns: n
     return Lists(ids, dist, np.isfinite(dist).sum(axis=1), np.full(q, np.inf))
 
 
-def search_order(
-    rows: np.ndarray, queries: Points, own: np.ndarray, points: Points, workers: Workers
-) -> np.ndarray:
-    """Queries, (r,) int64, in an order that puts those of one cell together, as a search needs."""
-    if points.cells is None or len(rows) == 0:
-        return rows
-    cells = points.cells.of_queries(queries.take(rows), own[rows], workers)
-    return rows[np.argsort(cells, kind="stable")]
-
-
 def deeper_lists(
-    rows: np.ndarray,
+    short: Sequence[np.ndarray],
     m: int,
     queries: Points,
     own: np.ndarray,
     points: Points,
     columns: np.ndarray,
     workers: Workers,
-    use: Callable[[np.ndarray, Lists], np.ndarray],
+    use: Callable[[int, np.ndarray, Lists, np.ndarray], np.ndarray],
 ) -> None:
     """Compute longer and longer lists for the queries whose lists of length m are too short.
 
+    The last lists hold all columns. Approximate lists get longer once, and only those that are no
+    use at all are followed by those of all columns.
+
     Parameters
     ----------
-    rows : (r,) int64, these queries, in the order of :func:`search_order`.
-    use : called with places in ``rows``, ascending, and their lists, from several threads at once;
-        returns the places whose lists are still too short. The last lists hold all columns.
-        Approximate lists get longer once, and only those that are no use at all are followed by
-        those of all columns.
+    short : int64 arrays, the queries that each of several users needs longer lists of.
+    use : called with the number of a user, places in its array, lists, and which of the lists are
+        those of the places, from several threads at once; returns whether these lists suffice.
     """
+    rows = _in_search_order(np.unique(np.concatenate(short)), queries, own, points, workers)
+    place_of = np.empty(len(queries), dtype=np.int64)
+    place_of[rows] = np.arange(len(rows))
+    # Of each user: its places, in the order of the search, and where they are in it.
+    orders = [np.argsort(place_of[mine], kind="stable") for mine in short]
+    sought = [place_of[mine[order]] for mine, order in zip(short, orders, strict=True)]
+    waiting = [np.ones(len(mine), dtype=bool) for mine in short]
+
+    def offer(places: np.ndarray, lists: Lists) -> np.ndarray:
+        """The places, ascending, whose lists are still too short for a user."""
+        too_short = np.zeros(len(places), dtype=bool)
+        for user, order in enumerate(orders):
+            first, last = np.searchsorted(sought[user], [places[0], places[-1] + 1])
+            here = first + np.flatnonzero(waiting[user][first:last])
+            if len(here):
+                at = np.searchsorted(places, sought[user][here])
+                suffice = use(user, order[here], lists, at)
+                waiting[user][here] = ~suffice
+                too_short[at[~suffice]] = True
+        return places[too_short]
+
     places = np.arange(len(rows))
     while len(places) and GROWTH * m < len(columns) // 2:
         m *= GROWTH
@@ -237,7 +249,7 @@ def deeper_lists(
             lists = lists.closed() if is_last else lists
             cuts = range(0, len(part), QUERIES_PER_BLOCK)
             remaining += workers.run(
-                lambda cut, part=part, lists=lists: use(
+                lambda cut, part=part, lists=lists: offer(
                     part[cut : cut + QUERIES_PER_BLOCK], lists.rows(cut, cut + QUERIES_PER_BLOCK)
                 ),
                 cuts,
@@ -249,11 +261,21 @@ def deeper_lists(
 
     def compare_all(part: np.ndarray) -> None:
         some = rows[part]
-        use(part, whole_lists(queries.rows[some], own[some], points, columns))
+        offer(part, whole_lists(queries.rows[some], own[some], points, columns))
 
     workers.run(
         compare_all, [places[start : start + step] for start in range(0, len(places), step)]
     )
+
+
+def _in_search_order(
+    rows: np.ndarray, queries: Points, own: np.ndarray, points: Points, workers: Workers
+) -> np.ndarray:
+    """Queries, (r,) int64, in an order that puts those of one cell together."""
+    if points.cells is None or len(rows) == 0:
+        return rows
+    cells = points.cells.of_queries(queries.take(rows), own[rows], workers)
+    return rows[np.argsort(cells, kind="stable")]
 
 
 def complete_lists(
@@ -268,15 +290,14 @@ def complete_lists(
     """Replace, in place, the lists with fewer than ``needed`` valid entries."""
     m = lists.ids.shape[1]
 
-    def mend(places: np.ndarray, longer: Lists) -> np.ndarray:
-        good = (longer.valid >= needed) | np.isinf(longer.radius)
-        some = short[places[good]]
-        lists.ids[some], lists.dist[some] = longer.ids[good, :m], longer.dist[good, :m]
-        lists.valid[some] = np.minimum(longer.valid[good], m)
-        beyond = longer.dist[good, m] if longer.dist.shape[1] > m else np.inf
-        lists.radius[some] = np.where(longer.valid[good] > m, beyond, longer.radius[good])
-        return places[~good]
+    def mend(_: int, places: np.ndarray, longer: Lists, at: np.ndarray) -> np.ndarray:
+        good = (longer.valid[at] >= needed) | np.isinf(longer.radius[at])
+        some, at = short[places[good]], at[good]
+        lists.ids[some], lists.dist[some] = longer.ids[at, :m], longer.dist[at, :m]
+        lists.valid[some] = np.minimum(longer.valid[at], m)
+        beyond = longer.dist[at, m] if longer.dist.shape[1] > m else np.inf
+        lists.radius[some] = np.where(longer.valid[at] > m, beyond, longer.radius[at])
+        return good
 
     short = np.flatnonzero((lists.valid < needed) & np.isfinite(lists.radius))
-    short = search_order(short, queries, own, points, workers)
-    deeper_lists(short, m, queries, own, points, columns, workers, mend)
+    deeper_lists([short], m, queries, own, points, columns, workers, mend)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gcdflow.ssddbc import _kernels_assign as kernels
-from gcdflow.ssddbc._lists import Lists, deeper_lists, search_order
+from gcdflow.ssddbc._lists import Lists, deeper_lists
 from gcdflow.ssddbc._points import Points
 from gcdflow.ssddbc._samples import Membership
 from gcdflow.ssddbc._workers import Workers
@@ -82,27 +82,15 @@ def answer(
         request.seconds += seconds
     pending = [np.flatnonzero(request.found < 0) for request in requests]
     short = [request.positions[rows] for request, rows in zip(requests, pending, strict=True)]
-    everyone = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *short]))
-    everyone = search_order(everyone, queries, own, points, workers)
-    place_of = np.empty(len(queries), dtype=np.int64)
-    place_of[everyone] = np.arange(len(everyone))
-    pending = [r[np.argsort(place_of[p])] for r, p in zip(pending, short, strict=True)]
-    short = [np.sort(place_of[positions]) for positions in short]
 
-    def walk_deeper(places: np.ndarray, deeper: Lists) -> np.ndarray:
-        unanswered = np.zeros(len(places), dtype=bool)
-        for request, waiting, asking in zip(requests, pending, short, strict=True):
-            first, last = np.searchsorted(asking, [places[0], places[-1] + 1])
-            here = waiting[first:last]
-            here = here[request.found[here] < 0]
-            if len(here):
-                at = np.searchsorted(places, place_of[request.positions[here]])
-                _walk(request, here, deeper, at, own[request.positions[here]])
-                unanswered[at[request.found[here] < 0]] = True
-        return places[unanswered]
+    def walk_deeper(number: int, places: np.ndarray, deeper: Lists, at: np.ndarray) -> np.ndarray:
+        request, here = requests[number], pending[number][places]
+        _walk(request, here, deeper, at, own[request.positions[here]])
+        return request.found[here] >= 0
 
-    m = lists.ids.shape[1]
-    deeper_lists(everyone, m, queries, own, points, columns, workers, walk_deeper)
+    if short:
+        m = lists.ids.shape[1]
+        deeper_lists(short, m, queries, own, points, columns, workers, walk_deeper)
 
 
 def _walk(
