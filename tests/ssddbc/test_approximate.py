@@ -92,6 +92,20 @@ def test_distances_are_exact_and_in_order():
     assert (lists.ids != everyone[:, None]).all()
 
 
+@pytest.mark.parametrize("reach", [0.01, np.inf])
+def test_a_list_tells_whether_it_holds_all_columns(reach):
+    X, _ = groups(400)
+    everyone = np.arange(len(X))
+    with Workers(1) as workers:
+        points = approximate(X, workers, reach=reach).points
+        some, all_others = (
+            _lists.neighbour_lists(points, everyone, points, columns, 20, workers)
+            for columns in (everyone, np.arange(0, 400, 25))
+        )
+    assert (some.radius == np.nextafter(some.dist[everyone, some.valid - 1], np.inf)).all()
+    assert np.isinf(all_others.radius).all() == (reach == np.inf)
+
+
 def test_approximate_clusters_are_nearly_the_exact_ones():
     X, y = groups()
     exact, found = (
@@ -120,6 +134,53 @@ def test_one_configuration_and_core_neighbours():
         for neighbours in ("exact", "approximate")
     )
     assert (near == near_too).all(axis=1).mean() > 0.9
+
+
+def flat_groups(n=3000, d=160, seed=0):
+    """Groups whose points vary a lot in 20 directions, and little in all others."""
+    X, y = groups(n, 20, seed)
+    rng = np.random.default_rng(seed)
+    whole = np.hstack([X, 0.05 * rng.normal(size=(n, d - 20))])
+    return 7.0 + whole @ np.linalg.qr(rng.normal(size=(d, d)))[0], y
+
+
+def test_sketches_are_short_where_few_directions_matter():
+    X, y = flat_groups()
+    everyone = np.arange(len(X))
+    with Workers(2) as workers:
+        points = approximate(X, workers).points
+        sketches = points.cells.sketches
+        lists = _lists.neighbour_lists(points, everyone, points, everyone, 20, workers)
+        recall = _recall.recall(points, lists, 20, workers)
+        strangers = points.embed(X[:50] + 0.01, workers)
+        nobody = np.full(50, -1)
+        of_strangers = _lists.neighbour_lists(strangers, nobody, points, everyone, 20, workers)
+    assert sketches.rows.shape == (len(X), 32)
+    np.testing.assert_allclose(sketches.axes.T @ sketches.axes, np.eye(32), atol=1e-5)
+    np.testing.assert_allclose(sketches.of(points.work[:9]), sketches.rows[:9], atol=1e-6)
+    assert recall > 0.98
+    away = np.linalg.norm(X[lists.ids] - X[:, None], axis=2)
+    np.testing.assert_allclose(lists.dist, away, rtol=1e-9)
+    assert (np.diff(lists.dist, axis=1) >= 0).all()
+    assert (lists.ids != everyone[:, None]).all()
+    assert (of_strangers.ids[:, 0] == everyone[:50]).all()
+    exact, found = (
+        SSDDBCGridSearch(KS, PERCENTILES, neighbours=neighbours, n_jobs=1).fit(X, y)
+        for neighbours in ("exact", "approximate")
+    )
+    assert found.best_params_ == exact.best_params_
+    assert adjusted_rand_score(exact.labels_, found.labels_) > 0.98
+    other = SSDDBCGridSearch(KS, PERCENTILES, neighbours="approximate", n_jobs=2).fit(X, y)
+    np.testing.assert_array_equal(found.labels_, other.labels_)
+
+
+@pytest.mark.parametrize("n", [2, 30, 150, 3000])
+def test_sketches_are_whole_rows_where_every_direction_matters_or_points_are_few(n):
+    X = np.random.default_rng(0).normal(size=(n, 64))
+    with Workers(1) as workers:
+        points = approximate(X, workers).points
+    assert points.cells.sketches.axes is None
+    assert points.cells.sketches.rows is points.work
 
 
 def test_the_work_grows_little_faster_than_the_number_of_points(monkeypatch):

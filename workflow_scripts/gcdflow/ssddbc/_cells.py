@@ -2,19 +2,20 @@
 
 k-means divides the points into cells. A query is compared with the points of its nearest cells
 alone. The comparisons are those of the exact search (:mod:`gcdflow.ssddbc._lists`): products of
-blocks of queries, here those of one cell, and exact distances of what they find.
+blocks of queries, here of the sketches of those of one cell, and exact distances of what they find.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from gcdflow.errors import InputError
 from gcdflow.ssddbc._points import ROWS_PER_TASK, Points
+from gcdflow.ssddbc._sketches import Sketches
 from gcdflow.ssddbc._workers import Workers
 
 CELLS_PER_ROOT = 4  # cells, in units of the square root of the number of points
@@ -29,36 +30,44 @@ class Cells:
 
     Attributes
     ----------
-    centroids : (c, d) float32, in the frame of ``Points.work``.
+    sketches : Sketches of the points.
+    centroids : (c, r) float32, in the frame of the sketches.
     of : (n,) int32, the cell of each point.
     around : (c, c) int32, all cells in the order of their distance from each cell.
     reach : a query is compared with the points of its nearest cells, until these hold ``reach``
         times as many points as its list has entries.
     """
 
+    sketches: Sketches
     centroids: np.ndarray
     of: np.ndarray
     around: np.ndarray
     reach: float
 
     @classmethod
-    def build(cls, points: Points, columns: np.ndarray, reach: float, workers: Workers) -> Cells:
+    def build(
+        cls, sketches: Sketches, columns: np.ndarray, reach: float, workers: Workers
+    ) -> Cells:
         """Divide the points into cells that hold about equally many of some columns, (c,) int64."""
         n = len(columns)
         n_cells = max(1, min(round(CELLS_PER_ROOT * np.sqrt(n)), n // TRAINED_PER_CELL))
         rng = np.random.default_rng(0)
         seen = rng.choice(columns, min(n, n_cells * TRAINED_PER_CELL), replace=False)
-        centroids = _k_means(points.work[np.sort(seen)], n_cells, workers)
+        centroids = _k_means(sketches.rows[np.sort(seen)], n_cells, workers)
         around = np.argsort(distances(centroids, centroids), axis=1, kind="stable")
-        return cls(
-            centroids, _nearest(points.work, centroids, workers), around.astype(np.int32), reach
-        )
+        of = _nearest(sketches.rows, centroids, workers)
+        return cls(sketches, centroids, of, around.astype(np.int32), reach)
+
+    def take(self, rows: np.ndarray) -> Cells:
+        """The cells of some of the points."""
+        return replace(self, sketches=self.sketches.take(rows), of=self.of[rows])
 
     def of_queries(self, queries: Points, own: np.ndarray, workers: Workers) -> np.ndarray:
         """The cell of each query; ``own`` (q,) is its index among the points, or -1."""
         found = self.of[np.maximum(own, 0)]
         strangers = np.flatnonzero(own < 0)
-        found[strangers] = _nearest(queries.work[strangers], self.centroids, workers)
+        sketches = self.sketches.of(queries.work[strangers])
+        found[strangers] = _nearest(sketches, self.centroids, workers)
         return found
 
     def blocks(self, of: np.ndarray, size: int) -> Iterator[np.ndarray]:
@@ -90,40 +99,40 @@ class Candidates:
         order = np.argsort(of, kind="stable")
         return cls(cells, columns[order], np.concatenate([[0], np.cumsum(counts)]))
 
-    def of_block(self, work: np.ndarray, cell: int, m: int) -> np.ndarray:
+    def of_block(self, sketches: np.ndarray, cell: int, m: int) -> np.ndarray:
         """Columns that may be among the m nearest of queries in one cell, ascending.
 
         Each query looks at its nearest cells; the block is compared with all that any looks at.
 
         Parameters
         ----------
-        work : (b, d) float32, the queries.
+        sketches : (b, r) float32, of the queries.
         """
         wanted, sizes = self.cells.reach * m, np.diff(self.start)
         near = self.cells.around[cell]
         held = np.cumsum(sizes[near])
         near = near[: int(np.searchsorted(held, SHORTLIST * wanted)) + 1]
-        order = np.argsort(distances(work, self.cells.centroids[near]), axis=1)
+        order = np.argsort(distances(sketches, self.cells.centroids[near]), axis=1)
         before = np.cumsum(sizes[near][order], axis=1) - sizes[near][order]
         looked_at = near[np.unique(order[before < wanted])]
         parts = [self.columns[self.start[c] : self.start[c + 1]] for c in looked_at]
         return np.sort(np.concatenate(parts))
 
 
-def distances(work: np.ndarray, centroids: np.ndarray) -> np.ndarray:
+def distances(rows: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """Squared distances of rows from centroids, less the squares of the rows, (n, c) float32."""
-    return np.einsum("ij,ij->i", centroids, centroids) - 2 * (work @ centroids.T)
+    return np.einsum("ij,ij->i", centroids, centroids) - 2 * (rows @ centroids.T)
 
 
-def _nearest(work: np.ndarray, centroids: np.ndarray, workers: Workers) -> np.ndarray:
+def _nearest(rows: np.ndarray, centroids: np.ndarray, workers: Workers) -> np.ndarray:
     """The nearest centroid of each row, (n,) int32."""
-    found = np.empty(len(work), dtype=np.int32)
+    found = np.empty(len(rows), dtype=np.int32)
 
     def piece(start: int) -> None:
         part = slice(start, start + ROWS_PER_TASK)
-        found[part] = np.argmin(distances(work[part], centroids), axis=1)
+        found[part] = np.argmin(distances(rows[part], centroids), axis=1)
 
-    workers.run(piece, range(0, len(work), ROWS_PER_TASK))
+    workers.run(piece, range(0, len(rows), ROWS_PER_TASK))
     return found
 
 

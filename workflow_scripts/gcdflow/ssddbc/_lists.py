@@ -60,6 +60,13 @@ class Lists:
         complete = np.isfinite(self.dist).sum(axis=1)
         return Lists(self.ids, self.dist, complete, np.full_like(self.radius, np.inf))
 
+    def nearest(self, m: int, is_part: np.ndarray) -> Lists:
+        """The first m entries; ``is_part`` (q,) tells which lists lack some of the columns."""
+        valid, radius = np.minimum(self.valid, m), np.full_like(self.radius, np.inf)
+        ends = np.flatnonzero((self.valid > m) | is_part & (self.valid > 0))
+        radius[ends] = np.nextafter(self.dist[ends, valid[ends] - 1], np.inf)
+        return Lists(self.ids[:, :m], self.dist[:, :m], valid, radius)
+
     def rows(self, start: int, stop: int) -> Lists:
         """Views of the lists of some queries."""
         part = slice(start, stop)
@@ -113,21 +120,22 @@ def _lists_by_products(
 ) -> Lists:
     """Lists from products in one precision; parameters as in :func:`neighbour_lists`."""
     m = min(m, len(columns))
+    kept = m if points.cells is None else min(points.cells.sketches.kept(m), len(columns))
     lists = Lists.empty(len(queries), m)
     kind = np.float64 if precise else np.float32
     reach = float(points.norms[columns].max()) * (1 + UNIT)
     errors = squared_error(queries, points, reach, PRECISE_UNIT if precise else UNIT)
-    blocks, columns_of = _division(queries, own, points, columns, m, workers)
+    blocks, of_block = _division(queries, own, points, columns, m, workers)
 
     def block(rows: np.ndarray | slice) -> None:
-        candidates = columns_of(rows)
-        size, capacity = len(own[rows]), 2 * m + 32
+        mine, candidates = of_block(rows)
+        mine_squares = queries.norms[rows] ** 2
+        size, capacity = len(own[rows]), 2 * kept + 32
         keys = np.empty((size, capacity), dtype=kind)
         found = np.empty((size, capacity), dtype=np.int32)
         counts = np.zeros(size, dtype=np.int64)
         bounds = np.full(size, np.inf, dtype=kind)
         own_place = _place(candidates.ids, own[rows])
-        mine, mine_squares = queries.work[rows], queries.norms[rows] ** 2
         if precise:
             mine, mine_squares = queries.centred(rows)
         buffer = np.empty(size * COLUMNS_PER_TILE, dtype=kind)  # reused: new pages are expensive
@@ -136,17 +144,19 @@ def _lists_by_products(
             others, squares = candidates.centred(tile) if precise else candidates.tile(tile)
             products = buffer[: size * len(others)].reshape(size, len(others))
             np.matmul(mine, others.T, out=products)
-            kernels.scan_tile(products, squares, first, own_place, keys, found, counts, bounds, m)
-        part = Lists.empty(size, m)
+            kernels.scan_tile(
+                products, squares, first, own_place, keys, found, counts, bounds, kept
+            )
+        part = Lists.empty(size, kept)
         kernels.close_lists(candidates.ids, keys, found, counts, bounds, part.ids)
         kernels.exact_distances(queries.rows[rows], points.rows, part.ids, counts, part.dist)
-        # All other points are at least this far away, even with the largest rounding error.
-        squared = np.maximum(bounds + mine_squares - errors[rows], 0.0)
-        part.radius[:] = np.sqrt(squared) / points.scale * (1.0 - 1e-9)
+        if points.cells is None:
+            # All other points are at least this far away, even with the largest rounding error.
+            squared = np.maximum(bounds + mine_squares - errors[rows], 0.0)
+            part.radius[:] = np.sqrt(squared) / points.scale * (1.0 - 1e-9)
         kernels.sort_lists(part.ids, part.dist, counts, part.radius, part.valid)
-        if len(candidates.ids) < len(columns):  # a list of all candidates is not one of all points
-            whole = np.flatnonzero(np.isinf(part.radius))
-            part.radius[whole] = np.nextafter(part.dist[whole, counts[whole] - 1], np.inf)
+        if points.cells is not None:
+            part = part.nearest(m, np.isfinite(bounds) | (len(candidates.ids) < len(columns)))
         lists.put(rows, part)
 
     def report() -> None:
@@ -165,21 +175,26 @@ def _place(columns: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def _division(
     queries: Points, own: np.ndarray, points: Points, columns: np.ndarray, m: int, workers: Workers
-) -> tuple[list, Callable[[np.ndarray | slice], Columns]]:
-    """Blocks of queries, and a function that gives the columns that each is compared with."""
+) -> tuple[list, Callable[[np.ndarray | slice], tuple[np.ndarray, Columns]]]:
+    """Blocks of queries, and a function that gives the rows of one and the columns it looks at."""
     if points.cells is None:
         starts = range(0, len(queries), QUERIES_PER_BLOCK)
         if len(columns) == len(points):
             all_columns = Columns(points, columns, points.work, points.squares)
         else:
             all_columns = Columns.copied(points, columns)
-        return [slice(start, start + QUERIES_PER_BLOCK) for start in starts], lambda _: all_columns
-    of = points.cells.of_queries(queries, own, workers)
-    candidates = Candidates.among(points.cells, columns)
-    return (
-        list(points.cells.blocks(of, QUERIES_PER_BLOCK)),
-        lambda rows: Columns(points, candidates.of_block(queries.work[rows], of[rows[0]], m)),
-    )
+        blocks = [slice(start, start + QUERIES_PER_BLOCK) for start in starts]
+        return blocks, lambda rows: (queries.work[rows], all_columns)
+    cells, sketches = points.cells, points.cells.sketches
+    of = cells.of_queries(queries, own, workers)
+    candidates = Candidates.among(cells, columns)
+
+    def of_block(rows: np.ndarray) -> tuple[np.ndarray, Columns]:
+        mine = sketches.of(queries.work[rows])
+        ids = candidates.of_block(mine, of[rows[0]], m)
+        return mine, Columns(points, ids, sketches.rows[ids], points.squares[ids])
+
+    return list(cells.blocks(of, QUERIES_PER_BLOCK)), of_block
 
 
 def whole_lists(queries: np.ndarray, own: np.ndarray, points: Points, columns: np.ndarray) -> Lists:

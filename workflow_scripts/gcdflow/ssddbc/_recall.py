@@ -13,6 +13,7 @@ import numpy as np
 from gcdflow.ssddbc._cells import Cells, distances
 from gcdflow.ssddbc._lists import Lists, neighbour_lists
 from gcdflow.ssddbc._points import Points
+from gcdflow.ssddbc._sketches import RIVALS, Sketches
 from gcdflow.ssddbc._workers import Workers
 
 SAMPLED = 512  # points of each sample
@@ -22,19 +23,20 @@ LARGEST_REACH = 64.0  # so that the cost stays bounded where neighbours do not l
 
 def with_cells(points: Points, m: int, workers: Workers) -> Points:
     """The points with cells by which lists of m neighbours find most of the exact ones."""
-    cells = Cells.build(points, np.arange(len(points)), 1.0, workers)
-    sample, exact = _exact_lists(points, m, 0, workers)
-    order = np.argsort(distances(points.work[sample], cells.centroids), axis=1)
+    sample, exact = _exact_lists(points, RIVALS * m, 0, workers)
+    sketches = Sketches.build(points, sample, exact.ids, m, workers)
+    cells = Cells.build(sketches, np.arange(len(points)), 1.0, workers)
+    order = np.argsort(distances(sketches.rows[sample], cells.centroids), axis=1)
     sizes = np.bincount(cells.of, minlength=len(cells.centroids))[order]
     before = np.empty_like(sizes)  # points in nearer cells, for each cell
     np.put_along_axis(before, order, np.cumsum(sizes, axis=1) - sizes, axis=1)
-    known = np.isfinite(exact.dist)
-    needed = np.take_along_axis(before, cells.of[exact.ids], axis=1)[known]
-    length = max(exact.ids.shape[1], 1)
+    near = slice(0, m)
+    known = np.isfinite(exact.dist[:, near])
+    needed = np.take_along_axis(before, cells.of[exact.ids[:, near]], axis=1)[known]
     reach = 1.0
     if len(needed):
         # The first point after these is in the last cell that has to be looked at.
-        reach = (np.quantile(needed, WANTED_RECALL, method="higher") + 1) / length
+        reach = (np.quantile(needed, WANTED_RECALL, method="higher") + 1) / max(1, known.shape[1])
     return replace(points, cells=replace(cells, reach=float(np.clip(reach, 1.0, LARGEST_REACH))))
 
 

@@ -100,7 +100,7 @@ class Samples:
         """The same samples, each with a row of its own."""
         points, cells = self.points.take(self.row_of), self.points.cells
         if cells is not None:
-            points = replace(points, cells=replace(cells, of=cells.of[self.row_of]))
+            points = replace(points, cells=cells.take(self.row_of))
         return _grouped(points, np.arange(len(self)))
 
 

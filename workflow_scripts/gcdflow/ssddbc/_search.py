@@ -98,7 +98,8 @@ def cluster_grid(
             lists = None  # frees memory before more is taken
             length = _list_length(k, group.smallest / len(group.columns))
             if points.cells is not None:
-                of_core = Cells.build(points, group.columns, points.cells.reach, workers)
+                sketches, reach = points.cells.sketches, points.cells.reach
+                of_core = Cells.build(sketches, group.columns, reach, workers)
                 points = replace(points, cells=of_core)
                 samples = replace(samples, points=points)
             lists = neighbour_lists(points, everyone, points, group.columns, length, workers)
