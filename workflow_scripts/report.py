@@ -23,7 +23,6 @@ def main(arguments: argparse.Namespace) -> None:
     from gcdflow.evaluation.page import as_page
     from gcdflow.evaluation.report import (
         classes_of_truth,
-        classifier_text,
         markdown_table,
         percent,
         read_run,
@@ -44,9 +43,6 @@ def main(arguments: argparse.Namespace) -> None:
         "another class prevails.\n"
     )
     text += f"\n{selection_text(metrics)}"
-    by_classifier = classifier_text(metrics)
-    if by_classifier:
-        text += f"\n{by_classifier}"
     said = verdict(last.get("against_labels"), last["label_change_rate"], last.get("mean_cosine"))
     if said:
         text += f"\nVerdict: {said}.\n"
@@ -55,9 +51,7 @@ def main(arguments: argparse.Namespace) -> None:
         text += f"\n{warning}"
     rows = compared(metrics, arguments.baselines)
     if rows:
-        text += (
-            f"\nOther methods on the same features.\n{EXPLANATION}\n{markdown_comparison(rows)}\n"
-        )
+        text += f"\n{EXPLANATION}\n{markdown_comparison(rows)}\n"
     with atomic_write(arguments.output, "w") as file:
         file.write(as_page(text) if arguments.output.suffix == ".html" else text)
     show(text)  # before the log line, even if both go into one file

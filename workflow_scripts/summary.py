@@ -38,7 +38,7 @@ def main(arguments: argparse.Namespace) -> None:
     )
     comparison = compared_results(results, arguments.baselines)
     if comparison:
-        text += f"\nOther methods on the features of the same epoch.\n{EXPLANATION}\n{comparison}\n"
+        text += f"\n{EXPLANATION}\n{comparison}\n"
     if arguments.tsv:
         with atomic_write(arguments.tsv, "w") as file:
             write_tsv(file, results)

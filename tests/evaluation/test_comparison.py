@@ -41,9 +41,9 @@ def test_ssddbc_comes_first_with_its_ari_and_seconds(tmp_path: Path):
     table = markdown_comparison(compared([json.loads(metrics.read_text())], paths))
     assert len({len(line) for line in table.splitlines()}) == 1
     assert lines_of(table)[0] == list(COLUMNS)
-    first = ["050", "SSDDBC", "found", "50.0", "75.0", "0.0", "75.0", "12", "2.5"]
-    told = ["told", "25.0", "50.0", "-", "12.5", "10", "1.2"]
-    estimated = ["estimated", "25.0", "50.0", "-", "12.5", "14", "1.2"]
+    first = ["050", "SSDDBC", "found", "50.0", "75.0", "0.0", "75.0", "100.0", "12", "2.5"]
+    told = ["told", "25.0", "50.0", "-", "12.5", "-", "10", "1.2"]
+    estimated = ["estimated", "25.0", "50.0", "-", "12.5", "-", "14", "1.2"]
     of_methods = [["050", m, *way] for m in ("kmeans", "ward") for way in (told, estimated)]
     assert lines_of(table)[2:] == [first, *of_methods]
 
@@ -52,11 +52,49 @@ def test_older_metrics_and_a_missing_grid_leave_cells_empty(tmp_path: Path):
     _, paths = write_run(tmp_path)
     (tmp_path / "grid_epoch050.tsv").unlink()
     (ssddbc, *_) = lines_of(markdown_comparison(compared([make_metrics()], paths)))[2:]
-    assert ssddbc[6] == ssddbc[8] == "-"
+    assert ssddbc[6] == ssddbc[9] == "-"
 
 
-def test_without_baselines_there_is_nothing_to_compare():
+def test_without_baselines_and_a_classifier_there_is_nothing_to_compare():
     assert compared([make_metrics()], []) == []
+
+
+def with_classifier(epoch: int) -> dict:
+    """Metrics of a run with a classifier."""
+    by = {"transductive": {"all": 0.9, "old": 1.0, "new": 0.8}, "ari": 0.85, "n_categories": 9}
+    by["inductive"] = {"all": 0.7, "old": None, "new": 0.7}
+    return make_metrics(epoch=epoch, classifier=by, ari=0.25)
+
+
+def test_the_classifier_comes_before_other_methods(tmp_path: Path):
+    _, paths = write_run(tmp_path)
+    of_run = [with_classifier(75), make_metrics(epoch=0), with_classifier(50)]
+    rows = lines_of(markdown_comparison(compared(of_run, paths)))[2:]
+    methods = ["SSDDBC", "classifier", "kmeans", "kmeans", "ward", "ward"]
+    assert [row[:2] for row in rows] == [
+        *(["050", method] for method in methods),
+        *(["075", method] for method in methods[:2]),
+    ]
+    assert rows[0][2:] == ["found", "50.0", "75.0", "0.0", "25.0", "100.0", "12", "2.5"]
+    assert rows[1][2:] == ["-", "90.0", "100.0", "80.0", "85.0", "70.0", "9", "-"]
+    assert rows[-1][2:] == rows[1][2:]
+    assert rows[-2][2:] == [*rows[0][2:-1], "-"]  # the seconds lie beside the baselines
+
+
+@pytest.mark.parametrize("name", ["r.md", "r.html"])
+def test_report_and_summary_show_the_classifier(tmp_path: Path, name: str):
+    for epoch in (50, 75):
+        (tmp_path / f"{epoch}.json").write_text(json.dumps(with_classifier(epoch)))
+    flag = {".md": "--markdown", ".html": "--html"}[Path(name).suffix]
+    for stage, *arguments in (
+        ("report.py", "--run", "x", "--output", name, "50.json", "75.json"),
+        ("summary.py", flag, name, "x=75.json"),
+    ):
+        command = [sys.executable, SCRIPTS / stage, *arguments]
+        subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+        said = (tmp_path / name).read_text()
+        assert said.count("classifier") == {"report.py": 4, "summary.py": 3}[stage]
+        assert "90.0" in said
 
 
 @pytest.mark.parametrize(
@@ -95,7 +133,8 @@ def test_means_over_runs_of_what_there_is(tmp_path: Path):
         ("x", "ward", "told"): "1",
         ("x", "ward", "estimated"): "1",
     }
-    assert found["x", "SSDDBC", "found"][4:] == ["62.5 ± 17.7", "12.0 ± 0.0", "2.5 ± 0.0"]
+    of_ssddbc = ["62.5 ± 17.7", "100.0 ± 0.0", "12.0 ± 0.0", "2.5 ± 0.0"]
+    assert found["x", "SSDDBC", "found"][4:] == of_ssddbc
     assert compared_results(results, []) == ""
 
 
@@ -113,9 +152,9 @@ def test_report_and_summary_with_and_without_baselines(tmp_path: Path, kind: str
     summary = ("summary", flag, f"out.{kind}", f"x={metrics}", "--baselines")
     for arguments in (report, summary):
         assert "semi" not in said(*arguments)
-        assert "Other methods" not in said(*arguments)
+        assert "Beside SSDDBC" not in said(*arguments)
         text = said(*arguments, *paths)
-        assert "Other methods" in text
+        assert "Beside SSDDBC" in text
         assert text.count("estimated") == 3, "once in words, and for each method"
     text = said(*report)
     assert "last checkpoint, epoch 050: the schedule chooses it,\nnever the truth." in (

@@ -8,8 +8,6 @@ from example_files import make_metrics as metrics
 from gcdflow.errors import InputError
 from gcdflow.evaluation.report import (
     COLUMNS,
-    COLUMNS_OF_BOTH,
-    classifier_text,
     markdown_table,
     percent,
     read_metrics,
@@ -113,38 +111,6 @@ def test_table_is_sorted_aligned_markdown():
     assert tuple(cells[0]) == COLUMNS
     assert all(set(cell) == {"-", ":"} and cell.endswith(":") for cell in cells[1])
     assert [line[0] for line in cells[2:]] == ["050", "100"]
-
-
-def with_classifier(epoch: int) -> dict:
-    """Metrics of a run with a classifier."""
-    by = {"transductive": {"all": 0.9, "old": 1.0, "new": 0.8}, "ari": 0.85, "n_categories": 9}
-    by["inductive"] = {"all": 0.7, "old": None, "new": 0.7}
-    return metrics(epoch, classifier=by, ari=0.25)
-
-
-def test_a_classifier_has_a_table_of_its_own():
-    assert classifier_text([metrics(50)]) == ""
-    text = classifier_text([with_classifier(75), metrics(0), with_classifier(50)])
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines]
-    assert tuple(cells[0]) == COLUMNS_OF_BOTH
-    assert [row[:2] for row in cells[2:]] == [
-        [by, epoch] for epoch in ("050", "075") for by in ("classifier", "SSDDBC")
-    ]
-    accuracies = ["90.0", "100.0", "80.0", "85.0", "70.0", "-", "70.0"]
-    assert cells[2][2:] == [*accuracies, "9"]
-    assert cells[3][2:] == ["50.0", "75.0", "0.0", "25.0", "100.0", "12.3", "-", "12"]
-
-
-@pytest.mark.parametrize("name", ["r.md", "r.html"])
-def test_the_report_shows_both(tmp_path, name):
-    for epoch, found in ((50, metrics(50)), (75, with_classifier(75))):
-        (tmp_path / f"{epoch}.json").write_text(json.dumps(found))
-    command = [sys.executable, SCRIPTS / "report.py", "--run", "x", "--output", name]
-    subprocess.run([*command, "50.json", "75.json"], cwd=tmp_path, capture_output=True, check=True)
-    said = (tmp_path / name).read_text()
-    assert said.count("classifier") == 2  # the sentence, and the row
-    assert "90.0" in said
 
 
 def test_read_metrics(tmp_path):

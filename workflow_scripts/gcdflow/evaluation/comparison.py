@@ -1,4 +1,4 @@
-"""SSDDBC beside other clusterings of the same features, as rows of a table."""
+"""SSDDBC beside a run's classifier and other clusterings of its features, as rows of a table."""
 
 from __future__ import annotations
 
@@ -11,24 +11,31 @@ from gcdflow.errors import InputError
 from gcdflow.evaluation.report import aligned_table, percent, read_measured
 from gcdflow.files.declared import BASELINE, GRID
 
-SSDDBC = "SSDDBC"
-COLUMNS = ("epoch", "method", "number", "all", "old", "new", "ARI", "clusters", "seconds")
+SSDDBC, CLASSIFIER = "SSDDBC", "classifier"
+COLUMNS = (
+    *("epoch", "method", "number"),
+    *("all", "old", "new", "ARI", "test all", "clusters", "seconds"),
+)
 EXPLANATION = (
-    "Accuracy and adjusted Rand index (ARI) are in percent, of the unlabelled training images.\n"
-    "The number of clusters is told (the true one), estimated (the one whose k-means clusters fit\n"
-    "the labels best) or found by the method itself. Seconds include the estimate, or the search.\n"
+    "Beside SSDDBC: the classifier of the run, if it has one, and the other methods that it\n"
+    "names, on the same features. Accuracy and adjusted Rand index (ARI) are in percent, of\n"
+    "the unlabelled training images; test: of the test split. The number of clusters is told\n"
+    "(the true one), estimated (the one whose k-means clusters fit the labels best) or found\n"
+    "by the method itself; that of a classifier is how many of its prototypes have a training\n"
+    "image. Seconds include the estimate, or the search.\n"
 )
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A clustering of an epoch's features.
+    """The categories that a method gives the images at an epoch.
 
     Attributes
     ----------
     epoch, method : of which epoch, and by which method
-    result : ``number`` ("told", "estimated", "found"), ``transductive``, ``ari``, ``n_clusters``
-        and ``seconds``; ``ari`` and ``seconds`` are None where they are not known
+    result : ``number`` ("told", "estimated", "found", or "-" of a classifier), ``transductive``,
+        ``ari``, ``n_clusters`` and ``seconds``, and ``inductive`` of some methods; ``ari`` and
+        ``seconds`` are None where they are not known
     """
 
     epoch: int
@@ -38,17 +45,20 @@ class Compared:
     @property
     def values(self) -> dict[str, float | None]:
         """The numbers of a row by column, accuracies and ARI as shares."""
-        accuracy = self.result["transductive"]
+        accuracy, of_test = self.result["transductive"], self.result.get("inductive", {})
         return {
             **{part: accuracy[part] for part in ("all", "old", "new")},
             "ARI": self.result["ari"],
+            "test all": of_test.get("all"),
             "clusters": self.result["n_clusters"],
             "seconds": self.result["seconds"],
         }
 
 
 def compared(metrics: Iterable[Mapping[str, Any]], baselines: Sequence[Path]) -> list[Compared]:
-    """The clusterings of a run, in the order of epochs, SSDDBC first; empty without baselines.
+    """All methods of a run, in the order of epochs, SSDDBC first, then the run's classifier.
+
+    An epoch without a classifier and baselines has no rows.
 
     Parameters
     ----------
@@ -62,7 +72,12 @@ def compared(metrics: Iterable[Mapping[str, Any]], baselines: Sequence[Path]) ->
         If a file is not of a baseline, or is of no epoch of the metrics or another truth.
     """
     by_epoch = {one["epoch"]: one for one in metrics}
-    rows: list[Compared] = []
+    others = {
+        epoch: [Compared(epoch, CLASSIFIER, _of_classifier(one["classifier"]))]
+        for epoch, one in by_epoch.items()
+        if one.get("classifier")
+    }
+    folders = {}
     for path in baselines:
         baseline = read_measured(path, BASELINE)
         epoch = baseline["epoch"]
@@ -70,26 +85,30 @@ def compared(metrics: Iterable[Mapping[str, Any]], baselines: Sequence[Path]) ->
             raise InputError(f"{path}: is of epoch {epoch}, of which there are no metrics")
         if baseline["n_classes"] != by_epoch[epoch]["n_classes"]:
             raise InputError(f"{path}: was measured against another truth than the metrics")
-        if not any(row.epoch == epoch for row in rows):
-            grid = path.with_name(GRID.path.format(epoch=f"{epoch:03d}"))
-            rows.append(Compared(epoch, SSDDBC, _of_ssddbc(by_epoch[epoch], grid)))
-        rows += [Compared(epoch, baseline["method"], result) for result in baseline["results"]]
-    return sorted(rows, key=lambda row: row.epoch)
+        folders[epoch] = path.parent
+        results = [Compared(epoch, baseline["method"], result) for result in baseline["results"]]
+        others[epoch] = [*others.get(epoch, []), *results]
+    rows: list[Compared] = []
+    for epoch in sorted(others):
+        rows += [
+            Compared(epoch, SSDDBC, _of_ssddbc(by_epoch[epoch], folders.get(epoch))),
+            *others[epoch],
+        ]
+    return rows
 
 
-def _of_ssddbc(metrics: Mapping[str, Any], grid: Path) -> dict[str, Any]:
+def _of_ssddbc(metrics: Mapping[str, Any], folder: Path | None) -> dict[str, Any]:
+    grid = folder and folder / GRID.path.format(epoch=f"{metrics['epoch']:03d}")
     seconds = None
-    if grid.exists():
+    if grid and grid.exists():
         from gcdflow.clustering.heatmap import read_grid_table  # NumPy, which no table else needs
 
         seconds = float(read_grid_table(grid, "seconds")["seconds"].sum())
-    return {
-        "number": "found",
-        "transductive": metrics["transductive"],
-        "ari": metrics.get("ari"),  # older files have none
-        "n_clusters": metrics["n_clusters"],
-        "seconds": seconds,
-    }
+    return {**metrics, "number": "found", "ari": metrics.get("ari"), "seconds": seconds}
+
+
+def _of_classifier(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {**found, "number": "-", "n_clusters": found["n_categories"], "seconds": None}
 
 
 def markdown_comparison(rows: Sequence[Compared]) -> str:
@@ -100,7 +119,7 @@ def markdown_comparison(rows: Sequence[Compared]) -> str:
 def cells(row: Compared) -> list[str]:
     """The cells of one clustering, in the order of :data:`COLUMNS`; shares in percent."""
     values = row.values
-    shares = [percent(values[name]) for name in ("all", "old", "new", "ARI")]
+    shares = [percent(values[name]) for name in ("all", "old", "new", "ARI", "test all")]
     seconds = "-" if values["seconds"] is None else f"{values['seconds']:.1f}"
     first = [f"{row.epoch:03d}", row.method, row.result["number"]]
     return [*first, *shares, str(values["clusters"]), seconds]

@@ -17,11 +17,6 @@ COLUMNS = (
     *("clusters", "core ratio", "labels changed", "agreement", "against labels"),
 )
 
-COLUMNS_OF_BOTH = (
-    *("by", "epoch", "all", "old", "new", "ARI"),
-    *("test all", "test old", "test new", "categories"),
-)
-
 
 def read_metrics(path: Path) -> dict[str, Any]:
     """Read one ``metrics_epoch*.json``; InputError if it is not such a file."""
@@ -108,33 +103,6 @@ def row(metrics: dict[str, Any]) -> list[str]:
 def markdown_table(metrics: Sequence[dict[str, Any]]) -> str:
     """A Markdown table of a run, one row for each epoch."""
     return aligned_table(COLUMNS, [row(m) for m in sorted(metrics, key=lambda m: m["epoch"])])
-
-
-def classifier_text(metrics: Sequence[dict[str, Any]]) -> str:
-    """A Markdown table that compares a classifier with the clusters; empty where there is none."""
-    rows = [
-        [
-            by,
-            f"{m['epoch']:03d}",
-            *(percent(found["transductive"][part]) for part in ("all", "old", "new")),
-            percent(found.get("ari")),
-            *(percent(found["inductive"][part]) for part in ("all", "old", "new")),
-            str(n),
-        ]
-        for m in sorted(metrics, key=lambda m: m["epoch"])
-        if m.get("classifier")
-        for by, found, n in (
-            ("classifier", m["classifier"], m["classifier"]["n_categories"]),
-            ("SSDDBC", m, m["n_clusters"]),
-        )
-    ]
-    if not rows:
-        return ""
-    return (
-        "The classifier of the run, beside SSDDBC on its features (ARI: adjusted Rand index, in\n"
-        "percent; categories: those with a training image):\n\n"
-        f"{aligned_table(COLUMNS_OF_BOTH, rows, n_left=1)}\n"
-    )
 
 
 def selection_text(metrics: Sequence[dict[str, Any]]) -> str:

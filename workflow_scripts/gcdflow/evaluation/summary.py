@@ -26,7 +26,9 @@ TSV_COLUMNS = (
     *("n_clusters", "n_classes", "core_ratio"),
 )
 MARKDOWN_COLUMNS = ("setting", "runs", "epoch", *_ACCURACIES, "clusters")
-_COMPARED = {"all": 100, "old": 100, "new": 100, "ARI": 100, "clusters": 1, "seconds": 1}
+# Columns of the comparison, and the factor of each.
+_COMPARED = dict.fromkeys(("all", "old", "new", "ARI", "test all"), 100)
+_COMPARED |= {"clusters": 1, "seconds": 1}
 NOTHING = "-"
 
 
@@ -126,7 +128,7 @@ def mean_and_deviation(values: Sequence[float | None], *, factor: float = 1) -> 
 
 
 def compared_results(results: Sequence[Result], baselines: Sequence[Path]) -> str:
-    """A Markdown table of the clusterings of the last epochs; empty if there are none.
+    """A Markdown table of all methods of the last epochs; empty if there is only SSDDBC.
 
     Parameters
     ----------

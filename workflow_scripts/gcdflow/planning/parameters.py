@@ -28,7 +28,7 @@ RESULT_VERSIONS = {
     "heatmap": 1,
     "evaluate": 3,
     "baseline": 1,
-    "report": 5,
+    "report": 6,
     "photographs": 1,
     "added": 1,
     "labels": 2,
@@ -37,9 +37,9 @@ RESULT_VERSIONS = {
     "gallery": 2,
     "sorted": 1,
     "sidecars": 1,
-    "summary": 1,
+    "summary": 2,
     "curves": 1,
-    "pages": 4,
+    "pages": 5,
 }
 
 
