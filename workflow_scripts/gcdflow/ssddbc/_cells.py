@@ -35,7 +35,7 @@ class Cells:
     of : (n,) int32, the cell of each point.
     around : (c, c) int32, all cells in the order of their distance from each cell.
     reach : a query is compared with the points of its nearest cells, until these hold ``reach``
-        times as many points as its list has entries.
+        points more than its list has entries.
     """
 
     sketches: Sketches
@@ -108,7 +108,7 @@ class Candidates:
         ----------
         sketches : (b, r) float32, of the queries.
         """
-        wanted, sizes = self.cells.reach * m, np.diff(self.start)
+        wanted, sizes = m + self.cells.reach, np.diff(self.start)
         near = self.cells.around[cell]
         held = np.cumsum(sizes[near])
         near = near[: int(np.searchsorted(held, SHORTLIST * wanted)) + 1]

@@ -17,15 +17,15 @@ from gcdflow.ssddbc._sketches import RIVALS, Sketches
 from gcdflow.ssddbc._workers import Workers
 
 SAMPLED = 512  # points of each sample
-WANTED_RECALL = 0.9  # by a query alone; the others of its block look into further cells for it
-LARGEST_REACH = 64.0  # so that the cost stays bounded where neighbours do not lie in few cells
+WANTED_RECALL = 0.95  # by a query alone; the others of its block look into further cells for it
+LARGEST_REACH = 64.0  # lists long; bounds the cost where neighbours do not lie in few cells
 
 
 def with_cells(points: Points, m: int, workers: Workers) -> Points:
     """The points with cells by which lists of m neighbours find most of the exact ones."""
     sample, exact = _exact_lists(points, RIVALS * m, 0, workers)
     sketches = Sketches.build(points, sample, exact.ids, m, workers)
-    cells = Cells.build(sketches, np.arange(len(points)), 1.0, workers)
+    cells = Cells.build(sketches, np.arange(len(points)), 0.0, workers)
     order = np.argsort(distances(sketches.rows[sample], cells.centroids), axis=1)
     sizes = np.bincount(cells.of, minlength=len(cells.centroids))[order]
     before = np.empty_like(sizes)  # points in nearer cells, for each cell
@@ -33,11 +33,12 @@ def with_cells(points: Points, m: int, workers: Workers) -> Points:
     near = slice(0, m)
     known = np.isfinite(exact.dist[:, near])
     needed = np.take_along_axis(before, cells.of[exact.ids[:, near]], axis=1)[known]
-    reach = 1.0
+    reach = 0.0
     if len(needed):
         # The first point after these is in the last cell that has to be looked at.
-        reach = (np.quantile(needed, WANTED_RECALL, method="higher") + 1) / max(1, known.shape[1])
-    return replace(points, cells=replace(cells, reach=float(np.clip(reach, 1.0, LARGEST_REACH))))
+        reach = np.quantile(needed, WANTED_RECALL, method="higher") + 1.0 - m
+    reach = float(np.clip(reach, 0.0, LARGEST_REACH * m))
+    return replace(points, cells=replace(cells, reach=reach))
 
 
 def recall(points: Points, lists: Lists, k: int, workers: Workers) -> float:

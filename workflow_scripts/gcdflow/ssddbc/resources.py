@@ -76,8 +76,10 @@ def estimate_resources(
 def _approximate_resources(n: int, d: int, cells: int, n_jobs: int) -> Resources:
     """The same with approximate neighbours."""
     features, exact_and_working_copies = 4 * d, 8 * d + 4 * d
+    sketches = 2 * d  # half as long as the rows; mostly they are shorter
     per_cell = 5  # labels, core mask
-    per_point = features + exact_and_working_copies + per_cell * cells + 12 * APPROXIMATE_LISTED
+    per_point = features + exact_and_working_copies + sketches + per_cell * cells
+    per_point += 12 * APPROXIMATE_LISTED
     graphs = min(GRAPH_BYTES, 30 * cells * n)
     per_thread = 64 * 2**20 + 64 * 8 * n // 4
     lists = APPROXIMATE_PASSES * n * (3e-5 + 1e-7 * d)
