@@ -18,7 +18,8 @@ from gcdflow.ssddbc._workers import Workers
 
 QUERIES_PER_BLOCK = 128
 COLUMNS_PER_TILE = 1024
-DEEPER_QUERIES = 4096  # queries whose longer lists are in memory at once
+DEEPER_QUERIES = 4096  # queries whose longer lists are in memory at once,
+DEEPER_ENTRIES = 2**24  # but not more than so many entries
 GROWTH = 4  # factor by which lists get longer each time
 WHOLE_QUERIES = 16  # queries compared with all columns by one task, if memory allows
 EXACT_CELLS = 2**21  # distances in memory at once, per thread that computes whole rows
@@ -222,8 +223,7 @@ def deeper_lists(
 ) -> None:
     """Compute longer and longer lists for the queries whose lists of length m are too short.
 
-    The last lists hold all columns. Approximate lists get longer once, and only those that are no
-    use at all are followed by those of all columns.
+    The last lists hold all columns.
 
     Parameters
     ----------
@@ -255,13 +255,13 @@ def deeper_lists(
     places = np.arange(len(rows))
     while len(places) and GROWTH * m < len(columns) // 2:
         m *= GROWTH
-        is_last = points.cells is not None
+        at_once = max(QUERIES_PER_BLOCK, min(DEEPER_QUERIES, DEEPER_ENTRIES // m))
         remaining = []
-        for start in range(0, len(places), DEEPER_QUERIES):
-            part = places[start : start + DEEPER_QUERIES]
+        for start in range(0, len(places), at_once):
+            part = places[start : start + at_once]
             some = queries.take(rows[part])
             lists = neighbour_lists(some, own[rows[part]], points, columns, m, workers)
-            lists = lists.closed() if is_last else lists
+            lists = lists if points.cells is None else lists.closed()
             cuts = range(0, len(part), QUERIES_PER_BLOCK)
             remaining += workers.run(
                 lambda cut, part=part, lists=lists: offer(
@@ -270,8 +270,6 @@ def deeper_lists(
                 cuts,
             )
         places = np.concatenate(remaining)
-        if is_last:
-            break
     step = max(1, min(WHOLE_QUERIES, EXACT_CELLS // max(len(columns), 1)))
 
     def compare_all(part: np.ndarray) -> None:
