@@ -39,8 +39,8 @@ from gcdflow.clustering.heatmap import read_grid_table
 from gcdflow.config.runs import load_runs
 from gcdflow.config.settings import RunSettings, TrainSettings
 from gcdflow.data.datasets.photos import read_labels as read_photo_labels
-from gcdflow.evaluation.comparison import Compared, cells
-from gcdflow.evaluation.report import classifier_text, read_measured, read_metrics, row
+from gcdflow.evaluation.comparison import COLUMNS, Compared, cells, compared, markdown_comparison
+from gcdflow.evaluation.report import read_measured, read_metrics, row
 from gcdflow.files.declared import BASELINE, GRID
 from gcdflow.files.formats import ArrayFile, Features, Split
 from gcdflow.models.model import Model
@@ -299,12 +299,13 @@ def check_grid(path: Path, grid: dict[str, np.ndarray]) -> None:
 
 def check_metrics(path: Path, metrics: dict) -> None:
     assert all(len(cell) < 40 for cell in row(metrics))
-    classifier_text([metrics])
+    markdown_comparison(compared([metrics], []))
 
 
 def check_baseline(path: Path, baseline: dict) -> None:
     for result in baseline["results"]:
-        assert len(cells(Compared(baseline["epoch"], baseline["method"], result))) == 9
+        found = Compared(baseline["epoch"], baseline["method"], result)
+        assert len(cells(found)) == len(COLUMNS)
 
 
 def check_runs(path: Path, runs: dict[str, RunSettings]) -> None:
