@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow_scripts"), str(ROOT / "tests")]
 
 import numpy as np  # noqa: E402
+import psutil  # noqa: E402
 from joblib import Parallel, delayed  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
@@ -235,7 +236,7 @@ def _peak() -> float:
 class OwnMemory:
     """Largest memory in use, in MiB, without pages of mapped files, which the system can take back.
 
-    A context manager, which looks once a second (Linux).
+    A context manager, which looks once a second.
     """
 
     def __enter__(self) -> OwnMemory:
@@ -250,9 +251,8 @@ class OwnMemory:
 
     def _watch(self) -> None:
         while not self._over.wait(1.0):
-            status = Path("/proc/self/status").read_text(encoding="ascii")
-            kib = next(line.split()[1] for line in status.splitlines() if "RssAnon" in line)
-            self.peak = max(self.peak, int(kib) / 1024)
+            memory = psutil.Process().memory_info()
+            self.peak = max(self.peak, (memory.rss - memory.shared) / 2**20)
 
 
 def main() -> None:

@@ -12,10 +12,8 @@ from gcdflow.evaluation.report import aligned_table, percent, read_measured
 from gcdflow.files.declared import BASELINE, GRID
 
 SSDDBC, CLASSIFIER = "SSDDBC", "classifier"
-COLUMNS = (
-    *("epoch", "method", "number"),
-    *("all", "old", "new", "ARI", "test all", "clusters", "seconds"),
-)
+SHARES = ("all", "old", "new", "ARI", "test all")
+COLUMNS = ("epoch", "method", "number", *SHARES, "clusters", "seconds")
 EXPLANATION = (
     "Beside SSDDBC: the classifier of the run, if it has one, and the other methods that it\n"
     "names, on the same features. Accuracy and adjusted Rand index (ARI) are in percent, of\n"
@@ -87,7 +85,7 @@ def compared(metrics: Iterable[Mapping[str, Any]], baselines: Sequence[Path]) ->
             raise InputError(f"{path}: was measured against another truth than the metrics")
         folders[epoch] = path.parent
         results = [Compared(epoch, baseline["method"], result) for result in baseline["results"]]
-        others[epoch] = [*others.get(epoch, []), *results]
+        others.setdefault(epoch, []).extend(results)
     rows: list[Compared] = []
     for epoch in sorted(others):
         rows += [
@@ -119,7 +117,7 @@ def markdown_comparison(rows: Sequence[Compared]) -> str:
 def cells(row: Compared) -> list[str]:
     """The cells of one clustering, in the order of :data:`COLUMNS`; shares in percent."""
     values = row.values
-    shares = [percent(values[name]) for name in ("all", "old", "new", "ARI", "test all")]
+    shares = [percent(values[name]) for name in SHARES]
     seconds = "-" if values["seconds"] is None else f"{values['seconds']:.1f}"
     first = [f"{row.epoch:03d}", row.method, row.result["number"]]
     return [*first, *shares, str(values["clusters"]), seconds]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from gcdflow.errors import InputError
-from gcdflow.evaluation.comparison import Compared, compared
+from gcdflow.evaluation.comparison import SHARES, Compared, compared
 from gcdflow.evaluation.report import aligned_table, read_metrics
 
 # Title of each column in Markdown, and its metric.
@@ -27,8 +27,7 @@ TSV_COLUMNS = (
 )
 MARKDOWN_COLUMNS = ("setting", "runs", "epoch", *_ACCURACIES, "clusters")
 # Columns of the comparison, and the factor of each.
-_COMPARED = dict.fromkeys(("all", "old", "new", "ARI", "test all"), 100)
-_COMPARED |= {"clusters": 1, "seconds": 1}
+_COMPARED = dict.fromkeys(SHARES, 100) | {"clusters": 1, "seconds": 1}
 NOTHING = "-"
 
 

@@ -7,7 +7,7 @@ is compared with the columns of its nearest cells alone, and "nearest" means "ne
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,8 +58,7 @@ class Lists:
 
     def closed(self) -> Lists:
         """The same lists, taken as those of all points: what is beyond is not asked for."""
-        complete = np.isfinite(self.dist).sum(axis=1)
-        return Lists(self.ids, self.dist, complete, np.full_like(self.radius, np.inf))
+        return replace(self, radius=np.full_like(self.radius, np.inf))
 
     def nearest(self, m: int, is_part: np.ndarray) -> Lists:
         """The first m entries; ``is_part`` (q,) tells which lists lack some of the columns."""

@@ -30,9 +30,8 @@ def with_cells(points: Points, m: int, workers: Workers) -> Points:
     sizes = np.bincount(cells.of, minlength=len(cells.centroids))[order]
     before = np.empty_like(sizes)  # points in nearer cells, for each cell
     np.put_along_axis(before, order, np.cumsum(sizes, axis=1) - sizes, axis=1)
-    near = slice(0, m)
-    known = np.isfinite(exact.dist[:, near])
-    needed = np.take_along_axis(before, cells.of[exact.ids[:, near]], axis=1)[known]
+    known = np.isfinite(exact.dist[:, :m])
+    needed = np.take_along_axis(before, cells.of[exact.ids[:, :m]], axis=1)[known]
     reach = 0.0
     if len(needed):
         # The first point after these is in the last cell that has to be looked at.
