@@ -2,9 +2,10 @@
 """Check a machine's GPU in at most nine minutes, and write what was found as a Markdown table.
 
 Each part is a process with a time limit: the tests that need a GPU, losses on CPU and GPU, what the
-host waits for, images per second of stored and fresh views beside the field's loop, memory and
-utilisation, bfloat16, deterministic mode, resuming. A part that fails, or has no time left, is a
-row that says so. Without a GPU a small form runs on the CPU, which only shows that the check works.
+host waits for, a clustering on CPU and GPU, images per second of stored and fresh views beside the
+field's loop, memory and utilisation, bfloat16, deterministic mode, resuming. A part that fails, or
+has no time left, is a row that says so. Without a GPU a small form runs on the CPU, which only
+shows that the check works.
 
     python benchmarks/gpu_check.py --output gpu.md [--budget 540]
 """
@@ -62,6 +63,7 @@ def parts_of(models: list[str]) -> list[Part]:
         Part("tests", "small ones", 150),
         Part("losses", first, 60),
         Part("waits", first, 60),
+        Part("clustering", "SSDDBC", 60),
         Part("speed", first, 90),
         *(Part("speed", model, 90) for model in others),
         Part("modes", first, 90),

@@ -27,8 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts")
 from gcdflow.distributed.device import resolve_device
 from gcdflow.files.atomic import canonical_json
 from gcdflow.models.model import Model
+from gcdflow.ssddbc import SSDDBCGridSearch
 from gcdflow.training.objective import Objective
 from gcdflow.training.segment import Segment
+from ssddbc_benchmark import make_features, warm
 from torch import Tensor
 from training_workplace import Workplace
 from watched_steps import watched_steps
@@ -85,6 +87,27 @@ def waits(work: Workplace, model: str) -> Iterator[Finding]:
         places = Counter(place for step in later for place in step)
         listed = ", ".join(f"{place} {n / len(later):g} ×" for place, n in places.items())
         yield f"host waits in a step, {name} views", listed or "none"
+
+
+def clustering(work: Workplace, model: str) -> Iterator[Finding]:
+    """Seconds of an exact grid search on the CPU and on the device, and whether they agree."""
+    on_gpu = work.device.type == "cuda"
+    X, y = make_features(20_000 if on_gpu else 400, 768, 100 if on_gpu else 4)
+    warm(work.threads)
+    found = []
+    for device in ("cpu", work.device.type):
+        search = SSDDBCGridSearch(neighbours="exact", device=device, n_jobs=work.threads)
+        began = time.perf_counter()
+        found.append(search.fit(X, y))
+        seconds = time.perf_counter() - began
+        yield (
+            f"clustering of {len(X)} × 768 by {device}, {work.threads} threads",
+            f"{seconds:.1f} s",
+        )
+    one, other = found
+    equal = "equal" if (one.labels_ == other.labels_).all() else "DIFFERENT"
+    largest = abs(one.results_["silhouette"] - other.results_["silhouette"]).max()
+    yield "clusters of both", f"{equal}; silhouettes differ by {largest:.1e} at most"
 
 
 def modes(work: Workplace, model: str) -> Iterator[Finding]:
@@ -216,7 +239,9 @@ def utilisation(device: torch.device) -> Iterator[list[str]]:
         found.append(f"{sum(seen) / len(seen):.0f} % in {len(seen)} samples")
 
 
-PARTS = {function.__name__: function for function in (losses, waits, modes, speed, resume)}
+PARTS = {
+    function.__name__: function for function in (losses, waits, clustering, modes, speed, resume)
+}
 
 
 def main() -> None:

@@ -8,14 +8,16 @@
     python benchmarks/ssddbc_benchmark.py approximate --n 50000 --classes 100
     python benchmarks/ssddbc_benchmark.py large --n 200000 --classes 400
     python benchmarks/ssddbc_benchmark.py large --n 1000000 --classes 1000 --only
+    python benchmarks/ssddbc_benchmark.py large --n 1280000 --classes 1000 --only --device cuda
     python benchmarks/ssddbc_benchmark.py copies --n 3000
 
 ``reference``: the literal implementation of the tests, in parallel over configurations with joblib;
 a few configurations are timed and extrapolated to the whole grid. ``neighbours``: scikit-learn's
 brute-force ``kneighbors`` with 20 neighbours, once. ``growth``: n against 2n. ``threads``: one
 thread against two. ``approximate``: the exact search against the one with approximate neighbours,
-and how much their choices differ. ``large``: approximate neighbours alone, n against 2n
-(``--only``: n), from a memory-mapped file in the current folder. ``copies``: equal rows against
+and how much their choices differ. ``large``: approximate neighbours alone (with
+``--device cuda``: exact ones, by a GPU), n against 2n (``--only``: n), from a memory-mapped file in
+the current folder. ``copies``: equal rows against
 distinct ones. Processor time is printed beside wall time, because it varies less on a busy machine.
 """
 
@@ -95,12 +97,14 @@ def _ratio(name: str, goal: str, slow: tuple[float, float], fast: tuple[float, f
 
 
 def grid_search(
-    X: np.ndarray, y: np.ndarray, n_jobs: int, neighbours: str = "exact"
+    X: np.ndarray, y: np.ndarray, n_jobs: int, neighbours: str = "exact", device: str = "cpu"
 ) -> Callable[[], object]:
     """A function that runs the whole default grid."""
     from gcdflow.ssddbc import SSDDBCGridSearch
+    from sklearn.base import clone
 
-    return lambda: SSDDBCGridSearch(n_jobs=n_jobs, neighbours=neighbours).fit(X, y)
+    search = SSDDBCGridSearch(n_jobs=n_jobs, neighbours=neighbours, device=device)
+    return lambda: clone(search).fit(X, y)
 
 
 def warm(n_jobs: int) -> None:
@@ -192,7 +196,7 @@ def compare_approximate(args: argparse.Namespace) -> None:
 
 
 def measure_large(args: argparse.Namespace) -> None:
-    """Time the search with approximate neighbours for n, and for 2n unless told otherwise."""
+    """Time the search of many points for n, and for 2n unless told otherwise."""
     warm(args.jobs)
     times = []
     for n in (args.n,) if args.only else (args.n, 2 * args.n):
@@ -201,7 +205,8 @@ def measure_large(args: argparse.Namespace) -> None:
         np.save(path, X)
         del X
         X, found = np.load(path, mmap_mode="r"), []
-        search = grid_search(X, y, args.jobs, "approximate")
+        neighbours = "approximate" if args.device == "cpu" else "exact"
+        search = grid_search(X, y, args.jobs, neighbours, args.device)
         clock = Clock(1, warm_up=False)
         with OwnMemory() as memory:
             times.append(clock(f"n = {n}", lambda s=search, into=found: into.append(s())))
@@ -278,6 +283,7 @@ def main() -> None:
     parser.add_argument(
         "--literal-cells", type=int, default=8, help="configurations timed (default: 8)"
     )
+    parser.add_argument("--device", default="cpu", help="large: cpu, or cuda (default: cpu)")
     parser.add_argument("--only", action="store_true", help="large: n alone, not 2n")
     parser.add_argument("--goal", type=int, default=150, help="ratio to reach (default: 150)")
     args = parser.parse_args()

@@ -18,6 +18,7 @@ rule cluster:
         "../envs/cluster.yaml"
     threads: 32
     resources:
+        gpu=of_settings(requests.cluster_gpus),
         mem_mb=requested("mem_mb", of_settings(requests.cluster_request)),
         runtime=requested("runtime", of_settings(requests.cluster_request)),
     params:
@@ -30,4 +31,4 @@ rule cluster:
         "made {output:q} -- {input:q} -- {log:q}; "
         "stage cluster --features {input.features:q} --output {output.pseudo:q}"
         " --grid-table {output.grid:q} {params.grid:q} {params.previous:q}"
-        " --log-dir {params.log_dir:q} --threads {threads} 2>&1 | tee -i {log:q}"
+        " --log-dir {params.log_dir:q} --threads {threads} --gpus {resources.gpu} 2>&1 | tee -i {log:q}"

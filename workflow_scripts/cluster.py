@@ -34,7 +34,11 @@ def main(arguments: argparse.Namespace) -> None:
     threads = arguments.threads or available_threads()
     previous = PseudoLabels.load(arguments.previous) if arguments.previous else None
     pseudo, results = cluster_features(
-        features, grid_of(arguments), threads=threads, previous=previous
+        features,
+        grid_of(arguments),
+        threads=threads,
+        device="cuda" if arguments.gpus else "cpu",
+        previous=previous,
     )
     if arguments.grid_table is not None:
         write_grid_table(arguments.grid_table, results)
@@ -75,5 +79,8 @@ if __name__ == "__main__":
     parser.add_argument("--grid-table", type=Path, help="table of all configurations to write")
     parser.add_argument(
         "--previous", type=Path, help="pseudo labels of the last refresh (to compare with)"
+    )
+    parser.add_argument(
+        "--gpus", type=int, choices=(0, 1), default=0, help="1: a GPU compares all points"
     )
     run_stage(main, parser)

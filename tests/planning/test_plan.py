@@ -380,6 +380,13 @@ def test_the_number_of_gpus_changes_no_parameter_but_threads():
     assert requests.train_gpus(two) == 2
 
 
+def test_a_gpu_for_the_clustering_changes_no_parameter():
+    one, other = settings(), settings(clustering={"device": "cuda"})
+    assert parameters.cluster_flags(one) == parameters.cluster_flags(other)
+    assert parameters.result_settings(one) == parameters.result_settings(other)
+    assert [requests.cluster_gpus(run) for run in (one, other)] == [0, 1]
+
+
 def test_settings_are_sorted_so_that_equal_ones_are_equal_text():
     for text in (
         parameters.result_settings(settings()),

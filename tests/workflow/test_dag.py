@@ -117,6 +117,17 @@ def test_more_gpus_re_run_nothing(finished_copy: Path, tmp_path: Path):
         assert re.findall(r"--threads (\d+) --gpus (\d+)", output) == [("16", expected)], output
 
 
+def test_a_gpu_for_the_clustering_re_runs_nothing(finished_copy: Path, tmp_path: Path):
+    on_gpu = changing("clustering", device="cuda")
+    assert planned(finished_copy, f"{RUN}/report.md", changes=on_gpu) == {}
+    target = f"{RUN}/pseudo_epoch002.npz"
+    for changes, expected in ((on_gpu, "1"), (None, "0")):
+        result = snakemake(tmp_path, "--dry-run", "--printshellcmds", "--", target, changes=changes)
+        output = result.stdout + result.stderr
+        found = re.findall(r"stage cluster .* --threads \d+ --gpus (\d+)", output)
+        assert found == [expected], output
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A copy of the workflow; tests may change it."""

@@ -93,6 +93,7 @@ def cluster_features(
     grid: Grid,
     *,
     threads: int,
+    device: str = "cpu",
     previous: PseudoLabels | None = None,
 ) -> tuple[PseudoLabels, dict[str, np.ndarray]]:
     """Cluster the training split of a feature cache.
@@ -103,6 +104,8 @@ def cluster_features(
         Test samples (``~train_mask``) are left out.
     grid : Grid
     threads : int
+    device : str
+        Where points are compared with all others, as of :class:`SSDDBCGridSearch`.
     previous : PseudoLabels or None
         Pseudo labels of the refresh before, to compare with.
 
@@ -117,11 +120,13 @@ def cluster_features(
         If there are too few samples, or ``previous`` is of other samples.
     """
     train = features.train_mask
-    X, y = features.features[train], features.labels[train]
+    # A copy of millions of features only if some are left out.
+    X = features.features if train.all() else features.features[train]
+    y = features.labels[train]
     if len(X) < 2:
         raise InputError(f"found {len(X)} training samples to cluster, expected at least 2")
-    search = _grid_search(grid, X, threads, progress=_ProgressLog())
-    _predict_cost(X, y, grid.n_configurations, threads, search.neighbours)
+    search = _grid_search(grid, X, threads, device=device, progress=_ProgressLog())
+    _predict_cost(X, y, grid.n_configurations, threads, search)
     search.fit(X, y)
     if search.recall_ is not None:
         _report_recall(search.recall_)
@@ -137,6 +142,7 @@ def cluster_features(
         n_neighbors=N_NEIGHBOURS,
         normalize=grid.normalize,
         neighbours=search.neighbours,
+        device=device,
         n_jobs=threads,
     )
     return _pseudo_labels(features, search, nearest, previous), search.results_
@@ -274,11 +280,11 @@ def _report_recall(recall: float) -> None:
 
 
 def _predict_cost(
-    X: np.ndarray, y: np.ndarray, n_configurations: int, threads: int, neighbours: str
+    X: np.ndarray, y: np.ndarray, n_configurations: int, threads: int, search: SSDDBCGridSearch
 ) -> None:
     """Say what the search takes; refuse what does not fit into memory."""
     n, d = X.shape
-    cost = estimate_resources(n, d, 1, n_configurations, threads, neighbours)
+    cost = estimate_resources(n, d, 1, n_configurations, threads, search.neighbours)
     available = available_memory()
     labelled = int((y >= 0).sum())  # said, so that labels under another name are missed
     needed = (
@@ -290,8 +296,10 @@ def _predict_cost(
             f"{needed} of memory, but {available / 2**30:.1f} GiB are free; cluster fewer samples, "
             "fewer configurations, or on a larger machine"
         )
-    with_threads = f"with {counted(threads, 'thread')} and {neighbours} neighbours"
-    log.info("%s and %s %s", needed, duration(cost.seconds), with_threads)
+    seconds = duration(cost.seconds)
+    time = seconds if search.device == "cpu" else f"less than {seconds} (a GPU is used)"
+    with_threads = f"with {counted(threads, 'thread')} and {search.neighbours} neighbours"
+    log.info("%s and %s %s", needed, time, with_threads)
 
 
 def write_grid_table(path: Path, results: dict[str, np.ndarray]) -> None:

@@ -456,6 +456,11 @@ class ClusteringSettings(Settings):
         description="exact, approximate (faiss; for millions); null: exact, unless it takes hours",
         exclude_if=lambda neighbours: neighbours is None,
     )
+    device: Literal["cpu", "cuda"] = Field(
+        "cpu",
+        description="cuda: a GPU compares all points (with exact neighbours; for speed)",
+        exclude_if=lambda device: device == "cpu",
+    )
 
     def n_configurations(self) -> int:
         """Configurations of the grid."""
@@ -620,7 +625,7 @@ class RunSettings(Settings):
 
     def for_results(self) -> dict[str, Any]:
         """All that can change a category, as plain values: not GPUs, nor what is only compared."""
-        others = {"gpus": True, "baselines": True, "clustering": {"label_draws"}}
+        others = {"gpus": True, "baselines": True, "clustering": {"label_draws", "device"}}
         return self.model_dump(exclude=others)
 
     def train_settings(self, guided: bool) -> TrainSettings:

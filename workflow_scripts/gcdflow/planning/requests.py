@@ -31,6 +31,11 @@ def train_gpus(settings: RunSettings) -> int:
     return settings.gpus
 
 
+def cluster_gpus(settings: RunSettings) -> int:
+    """GPUs of a grid search."""
+    return int(settings.clustering.device == "cuda")
+
+
 def train_threads(settings: RunSettings) -> int:
     """Threads of a training."""
     return THREADS_PER_GPU * settings.gpus

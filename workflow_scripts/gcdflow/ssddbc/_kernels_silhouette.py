@@ -70,6 +70,23 @@ def add_rows(values, weights, piece, sums):
 
 
 @compiled
+def add_pairs(pairs, columns, points, rows, weights, piece, sums):
+    """Add the directly computed distances of some pairs; of a point to itself, it is zero.
+
+    Parameters
+    ----------
+    pairs : (p, 2) int64, places among ``columns`` (t,) and ``points`` (b,), which are int64 indices
+        into ``rows``, the exact float64 rows.
+    weights, piece, sums : as of :func:`add_rows`.
+    """
+    for p in range(pairs.shape[0]):
+        c, b = pairs[p, 0], pairs[p, 1]
+        if columns[c] != points[b]:
+            distance = _distance(rows[columns[c]], rows[points[b]])
+            sums[piece[c], b] += weights[c] * distance
+
+
+@compiled
 def silhouettes(sums, sizes, own, weights, out):
     """Silhouettes of b points; returns their weighted sum.
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from gcdflow.ssddbc import _kernels_lists as kernels
 from gcdflow.ssddbc._cells import Candidates
+from gcdflow.ssddbc._gpu import QUERIES_PER_BLOCK as QUERIES_ON_GPU
 from gcdflow.ssddbc._points import PRECISE_UNIT, UNIT, Columns, Points, squared_error
 from gcdflow.ssddbc._workers import Workers
 
@@ -122,33 +123,21 @@ def _lists_by_products(
     m = min(m, len(columns))
     kept = m if points.cells is None else min(points.cells.sketches.kept(m), len(columns))
     lists = Lists.empty(len(queries), m)
-    kind = np.float64 if precise else np.float32
     reach = float(points.norms[columns].max()) * (1 + UNIT)
     errors = squared_error(queries, points, reach, PRECISE_UNIT if precise else UNIT)
-    blocks, of_block = _division(queries, own, points, columns, m, workers)
+    blocks, of_block = _division(queries, own, points, columns, m, precise, workers)
 
     def block(rows: np.ndarray | slice) -> None:
         mine, candidates = of_block(rows)
-        mine_squares = queries.norms[rows] ** 2
-        size, capacity = len(own[rows]), 2 * kept + 32
-        keys = np.empty((size, capacity), dtype=kind)
-        found = np.empty((size, capacity), dtype=np.int32)
-        counts = np.zeros(size, dtype=np.int64)
-        bounds = np.full(size, np.inf, dtype=kind)
-        own_place = _place(candidates.ids, own[rows])
+        mine_squares, own_place = queries.norms[rows] ** 2, _place(candidates.ids, own[rows])
         if precise:
             mine, mine_squares = queries.centred(rows)
-        buffer = np.empty(size * COLUMNS_PER_TILE, dtype=kind)  # reused: new pages are expensive
-        for first in range(0, len(candidates.ids), COLUMNS_PER_TILE):
-            tile = slice(first, first + COLUMNS_PER_TILE)
-            others, squares = candidates.centred(tile) if precise else candidates.tile(tile)
-            products = buffer[: size * len(others)].reshape(size, len(others))
-            np.matmul(mine, others.T, out=products)
-            kernels.scan_tile(
-                products, squares, first, own_place, keys, found, counts, bounds, kept
-            )
-        part = Lists.empty(size, kept)
-        kernels.close_lists(candidates.ids, keys, found, counts, bounds, part.ids)
+        part = Lists.empty(len(mine), kept)
+        if candidates.gpu is None:
+            counts, bounds = _scan(mine, own_place, candidates, part.ids)
+        else:
+            places, counts, bounds = candidates.gpu.nearest(mine, own_place, kept)
+            part.ids[:] = candidates.ids[places]
         kernels.exact_distances(queries.rows[rows], points.rows, part.ids, counts, part.dist)
         if points.cells is None:
             # All other points are at least this far away, even with the largest rounding error.
@@ -167,6 +156,36 @@ def _lists_by_products(
     return lists
 
 
+def _scan(
+    queries: np.ndarray, own: np.ndarray, candidates: Columns, ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fill ``ids`` (q, m) with the m nearest candidates by products of the queries' precision.
+
+    Parameters
+    ----------
+    queries : (q, d) float32 or float64. own : (q,) int64, place of the query itself, or -1.
+
+    Returns
+    -------
+    counts : (q,) int64, ids of each query. bounds : (q,), no other candidate has a smaller key;
+        infinite if there is no other.
+    """
+    (size, m), kind = ids.shape, queries.dtype
+    keys = np.empty((size, 2 * m + 32), dtype=kind)
+    found = np.empty(keys.shape, dtype=np.int32)
+    counts, bounds = np.zeros(size, dtype=np.int64), np.full(size, np.inf, dtype=kind)
+    buffer = np.empty(size * COLUMNS_PER_TILE, dtype=kind)  # reused: new pages are expensive
+    for first in range(0, len(candidates.ids), COLUMNS_PER_TILE):
+        tile = slice(first, first + COLUMNS_PER_TILE)
+        precise = kind == np.float64
+        others, squares = candidates.centred(tile) if precise else candidates.tile(tile)
+        products = buffer[: size * len(others)].reshape(size, len(others))
+        np.matmul(queries, others.T, out=products)
+        kernels.scan_tile(products, squares, first, own, keys, found, counts, bounds, m)
+    kernels.close_lists(candidates.ids, keys, found, counts, bounds, ids)
+    return counts, bounds
+
+
 def _place(columns: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Positions of points among columns (c,) ascending, (q,) int64; -1 for others."""
     at = np.minimum(np.searchsorted(columns, points), len(columns) - 1)
@@ -174,16 +193,20 @@ def _place(columns: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _division(
-    queries: Points, own: np.ndarray, points: Points, columns: np.ndarray, m: int, workers: Workers
+    queries: Points,
+    own: np.ndarray,
+    points: Points,
+    columns: np.ndarray,
+    m: int,
+    precise: bool,
+    workers: Workers,
 ) -> tuple[list, Callable[[np.ndarray | slice], tuple[np.ndarray, Columns]]]:
     """Blocks of queries, and a function that gives the rows of one and the columns it looks at."""
     if points.cells is None:
-        starts = range(0, len(queries), QUERIES_PER_BLOCK)
-        if len(columns) == len(points):
-            all_columns = Columns(points, columns, points.work, points.squares)
-        else:
-            all_columns = Columns.copied(points, columns)
-        blocks = [slice(start, start + QUERIES_PER_BLOCK) for start in starts]
+        all_columns = _all_columns(points, columns, points.gpu is not None and not precise)
+        size = QUERIES_PER_BLOCK if all_columns.gpu is None else QUERIES_ON_GPU
+        starts = range(0, len(queries), size)
+        blocks = [slice(start, start + size) for start in starts]
         return blocks, lambda rows: (queries.work[rows], all_columns)
     cells, sketches = points.cells, points.cells.sketches
     of = cells.of_queries(queries, own, workers)
@@ -195,6 +218,16 @@ def _division(
         return mine, Columns(points, ids, sketches.rows[ids], points.squares[ids])
 
     return list(cells.blocks(of, QUERIES_PER_BLOCK)), of_block
+
+
+def _all_columns(points: Points, columns: np.ndarray, on_gpu: bool) -> Columns:
+    """The columns of a search that compares all of them."""
+    everything = len(columns) == len(points)
+    if on_gpu:
+        return Columns(points, columns, gpu=points.gpu if everything else points.gpu.take(columns))
+    if everything:
+        return Columns(points, columns, points.work, points.squares)
+    return Columns.copied(points, columns)
 
 
 def whole_lists(queries: np.ndarray, own: np.ndarray, points: Points, columns: np.ndarray) -> Lists:

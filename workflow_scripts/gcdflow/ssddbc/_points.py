@@ -9,6 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from gcdflow.ssddbc._cells import Cells
+    from gcdflow.ssddbc._gpu import Gpu
 from gcdflow.ssddbc._workers import Workers
 
 ROWS_PER_TASK = 512
@@ -30,6 +31,7 @@ class Points:
     centre : (d,) float64. scale : a power of two.
     rounding : absolute error of centring in float64, in units of ``work``.
     cells : Cells, if neighbours are approximate; None if they are exact.
+    gpu : Gpu that holds the working copy and forms the products; None: the CPU does.
     """
 
     rows: np.ndarray
@@ -40,6 +42,7 @@ class Points:
     scale: float
     rounding: float
     cells: Cells | None = None
+    gpu: Gpu | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -54,13 +57,15 @@ class Points:
         return exact, np.einsum("ij,ij->i", exact, exact)
 
     def take(self, rows: np.ndarray) -> Points:
-        """Some of the points, with the same centre and scale."""
+        """Some of the points, with the same centre and scale, as queries."""
         return replace(
             self,
             rows=self.rows[rows],
             work=self.work[rows],
             squares=self.squares[rows],
             norms=self.norms[rows],
+            cells=None,
+            gpu=None,
         )
 
 
@@ -74,12 +79,14 @@ class Columns:
     ids : (c,) int64, rows of ``points``.
     work, squares : of these rows, in the same order, so that memory is read in order; or None:
         parts are gathered when they are read, which needs no memory.
+    gpu : Gpu that holds them, and is searched instead; or None.
     """
 
     points: Points
     ids: np.ndarray
     work: np.ndarray | None = None
     squares: np.ndarray | None = None
+    gpu: Gpu | None = None
 
     @classmethod
     def copied(cls, points: Points, ids: np.ndarray) -> Columns:

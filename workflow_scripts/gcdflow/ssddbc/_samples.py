@@ -98,9 +98,10 @@ class Samples:
 
     def apart(self) -> Samples:
         """The same samples, each with a row of its own."""
-        points, cells = self.points.take(self.row_of), self.points.cells
-        if cells is not None:
-            points = replace(points, cells=cells.take(self.row_of))
+        cells, gpu = (
+            part and part.take(self.row_of) for part in (self.points.cells, self.points.gpu)
+        )
+        points = replace(self.points.take(self.row_of), cells=cells, gpu=gpu)
         return _grouped(points, np.arange(len(self)))
 
 

@@ -8,6 +8,7 @@ from hashlib import blake2b
 
 import numpy as np
 
+from gcdflow.ssddbc import _gpu
 from gcdflow.ssddbc import _kernels_silhouette as kernels
 from gcdflow.ssddbc._points import Columns
 from gcdflow.ssddbc._samples import Samples
@@ -221,7 +222,8 @@ def mean_silhouettes(
     distances = _Distances.build(samples, atoms, piece, in_order=not draw)
     families = _families(labels[:, first], np.asarray(family_of)[chosen], workers)
     sizes = [np.bincount(row).astype(np.float64) for row in labels]
-    n_blocks = -(-len(queries.atoms) // QUERIES_PER_BLOCK)
+    per_block = QUERIES_PER_BLOCK if samples.points.gpu is None else _gpu.SUMMED_QUERIES
+    n_blocks = -(-len(queries.atoms) // per_block)
     sums, done = np.zeros((n_blocks, len(chosen))), np.zeros(n_blocks)
     values = np.empty((len(queries.atoms), len(chosen))) if draw else None
     once = np.ones(len(first))
@@ -277,11 +279,13 @@ class _Distances:
     ) -> _Distances:
         """Distances to atoms; ``piece`` (n,) is the piece of each sample.
 
-        For few blocks, an ordered copy of all rows is not worth its memory (``in_order``).
+        For few blocks, an ordered copy of all rows is not worth its memory (``in_order``); a GPU
+        needs none.
         """
         points, piece = samples.points, piece[atoms.first]
         order = np.argsort(piece, kind="stable")  # so that sums over pieces read memory in order
         rows = samples.row_of[atoms.first[order]]
+        in_order &= points.gpu is None
         columns = Columns.copied(points, rows) if in_order else Columns(points, rows)
         return cls(columns, atoms.sizes[order], piece[order])
 
@@ -289,10 +293,12 @@ class _Distances:
         """Sums over pieces of the distances from the rows ``mine``, (n_pieces, b) float64."""
         points, rows = self.columns.points, self.columns.ids
         total = np.zeros((n_pieces, len(mine)))
+        tiles = _tiles(0, len(rows), COLUMNS_PER_TILE)
+        if points.gpu is not None:
+            tiles = self._add_by_gpu(total, mine)
         queries = np.ascontiguousarray(points.work[mine].T)
         buffers = np.empty((2, COLUMNS_PER_TILE, len(mine)), dtype=np.float32)
-        for start in range(0, len(rows), COLUMNS_PER_TILE):
-            tile = slice(start, start + COLUMNS_PER_TILE)
+        for tile in tiles:
             work, squares = self.columns.tile(tile)
             products, values = buffers[0, : len(work)], buffers[1, : len(work)]
             np.matmul(work, queries, out=products)
@@ -310,3 +316,29 @@ class _Distances:
                 )
             kernels.add_rows(values, self.weights[tile], self.piece[tile], total)
         return total
+
+    def _add_by_gpu(self, total: np.ndarray, mine: np.ndarray) -> list[slice]:
+        """Add the distances to the columns; returns the tiles that are not added.
+
+        Those have so many doubtful distances that float32 is of no use.
+        """
+        points, rows, left = self.columns.points, self.columns.ids, []
+        for tile in _tiles(0, len(rows), _gpu.COLUMNS_PER_TILE):
+            piece, weights = self.piece[tile], self.weights[tile]
+            begins = np.flatnonzero(np.diff(piece, prepend=-1))
+            runs = np.diff(begins, append=len(piece))
+            found = points.gpu.sums(
+                rows[tile], mine, runs, weights, points.scale, DOUBT, TOO_DOUBTFUL
+            )
+            if found is None:
+                left += _tiles(tile.start, tile.stop, COLUMNS_PER_TILE)
+                continue
+            sums, doubtful = found
+            total[piece[begins]] += sums
+            kernels.add_pairs(doubtful, rows[tile], mine, points.rows, weights, piece, total)
+        return left
+
+
+def _tiles(start: int, stop: int, size: int) -> list[slice]:
+    """Parts of a range, each at most ``size`` long."""
+    return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]

@@ -11,6 +11,7 @@ from gcdflow.ssddbc import _kernels_samples as kernels
 from gcdflow.ssddbc._backbone import Backbone, grow_group, join_isolated
 from gcdflow.ssddbc._cells import Cells
 from gcdflow.ssddbc._density import Configuration, Group, configurations, density, groups
+from gcdflow.ssddbc._gpu import Gpu
 from gcdflow.ssddbc._lists import Lists, complete_lists, neighbour_lists
 from gcdflow.ssddbc._nearest import NearestQuery, answer
 from gcdflow.ssddbc._points import Points, prepare
@@ -148,6 +149,16 @@ def approximate(samples: Samples, ks: Sequence[int], workers: Workers) -> Sample
     return replace(samples, points=with_cells(samples.points, length, workers))
 
 
+def on_device(samples: Samples, device: str) -> Samples:
+    """The same samples, which a GPU compares with each other unless the device is ``cpu``."""
+    if device == "cpu":
+        return samples
+    points = samples.points
+    return replace(
+        samples, points=replace(points, gpu=Gpu.holding(points.work, points.squares, device))
+    )
+
+
 def _grid_cells(
     samples: Samples,
     lists: Lists,
@@ -240,28 +251,24 @@ def score_grid(
 
 
 def core_neighbours(
-    rows: np.ndarray,
+    samples: Samples,
     core: np.ndarray,
     labels: np.ndarray,
     y: np.ndarray,
     n_neighbours: int,
-    is_approximate: bool,
     workers: Workers,
 ) -> np.ndarray:
     """The nearest core points of every point, without those of other clusters or other labels.
 
     Parameters
     ----------
-    rows : (n, d) float64, as they are compared.
+    samples : n samples, of which equal ones are all core points or none.
     core : (n,) bool. labels : (n,) int. y : (n,) int, -1 = unlabelled.
 
     Returns
     -------
     (n, n_neighbours) int64, numbers of samples, nearest first; -1 at the end of shorter lists.
     """
-    samples = make_samples(rows, workers, marks=core)
-    if is_approximate:
-        samples = approximate(samples, [n_neighbours], workers)
     points, everyone = samples.points, np.arange(len(samples.points))
     columns = np.flatnonzero(samples.of_rows(core))
     lists = neighbour_lists(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import re
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -187,6 +188,13 @@ def neighbour_search(value, name: str = "neighbours") -> str | None:
     """How neighbours are searched for; None: decided by the amount of work."""
     if value is not None and value not in ("exact", "approximate"):
         raise InputError(f"{name} is {value!r}, expected 'exact', 'approximate' or None")
+    return value
+
+
+def device(value, name: str = "device") -> str:
+    """Where products are formed: ``cpu``, or a GPU by PyTorch's name for it."""
+    if not isinstance(value, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", value):
+        raise InputError(f"{name} is {value!r}, expected 'cpu', 'cuda' or 'cuda:<number>'")
     return value
 
 

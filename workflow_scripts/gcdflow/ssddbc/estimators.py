@@ -26,11 +26,15 @@ class _Clusterer(ClusterMixin, BaseEstimator):
         """Samples for a search over this grid, with exact or approximate neighbours."""
         from gcdflow.ssddbc import _search as search
         from gcdflow.ssddbc._cells import import_faiss
+        from gcdflow.ssddbc._gpu import import_torch
 
         self.neighbours_ = choose_neighbours(self.neighbours, *X.shape, len(ks), len(percentiles))
         if self.neighbours_ == "approximate":
             import_faiss()  # says at once if it is missing
+        if self.device != "cpu":
+            import_torch(self.device)
         samples = search.make_samples(search.prepare(X, self.normalize, workers), workers)
+        samples = search.on_device(samples, self.device)
         if self.neighbours_ == "approximate":
             samples = search.approximate(samples, ks, workers)
         return samples
@@ -95,6 +99,10 @@ class SSDDBC(_Clusterer):
         Whether neighbours are exact, or searched for in cells by faiss (which has to be installed).
         The work then grows little faster than n, not with n², and most of the exact neighbours are
         found (``recall_``). None: exact, unless that would take hours (`choose_neighbours`).
+    device : str, default="cpu"
+        Where points are compared with all others: "cpu", or a GPU by PyTorch's name for it, such as
+        "cuda" (PyTorch has to be installed). Neighbours are the same; silhouettes differ by the
+        rounding of float32. Approximate neighbours are searched for by the CPU in any case.
     n_jobs : int or None
         Number of threads (None = 1, -1 = all that the process may use), for BLAS and compiled code.
         With exact neighbours the result does not depend on it.
@@ -123,12 +131,20 @@ class SSDDBC(_Clusterer):
     """
 
     def __init__(
-        self, k=10, density_percentile=70.0, *, normalize=True, neighbours=None, n_jobs=None
+        self,
+        k=10,
+        density_percentile=70.0,
+        *,
+        normalize=True,
+        neighbours=None,
+        device="cpu",
+        n_jobs=None,
     ):
         self.k = k
         self.density_percentile = density_percentile
         self.normalize = normalize
         self.neighbours = neighbours
+        self.device = device
         self.n_jobs = n_jobs
 
     def fit(self, X, y=None):
@@ -150,6 +166,7 @@ class SSDDBC(_Clusterer):
         percentile = validate.percentile(self.density_percentile)
         validate.switch(self.normalize, "normalize")
         validate.neighbour_search(self.neighbours)
+        validate.device(self.device)
         X, y = validate.training_samples(X, y, self)
         from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
@@ -188,6 +205,10 @@ class SSDDBCGridSearch(_Clusterer):
         Whether neighbours are exact, or searched for in cells by faiss (which has to be installed).
         The work then grows little faster than n, not with n², and most of the exact neighbours are
         found (``recall_``). None: exact, unless that would take hours (`choose_neighbours`).
+    device : str, default="cpu"
+        Where points are compared with all others: "cpu", or a GPU by PyTorch's name for it, such as
+        "cuda" (PyTorch has to be installed). Neighbours are the same; silhouettes differ by the
+        rounding of float32. Approximate neighbours are searched for by the CPU in any case.
     n_jobs : int or None
         Number of threads (None = 1, -1 = all that the process may use), for BLAS and compiled code.
         With exact neighbours the result does not depend on it.
@@ -221,6 +242,7 @@ class SSDDBCGridSearch(_Clusterer):
         w_sil=3.0,
         normalize=True,
         neighbours=None,
+        device="cpu",
         n_jobs=None,
         progress=None,
     ):
@@ -230,6 +252,7 @@ class SSDDBCGridSearch(_Clusterer):
         self.w_sil = w_sil
         self.normalize = normalize
         self.neighbours = neighbours
+        self.device = device
         self.n_jobs = n_jobs
         self.progress = progress
 
@@ -261,6 +284,7 @@ class SSDDBCGridSearch(_Clusterer):
         weights = validate.weight(self.w_ce, "w_ce"), validate.weight(self.w_sil, "w_sil")
         validate.switch(self.normalize, "normalize")
         validate.neighbour_search(self.neighbours)
+        validate.device(self.device)
         validate.function(self.progress, "progress")
         return ks, percentiles, weights
 
@@ -384,6 +408,7 @@ def core_neighbours(
     n_neighbors=10,
     normalize=True,
     neighbours=None,
+    device="cpu",
     n_jobs=None,
 ):
     """The nearest core points of each sample, as far as they are in its cluster.
@@ -401,7 +426,7 @@ def core_neighbours(
     y : array-like of shape (n,) of whole numbers, or None
         As in :class:`SSDDBC`.
     n_neighbors : int
-    normalize, neighbours, n_jobs
+    normalize, neighbours, device, n_jobs
         As in :class:`SSDDBC`.
 
     Returns
@@ -426,12 +451,15 @@ def core_neighbours(
         raise InputError("core_sample_mask marks no core point, expected some")
     n_neighbors = validate.neighbours(n_neighbors)
     neighbours = choose_neighbours(validate.neighbour_search(neighbours), *X.shape)
+    device = validate.device(device)
     from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
     with search.Workers(n_jobs) as workers:
-        rows = search.prepare(X, normalize, workers)
-        is_approximate = neighbours == "approximate"
-        return search.core_neighbours(rows, core, labels, y, n_neighbors, is_approximate, workers)
+        samples = search.make_samples(search.prepare(X, normalize, workers), workers, marks=core)
+        samples = search.on_device(samples, device)
+        if neighbours == "approximate":
+            samples = search.approximate(samples, [n_neighbors], workers)
+        return search.core_neighbours(samples, core, labels, y, n_neighbors, workers)
 
 
 def _assign(X, core_X, core_labels, normalize, n_jobs):

@@ -9,8 +9,9 @@ from gcdflow.errors import InputError
 # Entries in the neighbour lists of a point, over all passes of the default grid.
 LISTED = 300
 # With approximate neighbours: work of the lists, in passes over all points; entries in the lists of
-# a point that are in memory at once; samples whose silhouettes are computed; memory of graphs.
-APPROXIMATE_PASSES, APPROXIMATE_LISTED = 7, 104
+# a point that are in memory at once; other bytes of a point, as measured at a million; samples
+# whose silhouettes are computed; memory of graphs.
+APPROXIMATE_PASSES, APPROXIMATE_LISTED, APPROXIMATE_REST = 7, 104, 2000
 DRAWN, GRAPH_BYTES = 4096, 2**30
 LONGEST_EXACT_SEARCH = 4 * 3600  # processor seconds; about 470,000 points of 768 features
 
@@ -87,7 +88,7 @@ def _approximate_resources(n: int, d: int, cells: int, n_jobs: int) -> Resources
     silhouettes = min(n, DRAWN) * n * (7e-11 * d + 4.6e-11 * cells)
     growing = 2.2e-6 * cells * n
     return Resources(
-        memory_bytes=int(n * (per_point + 300) + graphs + n_jobs * per_thread),
+        memory_bytes=int(n * (per_point + APPROXIMATE_REST) + graphs + n_jobs * per_thread),
         seconds=0.2 + 1e-3 * cells + (lists + k_means + silhouettes + growing) / n_jobs,
     )
 
