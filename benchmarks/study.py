@@ -8,11 +8,15 @@ of clusters itself, and k-means and semi-supervised k-means, which are told. Sco
 unlabelled images; accuracies have one matching over all classes. A second table compares, split by
 split, the run with pseudo labels and the one without.
 
+With ``--methods`` the table compares SSDDBC with a classifier and other clusterings instead: mean ±
+deviation over five choices of old classes.
+
 What is done stays: the same command resumes. Settings are chosen on the half `develop` alone.
 
     python benchmarks/study.py --half develop
     python benchmarks/study.py                            # the half `report`
     python benchmarks/study.py --sets digits              # a quarter of an hour for each two splits
+    python benchmarks/study.py --methods --sets digits clipart
     python benchmarks/study.py --sets clipart --deb openclipart-png_0.18_all.deb
 """
 
@@ -43,7 +47,8 @@ from gcdflow.evaluation.metrics import KnownTruth
 from gcdflow.files import declared
 from gcdflow.files.atomic import atomic_write, sha256_file
 from gcdflow.files.formats import Features, PseudoLabels, Split, align
-from gcdflow.planning.plan import weights_files
+from gcdflow.planning.baselines import summary_baselines
+from gcdflow.planning.plan import last_epoch, weights_files
 from study_data import lay_out_clipart, lay_out_mnist
 
 FOLDER = Path(__file__).resolve().parent
@@ -271,6 +276,25 @@ def _cell(values: list[float], number: str) -> str:
     return f"{mean:.{digits}f} ± {factor * statistics.stdev(values):.1f}"
 
 
+def compare_methods(runs: dict[str, RunSettings], sets: list[str], cores: int) -> None:
+    """Make the runs of the sweeps `<set>-methods` and `<set>-classifier`, and print their means."""
+    sweep_of = {
+        run: sweep
+        for name in sets
+        for sweep in (f"{name}-methods", f"{name}-classifier")
+        for run in runs
+        if run.startswith(f"{sweep}-")
+    }
+    make_files([Path(declared.REPORT.of(run)) for run in sweep_of], cores)
+    metrics = {run: declared.METRICS.of(run, last_epoch(runs[run])) for run in sweep_of}
+    others = summary_baselines(runs, sweep_of, str)
+    command = [sys.executable, str(FOLDER.parent / "workflow_scripts" / "summary.py")]
+    command += [f"{sweep_of[run]}={path}" for run, path in metrics.items()]
+    command += ["--markdown", str(RESULTS / f"methods-{'-'.join(sets)}.md"), "--baselines", *others]
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    subprocess.run(command, check=True)
+
+
 def main(arguments: argparse.Namespace) -> None:
     """Data, runs, scores, table."""
     runs = configured_runs()
@@ -278,6 +302,9 @@ def main(arguments: argparse.Namespace) -> None:
         lay_out_clipart(Path("data/clipart"), arguments.deb)
     if "mnist5k" in arguments.sets:
         lay_out_mnist(Path("data/mnist5k"), arguments.mnist)
+    if arguments.methods:
+        compare_methods(runs, arguments.sets, arguments.cores)
+        return
     wanted = {
         (name, split): stages(runs, split)
         for name in arguments.sets
@@ -312,6 +339,7 @@ if __name__ == "__main__":
     )
     parser.add_argument("--half", choices=HALVES, default="report", help="half of the splits")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--methods", action="store_true", help="compare with other methods instead")
     parser.add_argument("--cores", type=int, default=2, help="processors of the workflow")
     parser.add_argument("--deb", type=Path, help="file of the Debian package openclipart-png")
     parser.add_argument(

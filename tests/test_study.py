@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 import os
 import runpy
 import subprocess
@@ -12,12 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from example_files import make_baseline, make_metrics
 from gcdflow.config.settings import RunSettings
 from gcdflow.data.datasets.catalogue import split_catalogue
 from gcdflow.data.datasets.digits import catalogue
 from gcdflow.files.formats import Features, PseudoLabels, Split, Truth
 from PIL import Image
 
+CLASSIFIER = {
+    "transductive": {"all": 0.4, "old": 0.5, "new": 0.3},
+    "inductive": {"all": 0.4, "old": 0.5, "new": 0.3},
+    "ari": 0.3,
+    "n_categories": 11,
+}
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 DATA = runpy.run_path(str(BENCHMARKS / "study_data.py"))
 STUDY = runpy.run_path(str(BENCHMARKS / "study.py"))
@@ -233,3 +241,40 @@ def test_stages_are_scored_once_and_again_when_their_files_change(
 
     monkeypatch.setitem(STUDY["scores"].__globals__, "_scores", forbidden)
     assert STUDY["scores"](trained, settings, "digits") == found
+
+
+def test_methods_are_compared_over_the_choices_of_old_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    runs = STUDY["configured_runs"]()
+    asked: list[Path] = []
+
+    def make(wanted: list[Path], cores: int) -> None:
+        """Metrics and baselines of all epochs; those of SSDDBC differ from run to run."""
+        asked.extend(wanted)
+        for number, report in enumerate(wanted):
+            report.parent.mkdir(parents=True)
+            run = runs[report.parent.name]
+            shares = {"all": 0.1 * number, "old": 0.5, "new": 0.5}
+            extra = {} if run.baselines else {"classifier": CLASSIFIER}
+            for epoch in run.checkpoint_epochs():
+                metrics = make_metrics(epoch, transductive=shares, ari=0.5, **extra)
+                (report.parent / f"metrics_epoch{epoch:03d}.json").write_text(json.dumps(metrics))
+                for method in run.baselines:
+                    path = report.parent / f"baseline_{method}_epoch{epoch:03d}.json"
+                    path.write_text(json.dumps(make_baseline(epoch, method)))
+
+    monkeypatch.setitem(STUDY["compare_methods"].__globals__, "make_files", make)
+    STUDY["compare_methods"](runs, ["digits"], 1)
+    assert [path.parent.name for path in asked[:2]] == [
+        "digits-methods-first",
+        "digits-methods-last",
+    ]
+    assert len(asked) == 10
+    table = Path("results/study/methods-digits.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+    assert ["digits-methods", "SSDDBC", "found", "5", "20.0 ± 15.8"] in [row[:5] for row in rows]
+    assert ["digits-classifier", "SSDDBC", "found", "5", "70.0 ± 15.8"] in [row[:5] for row in rows]
+    assert ["digits-classifier", "classifier", "-", "5", "40.0 ± 0.0"] in [row[:5] for row in rows]
+    assert sum(row[:1] == ["digits-methods"] and row[2] == "told" for row in rows) == 5
