@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from gcdflow import __version__
 from gcdflow.clustering import search as clustering
 from gcdflow.clustering.matching import label_change_rate
@@ -21,6 +22,7 @@ from gcdflow.errors import InputError
 from gcdflow.files import declared
 from gcdflow.files.formats import Features, PseudoLabels
 from gcdflow.ssddbc import _recall
+from gcdflow.ssddbc._gpu import Gpu
 from ssddbc.reference import fit_configuration, normalise
 
 GRID = Grid(k=[3, 5], percentile=[40, 70])
@@ -300,6 +302,20 @@ def test_a_low_recall_is_a_warning(monkeypatch, caplog):
     (warning,) = (r for r in caplog.records if "of the exact neighbours" in r.getMessage())
     assert warning.levelno == logging.WARNING
     assert "expected at least 98%" in warning.getMessage()
+
+
+def test_a_gpu_that_has_little_to_do_is_said(monkeypatch, caplog):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr("gcdflow.ssddbc._gpu.usable_torch", lambda device: torch)
+    holding = Gpu.holding
+    monkeypatch.setattr(Gpu, "holding", lambda work, squares, _: holding(work, squares, "cpu"))
+    caplog.set_level("INFO")
+    for neighbours, warnings in (("exact", 0), ("approximate", 1)):
+        caplog.clear()
+        grid = replace(GRID, neighbours=neighbours)
+        cluster_features(blobs(), grid, threads=1, device="cuda")
+        assert "less than" in caplog.messages[0]
+        assert sum("the GPU has little to do" in message for message in caplog.messages) == warnings
 
 
 def test_approximate_neighbours_without_the_package_are_one_sentence(monkeypatch):

@@ -1,15 +1,19 @@
 """The search as a GPU does it, here on PyTorch's CPU; tests/gpu repeats it on a GPU."""
 
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from gcdflow.errors import InputError
-from gcdflow.ssddbc import SSDDBC, SSDDBCGridSearch, _gpu, _scores, core_neighbours
+from gcdflow.ssddbc import SSDDBC, SSDDBCGridSearch, _gpu, _lists, _scores, core_neighbours
 from gcdflow.ssddbc import _search as search
 from gcdflow.ssddbc._gpu import Gpu
 from gcdflow.ssddbc._points import make_points
+from sklearn.metrics import silhouette_score
 
 from ssddbc.on_gpu import assert_equals_cpu
 from ssddbc.test_approximate import groups
@@ -19,7 +23,7 @@ from ssddbc.test_approximate import groups
 def _small_tiles(monkeypatch):
     """So that small data have several tiles, blocks and parts of runs."""
     monkeypatch.setattr(_gpu, "COLUMNS_PER_TILE", 190)
-    monkeypatch.setattr(_gpu, "SUMMED_QUERIES", 100)
+    monkeypatch.setattr(_gpu, "SCORED_PER_BLOCK", 100)
     monkeypatch.setattr(_gpu, "LONGEST_RUN", 7)
     monkeypatch.setattr("gcdflow.ssddbc._lists.QUERIES_ON_GPU", 150)
 
@@ -34,7 +38,7 @@ def cpu_as_gpu(monkeypatch):
         return holding(work, squares, "cpu")
 
     monkeypatch.setattr(Gpu, "holding", hold)
-    monkeypatch.setattr(_gpu, "import_torch", lambda device: torch)
+    monkeypatch.setattr(_gpu, "usable_torch", lambda device: torch)
     return asked
 
 
@@ -66,47 +70,59 @@ def test_the_nearest_by_products(m):
         assert (bounds[query] == np.inf) == (m >= 700 - (own[query] >= 0))
 
 
-def test_sums_of_runs_and_what_is_left_out_of_them():
-    X = rows()
-    X[50] = X[3] + 1e-9
-    points, gpu = held(X)
-    columns, queries = np.arange(100), np.array([3, 200, 99])
-    runs, weights = np.array([1, 60, 39]), np.arange(1.0, 101.0)
-    found, doubtful = gpu.sums(columns, queries, runs, weights, points.scale, 1e-3, 0.5)
-    assert sorted(map(tuple, doubtful)) == [(3, 0), (50, 0), (99, 2)]
-    away = np.linalg.norm(X[columns, None] - X[queries], axis=2) * weights[:, None]
-    expected = np.add.reduceat(away, [0, 1, 61])
-    np.testing.assert_allclose(found[:, 1:], expected[:, 1:], rtol=1e-5)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
-    assert gpu.sums(columns, queries, runs, weights, points.scale, 1e-3, 0.005) is None
+def test_silhouettes_are_those_of_the_definition():
+    X, labels = rows(), np.random.default_rng(1).integers(6, size=(3, 700))
+    labels[1] = labels[0] // 3  # a family
+    labels[2, labels[2] == 5] = 4
+    labels[2, 17] = 5  # alone in its cluster
+    _, gpu = held(X)
+    with search.Workers(1) as workers:
+        samples = search.make_samples(X, workers)
+        samples = replace(samples, points=replace(samples.points, gpu=gpu))
+        found, _ = _scores.mean_silhouettes(
+            samples, labels.astype(np.int32), np.array([0, 0, 1]), np.arange(700), workers
+        )
+    expected = [silhouette_score(X, row) for row in labels]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("copies", [False, True])
-def test_a_search_equals_that_of_the_cpu(copies):
+def test_a_search_equals_that_of_the_cpu(copies, monkeypatch):
     X, y = groups(900)
     if copies:
         X[300:600] = X[np.arange(300) % 7]
-    assert_equals_cpu(X, y, "cpu")
+    assert_equals_cpu(X, y, "cpu", monkeypatch)
 
 
 def test_tight_clusters_far_apart(monkeypatch):
     """Within them, float32 products tell no distances, and float64 is needed on the CPU."""
     X, y = groups(600)
     X = 1e-4 * X + 100 * (np.arange(600) % 2)[:, None]
-    precise = []
-    centred = _scores.Columns.centred
-    monkeypatch.setattr(
-        _scores.Columns, "centred", lambda self, part: precise.append(part) or centred(self, part)
-    )
-    assert_equals_cpu(X, y, "cpu")
-    assert precise
+    assert any(assert_equals_cpu(X, y, "cpu", monkeypatch))
 
 
-def test_rows_whose_distances_underflow():
-    X = np.zeros((40, 3))
+def test_a_few_points_close_together(monkeypatch):
+    X, y = groups(600)
+    X[:10] = X[0] + 1e-5 * X[:10]
+    assert not any(assert_equals_cpu(X, y, "cpu", monkeypatch))
+
+
+def test_rows_whose_distances_underflow(monkeypatch):
+    X, y = np.zeros((40, 3)), np.where(np.arange(40) % 3, -1, np.arange(40) % 2)
     X[:, 0] = np.arange(40) % 4 * 1e-170
     X[20:, 1] = 1.0
-    assert_equals_cpu(X, np.where(np.arange(40) % 3, -1, np.arange(40) % 2).astype(np.int32), "cpu")
+    assert_equals_cpu(X, y.astype(np.int32), "cpu", monkeypatch)
+
+
+def test_lists_end_like_those_of_the_cpu():
+    points, gpu = held(rows(60))
+    everyone = np.arange(60)
+    with search.Workers(1) as workers:
+        for with_gpu in (points, replace(points, gpu=gpu)):
+            lists = _lists.neighbour_lists(points, everyone, with_gpu, everyone, 60, workers)
+            assert (lists.ids[:, -1] == -1).all()
+            assert np.isinf(lists.dist[:, -1]).all()
+            assert (lists.valid == 59).all()
 
 
 def test_estimators_use_the_device(cpu_as_gpu):
@@ -121,16 +137,37 @@ def test_estimators_use_the_device(cpu_as_gpu):
     assert cpu_as_gpu == ["cuda", "cuda:1", "cuda"]
 
 
-def test_products_have_the_whole_precision_whatever_the_caller_has_set():
+@pytest.mark.parametrize("low", ["high", "new interface"])
+def test_products_have_the_whole_precision_whatever_the_caller_has_set(low, monkeypatch):
+    """Also where several searches run at the same time."""
     points, gpu = held(rows())
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
+    matmul, before = torch.backends.cuda.matmul, torch.get_float32_matmul_precision()
+    seen, addmm = [], torch.addmm
+
+    def product(*arguments, **options):
+        seen.append((matmul.fp32_precision, torch.is_autocast_enabled("cpu")))
+        time.sleep(0.01)
+        return addmm(*arguments, **options)
+
+    monkeypatch.setattr(torch, "addmm", product)
     try:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        if low == "high":
+            torch.set_float32_matmul_precision("high")
+        else:
+            matmul.fp32_precision = "tf32"
+        with torch.autocast("cpu", dtype=torch.bfloat16), ThreadPoolExecutor(2) as pool:
+            others = [gpu, gpu.take(np.arange(700))]
+            searches = [
+                pool.submit(one.nearest, points.work[:50], np.full(50, -1), 5) for one in others
+            ]
             _, _, bounds = gpu.nearest(points.work[:50], np.full(50, -1), 5)
-        assert torch.get_float32_matmul_precision() == "medium"
+            for one in searches:
+                one.result()
+        assert matmul.fp32_precision == "tf32"
     finally:
+        matmul.fp32_precision = "ieee"
         torch.set_float32_matmul_precision(before)
+    assert set(seen) == {("ieee", False)}
     keys = np.sort(points.squares - 2 * (points.work[:50] @ points.work.T), axis=1)
     np.testing.assert_allclose(bounds, keys[:, 4], atol=1e-6)
 
@@ -149,6 +186,18 @@ def test_a_device_that_is_none(device, sentence, monkeypatch):
     for search_ in (SSDDBC(device=device), SSDDBCGridSearch((3,), (50,), device=device)):
         with pytest.raises(InputError, match=sentence):
             search_.fit(X)
+
+
+def test_a_device_that_cannot_be_used(monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("CUDA error: invalid device ordinal\nMore lines.")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "empty", fail)
+    with pytest.raises(InputError) as error:
+        SSDDBC(device="cuda:7").fit(groups(60)[0])
+    sentence = "device cuda:7 cannot be used: CUDA error: invalid device ordinal; choose device cpu"
+    assert str(error.value) == sentence
 
 
 def test_no_pytorch(monkeypatch):

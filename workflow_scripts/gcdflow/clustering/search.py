@@ -300,6 +300,11 @@ def _predict_cost(
     time = seconds if search.device == "cpu" else f"less than {seconds} (a GPU is used)"
     with_threads = f"with {counted(threads, 'thread')} and {search.neighbours} neighbours"
     log.info("%s and %s %s", needed, time, with_threads)
+    if search.device != "cpu" and search.neighbours == "approximate":
+        log.warning(
+            "processors search for approximate neighbours, so the GPU has little to do; with "
+            "neighbours: exact it would compare all points"
+        )
 
 
 def write_grid_table(path: Path, results: dict[str, np.ndarray]) -> None:

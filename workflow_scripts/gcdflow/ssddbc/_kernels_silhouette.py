@@ -61,29 +61,27 @@ def mend_distances(products, column_squares, query_squares, doubt, columns, poin
 
 
 @compiled
+def pair_distances(pairs, columns, points, rows, out):
+    """Compute the distances of some pairs directly; the distance of a point to itself is zero.
+
+    Parameters
+    ----------
+    pairs : (p, 2) int64, places among ``columns`` (t,) and ``points`` (b,), which are int64 indices
+        into ``rows``, the exact float64 rows.
+    out : (p,) float32, output.
+    """
+    for p in range(pairs.shape[0]):
+        column, point = columns[pairs[p, 0]], points[pairs[p, 1]]
+        out[p] = 0.0 if column == point else _distance(rows[column], rows[point])
+
+
+@compiled
 def add_rows(values, weights, piece, sums):
     """``sums[piece[c]] += weights[c] * values[c]``, float32 or float64 into rows of float64."""
     for c in range(values.shape[0]):
         target, weight = piece[c], weights[c]
         for b in range(values.shape[1]):
             sums[target, b] += weight * values[c, b]
-
-
-@compiled
-def add_pairs(pairs, columns, points, rows, weights, piece, sums):
-    """Add the directly computed distances of some pairs; of a point to itself, it is zero.
-
-    Parameters
-    ----------
-    pairs : (p, 2) int64, places among ``columns`` (t,) and ``points`` (b,), which are int64 indices
-        into ``rows``, the exact float64 rows.
-    weights, piece, sums : as of :func:`add_rows`.
-    """
-    for p in range(pairs.shape[0]):
-        c, b = pairs[p, 0], pairs[p, 1]
-        if columns[c] != points[b]:
-            distance = _distance(rows[columns[c]], rows[points[b]])
-            sums[piece[c], b] += weights[c] * distance
 
 
 @compiled

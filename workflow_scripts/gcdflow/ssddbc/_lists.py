@@ -137,7 +137,8 @@ def _lists_by_products(
             counts, bounds = _scan(mine, own_place, candidates, part.ids)
         else:
             places, counts, bounds = candidates.gpu.nearest(mine, own_place, kept)
-            part.ids[:] = candidates.ids[places]
+            is_found = np.arange(kept) < counts[:, None]
+            part.ids[is_found] = candidates.ids[places[is_found]]
         kernels.exact_distances(queries.rows[rows], points.rows, part.ids, counts, part.dist)
         if points.cells is None:
             # All other points are at least this far away, even with the largest rounding error.
@@ -203,8 +204,10 @@ def _division(
 ) -> tuple[list, Callable[[np.ndarray | slice], tuple[np.ndarray, Columns]]]:
     """Blocks of queries, and a function that gives the rows of one and the columns it looks at."""
     if points.cells is None:
-        all_columns = _all_columns(points, columns, points.gpu is not None and not precise)
-        size = QUERIES_PER_BLOCK if all_columns.gpu is None else QUERIES_ON_GPU
+        all_columns, size = _all_columns(points, columns, precise), QUERIES_PER_BLOCK
+        if all_columns.gpu is not None:  # large blocks, as long as each thread has one
+            share = -(-len(queries) // workers.n_threads)
+            size = max(QUERIES_PER_BLOCK, min(QUERIES_ON_GPU, share))
         starts = range(0, len(queries), size)
         blocks = [slice(start, start + size) for start in starts]
         return blocks, lambda rows: (queries.work[rows], all_columns)
@@ -220,10 +223,12 @@ def _division(
     return list(cells.blocks(of, QUERIES_PER_BLOCK)), of_block
 
 
-def _all_columns(points: Points, columns: np.ndarray, on_gpu: bool) -> Columns:
+def _all_columns(points: Points, columns: np.ndarray, precise: bool) -> Columns:
     """The columns of a search that compares all of them."""
+    if precise:  # from their exact rows, which are not copied
+        return Columns(points, columns)
     everything = len(columns) == len(points)
-    if on_gpu:
+    if points.gpu is not None:
         return Columns(points, columns, gpu=points.gpu if everything else points.gpu.take(columns))
     if everything:
         return Columns(points, columns, points.work, points.squares)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 
 import numpy as np
@@ -222,17 +223,14 @@ def mean_silhouettes(
     distances = _Distances.build(samples, atoms, piece, in_order=not draw)
     families = _families(labels[:, first], np.asarray(family_of)[chosen], workers)
     sizes = [np.bincount(row).astype(np.float64) for row in labels]
-    per_block = QUERIES_PER_BLOCK if samples.points.gpu is None else _gpu.SUMMED_QUERIES
-    n_blocks = -(-len(queries.atoms) // per_block)
+    on_gpu = samples.points.gpu and _on_gpu(distances, families, sizes)
+    n_blocks = -(-len(queries.atoms) // (_gpu.SCORED_PER_BLOCK if on_gpu else QUERIES_PER_BLOCK))
     sums, done = np.zeros((n_blocks, len(chosen))), np.zeros(n_blocks)
-    values = np.empty((len(queries.atoms), len(chosen))) if draw else None
+    values = np.empty((len(chosen), len(queries.atoms))) if draw else None
     once = np.ones(len(first))
 
-    def block(row: int) -> None:
-        # Every block holds points from the whole range, so that early means are representative.
-        part = slice(row, None, n_blocks)
-        some, weights = atoms.first[queries.atoms[part]], queries.weights[part]
-        value = np.empty(len(some))
+    def by_cpu(some: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found, totals = np.empty((len(chosen), len(some))), np.empty(len(chosen))
         fine = distances.sums(samples.row_of[some], len(first))
         for family in families:
             middle = np.zeros((family.n_pieces, len(some)))
@@ -240,11 +238,23 @@ def mean_silhouettes(
             for clusters, index in zip(family.clusters, family.indices, strict=True):
                 coarse = np.zeros((len(sizes[index]), len(some)))
                 kernels.add_rows(middle, once, clusters, coarse)
-                sums[row, index] = kernels.silhouettes(
-                    coarse, sizes[index], labels[index, some], weights, value
+                totals[index] = kernels.silhouettes(
+                    coarse, sizes[index], labels[index, some], weights, found[index]
                 )
-                if draw:
-                    values[part, index] = value
+        return found, totals
+
+    def by_gpu(some: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mine = samples.row_of[some]
+        found = on_gpu.of(mine, labels[:, some], partial(distances.exact, mine))
+        return found, found @ weights
+
+    def block(row: int) -> None:
+        # Every block holds points from the whole range, so that early means are representative.
+        part = slice(row, None, n_blocks)
+        some, weights = atoms.first[queries.atoms[part]], queries.weights[part]
+        found, sums[row] = (by_gpu if on_gpu else by_cpu)(some, weights)
+        if draw:
+            values[:, part] = found
         done[row] = weights.sum()
 
     def report() -> None:
@@ -255,8 +265,26 @@ def mean_silhouettes(
     workers.run(block, range(n_blocks), report)
     means[chosen] = sums.sum(axis=0) / len(unlabelled)
     if draw:
-        errors[chosen] = queries.errors(values)
+        errors[chosen] = queries.errors(values.T)
     return means, errors
+
+
+def _on_gpu(
+    distances: _Distances, families: list[_Family], sizes: list[np.ndarray]
+) -> _gpu.Silhouettes:
+    """The same sums on a GPU; ``sizes`` are those of the clusters of each labeling."""
+    points = distances.columns.points
+    return _gpu.Silhouettes(
+        points.gpu,
+        distances.columns.ids,
+        distances.piece,
+        distances.weights,
+        [(family.piece, zip(family.indices, family.clusters, strict=True)) for family in families],
+        sizes,
+        points.scale,
+        DOUBT,
+        TOO_DOUBTFUL,
+    )
 
 
 @dataclass(frozen=True)
@@ -280,7 +308,7 @@ class _Distances:
         """Distances to atoms; ``piece`` (n,) is the piece of each sample.
 
         For few blocks, an ordered copy of all rows is not worth its memory (``in_order``); a GPU
-        needs none.
+        has its own.
         """
         points, piece = samples.points, piece[atoms.first]
         order = np.argsort(piece, kind="stable")  # so that sums over pieces read memory in order
@@ -291,14 +319,36 @@ class _Distances:
 
     def sums(self, mine: np.ndarray, n_pieces: int) -> np.ndarray:
         """Sums over pieces of the distances from the rows ``mine``, (n_pieces, b) float64."""
-        points, rows = self.columns.points, self.columns.ids
         total = np.zeros((n_pieces, len(mine)))
-        tiles = _tiles(0, len(rows), COLUMNS_PER_TILE)
-        if points.gpu is not None:
-            tiles = self._add_by_gpu(total, mine)
+        for tile, values in self._tiles(mine, slice(0, len(self.piece))):
+            kernels.add_rows(values, self.weights[tile], self.piece[tile], total)
+        return total
+
+    def exact(self, mine: np.ndarray, tile: slice, pairs: np.ndarray | None) -> np.ndarray:
+        """Distances of a tile of columns from the rows ``mine``, where a GPU's are doubtful.
+
+        Parameters
+        ----------
+        pairs : (p, 2) int64, places in the tile and in ``mine``; or None for all.
+
+        Returns
+        -------
+        (p,) or (t, b) float32
+        """
+        if pairs is None:
+            return np.concatenate([values.copy() for _, values in self._tiles(mine, tile)])
+        found = np.empty(len(pairs), dtype=np.float32)
+        rows = self.columns.points.rows
+        kernels.pair_distances(pairs, self.columns.ids[tile], mine, rows, found)
+        return found
+
+    def _tiles(self, mine: np.ndarray, part: slice) -> Iterator[tuple[slice, np.ndarray]]:
+        """Distances (t, b) float32 of tiles of a part of the columns; the next overwrite them."""
+        points, rows = self.columns.points, self.columns.ids
         queries = np.ascontiguousarray(points.work[mine].T)
         buffers = np.empty((2, COLUMNS_PER_TILE, len(mine)), dtype=np.float32)
-        for tile in tiles:
+        for start in range(part.start, part.stop, COLUMNS_PER_TILE):
+            tile = slice(start, min(start + COLUMNS_PER_TILE, part.stop))
             work, squares = self.columns.tile(tile)
             products, values = buffers[0, : len(work)], buffers[1, : len(work)]
             np.matmul(work, queries, out=products)
@@ -314,31 +364,4 @@ class _Distances:
                 kernels.mend_distances(
                     products, *squares, doubt, rows[tile], mine, points.rows, values
                 )
-            kernels.add_rows(values, self.weights[tile], self.piece[tile], total)
-        return total
-
-    def _add_by_gpu(self, total: np.ndarray, mine: np.ndarray) -> list[slice]:
-        """Add the distances to the columns; returns the tiles that are not added.
-
-        Those have so many doubtful distances that float32 is of no use.
-        """
-        points, rows, left = self.columns.points, self.columns.ids, []
-        for tile in _tiles(0, len(rows), _gpu.COLUMNS_PER_TILE):
-            piece, weights = self.piece[tile], self.weights[tile]
-            begins = np.flatnonzero(np.diff(piece, prepend=-1))
-            runs = np.diff(begins, append=len(piece))
-            found = points.gpu.sums(
-                rows[tile], mine, runs, weights, points.scale, DOUBT, TOO_DOUBTFUL
-            )
-            if found is None:
-                left += _tiles(tile.start, tile.stop, COLUMNS_PER_TILE)
-                continue
-            sums, doubtful = found
-            total[piece[begins]] += sums
-            kernels.add_pairs(doubtful, rows[tile], mine, points.rows, weights, piece, total)
-        return left
-
-
-def _tiles(start: int, stop: int, size: int) -> list[slice]:
-    """Parts of a range, each at most ``size`` long."""
-    return [slice(first, min(first + size, stop)) for first in range(start, stop, size)]
+            yield tile, values

@@ -26,13 +26,13 @@ class _Clusterer(ClusterMixin, BaseEstimator):
         """Samples for a search over this grid, with exact or approximate neighbours."""
         from gcdflow.ssddbc import _search as search
         from gcdflow.ssddbc._cells import import_faiss
-        from gcdflow.ssddbc._gpu import import_torch
+        from gcdflow.ssddbc._gpu import usable_torch
 
         self.neighbours_ = choose_neighbours(self.neighbours, *X.shape, len(ks), len(percentiles))
         if self.neighbours_ == "approximate":
             import_faiss()  # says at once if it is missing
         if self.device != "cpu":
-            import_torch(self.device)
+            usable_torch(self.device)
         samples = search.make_samples(search.prepare(X, self.normalize, workers), workers)
         samples = search.on_device(samples, self.device)
         if self.neighbours_ == "approximate":
