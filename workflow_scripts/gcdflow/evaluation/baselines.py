@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from sklearn.preprocessing import normalize
 
-from gcdflow.clustering.baselines import NUMBER_FOUND, NUMBER_NEEDED, estimated_number
+from gcdflow.clustering.baselines import NUMBER_FOUND, NUMBER_NEEDED
+from gcdflow.clustering.number import estimated_number
 from gcdflow.errors import InputError
 from gcdflow.evaluation.metrics import KnownTruth
 from gcdflow.files.formats import UNLABELLED, Features
