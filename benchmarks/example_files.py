@@ -112,7 +112,8 @@ def make_baseline(epoch: int = 50, method: str = "kmeans", **changes: object) ->
         "n_clusters": 10,
         "seconds": 1.25,
     }
-    results = [result, result | {"number": "estimated", "n_clusters": 14}]
+    estimates = {"estimated": 14, "silhouette": 11}
+    results = [result, *(result | {"number": n, "n_clusters": k} for n, k in estimates.items())]
     return {"method": method, "epoch": epoch, "n_classes": 10, "results": results} | changes
 
 

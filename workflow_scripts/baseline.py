@@ -1,8 +1,9 @@
 #!/usr/bin/env python
 """Cluster the features of an epoch by another method, and measure it against the hidden truth.
 
-Methods that need the number of clusters are told the true one, and in a second clustering get an
-estimate from the labels (GCD, arXiv 2201.02609). Only the tables read the result.
+Methods that need the number of clusters are told the true one, and in further clusterings get an
+estimate: from the labels (GCD, arXiv 2201.02609), and from the labels of withheld classes and
+silhouettes (CiPR, arXiv 2304.06928). Only the tables read the result.
 
 Example:
   python workflow_scripts/baseline.py --method kmeans --features features_epoch050.npz \\

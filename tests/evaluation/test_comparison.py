@@ -44,7 +44,9 @@ def test_ssddbc_comes_first_with_its_ari_and_seconds(tmp_path: Path):
     first = ["050", "SSDDBC", "found", "50.0", "75.0", "0.0", "75.0", "100.0", "12", "2.5"]
     told = ["told", "25.0", "50.0", "-", "12.5", "-", "10", "1.2"]
     estimated = ["estimated", "25.0", "50.0", "-", "12.5", "-", "14", "1.2"]
-    of_methods = [["050", m, *way] for m in ("kmeans", "ward") for way in (told, estimated)]
+    silhouette = ["silhouette", "25.0", "50.0", "-", "12.5", "-", "11", "1.2"]
+    ways = (told, estimated, silhouette)
+    of_methods = [["050", m, *way] for m in ("kmeans", "ward") for way in ways]
     assert lines_of(table)[2:] == [first, *of_methods]
 
 
@@ -70,7 +72,7 @@ def test_the_classifier_comes_before_other_methods(tmp_path: Path):
     _, paths = write_run(tmp_path)
     of_run = [with_classifier(75), make_metrics(epoch=0), with_classifier(50)]
     rows = lines_of(markdown_comparison(compared(of_run, paths)))[2:]
-    methods = ["SSDDBC", "classifier", "kmeans", "kmeans", "ward", "ward"]
+    methods = ["SSDDBC", "classifier", *["kmeans"] * 3, *["ward"] * 3]
     assert [row[:2] for row in rows] == [
         *(["050", method] for method in methods),
         *(["075", method] for method in methods[:2]),
@@ -130,8 +132,10 @@ def test_means_over_runs_of_what_there_is(tmp_path: Path):
         ("x", "SSDDBC", "found"): "2",
         ("x", "kmeans", "told"): "2",
         ("x", "kmeans", "estimated"): "2",
+        ("x", "kmeans", "silhouette"): "2",
         ("x", "ward", "told"): "1",
         ("x", "ward", "estimated"): "1",
+        ("x", "ward", "silhouette"): "1",
     }
     of_ssddbc = ["62.5 ± 17.7", "100.0 ± 0.0", "12.0 ± 0.0", "2.5 ± 0.0"]
     assert found["x", "SSDDBC", "found"][4:] == of_ssddbc
@@ -155,7 +159,8 @@ def test_report_and_summary_with_and_without_baselines(tmp_path: Path, kind: str
         assert "Beside SSDDBC" not in said(*arguments)
         text = said(*arguments, *paths)
         assert "Beside SSDDBC" in text
-        assert text.count("estimated") == 3, "once in words, and for each method"
+        for way in ("estimated", "silhouette"):
+            assert text.count(way) == 3, "once in words, and for each method"
     text = said(*report)
     assert "last checkpoint, epoch 050: the schedule chooses it,\nnever the truth." in (
         text.replace("chooses it, never", "chooses it,\nnever")

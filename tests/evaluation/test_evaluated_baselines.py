@@ -43,7 +43,7 @@ def evaluated(folder: Path, parts: dict, method: str, **options) -> dict:
 def test_what_is_measured(tmp_path: Path, parts: dict, method: str):
     found = evaluated(tmp_path, parts, method)
     assert (found["method"], found["epoch"], found["n_classes"]) == (method, 12, 4)
-    numbers = ["found"] if method == "hdbscan" else ["told", "estimated"]
+    numbers = ["found"] if method == "hdbscan" else ["told", "estimated", "silhouette"]
     assert [result["number"] for result in found["results"]] == numbers
     first = found["results"][0]
     assert first["n_clusters"] == 4
@@ -63,16 +63,18 @@ def test_only_unlabelled_training_samples_of_known_class_count(tmp_path: Path, p
     changed = {"features": features, "truth": replace(truth, labels=unknown)}
     found = evaluated(tmp_path, changed, "ward")
     assert found["n_classes"] is None
-    (estimated,) = found["results"]  # nobody can tell the number
+    results = found["results"]  # nobody can tell the number
+    assert [result["number"] for result in results] == ["estimated", "silhouette"]
     train = features.train_mask
     X = features.features[train].astype(np.float64)
     X /= np.linalg.norm(X, axis=1, keepdims=True)
-    clusters = methods.ward(X, estimated["n_clusters"])
     counted = (features.labels[train] < 0) & (unknown[train] >= 0)
     classes = unknown[train][counted]
-    accuracy = clustering_accuracy(clusters[counted], classes, truth.old_mask[train][counted])
-    assert estimated["transductive"] == accuracy
-    assert estimated["ari"] == pytest.approx(adjusted_rand_score(classes, clusters[counted]))
+    for result in results:
+        clusters = methods.ward(X, result["n_clusters"])[counted]
+        accuracy = clustering_accuracy(clusters, classes, truth.old_mask[train][counted])
+        assert result["transductive"] == accuracy
+        assert result["ari"] == pytest.approx(adjusted_rand_score(classes, clusters))
 
 
 @pytest.mark.parametrize("method", ["kmeans", "semi_supervised_kmeans", "ward"])
@@ -97,7 +99,8 @@ def test_the_truth_tells_a_number_and_chooses_nothing(
     again = evaluated(
         tmp_path, parts | {"truth": replace(truth, labels=classes, old_mask=old)}, method
     )
-    assert seen[:2] == seen[2:]
+    assert len(seen) == 6
+    assert seen[:3] == seen[3:]
     assert seen[0][2] == 4
     assert first["results"][0]["ari"] > again["results"][0]["ari"]
 
@@ -125,7 +128,7 @@ def test_rows_are_what_ssddbc_sees(tmp_path: Path, parts: dict, monkeypatch):
     evaluated(tmp_path, parts, "ward", normalized=False)
     np.testing.assert_allclose(lengths[0], 1)
     own = np.linalg.norm(parts["features"].features[:90].astype(np.float64), axis=1)
-    np.testing.assert_allclose(lengths[2], own)
+    np.testing.assert_allclose(lengths[3], own)
 
 
 @pytest.mark.parametrize("labelled", ["none", "all"])

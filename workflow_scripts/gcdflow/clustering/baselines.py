@@ -1,8 +1,8 @@
 """Other clusterings of the same features, to compare SSDDBC with. None of them sees the truth.
 
-Some need the number of clusters: they are told the true one by the evaluation, or get the estimate
-of :func:`estimated_number`. Others find it themselves (:data:`NUMBER_FOUND`), and have a parameter
-instead, which the labels choose.
+Some need the number of clusters: they are told the true one by the evaluation, or get an estimate
+(:mod:`gcdflow.clustering.number`). Others find it themselves (:data:`NUMBER_FOUND`), and have a
+parameter instead, which the labels choose.
 """
 
 from __future__ import annotations
@@ -10,22 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 
 import numba
 import numpy as np
 from numba.core import inline_closurecall
-from scipy.optimize import minimize_scalar
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans
 
-from gcdflow.clustering.matching import best_pairs, overlap
+from gcdflow.clustering.matching import labelled_accuracy
 from gcdflow.errors import InputError
-from gcdflow.files.formats import UNLABELLED
 from gcdflow.ssddbc import assign_to_clusters
 
 N_STARTS = 10
 MAX_ITERATIONS = 100
-MOST_CLUSTERS = 1000  # of the estimate; the default of GCD's code
 SMALLEST_CLUSTERS = (5, 10, 15, 20, 30, 50, 75, 100)  # samples; what HDBSCAN is tried with
 NOISE = -1
 
@@ -141,53 +137,6 @@ NUMBER_NEEDED: dict[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]] = 
     "semi_supervised_kmeans": semi_supervised_kmeans,
     "ward": lambda X, labels, n_clusters: ward(X, n_clusters),
 }
-
-
-# -- the number of clusters ------------------------------------------------------------------------
-
-
-def labelled_accuracy(clusters: np.ndarray, labels: np.ndarray) -> float:
-    """Clustering accuracy of the labelled samples: each class has one cluster at most.
-
-    Parameters
-    ----------
-    clusters : int (n,)
-    labels : int (n,), -1 = unlabelled; some are labelled
-    """
-    labelled = labels != UNLABELLED
-    counts = overlap(clusters[labelled], labels[labelled])
-    return float(counts[best_pairs(counts)].sum() / counts.sum())
-
-
-def estimated_number(
-    X: np.ndarray, labels: np.ndarray, *, most: int = MOST_CLUSTERS, seed: int = 0
-) -> int:
-    """The number of classes as the field estimates it, without the truth.
-
-    Brent's method looks for the number whose k-means clusters of all samples have the highest
-    accuracy on the labelled ones, between the number of labelled classes and ``most`` (or the
-    number of samples).
-
-    Parameters
-    ----------
-    X : float (n, d)
-    labels : int (n,), -1 = unlabelled; some are labelled
-
-    References
-    ----------
-    Vaze et al., *Generalized Category Discovery*, arXiv 2201.02609, section 3.3. As in its code,
-    k-means has the whole part of each number that is tried.
-    """
-    least, most = len(np.unique(labels[labels != UNLABELLED])), min(most, len(X))
-    if least >= most:
-        return least
-
-    @cache
-    def accuracy(n_clusters: int) -> float:
-        return labelled_accuracy(kmeans(X, n_clusters, seed=seed), labels)
-
-    found = minimize_scalar(lambda x: -accuracy(int(x)), bounds=(least, most), method="bounded")
-    return int(found.x)
 
 
 # -- methods that find it --------------------------------------------------------------------------

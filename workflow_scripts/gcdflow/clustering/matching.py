@@ -105,6 +105,19 @@ def count_against_labels(clusters: np.ndarray, labels: np.ndarray) -> int:
     return int(counts.sum() - counts.max(axis=1).sum())
 
 
+def labelled_accuracy(clusters: np.ndarray, labels: np.ndarray) -> float:
+    """Clustering accuracy of the labelled samples: each class has one cluster at most.
+
+    Parameters
+    ----------
+    clusters : int (n,)
+    labels : int (n,), -1 = unlabelled; some are labelled
+    """
+    labelled = labels != UNLABELLED
+    counts = overlap(clusters[labelled], labels[labelled])
+    return float(counts[best_pairs(counts)].sum() / counts.sum())
+
+
 def match_by_indices(indices_a: np.ndarray, indices_b: np.ndarray) -> np.ndarray:
     """Positions that put the samples of ``b`` into the order of ``a``.
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from sklearn.preprocessing import normalize
 
-from gcdflow.clustering.baselines import NUMBER_FOUND, NUMBER_NEEDED, estimated_number
+from gcdflow.clustering.baselines import NUMBER_FOUND, NUMBER_NEEDED
+from gcdflow.clustering.number import ESTIMATES
 from gcdflow.errors import InputError
 from gcdflow.evaluation.metrics import KnownTruth
 from gcdflow.files.formats import UNLABELLED, Features
@@ -37,8 +38,8 @@ def evaluate_baseline(
     -------
     dict
         As :class:`gcdflow.files.keys.Baseline` describes it. A method that needs the number of
-        clusters has two results: with the true number (unless the class of some sample is unknown),
-        and with the estimate, which the truth has no part in.
+        clusters has a result with the true number (unless the class of some sample is unknown), and
+        one with each of :data:`~gcdflow.clustering.number.ESTIMATES`, which do not see the truth.
 
     Raises
     ------
@@ -92,6 +93,7 @@ def _clusterings(
     if n_classes is not None:
         clusters = NUMBER_NEEDED[method](X, labels, n_classes)
         yield "told", clusters, time.perf_counter() - began, {}
-    began = time.perf_counter()
-    clusters = NUMBER_NEEDED[method](X, labels, estimated_number(X, labels))
-    yield "estimated", clusters, time.perf_counter() - began, {}
+    for number, estimate in ESTIMATES.items():
+        began = time.perf_counter()
+        clusters = NUMBER_NEEDED[method](X, labels, estimate(X, labels))
+        yield number, clusters, time.perf_counter() - began, {}

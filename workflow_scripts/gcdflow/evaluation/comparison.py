@@ -18,7 +18,8 @@ EXPLANATION = (
     "Beside SSDDBC: the classifier of the run, if it has one, and the other methods that it\n"
     "names, on the same features. Accuracy and adjusted Rand index (ARI) are in percent, of\n"
     "the unlabelled training images; test: of the test split. The number of clusters is told\n"
-    "(the true one), estimated (the one whose k-means clusters fit the labels best) or found\n"
+    "(the true one), estimated (the one whose k-means clusters fit the labels best), by\n"
+    "silhouette (the one whose clusters are tight, and fit labels that are withheld) or found\n"
     "by the method itself; that of a classifier is how many of its prototypes have a training\n"
     "image. Seconds include the estimate, or the search.\n"
 )
@@ -31,9 +32,9 @@ class Compared:
     Attributes
     ----------
     epoch, method : of which epoch, and by which method
-    result : ``number`` ("told", "estimated", "found", or "-" of a classifier), ``transductive``,
-        ``ari``, ``n_clusters`` and ``seconds``, and ``inductive`` of some methods; ``ari`` and
-        ``seconds`` are None where they are not known
+    result : ``number`` (as of :class:`gcdflow.files.keys.BaselineResult`, or "-" of a classifier),
+        ``transductive``, ``ari``, ``n_clusters`` and ``seconds``, and ``inductive`` of some
+        methods; ``ari`` and ``seconds`` are None where they are not known
     """
 
     epoch: int

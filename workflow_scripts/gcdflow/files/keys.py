@@ -157,7 +157,7 @@ class Metrics(Keys):
 class BaselineResult(Keys):
     """A clustering by another method, and how it came by its number of clusters."""
 
-    number: Literal["told", "estimated", "found"]
+    number: Literal["told", "estimated", "silhouette", "found"]
     transductive: Accuracies
     ari: Correlation | None
     n_clusters: Count
@@ -176,7 +176,8 @@ class Baseline(Keys):
     )
     results: Annotated[list[BaselineResult], Key(min_length=1)] = Key(
         description="for each way to the `number` of clusters (`told`: the true one; `estimated` "
-        "without the truth; `found` by the method itself): `transductive` and `ari` as in the "
-        "metrics, `n_clusters`, and `seconds` with those of the estimate; of HDBSCAN also "
-        "`min_cluster_size` and the share of `noise`"
+        "from the labels; by `silhouette`: from the labels of withheld classes, and silhouettes; "
+        "`found` by the method itself): `transductive` and `ari` as in the metrics, `n_clusters`, "
+        "and `seconds` with those of the estimate; of HDBSCAN also `min_cluster_size` and the "
+        "share of `noise`"
     )

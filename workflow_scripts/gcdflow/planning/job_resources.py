@@ -141,7 +141,7 @@ def baseline_request(n: int, d: int, threads: int, attempt: int) -> JobRequest:
     """Request of another clustering of n × d features, whichever it is.
 
     Most memory takes Ward's linkage: a float64 for each pair of samples, and a copy. Most time take
-    the k-means of the estimate, with up to 1,000 clusters.
+    the k-means of an estimate, with up to 1,000 clusters.
     """
     memory = _PYTHON_MB + (n**2 + 6 * n * d) * 8 / _MB
     minutes = _START_MINUTES + n * d * _KMEANS_MINUTES / threads

@@ -27,8 +27,8 @@ RESULT_VERSIONS = {
     "cluster": 2,
     "heatmap": 1,
     "evaluate": 3,
-    "baseline": 1,
-    "report": 6,
+    "baseline": 2,
+    "report": 7,
     "photographs": 1,
     "added": 1,
     "labels": 2,
@@ -37,9 +37,9 @@ RESULT_VERSIONS = {
     "gallery": 2,
     "sorted": 1,
     "sidecars": 1,
-    "summary": 2,
+    "summary": 3,
     "curves": 1,
-    "pages": 5,
+    "pages": 6,
 }
 
 
