@@ -285,9 +285,9 @@ def compare_methods(runs: dict[str, RunSettings], sets: list[str], cores: int) -
         for run in runs
         if run.startswith(f"{sweep}-")
     }
-    make_files([Path(declared.REPORT.of(run)) for run in sweep_of], cores)
     metrics = {run: declared.METRICS.of(run, last_epoch(runs[run])) for run in sweep_of}
     others = summary_baselines(runs, sweep_of, str)
+    make_files([Path(path) for path in (*metrics.values(), *others)], cores)
     command = [sys.executable, str(FOLDER.parent / "workflow_scripts" / "summary.py")]
     command += [f"{sweep_of[run]}={path}" for run, path in metrics.items()]
     command += ["--markdown", str(RESULTS / f"methods-{'-'.join(sets)}.md"), "--baselines", *others]
