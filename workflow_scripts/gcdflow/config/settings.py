@@ -87,7 +87,7 @@ class CIFARSettings(LabelDrawSettings):
     name: Literal["cifar10", "cifar100"] = Field(
         "cifar10", description="dataset: cifar10, cifar100"
     )
-    download: bool = Field(True, description="fetch the archive if it is not there")
+    download: bool = Field(True, description="fetch the archive if it is missing")
     superclass: str | None = Field(
         None, description="superclass of cifar100 to take; null: all classes"
     )
@@ -123,7 +123,7 @@ class PhotosSettings(DatasetSettings):
         "labels.csv", description="CSV file with the columns path and label, in that folder"
     )
     real_classes: list[str] = Field(
-        [], description="classes really called NA, none, ? or the like, which else mean: no label"
+        [], description="classes that are called NA, none, ? or the like (otherwise: no label)"
     )
 
 
@@ -163,9 +163,9 @@ class CropAugmentation(Settings):
         None, ge=8, description="side of the crop, pixels; null: as the model's weights"
     )
     interpolation: Literal["bilinear", "bicubic"] | None = Field(
-        None, description="of resizing: bilinear, bicubic; null: as the model's weights"
+        None, description="for resizing: bilinear, bicubic; null: as the model's weights"
     )
-    flip: bool = Field(True, description="mirror every other image")
+    flip: bool = Field(True, description="mirror half of the images, at random")
 
     @model_validator(mode="after")
     def _crop_fits(self) -> CropAugmentation:
@@ -215,7 +215,8 @@ class TimmSettings(Settings):
         description="efficientnet_lite0, dino_vitb16 … or a name in timm.list_models()",
     )
     weights: UserPath = Field(
-        "pretrained", description="pretrained (in the box, weights/ or the hub), random, or a file"
+        "pretrained",
+        description="pretrained (installed, in weights/ or on the hub), random, or a file",
     )
     trained_blocks: int = Field(
         1, ge=0, description="blocks or stages that are trained, from the last; 0: none"
@@ -285,7 +286,7 @@ class SimGCDSettings(Settings):
     # False is left out of all that names a training, as where this key does not exist.
     restart_at_refresh: bool = Field(
         False,
-        description="begin again with the clusters of every refresh (n_prototypes: null)",
+        description="restart from the clusters of every refresh (with n_prototypes: null)",
         exclude_if=lambda restarts: not restarts,
     )
     temperature: float = Field(0.1, gt=0, description="temperature of the classifier")
@@ -331,7 +332,7 @@ class TrainingSettings(Settings):
     min_steps: int | None = Field(
         None,
         ge=1,
-        description="least steps of an epoch, by several passes over few images; null: one pass",
+        description="minimum steps of an epoch, by several passes over few images; null: one pass",
         exclude_if=lambda steps: steps is None,
     )
     lr: float = Field(0.1, gt=0, description="learning rate at the start of the cosine schedule")
@@ -339,7 +340,10 @@ class TrainingSettings(Settings):
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
     weight_decay: float = Field(1e-4, ge=0, description="weight decay of SGD")
     sup_con_weight: float = Field(
-        0.35, ge=0, le=1, description="weight of L_supcon (and L_class); the others have the rest"
+        0.35,
+        ge=0,
+        le=1,
+        description="weight of L_supcon (and L_class); the other losses get the rest",
     )
     sup_con_temperature: float = Field(0.07, gt=0, description="temperature of L_supcon")
     contrast_temperature: float = Field(1.0, gt=0, description="temperature of L_contrast")
@@ -349,10 +353,10 @@ class TrainingSettings(Settings):
     views: int | None = Field(
         None,
         ge=2,
-        description="stored views of each image that steps draw two of; null: fresh views",
+        description="stored views of each image, of which a step draws two; null: fresh views",
     )
     skip_bad_steps: int = Field(
-        0, ge=0, description="steps that a segment may leave out because their loss is not finite"
+        0, ge=0, description="steps that a segment may skip because their loss is not finite"
     )
     mixed_precision: bool = Field(
         False, description="compute in bfloat16 where that is safe: faster on GPUs, other results"
@@ -405,7 +409,7 @@ class PseudoSettings(Settings):
 
 
 class ScheduleSettings(Settings):
-    """Where training stops to be clustered."""
+    """When training pauses for a clustering."""
 
     warmup_epochs: int = Field(
         50, ge=0, le=MAX_EPOCHS, description="epochs before the first clustering that guides"
@@ -417,7 +421,7 @@ class ScheduleSettings(Settings):
         200,
         ge=0,
         le=MAX_EPOCHS,
-        description="epochs in all, where the schedules end; 0: no training, only a look",
+        description="total epochs, at which the schedules end; 0: no training, only a first look",
     )
 
     @model_validator(mode="after")
@@ -458,7 +462,7 @@ class ClusteringSettings(Settings):
     )
     device: Literal["cpu", "cuda"] = Field(
         "cpu",
-        description="cuda: a GPU compares all points (with exact neighbours; for speed)",
+        description="cuda: a GPU compares all points (exact neighbours only; changes the speed)",
         exclude_if=lambda device: device == "cpu",
     )
 
@@ -560,10 +564,12 @@ class RunSettings(Settings):
         description="seed of weights, sample order and augmentations; not of the split",
     )
     gpus: int = Field(
-        1, ge=1, description="GPUs that share each training step; changes speed, re-runs nothing"
+        1,
+        ge=1,
+        description="GPUs that share each training step; changes only the speed, re-runs nothing",
     )
     baselines: Annotated[list[BaselineMethod], AfterValidator(_each_once)] = Field(
-        [], description=f"methods that the report compares with, out of {', '.join(BASELINES)}"
+        [], description=f"other clusterings in the report: any of {', '.join(BASELINES)}"
     )
     dataset: Dataset = BenchmarkSettings()
     augmentation: Augmentation = CropAugmentation()
