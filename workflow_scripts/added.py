@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Extract the features of photographs that were added since training, with the last checkpoint.
 
-If the output exists, only photographs that it does not have are read; they are known by content.
+An existing output keeps its features by content: only new photographs are read.
 
 Example:
   python workflow_scripts/added.py --split runs/photos/split.npz \\
@@ -46,11 +46,11 @@ def main(arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = stage_parser(__doc__, "split", "features", "weights")
     parser.add_argument(
-        "--photographs", type=Path, required=True, help="photographs.npz: which are there now"
+        "--photographs", type=Path, required=True, help="photographs.npz: the current photographs"
     )
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint to use")
     parser.add_argument(
-        "--output", type=Path, required=True, help="features to write, and to keep (.npz)"
+        "--output", type=Path, required=True, help="features to write or to extend (.npz)"
     )
     add_device_arguments(parser)
     run_stage(main, parser)

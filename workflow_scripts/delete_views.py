@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Delete files of stored views, and what was left beside them when they were made.
+"""Delete files of stored views, and the hidden files beside them.
 
 Existing results stay. Snakemake rebuilds the views when a run needs them.
 
@@ -23,9 +23,7 @@ def main(arguments: argparse.Namespace) -> None:
         listed = ", ".join(map(str, arguments.paths))
         logging.info("stored views deleted: %s, %.1f MB", listed, freed / 1e6)
     else:
-        logging.info(
-            "nothing is deleted: there are no stored views that all their runs are done with"
-        )
+        logging.info("nothing is deleted: there are no stored views whose runs are all done")
 
 
 if __name__ == "__main__":

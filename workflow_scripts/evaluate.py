@@ -3,8 +3,8 @@
 
 Transductive accuracy is that of the unlabelled training samples. Inductive accuracy is that of the
 test split, whose samples join the clusters of their nearest core points. The categories of a
-classifier are measured in the same way. Draws of labels say how sure the number of clusters is,
-without the truth. Only the tables read the result.
+classifier are measured in the same way. Draws of labels show how stable the number of clusters
+is, without the truth. Only the tables read the result.
 
 Example:
   python workflow_scripts/evaluate.py --features features_epoch050.npz \\
@@ -73,7 +73,7 @@ if __name__ == "__main__":
         "--label-draws",
         type=whole_number(0),
         default=0,
-        help="searches with other labels, over the grid that follows",
+        help="number of searches with other draws of labels, over the grid below",
     )
     add_grid_arguments(parser)
     run_stage(main, parser)

@@ -45,7 +45,7 @@ if __name__ == "__main__":
     parser = stage_parser(__doc__, "split", "weights")
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint to use")
     parser.add_argument(
-        "--views", type=Path, help="stored views to start from, where the images are not to be"
+        "--views", type=Path, help="stored views to start from, instead of the images"
     )
     parser.add_argument("--output", type=Path, required=True, help="feature cache to write")
     parser.add_argument("--batch-size", type=whole_number(1), default=64, help="images at a time")

@@ -48,12 +48,12 @@ if __name__ == "__main__":
     parser.add_argument(
         "--seen",
         type=Path,
-        help="photographs.npz, if it is there: renamed photographs are recognised by it",
+        help="photographs.npz, if it exists, to recognise renamed photographs",
     )
     parser.add_argument("--output", type=Path, required=True, help="labels to write (.npz)")
     parser.add_argument(
         "--again",
         metavar="COMMAND",
-        help="what trains the run again, for hints in messages (default: without options)",
+        help="command that trains the run again, for hints in messages (default: without options)",
     )
     run_stage(main, parser)

@@ -2,7 +2,7 @@
 """List the photographs that are in the folder of a run now.
 
 Photographs that were renamed or moved are recognised by their content. If the output exists, only
-files that are new, or differ in size or time from what it says, are read.
+files that it does not list, or lists with another size or time, are read.
 
 Example:
   python workflow_scripts/photographs.py --split runs/photos/split.npz \\
@@ -31,6 +31,6 @@ def main(arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = stage_parser(__doc__, "split", "threads")
     parser.add_argument(
-        "--output", type=Path, required=True, help="list to write, and to go by (.npz)"
+        "--output", type=Path, required=True, help="list to write or to update (.npz)"
     )
     run_stage(main, parser)

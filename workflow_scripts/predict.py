@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Sort new images into the categories of a finished run, without training.
 
-All that it needs is in the run's folder, and the weights where the run had them. The table has the
-columns of assignments.csv. What resembles no category is in none, and the table says so.
+The run's folder has everything that is needed, except for the weights, which stay where the run had
+them. The table has the columns of assignments.csv. It says which images resemble no category.
 
 Example:
   python workflow_scripts/predict.py --run runs/photos --images new/ --output found.csv

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Write all settings of a run, including defaults and inherited ones, as YAML.
 
-The file has the same keys as a run in the configuration but gpus, baselines and
-clustering.label_draws, which change no category, and keys that newer versions added, where they
-have their defaults.
+The file has the same keys as a run in the configuration, except for those that change no category
+(gpus, baselines, clustering.label_draws, clustering.device) and keys of newer versions that have
+their defaults.
 
 Example:
   python workflow_scripts/settings.py --run digits --output config.yaml

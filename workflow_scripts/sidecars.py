@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Write an XMP sidecar with the category as a keyword for each image of a run.
 
-Images are neither opened nor changed: the sidecars lie in a folder of their own, to be copied
-beside the images. Doubtful images have none.
+Images are neither opened nor changed: the sidecars are in a folder of their own. Copy them beside
+the images if you like. Doubtful images have none.
 
 Example:
   python workflow_scripts/sidecars.py --split runs/photos/split.npz \\

@@ -29,9 +29,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = stage_parser(__doc__, "split", "threads")
-    parser.add_argument(
-        "--photographs", type=Path, help="photographs.npz: those that are there now"
-    )
+    parser.add_argument("--photographs", type=Path, help="photographs.npz: the current photographs")
     parser.add_argument(
         "--output",
         type=Path,

@@ -77,7 +77,7 @@ if __name__ == "__main__":
         "--stop-at-epoch",
         type=whole_number(0),
         required=True,
-        help="write the checkpoint after this epoch; 0: of the network as it starts",
+        help="write the checkpoint after this epoch; 0: the network before training",
     )
     parser.add_argument("--resume-from-ckpt", type=Path, help="checkpoint to resume from")
     parser.add_argument("--pseudo-labels", type=Path, help="pseudo labels that guide the segment")

@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Make a safetensors file of pretrained weights: from a package or timm's hub, or from a file.
 
-A weight file of PyTorch (.pth, .pt, ...) is converted here, and read nowhere else; nothing in it is
-run.
+Only this stage reads weight files of PyTorch (.pth, .pt, ...). It runs no code in them.
 
 Examples:
   python workflow_scripts/weights.py --model dino_vitb16 --output weights/dino_vitb16.safetensors

@@ -112,7 +112,7 @@ def test_nothing_is_written_outside_the_folder(run: Path, path: str):
     table = Assignments.load(run / "a.csv")
     changed = replace(table, paths=[*PATHS[:-1], path])
     changed.save(run / "a.csv")
-    with pytest.raises(InputError, match=r"a\.csv: '.*out\.jpg' is no path of an image"):
+    with pytest.raises(InputError, match=r"a\.csv: '.*out\.jpg' is not the path of an image"):
         write(run)
     assert sorted(p.name for p in run.iterdir()) == ["a.csv", "split.npz"]
 

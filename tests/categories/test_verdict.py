@@ -91,7 +91,7 @@ def test_a_discovered_category_with_many_labels_is_mixed():
     groups = [*GOOD, (200, "robin", 0, "robin")]
     mixed = run(*groups, (4, "robin", 3, "new-2"), (3, "wren", 3, "new-2"), (21, "", 3, "new-2"))
     assert verdict(mixed) == (
-        "new-2 is mixed, for it holds pictures that you call robin (4), wren (3)"
+        "new-2 is mixed, because it holds pictures that you call robin (4), wren (3)"
     )
     large = run(*groups, (4, "robin", 3, "new-2"), (3, "wren", 3, "new-2"), (22, "", 3, "new-2"))
     assert not is_poor(large), "a few strays in a large cluster"

@@ -102,7 +102,7 @@ def test_report_and_summary_show_the_classifier(tmp_path: Path, name: str):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epoch": 75}, "is of epoch 75, of which there are no metrics"),
+        ({"epoch": 75}, "is of epoch 75, which has no metrics"),
         ({"n_classes": 11}, "was measured against another truth"),
         ({"method": "k|means"}, "not a baseline file"),
         ({"results": []}, "not a baseline file"),

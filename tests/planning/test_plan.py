@@ -210,7 +210,7 @@ def test_inputs_of_the_report_and_the_summary():
         (["sub/runs/a/metrics_epoch005.json", "runs/b/report.md"], []),
     ):
         assert plan.results_asked_for(metrics, [], targets) == [metrics[run] for run in expected]
-    with pytest.raises(InputError, match="a table of no runs: name some under 'default_runs'"):
+    with pytest.raises(InputError, match="the table has no runs: name some under 'default_runs'"):
         parameters.summary_runs(runs, {})
 
 

@@ -46,7 +46,7 @@ def test_runs_share_a_file_and_only_a_target_of_its_own_deletes_it(folder: Path)
     rest = {"dataset": 1, "train": 1, "features": 1}
     assert planned(folder, A, B, changes=CHANGES) == rest
     output = make(folder, "delete_views", changes=CHANGES)
-    assert "nothing is deleted: there are no stored views that all their runs are done" in output
+    assert "nothing is deleted: there are no stored views whose runs are all done" in output
     assert files_of_views(folder) == [name]  # b needs it
     make(folder, B, changes=CHANGES, options=OPTIONS)
     assert planned(folder, A, B, changes=CHANGES) == {}

@@ -134,7 +134,7 @@ class _RunFiles:
         pseudo_labels = final if is_final else clustered[-1]
         epoch = PseudoLabels.load(pseudo_labels).metadata.get("epoch")
         if epoch is None:
-            raise InputError(f"{pseudo_labels}: does not say of which epoch it is; make it again")
+            raise InputError(f"{pseudo_labels}: does not name its epoch; make it again")
 
         def of_epoch(file: RunFile) -> Path:
             return folder / file.path.format(epoch=f"{epoch:03d}")

@@ -1,4 +1,4 @@
-"""Say how far long work is, and how long the rest will take."""
+"""Report how far long work is, and the time that is left."""
 
 from __future__ import annotations
 

@@ -437,7 +437,7 @@ def test_files_that_are_no_photographs_by_their_names_are_not_sorted(settings, c
     np.testing.assert_array_equal(labels.labels, split.labels)
     assert words.startswith("0 added")
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert "2 listed files are no photographs by their names, or in h" in record.getMessage()
+    assert "2 listed files are not named like photographs, or lie" in record.getMessage()
     assert record.getMessage().endswith(
         f"(first: .hidden/new.jpg), and are not sorted; to include them, train again: {ANEW}"
     )

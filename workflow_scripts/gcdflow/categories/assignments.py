@@ -1,4 +1,4 @@
-"""Every image of a run in a category, with a name where somebody gave one, and how sure that is."""
+"""Put every image of a run into a category, with a name and a confidence."""
 
 from __future__ import annotations
 

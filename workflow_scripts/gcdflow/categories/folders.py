@@ -1,4 +1,4 @@
-"""The images of a run in a folder for each category, for programs that know files only."""
+"""A folder for each category with its images, for programs that know only files."""
 
 from __future__ import annotations
 
@@ -65,7 +65,9 @@ def write_folders(
             ):
                 image = root / path
                 if not image.is_file():
-                    raise InputError(f"{image}: no such image; put it back, or assign again")
+                    raise InputError(
+                        f"{image}: no such image; put it back, or make assignments.csv again"
+                    )
                 if copies:
                     shutil.copy2(image, folder / name)
                 else:

@@ -1,4 +1,4 @@
-"""What the scripts of the gallery know: pictures, categories, and the file of labels to change."""
+"""Data for the scripts of the gallery: pictures, categories, and the file of labels to change."""
 
 from __future__ import annotations
 

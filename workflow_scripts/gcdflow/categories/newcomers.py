@@ -1,4 +1,4 @@
-"""Samples that a clustering does not know, and which of them resemble no category."""
+"""Samples that are new to a clustering, and which of them resemble no category."""
 
 from __future__ import annotations
 

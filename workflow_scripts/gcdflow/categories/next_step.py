@@ -1,7 +1,7 @@
-"""What follows a first look: training, with the command, and the time that it will take.
+"""The step after a first look: the command that trains, and an estimate of its time.
 
-The time comes from the look itself, on the same computer: how long a stage took that only started
-PyTorch and the model, and how long the features of all images took. Snakemake wrote both down.
+The estimate uses two times of the look on the same computer, which Snakemake recorded: of a stage
+that only started PyTorch and the model, and of the features of all images.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class NextStep:
     def time(self) -> str:
         """The time in words, and how it is known."""
         if self.seconds is None:
-            return "which takes some times as long as this look"
-        return f"which takes {about(self.seconds)} here, by the time that this look took"
+            return "which takes several times as long as this look"
+        return f"which takes {about(self.seconds)} here, judging by the time of this look"
 
 
 def next_step(command: str, settings: RunSettings, n: int, started: Path, looked: Path) -> NextStep:

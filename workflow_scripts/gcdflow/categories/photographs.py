@@ -1,4 +1,4 @@
-"""The table of a run on photographs: those that are there now, whatever they were called before."""
+"""The table of a run's current photographs, whatever their names were before."""
 
 from __future__ import annotations
 

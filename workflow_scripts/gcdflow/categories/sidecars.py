@@ -1,8 +1,7 @@
 """The category of each photograph as an XMP sidecar, which photo programs read as a keyword.
 
-XMP: ISO 16684-1; keywords are an unordered array in ``dc:subject``. A sidecar has the name of its
-photograph with ``.xmp`` behind it, as digiKam and darktable have theirs: so ``a.jpg`` and ``a.png``
-do not share one.
+XMP: ISO 16684-1; keywords are an unordered array in ``dc:subject``. The sidecar of ``a.jpg`` is
+``a.jpg.xmp``, as in digiKam and darktable, so ``a.jpg`` and ``a.png`` do not share one.
 """
 
 from __future__ import annotations
@@ -75,7 +74,9 @@ def write_sidecars(split_path: Path, assignments_path: Path, output: Path) -> st
         if not is_doubtful
     ]
     if outside := [path for path, _ in sure if leaves_folder(path)]:
-        raise InputError(f"{assignments_path}: '{outside[0]}' is no path of an image; assign again")
+        raise InputError(
+            f"{assignments_path}: '{outside[0]}' is not the path of an image; make the table again"
+        )
     with atomic_folder(output) as folder:
         for path, category in sure:
             sidecar = folder / f"{path}.xmp"

@@ -1,4 +1,4 @@
-"""Small copies of images: in the page itself, or in a folder beside it that outlives many pages."""
+"""Small copies of images: in the page itself, or in a folder that later pages also use."""
 
 from __future__ import annotations
 

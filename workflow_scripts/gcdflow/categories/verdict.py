@@ -1,6 +1,6 @@
-"""Say in words how well the categories of a run go with what a person said of its pictures.
+"""Say in words how well the categories of a run agree with the labels that a person gave.
 
-No truth is needed: what counts are labelled pictures whose cluster says otherwise.
+No truth is needed: it counts labelled pictures whose cluster is another category.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def _mixed(assignments: Assignments) -> list[str]:
         size = int(np.isin(assignments.clusters, assignments.clusters[here]).sum())
         if len(here) >= _FEWEST_LABELS and len(here) >= _LEAST_SHARE * size:
             classes = Counter(assignments.labels[i] for i in here)
-            found.append(f"{name} is mixed, for it holds pictures that you call {_named(classes)}")
+            found.append(
+                f"{name} is mixed, because it holds pictures that you call {_named(classes)}"
+            )
     return found
 
 

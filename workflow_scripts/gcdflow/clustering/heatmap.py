@@ -52,10 +52,10 @@ def _check_grid(grid: dict[str, np.ndarray]) -> None:
         if len(wrong):
             raise ValueError(f"{field.name} is {wrong[0]:g}, expected {field.range}")
         if field.kind == "whole number" and (values % 1).any():
-            raise ValueError(f"{field.name} is no whole number")
+            raise ValueError(f"{field.name} is not a whole number")
     cells = np.stack([grid["k"], grid["density_percentile"]], axis=1)
     if len(np.unique(cells, axis=0)) != len(cells):
-        raise ValueError("a configuration is there twice")
+        raise ValueError("a configuration occurs twice")
     sides = [len(np.unique(grid[name])) for name in ("k", "density_percentile")]
     if sides[0] * sides[1] > _LARGEST_GRID:
         raise ValueError(f"a grid of {sides[0]} times {sides[1]} is too large for a picture")

@@ -2,8 +2,8 @@
 
 The chunks go into a hidden file beside the output, ``.<name>.part``, and the checksum of each is
 noted in ``.<name>.chunks`` when its data have reached the disk. The finished file is a second name
-(hard link) of the first: Snakemake deletes the output of a job whose end it did not live to see,
-and asks for it again.
+(hard link) of the first: if Snakemake is killed before it notes the end of a job, it deletes the
+job's output and requests it again.
 """
 
 from __future__ import annotations

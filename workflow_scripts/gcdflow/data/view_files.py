@@ -1,4 +1,4 @@
-"""Files of stored views: what lies where, what they say of themselves, and how that is checked.
+"""Files of stored views: their layout, their description of themselves, and the checks of both.
 
 Such a file is an ``.npy`` file of float16, which any NumPy can map. Its rows are what the frozen
 part of a backbone gives: for each training image its augmented views and then its evaluation view,

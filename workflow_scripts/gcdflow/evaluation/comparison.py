@@ -81,7 +81,7 @@ def compared(metrics: Iterable[Mapping[str, Any]], baselines: Sequence[Path]) ->
         baseline = read_measured(path, BASELINE)
         epoch = baseline["epoch"]
         if epoch not in by_epoch:
-            raise InputError(f"{path}: is of epoch {epoch}, of which there are no metrics")
+            raise InputError(f"{path}: is of epoch {epoch}, which has no metrics")
         if baseline["n_classes"] != by_epoch[epoch]["n_classes"]:
             raise InputError(f"{path}: was measured against another truth than the metrics")
         folders[epoch] = path.parent

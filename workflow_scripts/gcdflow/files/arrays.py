@@ -1,4 +1,4 @@
-"""Plain arrays in ``.npz`` and ``.npy`` files that nobody has to believe.
+"""Read plain arrays from ``.npz`` and ``.npy`` files that may be broken or hostile.
 
 They are read with ``allow_pickle=False``, and nothing is allocated for what a header only declares.
 """
@@ -175,7 +175,7 @@ def _checked(path, name: str, array: np.ndarray, specification: str) -> np.ndarr
     if kind == "b" and array.size and array.view(np.uint8).max() > 1:
         raise InputError(f"{path}: array '{name}' holds bytes that are neither true nor false")
     if kind == "U" and not _is_text(array):
-        raise InputError(f"{path}: array '{name}' holds what are no characters")
+        raise InputError(f"{path}: array '{name}' holds invalid characters")
     return array
 
 

@@ -1,8 +1,8 @@
 """Every file of a run, declared once: path, maker, readers, and what is in it.
 
-From here follow how files are read, checked and written (:mod:`gcdflow.files.formats` and the
-stages), the paths that the rules' plan asks for, the tables of docs/contract.md, and how the fuzzer
-breaks files. The plan needs no arrays, so neither does this module.
+These declarations determine how files are read, checked and written (:mod:`gcdflow.files.formats`
+and the stages), the paths in the rules' plan, the tables of docs/contract.md, and how the fuzzer
+breaks files. Like the plan, this module does not import NumPy.
 """
 
 from __future__ import annotations

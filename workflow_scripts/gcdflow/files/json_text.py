@@ -50,4 +50,4 @@ def _check_keys(value: dict[str, Any], keys: type[BaseModel]) -> None:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number")
+    raise ValueError(f"{constant} is not a number")

@@ -1,10 +1,9 @@
-"""Files of ``torch.save`` from anybody: read without running, or believing, what they hold.
+"""Read files of ``torch.save`` that may be broken or hostile.
 
-``torch.load(weights_only=True)`` runs nothing, but it believes the sizes in a file: it allocates
-what a member of the archive declares, makes a tensor as large as the pickle says of a member that
-is smaller (and reads memory that is not its own), and does not look at checksums. So sizes and
-checksums of the archive are checked first, and the file is mapped: a tensor is a part of its bytes
-or is refused.
+``torch.load(weights_only=True)`` runs no code of a file, but trusts its sizes: it allocates what a
+member of the archive declares, makes a tensor that is larger than its member if the pickle says so
+(and then reads foreign memory), and ignores checksums. So sizes and checksums of the archive are
+checked first, and the file is mapped: a tensor is a part of its bytes, or is refused.
 """
 
 from __future__ import annotations

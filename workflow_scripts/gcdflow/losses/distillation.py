@@ -1,4 +1,4 @@
-"""Self-distillation: each view learns the sharper categories that the other view is given."""
+"""Self-distillation: each view learns the sharper prediction for the other view."""
 
 from __future__ import annotations
 

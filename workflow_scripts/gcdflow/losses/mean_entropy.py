@@ -1,4 +1,4 @@
-"""Mean-entropy regulariser: the mean prediction of a batch is to be even over all categories."""
+"""Mean-entropy regulariser: it pulls the mean prediction of a batch towards equal categories."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Backbones by name: from images to features.
 
 A backbone maps images (B, channels, height, width), as the augmentation makes them, to features
-(B, feature_dim), in two parts; :class:`Backbone` says what it must have. Another one joins by a
+(B, feature_dim), in two parts; :class:`Backbone` says what it must have. Another one needs a
 settings class in :mod:`gcdflow.config.settings` and a builder in :data:`BUILDERS`.
 """
 

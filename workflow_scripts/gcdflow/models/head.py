@@ -1,4 +1,4 @@
-"""What follows the backbone: the projection head of contrastive losses, a classifier's start."""
+"""What follows the backbone: the projection head, and the first prototypes of a classifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
 """What the rules ask before anything runs: epochs, inputs, flags and resources of jobs.
 
-May import: all rooms, but no module that needs PyTorch, NumPy or scikit-learn.
+May import: all packages, but no module that needs PyTorch, NumPy or scikit-learn.
 """

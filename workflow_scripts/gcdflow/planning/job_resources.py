@@ -1,8 +1,8 @@
 """What the jobs of a run ask a cluster for: memory in MB and walltime in minutes.
 
 Too little gets a job killed, too much makes it wait. The numbers are upper bounds from what is
-known before a job starts (settings and the headers of its inputs), with what was measured beside
-them. A profile may limit them (``resources:``), and what is killed all the same asks for more in
+known before a job starts (settings and the headers of its inputs); comments give measured values. A
+profile may limit the requests (``resources:``). A job that is killed nevertheless requests more in
 its next attempt.
 """
 

@@ -1,7 +1,7 @@
-"""Let the sentence of an error be the last that Snakemake says.
+"""Make the sentence of an error the last line that Snakemake prints.
 
-Snakemake puts what went wrong between the command, its exit status and the places of a traceback.
-A filter of its log, which sees each record before it is written, brings the sentence to the end.
+Snakemake prints it between the command, its exit status and the places of a traceback. A filter of
+its log, which sees each record before it is written, moves the sentence to the end.
 This module does not import Snakemake: records are known by their attributes.
 """
 

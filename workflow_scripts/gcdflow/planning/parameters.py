@@ -147,6 +147,6 @@ def summary_runs(runs: Mapping[str, RunSettings], metrics: Mapping[str, str]) ->
         If there are no runs.
     """
     if not metrics:
-        raise InputError("a table of no runs: name some under 'default_runs'")
+        raise InputError("the table has no runs: name some under 'default_runs'")
     title = titles(runs, metrics)
     return [f"{title[run]}={path}" for run, path in metrics.items()]

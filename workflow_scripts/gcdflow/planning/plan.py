@@ -1,6 +1,6 @@
 """What the rules need to know of a run: its epochs, and the inputs of its jobs.
 
-Paths are those that the rules write, below no prefix. ``rules/common.smk`` asks for the run and
+Paths are those that the rules write, without a prefix. ``rules/common.smk`` asks for the run and
 the epoch in a job's wildcards.
 """
 

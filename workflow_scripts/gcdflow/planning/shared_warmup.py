@@ -1,9 +1,9 @@
 """Which runs take the warm-up of another run, instead of training the same again.
 
 Settings of pseudo labels and of clustering change nothing before the first guided segment. Runs
-that agree in all that comes before it train it once: the first of them trains, and the others copy
-its checkpoint. A warm-up that exists stays as it came about, whatever the configuration says now of
-the order of runs: otherwise a run that comes or goes would make finished ones outdated.
+that agree in all other settings train their warm-up once: the first of them trains it, and the
+others copy its checkpoint. An existing warm-up stays, even if the order of runs in the
+configuration changes: otherwise, adding or removing a run would make finished ones outdated.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Texts that change with files which are no inputs of a rule: they are params of it instead."""
+"""Texts that change with files that are not inputs of a rule: the texts are params instead."""
 
 from __future__ import annotations
 

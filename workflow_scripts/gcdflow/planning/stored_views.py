@@ -1,4 +1,4 @@
-"""Files of stored views: which run has which, from what it is made, and when it may go.
+"""Files of stored views: which run uses which, what each is made from, and when it may go.
 
 Runs that differ only in what comes after the frozen part of the backbone share one file. Its name
 is a digest of the settings that it depends on.

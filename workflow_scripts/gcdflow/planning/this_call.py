@@ -1,4 +1,4 @@
-"""What the plan asks of the call of Snakemake that it is made for.
+"""What the plan needs to know of the current call of Snakemake.
 
 Snakemake's own workflow object knows it; this module does not import Snakemake.
 """

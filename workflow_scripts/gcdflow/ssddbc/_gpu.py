@@ -2,7 +2,7 @@
 
 The GPU forms products, whose rounding errors have the same bound as on a CPU, to find the nearest
 points and to average distances. Exact distances stay on the CPU, so neighbours and their order are
-the same. Only this module imports PyTorch, and only where a GPU is asked for.
+the same. Only this module imports PyTorch, and only if a GPU is requested.
 """
 
 from __future__ import annotations

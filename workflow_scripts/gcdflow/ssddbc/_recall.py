@@ -1,7 +1,7 @@
-"""How much of the exact neighbours the approximate lists hold: set before a search, measured after.
+"""Recall, the share of exact neighbours in approximate lists: set before a search, measured after.
 
-Both are seen on random samples of points, whose exact lists cost a share of the exact search that
-falls with the number of points.
+Both use random samples of points. The more points there are, the smaller is the cost of exact lists
+of a sample, as a share of the exact search.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Sketches of the points: their main dimensions, by which approximate neighbours are found.
 
-The squared norms of whole rows and the products of sketches give the distances, but for the product
-of what the sketches leave out, which is small where near points differ by noise in many dimensions.
+The squared norms of whole rows and the products of sketches give the distances, except for the
+product of the dimensions that the sketches leave out. That product is small if near points differ
+by noise in many dimensions.
 A search by sketches keeps some spare neighbours and sorts them by their exact distances.
 """
 

@@ -1,9 +1,9 @@
 """Checkpoints: what they hold, and how they are written, read and checked.
 
 A checkpoint is a ``torch.save`` file of tensors and plain values, read with ``weights_only=True``.
-What is frozen at what a weight file holds is not stored again: the checkpoint names the file by its
-SHA-256 instead. So do the settings in it, where a run names a file: wherever that lies, it is the
-same setting.
+Weights that are frozen at the values of a weight file are not stored again: the checkpoint names
+the file by its SHA-256 instead. Its settings do the same if a run names a file, so moving the file
+does not change a setting.
 """
 
 from __future__ import annotations
@@ -167,11 +167,11 @@ def _check_types(values: dict[str, Any]) -> None:
         if kind.startswith("SHA-256") and not (type(value) is str and _is_sha256(value)):
             raise ValueError(f"{name} is {value!r}, expected 64 hexadecimal digits")
         if kind == "names" and not (isinstance(value, dict) and all(type(k) is str for k in value)):
-            raise ValueError(f"{name} is no dictionary of names")
+            raise ValueError(f"{name} is not a dictionary of names")
         if kind.startswith("table") and not (isinstance(value, Tensor) and value.ndim == 2):
-            raise ValueError(f"{name} is no table of numbers")
+            raise ValueError(f"{name} is not a table of numbers")
     if not all(isinstance(value, Tensor) for value in values["weights"].values()):
-        raise ValueError("weights holds what is no tensor")
+        raise ValueError("weights holds something other than tensors")
     if type(values["epoch"]) is not int or values["epoch"] < 0:
         raise ValueError(f"epoch is {values['epoch']!r}, expected a whole number")
     if not all(1 <= epoch <= values["epoch"] for epoch in values["history"]):
@@ -182,7 +182,7 @@ def _check_types(values: dict[str, Any]) -> None:
     if type(speeds) is not dict or not all(
         type(epoch) is int and type(speed) is float for epoch, speed in speeds.items()
     ):
-        raise ValueError("speeds is no table of numbers by epoch")
+        raise ValueError("speeds is not a table of numbers by epoch")
 
 
 def _history(text: object) -> dict[int, dict[str, float]]:
@@ -190,9 +190,9 @@ def _history(text: object) -> dict[int, dict[str, float]]:
     history = {}
     for epoch, values in parse_json_object(text).items():
         if not (epoch.isdecimal() and isinstance(values, dict)):
-            raise ValueError("history is no table of epochs")
+            raise ValueError("history is not a table of epochs")
         if not all(type(value) in (int, float) for value in values.values()):
-            raise ValueError("history holds what is no number")
+            raise ValueError("history holds something other than numbers")
         history[int(epoch)] = values
     return dict(sorted(history.items()))
 

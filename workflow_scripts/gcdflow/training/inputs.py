@@ -1,4 +1,4 @@
-"""What a training segment reads: its files, the batches that come of them, and who they are."""
+"""What a training segment reads: its files, their checksums, and the batches made from them."""
 
 from __future__ import annotations
 
@@ -187,7 +187,9 @@ def check_segment(
             f"--stop-at-epoch {stop_at_epoch} is beyond total_epochs = {settings.total_epochs}"
         )
     if files.pseudo_labels is not None and files.resume_from is None:
-        raise InputError("pseudo labels guide a trained model: a checkpoint to resume is needed")
+        raise InputError(
+            "pseudo labels need a trained model; name its checkpoint with --resume-from-ckpt"
+        )
     settings.training.check_shared_by(ranks.size)
     if settings.training.mixed_precision:
         check_mixed_precision(ranks.device)

@@ -1,9 +1,8 @@
 """One training segment: from a checkpoint (or from nothing) to the end of an epoch.
 
-A segment may be killed at any moment. After each epoch, and after the present step when a signal
-asks it to end, it leaves a rolling checkpoint, from which the same call resumes; since all
-randomness is stateless (see :mod:`gcdflow.data.randomness`), the result does not depend on where it
-was cut.
+A segment may be killed at any moment. It writes a rolling checkpoint after each epoch, and after
+the current step if a signal asks it to end; the same call resumes from there. All randomness is
+stateless (see :mod:`gcdflow.data.randomness`), so the result does not depend on interruptions.
 """
 
 from __future__ import annotations

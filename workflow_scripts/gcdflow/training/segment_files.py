@@ -1,8 +1,8 @@
 """Files of one training segment, and what earlier calls of it have left.
 
-A rolling checkpoint is what a killed call leaves. A finished one leaves a second name (hard link)
-of its result beside that: Snakemake deletes the output of a job whose end it did not live to see,
-and asks for it again. Both are of use to the very same segment only, which a key tells.
+A killed call leaves a rolling checkpoint. A finished one leaves a second name (hard link) of its
+result beside it: if Snakemake is killed before it notes the end of a job, it deletes the job's
+output and requests it again. Only the same segment uses either file; a key identifies it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The warm-up of another run, taken as the own one."""
+"""Take over the warm-up of another run."""
 
 from __future__ import annotations
 

@@ -210,8 +210,8 @@ def _check_they_exist(
         log.warning(
             "warning: %s",
             one_line(
-                f"{folder}: {len(strangers)} listed files are no photographs by their names, or in "
-                f"hidden folders (first: {strangers[0]}), and are not sorted; to include them, "
+                f"{folder}: {len(strangers)} listed files are not named like photographs, or lie "
+                f"in hidden folders (first: {strangers[0]}), and are not sorted; to include them, "
                 f"train again: {again}"
             ),
         )

@@ -1,8 +1,8 @@
-"""Which photographs are in the folder of a run now: known by name and size, else by content.
+"""Which photographs are in the folder of a run now: known by name, size and time, else by content.
 
-A run keeps what it saw (``photographs.npz``). So a file is read only if it is new or was changed, a
-photograph that was renamed or moved is still the same sample, and a name that it had before still
-means it.
+A run keeps what it saw (``photographs.npz``). So a file is read only if it is new or was changed. A
+photograph that was renamed or moved is still the same sample, and its earlier names still refer to
+it.
 """
 
 from __future__ import annotations
