@@ -239,7 +239,7 @@ def _infinite_momentum(checkpoint: Checkpoint) -> None:
         (lambda c: setattr(c, "epoch", True), "epoch is True, expected a whole number"),
         (lambda c: setattr(c, "split_sha256", "5"), "split_sha256 is '5', expected 64"),
         (lambda c: setattr(c, "pseudo_sha256", 5), "pseudo_sha256 is 5, expected 64"),
-        (lambda c: setattr(c, "prototypes", torch.ones(3)), "prototypes is no table"),
+        (lambda c: setattr(c, "prototypes", torch.ones(3)), "prototypes is not a table"),
         (lambda c: setattr(c, "rolling", {"first_epoch": -1}), "first_epoch is -1"),
         (
             lambda c: setattr(c, "rolling", {"speeds": {"1": 1.0}}),

@@ -441,7 +441,7 @@ def test_a_finished_segment_whose_output_was_deleted_is_not_trained_again(
     [
         (10, {}, "--stop-at-epoch 10 is beyond total_epochs = 9"),
         (2, {"resume_from": "start"}, "is of epoch 3; there is nothing to train up to epoch 2"),
-        (5, {"pseudo_labels": "pseudo"}, "a checkpoint to resume is needed"),
+        (5, {"pseudo_labels": "pseudo"}, "name its checkpoint with --resume-from-ckpt"),
     ],
 )
 def test_impossible_segments(
