@@ -139,7 +139,7 @@ def test_the_splits_are_those_that_the_configuration_describes():
                 assert alone.model_copy(update=same) == guided
     assert {half: len(which) for half, which in found.items()} == {
         "digits-develop": 8,
-        "clipart-develop": 2,
+        "clipart-develop": 4,
         "mnist5k-develop": 2,
         "digits-report": 8,
         "clipart-report": 5,
