@@ -58,7 +58,7 @@ class Lists:
         self.valid[rows], self.radius[rows] = part.valid, part.radius
 
     def closed(self) -> Lists:
-        """The same lists, taken as those of all points: what is beyond is not asked for."""
+        """Approximate lists, taken as those of all points: what is beyond is not asked for."""
         return replace(self, radius=np.full_like(self.radius, np.inf))
 
     def nearest(self, m: int, is_part: np.ndarray) -> Lists:
