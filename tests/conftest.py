@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from example_files import TINY
 from gcdflow.config.settings import DigitsSettings, TrainSettings
 from gcdflow.data.datasets.catalogue import split_catalogue
 from gcdflow.data.datasets.digits import catalogue
 from gcdflow.files.formats import Split
 
-# In stages, threads that wait for others sleep. By default they first count for a while, which is
-# most of what a stage costs where several stages of two threads share two processors.
+# Threads that wait for others sleep, here and in stages. By default they first count for a while,
+# which is most of what a step costs where several processes of two threads share two processors.
+# PyTorch and scikit-learn read this when they are imported, which nothing above may do.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # `make test-fast` skips these: the folders whose tests start Snakemake, and the longest files.
@@ -73,6 +73,8 @@ def make_split() -> Callable[..., Split]:
 @pytest.fixture
 def tiny_settings() -> TrainSettings:
     """A model of a few thousand weights for 8 × 8 images."""
+    from example_files import TINY  # which imports PyTorch
+
     return TrainSettings.model_validate(TINY)
 
 

@@ -1,5 +1,7 @@
 """Devices by name, and checks of their abilities."""
 
+import sys
+
 import pytest
 import torch
 from gcdflow.distributed.device import check_mixed_precision, make_deterministic, resolve_device
@@ -32,10 +34,12 @@ def test_mixed_precision_needs_a_gpu_with_bfloat16(monkeypatch):
 
 def test_deterministic_mode_refuses_other_operations(monkeypatch):
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    before = torch.are_deterministic_algorithms_enabled()
+    # PyTorch's compiler, which no stage needs: an import would fail.
+    monkeypatch.setitem(sys.modules, "torch._inductor.config", None)
+    before = torch.get_deterministic_debug_mode()
     try:
         make_deterministic()
         assert torch.are_deterministic_algorithms_enabled()
         assert not torch.utils.deterministic.fill_uninitialized_memory
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.set_deterministic_debug_mode(before)

@@ -9,6 +9,7 @@ import pytest
 import snakemake_runs
 from filelock import FileLock
 from snakemake_runs import make
+from stage_commands import STAGES
 
 
 @pytest.fixture(scope="session")
@@ -20,9 +21,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _seen_stages(shared: Path) -> None:
-    """Let the first job of each stage, in whatever test process, have a Python of its own."""
+    """Let the first job of each stage, in whatever test process, have a Python of its own.
+
+    test_hostile_surroundings.py gives one to these stages.
+    """
     snakemake_runs.seen_stages = shared / "stages"
-    snakemake_runs.seen_stages.mkdir(exist_ok=True)
+    for stage in STAGES:
+        (snakemake_runs.seen_stages / f"{stage}.py").mkdir(parents=True, exist_ok=True)
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,8 @@
 
 The `python` that rules find in tests calls this. Its arguments are the folder of warm_stages.py, a
 folder for names of stages, and what `python` was called with. The first job of each stage in all
-tests gets a Python of its own, so that nothing which a stage forgets to import is missed. So does
-whatever is not a stage.
+tests gets a Python of its own, so that nothing which a stage forgets to import is missed; but for
+those that conftest.py names. So does whatever is not a stage.
 """
 
 import _socket  # `socket` would take longer to import than all the rest

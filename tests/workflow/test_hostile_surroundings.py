@@ -42,7 +42,6 @@ ANYWHERE = {
     "COLUMNS": "1",
     "TERM": "dumb",
 }
-BY_HAND = {**ANYWHERE, "PYTHONOPTIMIZE": "2", "PYTHONWARNINGS": "error"}
 # Complete, as torchrun leaves them; and what only the shells that Snakemake starts look at.
 IN_SNAKEMAKE = {
     **ANYWHERE,
@@ -77,6 +76,17 @@ def commands(finished_run: Path) -> dict[str, list[str]]:
     return commands_of_stages(finished_run)
 
 
+@pytest.fixture(scope="module")
+def by_hand(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Variables for stages without Snakemake, which keep what Python compiles in a folder.
+
+    With PYTHONOPTIMIZE, else each stage compiles all of PyTorch.
+    """
+    kept = {"PYTHONPYCACHEPREFIX": str(tmp_path_factory.mktemp("kept"))}
+    kept["PYTHONDONTWRITEBYTECODE"] = ""
+    return {**ANYWHERE, "PYTHONOPTIMIZE": "2", "PYTHONWARNINGS": "error", **kept}
+
+
 @pytest.fixture
 def read_only_code(tmp_path: Path) -> Path:
     """A copy of the stages without a cache of compiled code: a file replaces its folder."""
@@ -94,28 +104,29 @@ def directory(finished_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_gives_the_same_output(directory, commands, stage):
+def test_a_stage_gives_the_same_output(directory, commands, by_hand, stage):
     if stage == "gallery":
         run(SCRIPTS, "assign", commands["assign"], {})
     if stage == "train":
         shutil.rmtree(f"{RUN}/.rolling")  # else it would reuse the finished training
     before = content(directory)
-    run(SCRIPTS, stage, commands[stage], BY_HAND)
+    run(SCRIPTS, stage, commands[stage], by_hand)
     after = content(directory)
     assert {name: after[name] for name in before} == before
 
 
-def test_clustering_with_read_only_code_and_home(directory, commands, read_only_code):
+def test_clustering_with_read_only_code_and_home(directory, commands, by_hand, read_only_code):
     before = content(directory)
-    said = run(read_only_code, "cluster", commands["cluster"], BY_HAND)
+    environment = {**by_hand, "PYTHONDONTWRITEBYTECODE": "1"}
+    said = run(read_only_code, "cluster", commands["cluster"], environment)
     assert "compiled code cannot be kept (no folder can be written)" in said
     assert content(directory) == before
 
 
-def test_two_processes_still_connect(directory, commands):
+def test_two_processes_still_connect(directory, commands, by_hand):
     shutil.rmtree(f"{RUN}/.rolling")
     arguments = [*commands["train"], "--gpus", "2", "--device", "cpu"]
-    said = run(SCRIPTS, "train", arguments, BY_HAND)
+    said = run(SCRIPTS, "train", arguments, by_hand)
     assert "trained to epoch" in said
 
 

@@ -13,6 +13,7 @@ import json
 import os
 import sys
 
+import fork_ends
 from snakemake.cli import get_argument_parser, main
 
 PACKAGES = ("numpy", "PIL.Image", "pydantic", "smart_open")
@@ -37,5 +38,6 @@ if __name__ == "__main__":
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            call(**json.loads(line))
+            with fork_ends.noted_status():
+                call(**json.loads(line))
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

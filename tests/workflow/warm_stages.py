@@ -19,6 +19,8 @@ import socket
 import sys
 from pathlib import Path
 
+import fork_ends
+
 # What is not here, a stage imports itself.
 PACKAGES = (
     *("jinja2", "numba", "PIL.Image", "pydantic", "yaml"),
@@ -65,7 +67,8 @@ def begin(connection: socket.socket, others: list[socket.socket]) -> int:
             os.close(file)
         for each in (connection, *others):
             each.close()
-        run_stage(*call)
+        with fork_ends.noted_status():
+            run_stage(*call)
         sys.exit()
     for file in files:
         os.close(file)

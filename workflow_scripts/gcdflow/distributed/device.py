@@ -46,7 +46,9 @@ def resolve_device(name: str, n_ranks: int = 1, rank: int = 0) -> torch.device:
 def make_deterministic() -> None:
     """Restrict PyTorch to deterministic kernels, on any device."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
-    torch.use_deterministic_algorithms(True)
+    # Unlike use_deterministic_algorithms(True), this does not tell PyTorch's compiler, whose import
+    # takes more than a second: no stage compiles with PyTorch.
+    torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
     # By default this mode also fills every new tensor, which helps debugging but costs time.
     torch.utils.deterministic.fill_uninitialized_memory = False
