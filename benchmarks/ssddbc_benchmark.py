@@ -15,10 +15,10 @@
 a few configurations are timed and extrapolated to the whole grid. ``neighbours``: scikit-learn's
 brute-force ``kneighbors`` with 20 neighbours, once. ``growth``: n against 2n. ``threads``: one
 thread against two. ``approximate``: the exact search against the one with approximate neighbours,
-and how much their choices differ. ``large``: approximate neighbours alone (with
-``--device cuda``: exact ones, by a GPU), n against 2n (``--only``: n), from a memory-mapped file in
-the current folder. ``copies``: equal rows against
-distinct ones. Processor time is printed beside wall time, because it varies less on a busy machine.
+and how much their choices differ. ``large``: approximate neighbours alone (with ``--device cuda``:
+exact ones, by a GPU), n against 2n (``--only``: n), from a memory-mapped file in the current
+folder. ``copies``: equal rows against distinct ones. Processor time is printed beside wall time,
+because it varies less on a busy machine.
 """
 
 from __future__ import annotations

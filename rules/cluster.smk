@@ -31,4 +31,5 @@ rule cluster:
         "made {output:q} -- {input:q} -- {log:q}; "
         "stage cluster --features {input.features:q} --output {output.pseudo:q}"
         " --grid-table {output.grid:q} {params.grid:q} {params.previous:q}"
-        " --log-dir {params.log_dir:q} --threads {threads} --gpus {resources.gpu} 2>&1 | tee -i {log:q}"
+        " --log-dir {params.log_dir:q} --threads {threads} --gpus {resources.gpu}"
+        " 2>&1 | tee -i {log:q}"
