@@ -169,7 +169,7 @@ def test_the_number_by_silhouette_is_right_for_classes_that_lie_apart(n_old, n_n
 
 @pytest.mark.parametrize("seed", range(3))
 def test_every_number_near_the_best_level_is_compared(seed, monkeypatch: pytest.MonkeyPatch):
-    """The clusters of each number are Ward's, and the score is scaled anew for the second pass."""
+    """The clusters of each number are Ward's, and the second pass scales the score again."""
     monkeypatch.setattr(number, "TREE_LEVELS", 4)
     rng = np.random.default_rng(seed)
     truth = np.repeat(np.arange(9), 10)

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from gcdflow import __version__
 from gcdflow.clustering import search as clustering
 from gcdflow.clustering.matching import label_change_rate
@@ -306,7 +305,7 @@ def test_a_low_recall_is_a_warning(monkeypatch, caplog):
 
 def test_a_gpu_that_has_little_to_do_is_said(monkeypatch, caplog):
     pytest.importorskip("faiss")
-    monkeypatch.setattr("gcdflow.ssddbc._gpu.usable_torch", lambda device: torch)
+    monkeypatch.setattr("gcdflow.ssddbc._gpu.check_torch", lambda device: None)
     holding = Gpu.holding
     monkeypatch.setattr(Gpu, "holding", lambda work, squares, _: holding(work, squares, "cpu"))
     caplog.set_level("INFO")

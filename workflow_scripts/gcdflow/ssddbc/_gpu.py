@@ -41,14 +41,15 @@ class Gpu:
 
     @classmethod
     def holding(cls, work: np.ndarray, squares: np.ndarray, device: str) -> Gpu:
-        """Copies of the points on a device that PyTorch names so.
+        """Copies of the points on a device (see :func:`check_torch`).
 
         Raises
         ------
         InputError
-            If PyTorch is missing, the device cannot be used, or its memory is too small.
+            If its memory is too small.
         """
-        torch = usable_torch(device)
+        import torch
+
         with _enough_memory():
             return cls(*(torch.from_numpy(array).to(device) for array in (work, squares)))
 
@@ -247,8 +248,8 @@ class Silhouettes:
         return fine
 
 
-def usable_torch(device: str):
-    """The package torch, if it can use the device (InputError)."""
+def check_torch(device: str) -> None:
+    """Refuse a device that PyTorch, if it is installed, cannot use (InputError)."""
     try:
         import torch
     except ImportError:
@@ -263,7 +264,6 @@ def usable_torch(device: str):
     except RuntimeError as error:  # no GPU of this number, or one in use by others
         reason = str(error).splitlines()[0]
         raise InputError(f"device {device} cannot be used: {reason}; choose device cpu") from None
-    return torch
 
 
 @contextmanager

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gcdflow.ssddbc import _gpu
 from gcdflow.ssddbc import _kernels_samples as kernels
 from gcdflow.ssddbc._backbone import Backbone, grow_group, join_isolated
-from gcdflow.ssddbc._cells import Cells
+from gcdflow.ssddbc._cells import Cells, import_faiss
 from gcdflow.ssddbc._density import Configuration, Group, configurations, density, groups
-from gcdflow.ssddbc._gpu import Gpu
 from gcdflow.ssddbc._lists import Lists, complete_lists, neighbour_lists
 from gcdflow.ssddbc._nearest import NearestQuery, answer
 from gcdflow.ssddbc._points import Points, prepare
@@ -149,14 +149,37 @@ def approximate(samples: Samples, ks: Sequence[int], workers: Workers) -> Sample
     return replace(samples, points=with_cells(samples.points, length, workers))
 
 
-def on_device(samples: Samples, device: str) -> Samples:
-    """The same samples, which a GPU compares with each other unless the device is ``cpu``."""
-    if device == "cpu":
-        return samples
-    points = samples.points
-    return replace(
-        samples, points=replace(points, gpu=Gpu.holding(points.work, points.squares, device))
-    )
+def searchable(
+    X: np.ndarray,
+    ks: Sequence[int],
+    workers: Workers,
+    *,
+    normalize: bool,
+    neighbours: str,
+    device: str,
+    marks: np.ndarray | None = None,
+) -> Samples:
+    """Samples whose neighbours are searched for as the estimators say.
+
+    What is not installed is said at once.
+
+    Parameters
+    ----------
+    X : (n, d) floats.
+    ks : numbers of neighbours.
+    normalize, neighbours, device : as of the estimators; ``neighbours`` is not None.
+    marks : as of :func:`make_samples`.
+    """
+    if neighbours == "approximate":
+        import_faiss()
+    if device != "cpu":
+        _gpu.check_torch(device)
+    samples = make_samples(prepare(X, normalize, workers), workers, marks)
+    if device != "cpu":
+        points = samples.points
+        gpu = _gpu.Gpu.holding(points.work, points.squares, device)
+        samples = replace(samples, points=replace(points, gpu=gpu))
+    return approximate(samples, ks, workers) if neighbours == "approximate" else samples
 
 
 def _grid_cells(

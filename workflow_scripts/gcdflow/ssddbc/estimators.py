@@ -25,19 +25,10 @@ class _Clusterer(ClusterMixin, BaseEstimator):
     def _samples(self, X: np.ndarray, ks: list, percentiles: list, workers):
         """Samples for a search over this grid, with exact or approximate neighbours."""
         from gcdflow.ssddbc import _search as search
-        from gcdflow.ssddbc._cells import import_faiss
-        from gcdflow.ssddbc._gpu import usable_torch
 
         self.neighbours_ = choose_neighbours(self.neighbours, *X.shape, len(ks), len(percentiles))
-        if self.neighbours_ == "approximate":
-            import_faiss()  # says at once if it is missing
-        if self.device != "cpu":
-            usable_torch(self.device)
-        samples = search.make_samples(search.prepare(X, self.normalize, workers), workers)
-        samples = search.on_device(samples, self.device)
-        if self.neighbours_ == "approximate":
-            samples = search.approximate(samples, ks, workers)
-        return samples
+        options = {"normalize": self.normalize, "device": self.device}
+        return search.searchable(X, ks, workers, neighbours=self.neighbours_, **options)
 
     def _keep_core(self, X: np.ndarray) -> None:
         self._core_X = X[self.core_sample_mask_]
@@ -451,14 +442,11 @@ def core_neighbours(
         raise InputError("core_sample_mask marks no core point, expected some")
     n_neighbors = validate.neighbours(n_neighbors)
     neighbours = choose_neighbours(validate.neighbour_search(neighbours), *X.shape)
-    device = validate.device(device)
+    options = {"normalize": normalize, "neighbours": neighbours, "device": validate.device(device)}
     from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
     with search.Workers(n_jobs) as workers:
-        samples = search.make_samples(search.prepare(X, normalize, workers), workers, marks=core)
-        samples = search.on_device(samples, device)
-        if neighbours == "approximate":
-            samples = search.approximate(samples, [n_neighbors], workers)
+        samples = search.searchable(X, [n_neighbors], workers, marks=core, **options)
         return search.core_neighbours(samples, core, labels, y, n_neighbors, workers)
 
 

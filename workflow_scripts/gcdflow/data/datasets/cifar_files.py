@@ -279,23 +279,30 @@ def _unpack(archive: Path, folder: Path) -> None:
     """Unpack beside the final place, then move the folder there; it is never incomplete."""
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
         complete = Path(temporary) / folder.name
-        complete.mkdir()
-        with tarfile.open(archive, "r:gz") as tar:
-            # Not `extractall`, whose filter for hostile archives came with Python 3.11.4.
-            for member in tar:
-                parts = Path(member.name).parts
-                if member.isdir() and parts in ((), (folder.name,)):
-                    continue
-                if not member.isfile() or len(parts) != 2 or parts[0] != folder.name:
-                    raise ValueError(
-                        f"{archive} holds {member.name}, expected only files of {folder.name}"
-                    )
-                with tar.extractfile(member) as source, (complete / parts[1]).open("xb") as file:
-                    shutil.copyfileobj(source, file)
-        if not any(complete.iterdir()):
-            raise ValueError(f"{archive} is empty")
+        _extract(archive, complete)
         try:
             os.replace(complete, folder)
         except OSError:
             if not folder.is_dir():  # else another process was faster
                 raise
+
+
+def _extract(archive: Path, folder: Path) -> None:
+    """Make the folder of an archive that holds files of one folder of this name, and nothing else.
+
+    Not by ``extractall``, whose filter for hostile archives came with Python 3.11.4.
+    """
+    folder.mkdir()
+    with tarfile.open(archive, "r:gz") as tar:
+        for member in tar:
+            parts = Path(member.name).parts
+            if member.isdir() and parts in ((), (folder.name,)):
+                continue
+            if not member.isfile() or len(parts) != 2 or parts[0] != folder.name:
+                raise ValueError(
+                    f"{archive} holds {member.name}, expected only files of {folder.name}"
+                )
+            with tar.extractfile(member) as source, (folder / parts[1]).open("xb") as file:
+                shutil.copyfileobj(source, file)
+    if not any(folder.iterdir()):
+        raise ValueError(f"{archive} is empty")
