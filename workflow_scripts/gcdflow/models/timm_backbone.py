@@ -127,7 +127,14 @@ class TimmBackbone(nn.Module):
                 x = class_token(module, x)
             else:
                 x = module(x, *_on(x.device, call.args), **_on(x.device, call.kwargs))
+        if x.ndim == 4 and x.requires_grad:
+            x.register_hook(_channels_last)
         return self.model.forward_head(x)
+
+
+def _channels_last(gradient: Tensor) -> Tensor:
+    """The gradient of pooled features in the layout of the features, which is fast on a CPU."""
+    return gradient.contiguous(memory_format=torch.channels_last)
 
 
 def _on(device: torch.device, values: Any) -> Any:
