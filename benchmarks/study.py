@@ -202,6 +202,7 @@ def _clustered(features: Features, settings: RunSettings) -> PseudoLabels:
         normalize=options.normalize,
         w_ce=options.w_ce,
         w_sil=options.w_sil,
+        merge_by_class=options.merge_by_class,
     )
     return cluster_features(features, grid, threads=1)[0]
 

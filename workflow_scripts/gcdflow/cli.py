@@ -172,6 +172,9 @@ def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
         "--w-sil", type=float, default=defaults.w_sil, help="weight of the silhouette in the score"
     )
     parser.add_argument(
+        "--merge-by-class", action="store_true", help="make clusters of one old class one cluster"
+    )
+    parser.add_argument(
         "--neighbours",
         choices=["exact", "approximate"],
         help="how neighbours are searched for (default: exact, unless that would take hours)",
@@ -189,6 +192,7 @@ def grid_of(arguments: argparse.Namespace) -> Grid:
         w_ce=arguments.w_ce,
         w_sil=arguments.w_sil,
         neighbours=arguments.neighbours,
+        merge_by_class=arguments.merge_by_class,
     )
 
 

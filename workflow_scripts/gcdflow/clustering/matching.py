@@ -1,4 +1,4 @@
-"""Compare clusterings of the same samples with each other, and with labels.
+"""Compare clusterings of the same samples with each other and with labels; merge by labels.
 
 Cluster ids have no meaning. The Hungarian algorithm therefore matches clusters to classes (or to
 the clusters of the previous refresh) with the largest total overlap.
@@ -103,6 +103,52 @@ def count_against_labels(clusters: np.ndarray, labels: np.ndarray) -> int:
         return 0
     counts = overlap(clusters[labelled], labels[labelled])
     return int(counts.sum() - counts.max(axis=1).sum())
+
+
+def merged_by_class(clusters: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Clusters of which those that belong to one old class are one cluster.
+
+    A cluster belongs to a class if more than half of its labelled members have that class, and the
+    share of its members that are labelled is above that of all samples. Samples of new classes are
+    never labelled, so such a cluster is more likely one of an old class than others are.
+
+    Parameters
+    ----------
+    clusters : ndarray of int, shape (n,)
+        Cluster of each sample.
+    labels : ndarray of int, shape (n,)
+        Class of each sample, -1 = unlabelled.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Clusters from 0 in the order of the ids that were given; a merged one has the place of the
+        lowest.
+
+    Raises
+    ------
+    InputError
+        If the arrays are not one-dimensional integers of equal length.
+
+    Examples
+    --------
+    >>> merged_by_class(np.array([0, 0, 1, 1, 2, 2, 2]), np.array([5, -1, 5, -1, -1, -1, -1]))
+    array([0, 0, 0, 0, 1, 1, 1])
+    """
+    clusters, labels = aligned_ids(clusters=clusters, labels=labels)
+    labelled = labels != UNLABELLED
+    ids, positions = np.unique(clusters, return_inverse=True)
+    merged = np.arange(ids.size)
+    if labelled.any():
+        by_class = overlap(clusters[labelled], labels[labelled])
+        with_labels = np.unique(positions[labelled])
+        sizes = np.bincount(positions)[with_labels]
+        n_labelled, most = by_class.sum(axis=1), by_class.max(axis=1)
+        belongs = (2 * most > n_labelled) & (n_labelled * labels.size > labelled.sum() * sizes)
+        old, classes = with_labels[belongs], by_class.argmax(axis=1)[belongs]
+        _, first, same = np.unique(classes, return_index=True, return_inverse=True)
+        merged[old] = old[first][same]
+    return np.unique(merged, return_inverse=True)[1][positions]
 
 
 def labelled_accuracy(clusters: np.ndarray, labels: np.ndarray) -> float:

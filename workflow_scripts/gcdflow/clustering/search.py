@@ -19,6 +19,7 @@ from gcdflow.clustering.matching import (
     count_against_labels,
     label_change_rate,
     match_by_indices,
+    merged_by_class,
 )
 from gcdflow.clustering.memory import available_memory
 from gcdflow.errors import InputError
@@ -51,6 +52,7 @@ class Grid:
     normalize : L2-normalise the features first
     w_ce, w_sil : weights of cross-entropy and silhouette in the score
     neighbours : "exact", "approximate", or None for exact ones unless they would take hours
+    merge_by_class : clusters of the best configuration that belong to one old class become one
     """
 
     k: Sequence[int]
@@ -59,6 +61,7 @@ class Grid:
     w_ce: float = 1.0
     w_sil: float = 3.0
     neighbours: str | None = None
+    merge_by_class: bool = False
 
     @property
     def n_configurations(self) -> int:
@@ -134,10 +137,11 @@ def cluster_features(
     values = {"k": grid.k, "percentile": grid.percentile}
     for sentence in edges_of_grid({"k": k, "percentile": percentile}, values, len(X)):
         log.info("%s; a wider range may give better clusters", sentence)
+    clusters = _clusters(search, y, grid)
     nearest = core_neighbours(
         X,
         search.core_sample_mask_,
-        search.labels_,
+        clusters,
         y,
         n_neighbors=N_NEIGHBOURS,
         normalize=grid.normalize,
@@ -145,7 +149,22 @@ def cluster_features(
         device=device,
         n_jobs=threads,
     )
-    return _pseudo_labels(features, search, nearest, previous), search.results_
+    unmerged = {"n_unmerged": int(search.n_clusters_)} if grid.merge_by_class else {}
+    pseudo = _pseudo_labels(features, search, clusters, nearest, previous, unmerged)
+    return pseudo, search.results_
+
+
+def _clusters(search: SSDDBCGridSearch, y: np.ndarray, grid: Grid) -> np.ndarray:
+    """Clusters int64 (n,) of a search that is done, merged if the grid says so."""
+    if not grid.merge_by_class:
+        return search.labels_
+    clusters = merged_by_class(search.labels_, y)
+    before, after = search.n_clusters_, len(np.unique(clusters))
+    if after < before:
+        log.info(
+            "%s, %d after those of one old class are merged", counted(before, "cluster"), after
+        )
+    return clusters
 
 
 def _grid_search(
@@ -184,7 +203,8 @@ def n_clusters_over_label_draws(
         drawn = np.random.default_rng(draw).choice(labelled, len(labelled))
         labels = np.full_like(y, UNLABELLED)
         labels[drawn] = y[drawn]
-        found.append(int(_grid_search(grid, X, threads).fit(X, labels).n_clusters_))
+        search = _grid_search(grid, X, threads).fit(X, labels)
+        found.append(len(np.unique(_clusters(search, labels, grid))))
         log.info("draw %d of %d: %s", draw + 1, draws, counted(found[-1], "cluster"))
     return found
 
@@ -192,8 +212,10 @@ def n_clusters_over_label_draws(
 def _pseudo_labels(
     features: Features,
     search: SSDDBCGridSearch,
+    clusters: np.ndarray,
     neighbours: np.ndarray,
     previous: PseudoLabels | None,
+    unmerged: dict[str, int],
 ) -> PseudoLabels:
     """The best clustering of a search that is done, with its provenance."""
     indices = features.indices[features.train_mask]
@@ -206,7 +228,8 @@ def _pseudo_labels(
             raise InputError(f"previous pseudo labels are of other samples: {error}") from None
         before = previous.labels[order]
     best = search.best_index_
-    if search.n_clusters_ == 1:
+    n_clusters = len(np.unique(clusters))
+    if n_clusters == 1:
         log.warning(
             "all %d samples are in one cluster, in the best of %d configurations (and in %d of "
             "them); the features may have collapsed, or the grid does not suit them",
@@ -219,19 +242,20 @@ def _pseudo_labels(
         "score": float(search.best_score_),
         "cross_entropy": float(search.results_["cross_entropy"][best]),
         "silhouette": float(search.results_["silhouette"][best]),
-        "n_clusters": int(search.n_clusters_),
+        "n_clusters": n_clusters,
         "n_samples": n,
         "core_ratio": float(search.core_sample_mask_.mean()),
-        **_comparisons(search.labels_, features.labels[features.train_mask], before),
+        **_comparisons(clusters, features.labels[features.train_mask], before),
         "normalize": search.normalize,
         "w_ce": search.w_ce,
         "w_sil": search.w_sil,
         "version": __version__,
         **_found_by(search),
+        **unmerged,
     }
     return PseudoLabels(
         indices=indices,
-        labels=search.labels_.astype(np.int64),
+        labels=clusters.astype(np.int64),
         core_mask=search.core_sample_mask_,
         densities=search.densities_.astype(np.float32),
         neighbours=neighbours,

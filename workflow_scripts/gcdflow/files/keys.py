@@ -86,6 +86,11 @@ class Clustering(Provenance):
         MISSING, description="`approximate`, if they are; missing for exact ones (section 3.5)"
     )
     recall: Share = Key(MISSING, description="share of exact neighbours found; missing likewise")
+    n_unmerged: Count = Key(
+        MISSING,
+        description="number of clusters before those of one old class became one (section 3.6); "
+        "missing where they did not have to",
+    )
 
 
 class Parameters(Keys):

@@ -73,6 +73,7 @@ def cluster_flags(settings: RunSettings) -> list[str]:
     flags = ["--k", grid.k, "--percentile", grid.percentile]
     flags += ["--w-ce", str(grid.w_ce), "--w-sil", str(grid.w_sil)]
     flags += [] if grid.neighbours is None else ["--neighbours", grid.neighbours]
+    flags += ["--merge-by-class"] if grid.merge_by_class else []
     return flags if grid.normalize else [*flags, "--no-normalize"]
 
 
