@@ -12,6 +12,7 @@ checkpoint epochs):
     runs/{run}/pseudo_epoch{epoch}.npz         cluster     pseudo labels; grid_epoch{epoch}.tsv
     runs/{run}/grid_epoch{epoch}.png           heatmap     a picture of the grid
     runs/{run}/metrics_epoch{epoch}.json       evaluate    accuracy against the truth
+    runs/{run}/estimates_epoch{epoch}.json     estimate    numbers of clusters, for some baselines
     runs/{run}/baseline_{method}_epoch{epoch}.json  baseline  another clustering, to compare with
     runs/{run}/report.md                       report      a table of all epochs
     runs/{run}/report.html                     report_page the table as a page

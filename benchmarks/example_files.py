@@ -103,6 +103,13 @@ def make_metrics(epoch: int = 50, **changes: object) -> dict[str, Any]:
     return values | changes
 
 
+def make_estimates(**changes: object) -> dict[str, Any]:
+    """Content of an ``estimates_*.json`` of the features of :func:`run_parts`."""
+    numbers = {"estimated": 5, "silhouette": 4}
+    found = {name: {"n_clusters": n, "seconds": 100.0 * n} for name, n in numbers.items()}
+    return {**SHA, "normalize": True, **found} | changes
+
+
 def make_baseline(epoch: int = 50, method: str = "kmeans", **changes: object) -> dict[str, Any]:
     """Content of a ``baseline_*.json`` of a method that needs the number of clusters."""
     result = {

@@ -1,13 +1,38 @@
 """Needs a feature cache and the truth, as an evaluation does; makes the clustering of an epoch's
 features by another method, measured against the truth. Only the tables of runs that name the method
-in `baselines` ask for it; it is a target for every run.
+in `baselines` ask for it; it is a target for every run. Methods that need a number of clusters share
+its estimates, which the truth has no part in.
 """
+
+
+rule estimate:
+    """Estimate the number of clusters of an epoch's features, without the truth."""
+    input:
+        unpack(of_epoch(baselines.estimate_inputs)),
+    output:
+        "runs/{run}/estimates_epoch{epoch}.json",
+    log:
+        "logs/{run}/estimate_epoch{epoch}.log",
+    conda:
+        "../envs/baseline.yaml"
+    threads: 8
+    resources:
+        mem_mb=requested("mem_mb", of_settings(baselines.estimate_request)),
+        runtime=requested("runtime", of_settings(baselines.estimate_request)),
+    params:
+        normalize=of_settings(baselines.baseline_flags),
+        version=RESULT_VERSIONS["estimate"],
+    shell:
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q}; "
+        "stage estimate --features {input.features:q} {params.normalize:q}"
+        " --output {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
 
 
 rule baseline:
     """Cluster the features of an epoch by another method, to compare with."""
     input:
-        unpack(of_epoch(baselines.baseline_inputs)),
+        unpack(lambda wildcards: of_epoch(baselines.baseline_inputs)(wildcards, wildcards.method)),
     output:
         "runs/{run}/baseline_{method}_epoch{epoch}.json",
     log:
@@ -21,11 +46,12 @@ rule baseline:
         mem_mb=requested("mem_mb", of_settings(baselines.baseline_request)),
         runtime=requested("runtime", of_settings(baselines.baseline_request)),
     params:
+        estimates=flags_of(estimates="--estimates"),
         normalize=of_settings(baselines.baseline_flags),
         version=RESULT_VERSIONS["baseline"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- {input:q} -- {log:q}; "
         "stage baseline --method {wildcards.method} --features {input.features:q}"
-        " --truth {input.truth:q} {params.normalize:q} --output {output:q} --threads {threads}"
-        " 2>&1 | tee -i {log:q}"
+        " --truth {input.truth:q} {params.estimates:q} {params.normalize:q} --output {output:q}"
+        " --threads {threads} 2>&1 | tee -i {log:q}"

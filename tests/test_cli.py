@@ -33,6 +33,7 @@ from gcdflow.planning.parameters import result_settings
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
 STAGES = ["settings", "dataset", "train", "features", "cluster", "evaluate"]
 STAGES += ["report", "heatmap", "curves", "photographs", "added", "predict"]
+STAGES += ["estimate", "baseline"]
 # Runs a script like `python script …`, then prints the heavy modules that it imported.
 PROBE = """
 import runpy, sys
@@ -234,6 +235,7 @@ def refusal(tmp_path, monkeypatch, capsys):
         ("cluster", "--features absent.npz --output p.npz", "absent.npz: no such file"),
         ("evaluate", "--features x --pseudo-labels p --truth t --output m", "x: no such file"),
         ("report", "--run x --output r.md absent.json", "absent.json: not a metrics file"),
+        ("estimate", "--features x --output e.json", "x: no such file"),
         ("train", "--run digits --split x --output c.pt --stop-at-epoch 1", "x: no such file"),
         ("features", "--checkpoint x --split s.npz --output f.npz", "x: no such checkpoint"),
     ],

@@ -15,6 +15,7 @@ HEAVY |= {"matplotlib", "huggingface_hub", "pandas"}
 NEEDED = {  # by what a stage imports; timm comes with a backbone of timm, and the hub with it
     "baseline": {"sklearn", "numba", "scipy.stats", "pandas"},
     "classes": {"torch"},
+    "estimate": {"sklearn", "numba", "scipy.stats", "pandas"},
     "cluster": {"sklearn", "scipy.stats", "pandas"},  # which scikit-learn imports where it is
     "features": {"torch"},
     "share": {"torch"},

@@ -1,13 +1,12 @@
 #!/usr/bin/env python
 """Cluster the features of an epoch by another method, and measure it against the hidden truth.
 
-Methods that need the number of clusters are told the true one, and in further clusterings get an
-estimate: from the labels (GCD, arXiv 2201.02609), and from the labels of withheld classes and
-silhouettes (CiPR, arXiv 2304.06928). Only the tables read the result.
+Methods that need the number of clusters are told the true one, and in further clusterings get the
+estimates that the stage `estimate` has made. Only the tables read the result.
 
 Example:
   python workflow_scripts/baseline.py --method kmeans --features features_epoch050.npz \\
-      --truth truth.npz --output baseline_kmeans_epoch050.json
+      --truth truth.npz --estimates estimates_epoch050.json --output baseline_kmeans_epoch050.json
 """
 
 import argparse
@@ -32,6 +31,7 @@ def main(arguments: argparse.Namespace) -> None:
             arguments.method,
             arguments.features,
             arguments.truth,
+            arguments.estimates,
             normalized=not arguments.no_normalize,
             threads=threads,
         )
@@ -48,6 +48,11 @@ if __name__ == "__main__":
     parser = stage_parser(__doc__, "features", "threads")
     parser.add_argument("--method", choices=BASELINES, required=True, help="how to cluster")
     parser.add_argument("--truth", type=Path, required=True, help="truth.npz of the run")
+    parser.add_argument(
+        "--estimates",
+        type=Path,
+        help="estimates of the number of clusters, for methods that need it",
+    )
     parser.add_argument("--no-normalize", action="store_true", help="do not normalise the features")
     parser.add_argument("--output", type=Path, required=True, help="result to write (.json)")
     run_stage(main, parser)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,18 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from example_files import run_parts
+from example_files import make_estimates, run_parts
 from gcdflow.clustering import baselines as methods
+from gcdflow.clustering.number import ESTIMATES, estimates
 from gcdflow.config.settings import BASELINES
 from gcdflow.errors import InputError
 from gcdflow.evaluation.accuracy import clustering_accuracy
 from gcdflow.evaluation.baselines import evaluate_baseline
 from gcdflow.evaluation.report import read_measured
+from gcdflow.files import declared
 from gcdflow.files.declared import BASELINE
 from gcdflow.files.formats import Features, Truth
 from sklearn.metrics import adjusted_rand_score
 
-SCRIPT = Path(__file__).parents[2] / "workflow_scripts" / "baseline.py"
+SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 WITHOUT_EXTRA = [method for method in BASELINES if method != "hdbscan_bcubed"]
 
 
@@ -36,7 +39,9 @@ def evaluated(folder: Path, parts: dict, method: str, **options) -> dict:
     paths = [folder / f"{name}.npz" for name in ("features", "truth")]
     parts["features"].save(paths[0])
     parts["truth"].save(paths[1])
-    return evaluate_baseline(method, *paths, threads=1, **options)
+    numbers = folder / "estimates.json"
+    numbers.write_text(json.dumps(estimates(paths[0], **options)))
+    return evaluate_baseline(method, *paths, numbers, threads=1, **options)
 
 
 @pytest.mark.parametrize("method", WITHOUT_EXTRA)
@@ -52,6 +57,57 @@ def test_what_is_measured(tmp_path: Path, parts: dict, method: str):
     assert all(result["seconds"] > 0 for result in found["results"])
     (tmp_path / "b.json").write_text(json.dumps(found))
     assert read_measured(tmp_path / "b.json", BASELINE) == found
+
+
+def test_estimates_are_those_of_the_training_rows(tmp_path: Path, parts: dict):
+    """The truth is not there; samples of the test split have no part."""
+    features = parts["features"]
+    for normalized in (True, False):
+        features.save(tmp_path / "features.npz")
+        found = estimates(tmp_path / "features.npz", normalized=normalized)
+        train = features.train_mask
+        X = features.features[train].astype(np.float64)
+        X = X / np.linalg.norm(X, axis=1, keepdims=True) if normalized else X
+        for name, estimate in ESTIMATES.items():
+            assert found[name]["n_clusters"] == estimate(X, features.labels[train])
+            assert found[name]["seconds"] > 0
+        assert found["normalize"] == normalized
+        assert found.items() >= features.metadata.items()
+        (tmp_path / "e.json").write_text(json.dumps(found))
+        assert read_measured(tmp_path / "e.json", declared.ESTIMATES) == found
+    assert declared.ESTIMATES.keys.model_fields.keys() >= ESTIMATES.keys()
+
+
+def test_methods_share_the_numbers_of_the_estimates(
+    tmp_path: Path, parts: dict, monkeypatch: pytest.MonkeyPatch
+):
+    """Each method gets the true number and those of the file, whose seconds count."""
+    parts["features"].save(tmp_path / "features.npz")
+    parts["truth"].save(tmp_path / "truth.npz")
+    (tmp_path / "e.json").write_text(json.dumps(make_estimates()))
+    paths = [tmp_path / name for name in ("features.npz", "truth.npz", "e.json")]
+    seen: list[int] = []
+    for method, real in methods.NUMBER_NEEDED.items():
+
+        def watched(X, labels, n_clusters, real=real):
+            seen.append(n_clusters)
+            return real(X, labels, n_clusters)
+
+        monkeypatch.setitem(methods.NUMBER_NEEDED, method, watched)
+        told, *others = evaluate_baseline(method, *paths)["results"]
+        assert told["seconds"] < 100
+        for result, name, n_clusters in zip(others, ESTIMATES, (5, 4), strict=True):
+            assert (result["number"], result["n_clusters"]) == (name, n_clusters)
+            assert 0 < result["seconds"] - 100 * n_clusters < 100
+    assert seen == [4, 5, 4] * 3
+
+
+def test_only_methods_that_need_a_number_need_estimates(tmp_path: Path, parts: dict):
+    evaluated(tmp_path, parts, "hdbscan")
+    paths = [tmp_path / name for name in ("features.npz", "truth.npz")]
+    assert evaluate_baseline("hdbscan", *paths)["results"][0]["number"] == "found"
+    with pytest.raises(InputError, match=r"^--estimates: missing, but this method needs a number"):
+        evaluate_baseline("ward", *paths)
 
 
 def test_only_unlabelled_training_samples_of_known_class_count(tmp_path: Path, parts: dict):
@@ -149,15 +205,22 @@ def test_another_truth_is_refused(tmp_path: Path, parts: dict):
 
 
 def test_by_hand(tmp_path: Path, parts: dict):
-    evaluated(tmp_path, parts, "ward")
-    command = [sys.executable, SCRIPT, "--features", "features.npz", "--truth", "truth.npz"]
-    command += ["--threads", "1", "--output", "b.json", "--method"]
+    parts["features"].save(tmp_path / "features.npz")
+
+    def call(stage: str, *arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, SCRIPTS / f"{stage}.py", *arguments]
+        command += ["--features", "features.npz", "--threads", "1"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
 
     def run(method: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [*command, method], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
+        files = ("--truth", "truth.npz", "--estimates", "e.json", "--output", "b.json")
+        return call("baseline", "--method", method, *files)
 
+    done = call("estimate", "--output", "e.json")  # where no truth is
+    assert done.returncode == 0, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert re.search(r"e\.json: \d+ clusters \(estimated\), .* s; 4 clusters \(silhouette\)", last)
+    parts["truth"].save(tmp_path / "truth.npz")
     done = run("kmeans")
     assert done.returncode == 0, done.stderr
     assert "b.json: 4 clusters (told), accuracy 100.0, " in done.stderr.splitlines()[-1]

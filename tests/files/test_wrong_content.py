@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from example_files import make_metrics, run_parts, stepped
+from example_files import make_estimates, make_metrics, run_parts, stepped
 from gcdflow.categories.assignments import COLUMNS, assign
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import sha256_file
@@ -21,6 +21,7 @@ SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 N, N_TRAIN = 40, 32
 METRICS = make_metrics(12, n_classes=4)
 OTHER_CLASSES = json.dumps(METRICS | {"epoch": 25, "n_classes": 9})
+ESTIMATES = make_estimates()
 GRID = "k\tdensity_percentile\tscore\tn_clusters\n"
 LARGE_GRID = GRID + "".join(f"{i + 1}\t{i / 20}\t1\t4\n" for i in range(1500))
 
@@ -36,6 +37,9 @@ COMMANDS = {
     "--percentile 50 --threads 1 --output out",
     "evaluate": "--features features.npz --pseudo-labels pseudo.npz --truth truth.npz "
     "--classes classes.npz --threads 1 --output out",
+    "estimate": "--features features.npz --threads 1 --output out",
+    "baseline": "--method ward --features features.npz --truth truth.npz "
+    "--estimates estimates.json --threads 1 --output out",
     "assign": "--split split.npz --features features.npz --pseudo-labels pseudo.npz "
     "--labels labels.npz --threads 1 --output out",
     "gallery": "--split split.npz --assignments assignments.csv --threads 1 --output out",
@@ -58,6 +62,7 @@ def run(tmp_path, parts, monkeypatch, capsys):
         ) if not changes else None
         for epoch, name in ((12, "metrics"), (25, "other")):
             Path(f"{name}.json").write_text(json.dumps(METRICS | {"epoch": epoch}))
+        Path("estimates.json").write_text(json.dumps(ESTIMATES))
         Path("grid.tsv").write_text(f"{GRID}3\t40\t1.5\t4\n")
         for name, value in changes.items():
             if isinstance(value, str):
@@ -109,6 +114,18 @@ def without_labels(split):
     return replace(split, labels=np.full(N, -1), labelled_mask=np.zeros(N, bool))
 
 
+def all_of_class_0(features):
+    return replace(features, labels=np.zeros(N, np.int64))
+
+
+def estimates_with(**changes) -> str:
+    return json.dumps(ESTIMATES | changes)
+
+
+def estimated_as(n_clusters: float) -> str:
+    return estimates_with(estimated={"n_clusters": n_clusters, "seconds": 1.0})
+
+
 WRONG = [
     # stage, file, how it is changed, what is said
     ("cluster", "features", lambda v: with_value(v, "features", 3, np.nan), "of 1 of 40 samples"),
@@ -136,6 +153,14 @@ WRONG = [
     ("evaluate", "truth", lambda v: first(v, 39), "1 of 40 expected samples are missing"),
     ("evaluate", "truth", reversed_classes, "samples have another class than in features.npz"),
     ("evaluate", "truth", lambda v: with_value(v, "labels", 3, 4), "expected -1…3"),
+    ("estimate", "features", all_of_class_0, "32 of 32 training samples are labelled, expected"),
+    ("estimate", "features", lambda v: replace(v, labels=v.labels * 0 - 1), "0 of 32 training sa"),
+    ("estimate", "features", lambda v: replace(v, train_mask=v.indices == 0), "1 of 1 training sa"),
+    ("estimate", "features", lambda v: with_value(v, "features", 3, np.nan), "of 1 of 40 samples"),
+    ("baseline", "features", lambda v: with_metadata(v, fingerprint="x"), "json: was made from o"),
+    ("baseline", "features", lambda v: with_metadata(v, checkpoint_sha256="x"), "sha256 differs"),
+    ("baseline", "features", lambda v: replace(v, labels=v.labels * 0 - 1), "0 of 32 training sa"),
+    ("baseline", "truth", of_other_ids, "40 of 40 expected samples are missing"),
     ("assign", "split", of_other_ids, "40 of 40 expected samples are missing"),
     ("assign", "split", without_labels, "'labels' of 8 samples is not that of split.npz (first: s"),
     ("assign", "split", lambda v: with_value(v, "train_mask", 39, True), "'train_mask' of 1 sam"),
@@ -159,7 +184,12 @@ def test_files_of_another_run(run, tmp_path, parts, stage, name, change, message
     assert not [path for path in tmp_path.rglob("*") if ".tmp" in path.name]
 
 
-TABLES = {"report": "other_json", "heatmap": "grid_tsv", "gallery": "assignments_csv"}
+TABLES = {
+    "report": "other_json",
+    "baseline": "estimates_json",
+    "heatmap": "grid_tsv",
+    "gallery": "assignments_csv",
+}
 
 
 @pytest.mark.parametrize(
@@ -171,6 +201,15 @@ TABLES = {"report": "other_json", "heatmap": "grid_tsv", "gallery": "assignments
         ("report", json.dumps(METRICS).replace("0.75", "NaN"), "NaN is not a number"),
         ("report", json.dumps(METRICS | {"epoch": True}), "key 'epoch' is True (input"),
         ("report", "[" * 50_000, "nested too deeply"),
+        ("baseline", "{", "estimates.json: not an estimates file (not JSON text"),
+        ("baseline", "{}", "key 'normalize' is missing"),
+        ("baseline", estimates_with(fingerprint="x"), "features.npz (fingerprint differs)"),
+        ("baseline", estimates_with(checkpoint_sha256="x"), "features.npz (checkpoint_sha256 dif"),
+        ("baseline", estimates_with(normalize=False), "'normalize' is False, expected True"),
+        ("baseline", estimates_with(silhouette={"n_clusters": 4}), "silhouette.seconds' is miss"),
+        ("baseline", estimated_as(1), "'estimated' has n_clusters 1, expected 2 (the labelled cl"),
+        ("baseline", estimated_as(33), "n_clusters 33, expected 2 (the labelled classes) to 32 ("),
+        ("baseline", estimated_as(4.5), "key 'estimated.n_clusters' is 4.5 (input"),
         ("heatmap", f"{GRID}3\t40\tnan\t4\n", "score is not finite"),
         ("heatmap", f"{GRID}3\t400\t1\t4\n", "density_percentile is 400, expected 0 to 100"),
         ("heatmap", f"{GRID}3\t40\t1\t4\n3\t40\t1\t4\n", "a configuration occurs twice"),

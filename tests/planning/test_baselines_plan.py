@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gcdflow.clustering.baselines import NUMBER_FOUND, NUMBER_NEEDED
+from gcdflow.clustering.number import TREE_SAMPLES
 from gcdflow.config.runs import resolve_runs
-from gcdflow.config.settings import BASELINES, RunSettings
+from gcdflow.config.settings import BASELINES, NUMBER_FINDERS, RunSettings
 from gcdflow.errors import InputError
 from gcdflow.planning import baselines, job_resources, parameters, plan, requests
 
@@ -41,12 +43,17 @@ def test_a_run_compares_with_the_methods_that_it_names():
 
 
 def test_inputs_and_flags_of_another_clustering():
-    assert baselines.baseline_inputs(settings(), "a", 8) == {
-        "features": "runs/a/features_epoch008.npz",
-        "truth": "runs/a/truth.npz",
-    }
+    features = {"features": "runs/a/features_epoch008.npz"}
+    estimates = {"estimates": "runs/a/estimates_epoch008.json"}
+    assert baselines.estimate_inputs(settings(), "a", 8) == features
+    for method in BASELINES:
+        found = baselines.baseline_inputs(settings(), "a", 8, method)
+        given = estimates if method in NUMBER_NEEDED else {}
+        assert found == features | {"truth": "runs/a/truth.npz"} | given
+    assert (*NUMBER_NEEDED, *NUMBER_FOUND) == BASELINES
+    assert tuple(NUMBER_FOUND) == NUMBER_FINDERS
     with pytest.raises(InputError, match="'a' has no checkpoint at epoch 006"):
-        baselines.baseline_inputs(settings(), "a", 6)
+        baselines.baseline_inputs(settings(), "a", 6, "ward")
     assert baselines.baseline_flags(settings()) == []
     raw = settings(clustering={"normalize": False})
     assert baselines.baseline_flags(raw) == ["--no-normalize"]
@@ -95,6 +102,12 @@ def test_draws_of_labels_are_searched_over_the_grid_of_the_run(tmp_path: Path):
     request = baselines.baseline_request(run, files, 8, 1)
     assert request == job_resources.baseline_request(50_000, 768, 8, 1)
     assert request.mem_mb > 8 * 50_000**2 / 2 / 1e6, "distances of all pairs"
+    estimate = baselines.estimate_request(run, files, 8, 1)
+    assert estimate.runtime == request.runtime
+    assert 8 * TREE_SAMPLES**2 / 1e6 < estimate.mem_mb < request.mem_mb, "distances of some pairs"
+    given = baselines.baseline_request(run, Files(files, estimates="e.json"), 8, 1)
+    assert given.mem_mb == request.mem_mb
+    assert given.runtime < request.runtime
 
 
 def test_settings_name_known_methods_once_and_sweeps_may_vary_them():

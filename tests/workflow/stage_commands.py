@@ -17,6 +17,7 @@ TARGETS = (
     f"{RUN}/gallery.html",
     f"{RUN}/grid_epoch003.png",
     f"{RUN}/curves.png",
+    f"{RUN}/estimates_epoch003.json",
     f"{RUN}/baseline_hdbscan_epoch003.json",
     "results/summary.md",
 )
@@ -27,6 +28,7 @@ LATE = (
     "heatmap",
     "curves",
     "summary",
+    "estimate",
     "baseline",
 )  # the shared run lacks these
 STAGES = ("settings", "dataset", "train", "features", "cluster", "evaluate", "report", *LATE)
@@ -59,7 +61,8 @@ def content(directory: Path) -> dict[str, bytes]:
         for path in directory.rglob("*")
         if path.is_file() and path.parent.name not in ("log", "filled")
     }
-    seconds = {"grid_epoch": rb"\t[^\t]*\n", "baseline_": rb'"seconds": [^,}]*'}
+    seconds = {"grid_epoch": rb"\t[^\t]*\n"}
+    seconds |= dict.fromkeys(("estimates_", "baseline_"), rb'"seconds": [^,}]*')
     for name, data in files.items():
         for part, pattern in seconds.items():
             if part in name:

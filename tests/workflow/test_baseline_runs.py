@@ -21,10 +21,22 @@ def test_jobs_are_planned_only_where_a_run_names_methods(finished_run: Path, tmp
     assert "baseline" not in planned(tmp_path, target)
     assert planned(finished_run, target, changes=naming()) == {}
     plan = planned(finished_run, target, changes=naming("kmeans", "hdbscan"))
-    assert plan == {"baseline": 6, "report": 1}
+    assert plan == {"estimate": 3, "baseline": 6, "report": 1}
     assert planned(tmp_path, target, changes=naming("ward"))["baseline"] == 3
-    assert planned(finished_run, f"{RUN}/baseline_ward_epoch003.json") == {"baseline": 1}
+    plan = planned(finished_run, f"{RUN}/baseline_ward_epoch003.json")
+    assert plan == {"estimate": 1, "baseline": 1}
     assert snakemake(finished_run, "-n", "--", f"{RUN}/baseline_x_epoch003.json").returncode != 0
+
+
+def test_methods_share_the_estimates_that_some_need(finished_run: Path):
+    def plan(*methods: str) -> dict[str, int]:
+        targets = [f"{RUN}/baseline_{method}_epoch003.json" for method in methods]
+        return planned(finished_run, *targets)
+
+    needing = ("kmeans", "semi_supervised_kmeans", "ward")
+    assert plan(*needing) == {"estimate": 1, "baseline": 3}
+    assert plan("hdbscan", "hdbscan_bcubed") == {"baseline": 2}
+    assert plan("hdbscan", "ward") == {"estimate": 1, "baseline": 2}
 
 
 def test_draws_of_labels_re_run_only_the_evaluation(finished_run: Path):
@@ -39,10 +51,10 @@ def test_draws_of_labels_re_run_only_the_evaluation(finished_run: Path):
 def test_a_missing_method_is_made_again_and_a_new_grid_re_runs_no_method(finished_run: Path):
     changes = naming("ward", k="5,7")
     plan = planned(finished_run, f"{RUN}/baseline_ward_epoch002.json", changes=changes)
-    assert plan == {"baseline": 1}
+    assert plan == {"estimate": 1, "baseline": 1}
     changes = naming("ward", normalize=False)
     plan = planned(finished_run, f"{RUN}/baseline_ward_epoch002.json", changes=changes)
-    assert plan == {"baseline": 1}
+    assert plan == {"estimate": 1, "baseline": 1}
 
 
 def test_a_run_with_other_methods_shows_them(finished_copy: Path):

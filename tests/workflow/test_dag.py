@@ -211,9 +211,11 @@ def test_only_evaluation_takes_the_truth(tmp_path: Path):
     commands = re.findall(
         r"^Shell command: .*; stage (\w+) (.*)$", result.stdout + result.stderr, re.MULTILINE
     )
-    assert len(commands) == 15 + 2 * 3 + 2
+    assert len(commands) == 15 + 3 * 3 + 2
     of_truth = {stage for stage, flags in commands if "truth" in flags}
     assert of_truth == {"dataset", "evaluate", "baseline"}
+    estimates = [flags for stage, flags in commands if stage == "estimate"]
+    assert len(estimates) == 3, "one for each epoch"
 
 
 @pytest.mark.parametrize(

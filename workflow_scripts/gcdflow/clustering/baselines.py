@@ -10,20 +10,54 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numba
 import numpy as np
 from numba.core import inline_closurecall
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans
+from sklearn.preprocessing import normalize
 
 from gcdflow.clustering.matching import labelled_accuracy
 from gcdflow.errors import InputError
+from gcdflow.files.formats import UNLABELLED, Features
 from gcdflow.ssddbc import assign_to_clusters
 
 N_STARTS = 10
 MAX_ITERATIONS = 100
 SMALLEST_CLUSTERS = (5, 10, 15, 20, 30, 50, 75, 100)  # samples; what HDBSCAN is tried with
 NOISE = -1
+
+
+def training_rows(
+    features: Features, path: Path, *, normalized: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a method sees of a feature cache: its training samples, and which class is told.
+
+    Parameters
+    ----------
+    path : names the features in the error
+    normalized : rows have length 1, as SSDDBC sees them by default
+
+    Returns
+    -------
+    X : float64 (n, d)
+    labels : int64 (n,), -1 = unlabelled
+
+    Raises
+    ------
+    InputError
+        If fewer than two samples are for training, or none or all of them are labelled.
+    """
+    train = features.train_mask
+    X, labels = features.features[train].astype(np.float64), features.labels[train]
+    unlabelled = labels == UNLABELLED
+    if len(X) < 2 or unlabelled.all() or not unlabelled.any():
+        raise InputError(
+            f"{path}: {(~unlabelled).sum()} of {len(X)} training samples are labelled, "
+            "expected some, and some that are not: labels choose what a baseline is not told"
+        )
+    return normalize(X) if normalized else X, labels
 
 
 # -- methods that need the number of clusters ------------------------------------------------------

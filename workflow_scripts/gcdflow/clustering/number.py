@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.cluster.hierarchy import cut_tree, linkage
@@ -12,9 +15,9 @@ from scipy.optimize import minimize_scalar
 from sklearn.metrics import silhouette_score
 from sklearn.metrics.pairwise import cosine_distances
 
-from gcdflow.clustering.baselines import kmeans
+from gcdflow.clustering.baselines import kmeans, training_rows
 from gcdflow.clustering.matching import labelled_accuracy
-from gcdflow.files.formats import UNLABELLED
+from gcdflow.files.formats import UNLABELLED, Features
 
 MOST_CLUSTERS = 1000  # the default of GCD's code
 SILHOUETTE_SAMPLES = 2048  # as in CiPR's code
@@ -166,3 +169,31 @@ ESTIMATES: dict[str, Callable[[np.ndarray, np.ndarray], int]] = {
     "estimated": estimated_number,
     "silhouette": number_by_silhouette,
 }
+
+
+def estimates(features_path: Path, *, normalized: bool = True) -> dict[str, Any]:
+    """All estimates from a feature cache, with the seconds that each took.
+
+    Parameters
+    ----------
+    normalized : bool
+        As of :func:`~gcdflow.clustering.baselines.training_rows`.
+
+    Returns
+    -------
+    dict
+        As :class:`gcdflow.files.keys.Estimates` describes it.
+
+    Raises
+    ------
+    InputError
+        As by :func:`~gcdflow.clustering.baselines.training_rows`.
+    """
+    features = Features.load(features_path)
+    X, labels = training_rows(features, features_path, normalized=normalized)
+    found: dict[str, Any] = {**features.metadata, "normalize": normalized}
+    for name, estimate in ESTIMATES.items():
+        began = time.perf_counter()
+        n_clusters = estimate(X, labels)
+        found[name] = {"n_clusters": n_clusters, "seconds": time.perf_counter() - began}
+    return found

@@ -26,6 +26,7 @@ UserPath = Annotated[str, AfterValidator(os.path.expanduser)]  # ~ is the user's
 
 BaselineMethod = Literal["kmeans", "semi_supervised_kmeans", "ward", "hdbscan", "hdbscan_bcubed"]
 BASELINES: tuple[str, ...] = typing.get_args(BaselineMethod)
+NUMBER_FINDERS = ("hdbscan", "hdbscan_bcubed")  # baselines; the others need a number of clusters
 
 
 def _each_once(names: list[str]) -> list[str]:

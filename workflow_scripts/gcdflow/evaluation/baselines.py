@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.preprocessing import normalize
 
-from gcdflow.clustering.baselines import NUMBER_FOUND, NUMBER_NEEDED
+from gcdflow.clustering.baselines import NUMBER_FOUND, NUMBER_NEEDED, training_rows
 from gcdflow.clustering.number import ESTIMATES
 from gcdflow.errors import InputError
 from gcdflow.evaluation.metrics import KnownTruth
-from gcdflow.files.formats import UNLABELLED, Features
+from gcdflow.evaluation.report import read_measured
+from gcdflow.files import declared
+from gcdflow.files.formats import UNLABELLED, Features, other_origin
 
 
 def evaluate_baseline(
     method: str,
     features_path: Path,
     truth_path: Path,
+    estimates_path: Path | None = None,
     *,
     normalized: bool = True,
     threads: int | None = None,
@@ -31,6 +33,8 @@ def evaluate_baseline(
     ----------
     method : str
         One of :data:`gcdflow.config.settings.BASELINES`.
+    estimates_path : Path or None
+        Estimates from the same features; only methods that need the number of clusters read it.
     normalized : bool
         Rows have length 1, as SSDDBC sees them by default.
 
@@ -44,23 +48,20 @@ def evaluate_baseline(
     Raises
     ------
     InputError
-        If the files are not of the same run, fewer than two samples are for training, or none or
-        all of them are labelled.
+        If the files are not of the same run, a method lacks its estimates, fewer than two samples
+        are for training, or none or all of them are labelled.
     """
     features = Features.load(features_path)
     truth = KnownTruth(truth_path, features, features_path)
-    train = features.train_mask
-    X, labels = features.features[train].astype(np.float64), features.labels[train]
+    X, labels = training_rows(features, features_path, normalized=normalized)
+    estimates = {}
+    if method in NUMBER_NEEDED:
+        estimates = _read_estimates(estimates_path, features, features_path, normalized)
     unlabelled = labels == UNLABELLED
-    if len(X) < 2 or unlabelled.all() or not unlabelled.any():
-        raise InputError(
-            f"{features_path}: {(~unlabelled).sum()} of {len(X)} training samples are labelled, "
-            "expected some, and some that are not: labels choose what a baseline is not told"
-        )
-    X, ids = normalize(X) if normalized else X, features.indices[train][unlabelled]
+    ids = features.indices[features.train_mask][unlabelled]
     results = []
     for number, clusters, seconds, chosen in _clusterings(
-        method, X, labels, truth.n_classes, threads
+        method, X, labels, truth.n_classes, estimates, threads
     ):
         found = np.asarray(clusters, dtype=np.int64)
         results.append(
@@ -80,8 +81,37 @@ def evaluate_baseline(
     }
 
 
+def _read_estimates(
+    path: Path | None, features: Features, features_path: Path, normalized: bool
+) -> dict[str, Any]:
+    """The estimates by name; InputError if they are not of these features as a method sees them."""
+    if path is None:
+        raise InputError("--estimates: missing, but this method needs a number of clusters")
+    found = read_measured(path, declared.ESTIMATES)
+    if key := other_origin(features.metadata, found):
+        raise InputError(
+            f"{path}: was made from other features than {features_path} ({key} differs)"
+        )
+    if found["normalize"] != normalized:
+        raise InputError(f"{path}: 'normalize' is {found['normalize']}, expected {normalized}")
+    labels = features.labels[features.train_mask]
+    least, most = len(np.unique(labels[labels != UNLABELLED])), len(labels)
+    for name in ESTIMATES:
+        if not least <= (n_clusters := found[name]["n_clusters"]) <= most:
+            raise InputError(
+                f"{path}: '{name}' has n_clusters {n_clusters}, expected {least} (the labelled "
+                f"classes) to {most} (the training samples of {features_path})"
+            )
+    return {name: found[name] for name in ESTIMATES}
+
+
 def _clusterings(
-    method: str, X: np.ndarray, labels: np.ndarray, n_classes: int | None, threads: int | None
+    method: str,
+    X: np.ndarray,
+    labels: np.ndarray,
+    n_classes: int | None,
+    estimates: Mapping[str, Any],
+    threads: int | None,
 ) -> Iterator[tuple[str, np.ndarray, float, dict[str, float]]]:
     """How the number of clusters came about, clusters, seconds, and what the labels chose."""
     began = time.perf_counter()
@@ -93,7 +123,7 @@ def _clusterings(
     if n_classes is not None:
         clusters = NUMBER_NEEDED[method](X, labels, n_classes)
         yield "told", clusters, time.perf_counter() - began, {}
-    for number, estimate in ESTIMATES.items():
+    for number, estimate in estimates.items():
         began = time.perf_counter()
-        clusters = NUMBER_NEEDED[method](X, labels, estimate(X, labels))
-        yield number, clusters, time.perf_counter() - began, {}
+        clusters = NUMBER_NEEDED[method](X, labels, estimate["n_clusters"])
+        yield number, clusters, estimate["seconds"] + time.perf_counter() - began, {}

@@ -24,7 +24,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
 
 
 def read_measured(path: Path, file: RunFile) -> dict[str, Any]:
-    """Read what an evaluation wrote, of metrics or of a baseline.
+    """Read metrics, a baseline, or the estimates that baselines share.
 
     Raises
     ------
@@ -35,7 +35,8 @@ def read_measured(path: Path, file: RunFile) -> dict[str, Any]:
         return parse_json_object(path.read_text(encoding="utf-8"), file.keys)
     except (OSError, ValueError) as error:
         kind = file.path.partition("_")[0]
-        raise InputError(f"{path}: not a {kind} file ({error})") from None
+        article = "an" if kind[0] in "aeiou" else "a"
+        raise InputError(f"{path}: not {article} {kind} file ({error})") from None
 
 
 def read_run(paths: Sequence[Path]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from gcdflow.files.keys import (
     AddedProvenance,
     Baseline,
     Clustering,
+    Estimates,
     Metrics,
     Parameters,
     Provenance,
@@ -188,7 +189,7 @@ CHECKPOINT = RunFile(
 FEATURES = RunFile(
     "features_epoch{epoch}.npz",
     "`features`",
-    "`cluster`, `classes`, `evaluate`, `baseline`, `added`, `assign`, `gallery`",
+    "`cluster`, `classes`, `evaluate`, `estimate`, `baseline`, `added`, `assign`, `gallery`",
     "the feature cache, of training and test samples",
     (
         Field("indices", "int64", "sample ids", unique=True, optional=True),
@@ -265,6 +266,13 @@ METRICS = RunFile(
     "`report`, `summary`",
     "accuracy of an epoch against the truth",
     keys=Metrics,
+)
+ESTIMATES = RunFile(
+    "estimates_epoch{epoch}.json",
+    "`estimate`, for `baselines` that need them",
+    "`baseline`, of such methods",
+    "estimates of the number of clusters, without the truth",
+    keys=Estimates,
 )
 BASELINE = RunFile(
     "baseline_{method}_epoch{epoch}.json",

@@ -23,6 +23,7 @@ Count = Annotated[int, Key(ge=1, le=LARGEST_COUNT)]
 Share = Annotated[float, Key(ge=0, le=1)]
 Correlation = Annotated[float, Key(ge=-1, le=1)]
 Name = Annotated[str, Key(min_length=1)]
+Seconds = Annotated[float, Key(ge=0, le=LARGEST_COUNT)]
 
 
 class Source(Keys):
@@ -159,6 +160,25 @@ class Metrics(Keys):
     )
 
 
+class Estimate(Keys):
+    """An estimate of the number of clusters."""
+
+    n_clusters: Count
+    seconds: Seconds
+
+
+class Estimates(Provenance):
+    """Estimates of the number of clusters, and where the features come from."""
+
+    normalize: bool = Key(description="features were L2-normalised")
+    estimated: Estimate = Key(
+        description="GCD's estimate, from the labels: `n_clusters`, and the `seconds` it took"
+    )
+    silhouette: Estimate = Key(
+        description="likewise CiPR's, from the labels of withheld classes, and silhouettes"
+    )
+
+
 class BaselineResult(Keys):
     """A clustering by another method, and how it came by its number of clusters."""
 
@@ -166,7 +186,7 @@ class BaselineResult(Keys):
     transductive: Accuracies
     ari: Correlation | None
     n_clusters: Count
-    seconds: Annotated[float, Key(ge=0, le=LARGEST_COUNT)]
+    seconds: Seconds
 
 
 class Baseline(Keys):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from gcdflow.config.settings import BASELINES, RunSettings
+from gcdflow.config.settings import BASELINES, NUMBER_FINDERS, RunSettings
 from gcdflow.files import declared
 from gcdflow.planning import job_resources
 from gcdflow.planning.job_resources import JobRequest, array_shape
@@ -14,10 +14,17 @@ from gcdflow.planning.requests import JobFiles
 METHOD = "|".join(BASELINES)  # pattern of a method in the name of a file
 
 
-def baseline_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
+def estimate_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
+    """The input of estimates of the number of clusters: features, not the truth."""
+    return {"features": declared.FEATURES.of(run, checked_epoch(settings, run, epoch))}
+
+
+def baseline_inputs(settings: RunSettings, run: str, epoch: int, method: str) -> Inputs:
     """Inputs of another clustering, which is measured against the truth at once."""
-    features = declared.FEATURES.of(run, checked_epoch(settings, run, epoch))
-    return {"features": features, "truth": declared.TRUTH.of(run)}
+    found = {**estimate_inputs(settings, run, epoch), "truth": declared.TRUTH.of(run)}
+    if method not in NUMBER_FINDERS:
+        found["estimates"] = declared.ESTIMATES.of(run, epoch)
+    return found
 
 
 def baselines(settings: RunSettings, run: str) -> list[str]:
@@ -59,15 +66,24 @@ def baseline_flags(settings: RunSettings) -> list[str]:
     return [] if settings.clustering.normalize else ["--no-normalize"]
 
 
-def baseline_request(
+def estimate_request(
     settings: RunSettings, files: JobFiles, threads: int, attempt: int
 ) -> JobRequest:
-    """Memory and walltime of another clustering.
+    """Memory and walltime of estimates of the number of clusters.
 
     Raises
     ------
     FileNotFoundError
-        If the features do not exist yet.
+        By this and the next one, if the features do not exist yet.
     """
     n, d = array_shape(files.get("features"), "features")
-    return job_resources.baseline_request(n, d, threads, attempt)
+    return job_resources.estimate_request(n, d, threads, attempt)
+
+
+def baseline_request(
+    settings: RunSettings, files: JobFiles, threads: int, attempt: int
+) -> JobRequest:
+    """Memory and walltime of another clustering, which takes less if its numbers are given."""
+    n, d = array_shape(files.get("features"), "features")
+    given = files.get("estimates") is not None
+    return job_resources.baseline_request(n, d, threads, attempt, given=given)
