@@ -20,6 +20,7 @@ import torch
 from example_files import (
     TINY,
     make_baseline,
+    make_estimates,
     make_metrics,
     run_parts,
     stepped,
@@ -41,7 +42,7 @@ from gcdflow.config.settings import RunSettings, TrainSettings
 from gcdflow.data.datasets.photos import read_labels as read_photo_labels
 from gcdflow.evaluation.comparison import COLUMNS, Compared, cells, compared, markdown_comparison
 from gcdflow.evaluation.report import read_measured, read_metrics, row
-from gcdflow.files.declared import BASELINE, GRID
+from gcdflow.files.declared import BASELINE, ESTIMATES, GRID
 from gcdflow.files.formats import ArrayFile, Features, Split
 from gcdflow.models.model import Model
 from gcdflow.models.weights import convert_weights, load_weights
@@ -251,7 +252,9 @@ def _tables(folder: Path) -> dict[str, Target]:
             make_metrics(classifier=found),
         )
     ]
+    estimates = json.dumps(make_estimates(), indent=2).encode()
     baseline = json.dumps(make_baseline(), indent=2).encode()
+    read_estimates = partial(read_measured, file=ESTIMATES)
     read_baseline, runs = partial(read_measured, file=BASELINE), [_YAML, CONFIG.read_bytes()]
     rows, table = saved(folder / "seed", assignments), partial(Target, "x.csv", weight=3)
     return {
@@ -259,6 +262,9 @@ def _tables(folder: Path) -> dict[str, Target]:
         "csv assignments": table([rows], Assignments.load, check_assignments),
         "tsv grid": table([_csv(grid, "\t")], read_grid_table, check_grid),
         "json metrics": table(metrics, read_metrics, check_metrics, (mutate, broken_json)),
+        "json estimates": table(
+            [estimates], read_estimates, check_estimates, (mutate, broken_json)
+        ),
         "json baseline": table([baseline], read_baseline, check_baseline, (mutate, broken_json)),
         "yaml configuration": Target("x.yaml", runs, load_runs, check_runs),
     }
@@ -300,6 +306,12 @@ def check_grid(path: Path, grid: dict[str, np.ndarray]) -> None:
 def check_metrics(path: Path, metrics: dict) -> None:
     assert all(len(cell) < 40 for cell in row(metrics))
     markdown_comparison(compared([metrics], []))
+
+
+def check_estimates(path: Path, estimates: dict) -> None:
+    for name in ("estimated", "silhouette"):
+        assert 1 <= estimates[name]["n_clusters"] <= 10**9
+        assert 0 <= estimates[name]["seconds"] <= 10**9
 
 
 def check_baseline(path: Path, baseline: dict) -> None:
