@@ -141,8 +141,8 @@ def cluster_request(
 def estimate_request(n: int, d: int, threads: int, attempt: int) -> JobRequest:
     """Request of estimates of the number of clusters of n × d features.
 
-    Most time take the k-means of one of them, with up to 1,000 clusters. Most memory takes the tree
-    of another, as Ward's linkage does, but of :data:`_TREE_SAMPLES` at most.
+    k-means with up to 1,000 clusters takes most of the time. Ward's tree, of :data:`_TREE_SAMPLES`
+    samples at most, takes most of the memory.
     """
     memory = _PYTHON_MB + (min(n, _TREE_SAMPLES) ** 2 + 6 * n * d) * 8 / _MB
     minutes = _START_MINUTES + n * d * _KMEANS_MINUTES / threads
@@ -154,14 +154,13 @@ def baseline_request(
 ) -> JobRequest:
     """Request of another clustering of n × d features, whichever it is.
 
-    Most memory takes Ward's linkage: a float64 for each pair of samples, and a copy.
+    Ward's linkage takes most of the memory: a float64 for each pair of samples, and a copy.
 
     Parameters
     ----------
     given : the numbers of clusters are; then half of the time is enough. Of 4,000 × 768 features,
         three k-means with 1,000 clusters take a seventh of it, semi-supervised ones a quarter (from
-        times of 100 and 400 clusters), and three linkages, whose time grows with
-        n², a hundredth.
+        times of 100 and 400 clusters), and three linkages, whose time grows with n², a hundredth.
     """
     memory = _PYTHON_MB + (n**2 + 6 * n * d) * 8 / _MB
     minutes = _START_MINUTES + n * d * _KMEANS_MINUTES / threads / (2 if given else 1)
