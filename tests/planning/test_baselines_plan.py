@@ -82,7 +82,14 @@ def test_what_is_only_compared_is_no_setting_of_results():
         assert parameters.cluster_flags(run) == parameters.cluster_flags(settings())
     keys = json.loads(parameters.result_settings(settings()))
     assert "baselines" not in keys
-    assert sorted(keys["clustering"]) == ["k", "normalize", "percentile", "w_ce", "w_sil"]
+    assert sorted(keys["clustering"]) == [
+        "k",
+        "merge_by_class",
+        "normalize",
+        "percentile",
+        "w_ce",
+        "w_sil",
+    ]
 
 
 def test_draws_of_labels_are_searched_over_the_grid_of_the_run(tmp_path: Path):

@@ -19,6 +19,7 @@ from gcdflow.models.cut import (
     input_of,
     reads_class_token,
 )
+from gcdflow.models.folding import Folded
 from gcdflow.models.timm_models import ModelInput, model_input, timm_name
 from gcdflow.models.weights import load_weights
 
@@ -76,6 +77,7 @@ class TimmBackbone(nn.Module):
         image = (ramp[:, None] * ramp).expand(1, len(own.mean), -1, -1)
         first = (self._trained or blocks[-1:])[0]
         self._calls = calls_from(model, first, image)
+        self._front = Folded(model, lambda model, images: input_of(model, first, images), image)
         self._token_only = blocks[-1] if reads_class_token(model, self._calls) else None
         for name in ("mean", "std"):
             values = 255 * torch.tensor(getattr(own, name))[:, None, None]
@@ -117,7 +119,7 @@ class TimmBackbone(nn.Module):
 
     def _to_cut(self, images: Tensor) -> Tensor:
         images = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        x = input_of(self.model, self._calls[0].name, images)
+        x = self._front(images)
         return x if self._trained else self._from_cut(x)
 
     def _from_cut(self, x: Tensor) -> Tensor:
