@@ -176,9 +176,9 @@ def _computed(settings: RunSettings, split: Split) -> np.ndarray:
 
 
 def scores(stage: Stage, settings: RunSettings, name: str) -> dict[str, dict[str, float]]:
-    """The numbers of each clustering of a stage's features; of equal files, from the last call."""
+    """The numbers of each clustering of a stage; those of the last call, if nothing changed."""
     sources = files_of(stage, settings)
-    key = [sha256_file(path) for path in sources]
+    key = [settings.clustering.model_dump_json(), *map(sha256_file, sources)]
     store = RESULTS / f"{stage.run}-{'raw' if stage.epoch is None else stage.epoch}.json"
     if store.exists() and (stored := json.loads(store.read_text()))["key"] == key:
         return stored["scores"]

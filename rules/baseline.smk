@@ -1,7 +1,7 @@
 """Needs a feature cache and the truth, as an evaluation does; makes the clustering of an epoch's
 features by another method, measured against the truth. Only the tables of runs that name the method
 in `baselines` ask for it; it is a target for every run. Methods that need a number of clusters share
-its estimates, which the truth has no part in.
+the estimates of the rule `estimate`, which does not read the truth.
 """
 
 

@@ -283,3 +283,16 @@ def test_a_chain_that_is_broken_is_found(place):
 def test_image_size_that_patches_do_not_fill():
     with pytest.raises(InputError, match=r"image_size is 40, no multiple of the 16 pixels"):
         build_timm(settings(), 40)
+
+
+@pytest.mark.parametrize(("kind", "side"), [("EfficientNet", 96), ("Swin", SIDE)])
+def test_pooled_features_get_their_gradient_in_their_own_layout(kind, side):
+    """Otherwise, a CPU takes several times as long for the batch norm before them."""
+    backbone, seen = backbone_of(kind), []
+    last = backbone.model.get_submodule(backbone._calls[-1].name)
+    last.register_full_backward_pre_hook(lambda module, gradients: seen.append(gradients[0]))
+    last.register_forward_hook(lambda module, args, output: seen.append(output))
+    backbone(pixels(side)).square().sum().backward()
+    features, gradient = seen
+    assert min(features.shape) > 1  # else, all layouts are one
+    assert gradient.stride() == features.stride()

@@ -172,7 +172,9 @@ def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
         "--w-sil", type=float, default=defaults.w_sil, help="weight of the silhouette in the score"
     )
     parser.add_argument(
-        "--merge-by-class", action="store_true", help="make clusters of one old class one cluster"
+        "--merge-by-class",
+        action="store_true",
+        help="make clusters of one old class one cluster (the default of the workflow)",
     )
     parser.add_argument(
         "--neighbours",

@@ -106,7 +106,7 @@ def count_against_labels(clusters: np.ndarray, labels: np.ndarray) -> int:
 
 
 def merged_by_class(clusters: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Clusters of which those that belong to one old class are one cluster.
+    """Merge the clusters that belong to one old class.
 
     A cluster belongs to a class if more than half of its labelled members have that class, and the
     share of its members that are labelled is above that of all samples. Samples of new classes are

@@ -186,7 +186,7 @@ def _grid_search(
 def n_clusters_over_label_draws(
     features: Features, grid: Grid, draws: int, *, threads: int | None = None
 ) -> list[int]:
-    """Number of clusters that the search finds with each of several draws of the labels.
+    """Number of clusters, merged if the grid says so, with each of several draws of the labels.
 
     A draw is a bootstrap: as many labelled samples as there are, drawn with replacement. Those that
     are not drawn, some 37 %, count as unlabelled.

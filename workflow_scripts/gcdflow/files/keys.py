@@ -90,7 +90,7 @@ class Clustering(Provenance):
     n_unmerged: Count = Key(
         MISSING,
         description="number of clusters before those of one old class became one (section 3.6); "
-        "missing where they did not have to",
+        "missing without `merge_by_class`",
     )
 
 

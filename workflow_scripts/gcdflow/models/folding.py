@@ -58,7 +58,7 @@ class Folded:
     def _agrees(self, image: Tensor) -> bool:
         """Whether nothing but its batch norm reads what a convolution gives."""
         trial = copy.deepcopy(self._model)
-        for _, name in self.pairs:  # those of random weights would change little
+        for _, name in self.pairs:  # new ones do nothing, and would hide an error
             norm = trial.get_submodule(name)
             for values in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
                 values.copy_(torch.linspace(0.5, 1.5, norm.num_features))

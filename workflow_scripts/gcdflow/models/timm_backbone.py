@@ -129,13 +129,13 @@ class TimmBackbone(nn.Module):
                 x = class_token(module, x)
             else:
                 x = module(x, *_on(x.device, call.args), **_on(x.device, call.kwargs))
-        if x.ndim == 4 and x.requires_grad:
+        if x.requires_grad and x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
             x.register_hook(_channels_last)
         return self.model.forward_head(x)
 
 
 def _channels_last(gradient: Tensor) -> Tensor:
-    """The gradient of pooled features in the layout of the features, which is fast on a CPU."""
+    """The gradient of pooled features in their layout; in another one, a CPU takes longer."""
     return gradient.contiguous(memory_format=torch.channels_last)
 
 

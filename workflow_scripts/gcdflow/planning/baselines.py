@@ -74,7 +74,7 @@ def estimate_request(
     Raises
     ------
     FileNotFoundError
-        By this and the next one, if the features do not exist yet.
+        By this function and :func:`baseline_request`, if the features do not exist yet.
     """
     n, d = array_shape(files.get("features"), "features")
     return job_resources.estimate_request(n, d, threads, attempt)

@@ -158,9 +158,9 @@ def baseline_request(
 
     Parameters
     ----------
-    given : the numbers of clusters are; then half of the time is enough. Of 4,000 × 768 features,
-        three k-means with 1,000 clusters take a seventh of it, semi-supervised ones a quarter (from
-        times of 100 and 400 clusters), and three linkages, whose time grows with n², a hundredth.
+    given : whether the numbers of clusters are given. Half of the time is then enough: of 4,000 ×
+        768 features, three k-means with 1,000 clusters take a seventh of it, semi-supervised ones a
+        quarter (from times of 100 and 400 clusters), and three linkages, in n², a hundredth.
     """
     memory = _PYTHON_MB + (n**2 + 6 * n * d) * 8 / _MB
     minutes = _START_MINUTES + n * d * _KMEANS_MINUTES / threads / (2 if given else 1)
