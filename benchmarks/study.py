@@ -38,9 +38,9 @@ from sklearn.preprocessing import normalize
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
 
+from gcdflow.cli import add_grid_arguments, grid_of
 from gcdflow.clustering.baselines import NUMBER_NEEDED
-from gcdflow.clustering.search import Grid, cluster_features
-from gcdflow.config.ranges import parse_range
+from gcdflow.clustering.search import cluster_features
 from gcdflow.config.runs import merged, resolve_runs
 from gcdflow.config.settings import RunSettings
 from gcdflow.evaluation.metrics import KnownTruth
@@ -48,6 +48,7 @@ from gcdflow.files import declared
 from gcdflow.files.atomic import atomic_write, sha256_file
 from gcdflow.files.formats import Features, PseudoLabels, Split, align
 from gcdflow.planning.baselines import summary_baselines
+from gcdflow.planning.parameters import cluster_flags
 from gcdflow.planning.plan import last_epoch, weights_files
 from study_data import lay_out_clipart, lay_out_mnist
 
@@ -195,15 +196,10 @@ def scores(stage: Stage, settings: RunSettings, name: str) -> dict[str, dict[str
 
 
 def _clustered(features: Features, settings: RunSettings) -> PseudoLabels:
-    options = settings.clustering
-    grid = Grid(
-        k=parse_range(options.k),
-        percentile=parse_range(options.percentile),
-        normalize=options.normalize,
-        w_ce=options.w_ce,
-        w_sil=options.w_sil,
-        merge_by_class=options.merge_by_class,
-    )
+    """As the workflow would cluster them: by the flags that it would give."""
+    parser = argparse.ArgumentParser()
+    add_grid_arguments(parser)
+    grid = grid_of(parser.parse_args(cluster_flags(settings)))
     return cluster_features(features, grid, threads=1)[0]
 
 

@@ -149,9 +149,7 @@ def cluster_features(
         device=device,
         n_jobs=threads,
     )
-    unmerged = {"n_unmerged": int(search.n_clusters_)} if grid.merge_by_class else {}
-    pseudo = _pseudo_labels(features, search, clusters, nearest, previous, unmerged)
-    return pseudo, search.results_
+    return _pseudo_labels(features, grid, search, clusters, nearest, previous), search.results_
 
 
 def _clusters(search: SSDDBCGridSearch, y: np.ndarray, grid: Grid) -> np.ndarray:
@@ -211,11 +209,11 @@ def n_clusters_over_label_draws(
 
 def _pseudo_labels(
     features: Features,
+    grid: Grid,
     search: SSDDBCGridSearch,
     clusters: np.ndarray,
     neighbours: np.ndarray,
     previous: PseudoLabels | None,
-    unmerged: dict[str, int],
 ) -> PseudoLabels:
     """The best clustering of a search that is done, with its provenance."""
     indices = features.indices[features.train_mask]
@@ -251,7 +249,7 @@ def _pseudo_labels(
         "w_sil": search.w_sil,
         "version": __version__,
         **_found_by(search),
-        **unmerged,
+        **({"n_unmerged": int(search.n_clusters_)} if grid.merge_by_class else {}),
     }
     return PseudoLabels(
         indices=indices,

@@ -96,6 +96,8 @@ def _pairs(model: nn.Module, run: Run, image: Tensor) -> list[tuple[str, str]]:
 
         return note
 
+    if not any(map(_is_plain_norm, model.modules())):
+        return []  # without a run, which takes long in a large transformer
     hooks = []
     for name, module in model.named_modules():
         if type(module) in (nn.Conv2d, Conv2dSame):
