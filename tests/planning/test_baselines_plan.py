@@ -88,6 +88,7 @@ def test_what_is_only_compared_is_no_setting_of_results():
         "normalize",
         "percentile",
         "w_ce",
+        "w_mod",
         "w_sil",
     ]
 

@@ -349,10 +349,13 @@ def test_flags_of_those_inputs_that_a_job_has():
 def test_the_grid_as_flags():
     run = settings(clustering={"k": "5,10", "w_sil": 2.0})
     flags = ["--k", "5,10", "--percentile", "40:95:5", "--w-ce", "1.0", "--w-sil", "2.0"]
+    flags += ["--w-mod", "3.0"]
     merge = "--merge-by-class"
     assert parameters.cluster_flags(run) == [*flags, merge]
     run = settings(clustering={"k": "5,10", "w_sil": 2.0, "merge_by_class": False})
     assert parameters.cluster_flags(run) == flags
+    run = settings(clustering={"k": "5,10", "w_sil": 2.0, "w_mod": 0})
+    assert parameters.cluster_flags(run) == [*flags[:-2], merge]
     run = settings(clustering={"k": "5,10", "w_sil": 2.0, "normalize": False})
     assert parameters.cluster_flags(run) == [*flags, merge, "--no-normalize"]
     run = settings(clustering={"k": "5,10", "w_sil": 2.0, "neighbours": "approximate"})

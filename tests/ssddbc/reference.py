@@ -34,6 +34,7 @@ class Result:
     n_isolated_label_match: int = 0
     cross_entropy: float = 0.0
     silhouette: float = 0.0
+    modularity: float = 0.0
     score: float = 0.0
 
 
@@ -221,6 +222,19 @@ def silhouette(dist: np.ndarray, labels: np.ndarray, y: np.ndarray) -> float:
     return float(value.mean())
 
 
+def modularity(dist: np.ndarray, labels: np.ndarray) -> float:
+    """Modularity in the graph of the 10 nearest neighbours, with resolution 2."""
+    n = len(labels)
+    weights = np.zeros((n, n))
+    for i, neighbours in enumerate(nearest(dist, min(10, n - 1))):
+        for j in neighbours:
+            weights[i, j] += 0.5
+            weights[j, i] += 0.5
+    ends, total = weights.sum(axis=1), weights.sum()
+    same = labels[:, None] == labels[None, :]
+    return float(((weights - 2 * np.outer(ends, ends) / total) * same).sum() / total)
+
+
 def label_array(clusters: dict[int, set[int]], n: int) -> np.ndarray:
     """Consecutive labels in order of opening, -1 for points without a cluster."""
     labels = np.full(n, -1, dtype=np.int64)
@@ -237,6 +251,7 @@ def fit_configuration(
     *,
     w_ce: float = 1.0,
     w_sil: float = 3.0,
+    w_mod: float = 0.0,
 ) -> Result:
     """One configuration from start to end; ``rows`` are not normalised."""
     rows = np.asarray(rows, dtype=np.float64)
@@ -257,6 +272,7 @@ def fit_configuration(
     labels = assign_sparse(dist, core_labels, len(joined))
     ce = cross_entropy(labels, y)
     sil = silhouette(dist, labels, y)
+    mod = modularity(dist, labels)
     return Result(
         labels=labels,
         core_mask=core,
@@ -273,5 +289,6 @@ def fit_configuration(
         n_isolated_label_match=n_matched,
         cross_entropy=ce,
         silhouette=sil,
-        score=-w_ce * ce + w_sil * sil,
+        modularity=mod,
+        score=-w_ce * ce + w_sil * sil + w_mod * mod,
     )

@@ -61,7 +61,7 @@ def test_queries_that_look_into_all_cells_find_what_is_exact(copies):
     for one, other in zip(found.cells, expected.cells, strict=True):
         np.testing.assert_array_equal(one.core, other.core)
         np.testing.assert_array_equal(one.density.rho, other.density.rho)
-    np.testing.assert_array_equal(scores.total(1, 3), expected_scores.total(1, 3))
+    np.testing.assert_array_equal(scores.total(1, 3, 3), expected_scores.total(1, 3, 3))
 
 
 @pytest.mark.parametrize("reach", [0.01, 3.0, np.inf])

@@ -65,6 +65,7 @@ def test_results_of_the_search_agree_with_single_fits():
         assert table["core_threshold"][row] == one.core_threshold_
         expected = reference.fit_configuration(reference.normalise(X), y, k, percentile)
         assert table["score"][row] == pytest.approx(expected.score, abs=1e-5)
+        assert table["modularity"][row] == pytest.approx(expected.modularity, abs=1e-12)
     best = SSDDBC(**search.best_params_).fit(X, y)
     np.testing.assert_array_equal(search.labels_, best.labels_)
     assert search.best_score_ == table["score"].max() == table["score"][search.best_index_]
@@ -85,6 +86,9 @@ def test_weights_of_the_score():
     np.testing.assert_allclose(
         table["score"], -2.0 * table["cross_entropy"] + 0.5 * table["silhouette"]
     )
+    table = SSDDBCGridSearch(**grid, w_ce=0.0, w_sil=0.0, w_mod=2.0).fit(X, y).results_
+    np.testing.assert_allclose(table["score"], 2.0 * table["modularity"])
+    assert len(np.unique(table["modularity"])) > 1
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,12 @@ def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
         "--w-sil", type=float, default=defaults.w_sil, help="weight of the silhouette in the score"
     )
     parser.add_argument(
+        "--w-mod",
+        type=float,
+        default=defaults.w_mod,
+        help="weight of the modularity in the score (the workflow has 3)",
+    )
+    parser.add_argument(
         "--merge-by-class",
         action="store_true",
         help="make clusters of one old class one cluster (the default of the workflow)",
@@ -193,6 +199,7 @@ def grid_of(arguments: argparse.Namespace) -> Grid:
         normalize=not arguments.no_normalize,
         w_ce=arguments.w_ce,
         w_sil=arguments.w_sil,
+        w_mod=arguments.w_mod,
         neighbours=arguments.neighbours,
         merge_by_class=arguments.merge_by_class,
     )

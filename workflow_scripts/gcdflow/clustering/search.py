@@ -50,7 +50,7 @@ class Grid:
     k : numbers of neighbours
     percentile : density percentiles
     normalize : L2-normalise the features first
-    w_ce, w_sil : weights of cross-entropy and silhouette in the score
+    w_ce, w_sil, w_mod : weights of cross-entropy, silhouette and modularity in the score
     neighbours : "exact", "approximate", or None for exact ones unless they would take hours
     merge_by_class : clusters of the best configuration that belong to one old class become one
     """
@@ -60,6 +60,7 @@ class Grid:
     normalize: bool = True
     w_ce: float = 1.0
     w_sil: float = 3.0
+    w_mod: float = 0.0
     neighbours: str | None = None
     merge_by_class: bool = False
 
@@ -174,6 +175,7 @@ def _grid_search(
         density_percentile=grid.percentile,
         w_ce=grid.w_ce,
         w_sil=grid.w_sil,
+        w_mod=grid.w_mod,
         normalize=grid.normalize,
         neighbours=choose_neighbours(grid.neighbours, *X.shape, 1, grid.n_configurations),
         n_jobs=threads,
@@ -240,6 +242,7 @@ def _pseudo_labels(
         "score": float(search.best_score_),
         "cross_entropy": float(search.results_["cross_entropy"][best]),
         "silhouette": float(search.results_["silhouette"][best]),
+        "modularity": float(search.results_["modularity"][best]),
         "n_clusters": n_clusters,
         "n_samples": n,
         "core_ratio": float(search.core_sample_mask_.mean()),
@@ -247,6 +250,7 @@ def _pseudo_labels(
         "normalize": search.normalize,
         "w_ce": search.w_ce,
         "w_sil": search.w_sil,
+        "w_mod": search.w_mod,
         "version": __version__,
         **_found_by(search),
         **({"n_unmerged": int(search.n_clusters_)} if grid.merge_by_class else {}),

@@ -452,6 +452,7 @@ class ClusteringSettings(Settings):
     normalize: bool = Field(True, description="L2-normalise the features before clustering")
     w_ce: float = Field(1.0, ge=0, description="weight of the cross-entropy in the score")
     w_sil: float = Field(3.0, ge=0, description="weight of the silhouette in the score")
+    w_mod: float = Field(3.0, ge=0, description="weight of the modularity in the score")
     merge_by_class: bool = Field(True, description="clusters of one old class become one")
     label_draws: int = Field(
         0, ge=0, le=100, description="draws of labels, for the range of clusters in the report"

@@ -252,6 +252,7 @@ GRID = RunFile(
             least=0,
             optional=True,
         ),
+        Field("modularity", "number", "Mod", most=1, optional=True),
         Field(
             "n_clusters",
             "whole number",

@@ -63,6 +63,7 @@ class Clustering(Provenance):
     score: float = Key(MISSING, description="score of section 3.2")
     cross_entropy: float = Key(MISSING, description="CE of section 3.2")
     silhouette: float = Key(MISSING, description="Sil of section 3.2")
+    modularity: float = Key(MISSING, description="Mod of section 3.2")
     n_clusters: Count = Key(MISSING, description="number of clusters in `labels`")
     n_samples: Count = Key(MISSING, description="number of samples")
     core_ratio: Share = Key(MISSING, description="share of core points")
@@ -82,6 +83,7 @@ class Clustering(Provenance):
     normalize: bool = Key(MISSING, description="features were L2-normalised")
     w_ce: float = Key(MISSING, description="weight of CE")
     w_sil: float = Key(MISSING, description="weight of Sil")
+    w_mod: float = Key(MISSING, description="weight of Mod")
     version: str = Key(MISSING, description="version of the package")
     neighbours: str = Key(
         MISSING, description="`approximate`, if they are; missing for exact ones (section 3.5)"

@@ -73,6 +73,7 @@ def cluster_flags(settings: RunSettings) -> list[str]:
     grid = settings.clustering
     flags = ["--k", grid.k, "--percentile", grid.percentile]
     flags += ["--w-ce", str(grid.w_ce), "--w-sil", str(grid.w_sil)]
+    flags += ["--w-mod", str(grid.w_mod)] if grid.w_mod else []
     flags += [] if grid.neighbours is None else ["--neighbours", grid.neighbours]
     flags += ["--merge-by-class"] if grid.merge_by_class else []
     return flags if grid.normalize else [*flags, "--no-normalize"]

@@ -13,6 +13,7 @@ from gcdflow.ssddbc._backbone import Backbone, grow_group, join_isolated
 from gcdflow.ssddbc._cells import Cells, import_faiss
 from gcdflow.ssddbc._density import Configuration, Group, configurations, density, groups
 from gcdflow.ssddbc._lists import Lists, complete_lists, neighbour_lists
+from gcdflow.ssddbc._modularity import N_LINKS, link_neighbours, modularity
 from gcdflow.ssddbc._nearest import NearestQuery, answer
 from gcdflow.ssddbc._points import Points, prepare
 from gcdflow.ssddbc._recall import recall, with_cells
@@ -41,6 +42,7 @@ class Clusterings:
     labels : (C, n) int32. n_clusters : (C,) int64.
     seconds : (C,) float64, without shared work.
     recall : share of the exact neighbours that were found, on a sample; None for exact ones.
+    links : (n, k) int32, the nearest neighbours of each sample (see `modularity`).
     """
 
     cells: list[Configuration]
@@ -48,19 +50,22 @@ class Clusterings:
     n_clusters: np.ndarray
     seconds: np.ndarray
     recall: float | None
+    links: np.ndarray
 
 
 @dataclass
 class Scores:
-    """The two parts of the scores, (C,) float64 each, and standard errors of the silhouettes."""
+    """The parts of the scores, (C,) float64 each, and standard errors of the silhouettes."""
 
     cross_entropy: np.ndarray
     silhouette: np.ndarray
     silhouette_error: np.ndarray
+    modularity: np.ndarray
 
-    def total(self, w_ce: float, w_sil: float) -> np.ndarray:
+    def total(self, w_ce: float, w_sil: float, w_mod: float = 0.0) -> np.ndarray:
         """The scores; larger is better."""
-        return -w_ce * self.cross_entropy + w_sil * self.silhouette
+        score = -w_ce * self.cross_entropy + w_sil * self.silhouette
+        return score + w_mod * self.modularity if w_mod else score
 
 
 def cluster_grid(
@@ -86,6 +91,7 @@ def cluster_grid(
         return cluster_grid(samples.apart(), y, ks, percentiles, workers, advance)
     everyone = np.arange(len(points))
     cells = _grid_cells(samples, lists, ks, percentiles, workers)
+    links = link_neighbours(samples, lists, min(N_LINKS, len(samples) - 1))
     found_share = None
     if points.cells is not None:
         found_share = recall(points, lists, max(cell.density.k for cell in cells), workers)
@@ -112,7 +118,7 @@ def cluster_grid(
                 index = backbone.cell.index
                 n_clusters[index], seconds[index] = backbone.n_clusters, backbone.seconds
         advance(0.5 + 0.5 * (step + 1) / len(parts))
-    return Clusterings(cells, labels, n_clusters, seconds, found_share)
+    return Clusterings(cells, labels, n_clusters, seconds, found_share, links)
 
 
 def _shared_lists(
@@ -124,11 +130,11 @@ def _shared_lists(
 ) -> Lists:
     """Neighbours of every row among all others, which all configurations share.
 
-    At least as many entries as the largest k are valid. Their content depends on the points alone;
+    At least as many entries as the largest k, and as the links, are valid. Their content depends on the points alone;
     the grid determines only their length. Parameters as in :func:`cluster_grid`.
     """
     everyone = np.arange(len(points))
-    k, length = min(max(map(int, ks)), len(points) - 1), _shared_length(points, ks, percentiles)
+    k, length = _longest(points, ks), _shared_length(points, ks, percentiles)
     lists = neighbour_lists(points, everyone, points, everyone, length, workers, advance)
     complete_lists(lists, k, points, everyone, points, everyone, workers)
     advance(1.0)
@@ -137,15 +143,20 @@ def _shared_lists(
 
 def _shared_length(points: Points, ks: Sequence[int], percentiles: Sequence[float]) -> int:
     """Length of the lists of :func:`_shared_lists`."""
-    k, wide = min(max(map(int, ks)), len(points) - 1), _widest(points, percentiles)
+    k, wide = _longest(points, ks), _widest(points, percentiles)
     if wide < 0:
         return k + SPARE_NEIGHBOURS
     return max(_list_length(k, 1 - wide / 100), k + SPARE_NEIGHBOURS)
 
 
+def _longest(points: Points, ks: Sequence[int]) -> int:
+    """The largest number of neighbours that something asks for."""
+    return min(max(N_LINKS, *map(int, ks)), len(points) - 1)
+
+
 def approximate(samples: Samples, ks: Sequence[int], workers: Workers) -> Samples:
     """The same samples, whose neighbours are searched for in cells; parameters as above."""
-    length = min(max(map(int, ks)), len(samples.points) - 1) + SPARE_NEIGHBOURS
+    length = _longest(samples.points, ks) + SPARE_NEIGHBOURS
     return replace(samples, points=with_cells(samples.points, length, workers))
 
 
@@ -249,7 +260,7 @@ def score_grid(
     workers: Workers,
     advance: Callable[[float, Scores, np.ndarray], None] | None = None,
 ) -> Scores:
-    """Cross-entropy and silhouette of every configuration; equal labelings are scored once.
+    """The parts of the score of every configuration; equal labelings are scored once.
 
     ``advance`` is called with the finished share of the points, the scores over these points, and
     the numbers of clusters.
@@ -257,10 +268,12 @@ def score_grid(
     ks = np.array([cell.density.k for cell in clusterings.cells])
     labels, which, family_of = distinct_labelings(clusterings.labels, ks)
     entropies = np.array(workers.run(lambda row: cross_entropy(row, y), labels))
+    agreements = np.array(workers.run(lambda row: modularity(row, clusterings.links), labels))
 
     def partly(share: float, silhouettes: np.ndarray) -> None:
         if advance is not None:
-            scores = Scores(entropies[which], silhouettes[which], np.full(len(which), np.nan))
+            errors = np.full(len(labels), np.nan)
+            scores = Scores(*(part[which] for part in (entropies, silhouettes, errors, agreements)))
             advance(share, scores, clusterings.n_clusters)
 
     unlabelled, cells = np.flatnonzero(y < 0), samples.points.cells
@@ -270,7 +283,7 @@ def score_grid(
     silhouettes, errors = mean_silhouettes(
         samples, labels, family_of, unlabelled, workers, partly, draw=cells is not None
     )
-    return Scores(entropies[which], silhouettes[which], errors[which])
+    return Scores(*(part[which] for part in (entropies, silhouettes, errors, agreements)))
 
 
 def core_neighbours(

@@ -179,16 +179,17 @@ class SSDDBC(_Clusterer):
 class SSDDBCGridSearch(_Clusterer):
     """SSDDBC with every combination of k and percentile; the best score wins.
 
-    The score is ``-w_ce · CE + w_sil · Sil``. CE is the cross-entropy of the labelled samples'
-    classes within their clusters. Sil is the mean silhouette of the unlabelled samples (over all
-    samples' clusters). Ties go to the smaller k, then to the smaller percentile. The configurations
+    The score is ``-w_ce · CE + w_sil · Sil + w_mod · Mod``. CE is the cross-entropy of the labelled
+    samples' classes within their clusters. Sil is the mean silhouette of the unlabelled samples
+    (over all samples' clusters). Mod is the modularity of the clusters in the graph of the 10
+    nearest neighbours. Ties go to the smaller k, then to the smaller percentile. The configurations
     share work; the results are the same as without sharing.
 
     Parameters
     ----------
     k : sequence of int, default=3, 4, …, 20
     density_percentile : sequence of float, default=40, 45, …, 95
-    w_ce, w_sil : float, default=1 and 3
+    w_ce, w_sil, w_mod : float, default=1, 3 and 0
         Weights of the parts of the score.
     normalize : bool, default=True
         L2-normalise rows first, in float64; rows of zeros stay zero.
@@ -219,7 +220,7 @@ class SSDDBCGridSearch(_Clusterer):
     results_ : dict of arrays
         One entry per configuration, k first, then percentile: k, density_percentile, score,
         cross_entropy, silhouette, silhouette_error (its standard error, 0 if all samples were
-        counted), n_clusters, n_core, core_ratio, cutoff, core_threshold, and seconds (shared work
+        counted), modularity, n_clusters, n_core, core_ratio, cutoff, core_threshold, and seconds (shared work
         is divided evenly, so the seconds add up to the wall time).
     n_features_in_ : int.
     """
@@ -231,6 +232,7 @@ class SSDDBCGridSearch(_Clusterer):
         *,
         w_ce=1.0,
         w_sil=3.0,
+        w_mod=0.0,
         normalize=True,
         neighbours=None,
         device="cpu",
@@ -241,6 +243,7 @@ class SSDDBCGridSearch(_Clusterer):
         self.density_percentile = density_percentile
         self.w_ce = w_ce
         self.w_sil = w_sil
+        self.w_mod = w_mod
         self.normalize = normalize
         self.neighbours = neighbours
         self.device = device
@@ -266,13 +269,14 @@ class SSDDBCGridSearch(_Clusterer):
         report.finished(self.best_index_, self.best_score_, self.n_clusters_)
         return self
 
-    def _checked_parameters(self) -> tuple[list, list, tuple[float, float]]:
+    def _checked_parameters(self) -> tuple[list, list, tuple[float, float, float]]:
         """Both axes of the grid, ascending, and the weights of the score."""
         ks = validate.grid(self.k, validate.neighbours, "k")
         percentiles = validate.grid(
             self.density_percentile, validate.percentile, "density_percentile"
         )
-        weights = validate.weight(self.w_ce, "w_ce"), validate.weight(self.w_sil, "w_sil")
+        names = ("w_ce", "w_sil", "w_mod")
+        weights = tuple(validate.weight(getattr(self, name), name) for name in names)
         validate.switch(self.normalize, "normalize")
         validate.neighbour_search(self.neighbours)
         validate.device(self.device)
@@ -289,6 +293,7 @@ class SSDDBCGridSearch(_Clusterer):
             "cross_entropy": scores.cross_entropy,
             "silhouette": scores.silhouette,
             "silhouette_error": scores.silhouette_error,
+            "modularity": scores.modularity,
             "n_clusters": found.n_clusters,
             "n_core": np.array([int(cell.core.sum()) for cell in found.cells]),
             "core_ratio": np.array([float(cell.core.mean()) for cell in found.cells]),
