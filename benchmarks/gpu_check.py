@@ -89,6 +89,7 @@ def run_part(part: Part, work: Workplace, seconds: float) -> list[list[str]]:
     """Rows of a part, which is killed with all that it started when its time is over."""
     place = "cuda" if work.device.type == "cuda" else "cpu"
     paths = [str(ROOT / "workflow_scripts"), str(ROOT / "tests")]
+    paths += filter(None, [os.environ.get("PYTHONPATH")])
     environment = {
         **os.environ,
         **{"GCDFLOW_GPU_TESTS": place, "PYTHONPATH": os.pathsep.join(paths)},

@@ -9,6 +9,7 @@ from gcdflow.ssddbc._lists import neighbour_lists
 from gcdflow.ssddbc._modularity import RESOLUTION, link_neighbours, modularity
 from gcdflow.ssddbc._samples import make_samples
 from gcdflow.ssddbc._workers import Workers
+
 from ssddbc import reference
 
 

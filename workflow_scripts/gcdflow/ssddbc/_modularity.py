@@ -45,9 +45,9 @@ def link_neighbours(samples: Samples, lists: Lists, k: int) -> np.ndarray:
 def modularity(labels: np.ndarray, links: np.ndarray) -> float:
     """Share of the links within clusters, minus that of random links with the same ends.
 
-    Newman and Girvan, Physical Review E 69, 026113 (2004), with the resolution parameter of Reichardt
-    and Bornholdt, Physical Review E 74, 016110 (2006). A link counts once for each of its directions
-    that is in the graph.
+    Newman and Girvan, Physical Review E 69, 026113 (2004), with the resolution parameter of
+    Reichardt and Bornholdt, Physical Review E 74, 016110 (2006). Two samples that are each other's
+    neighbours have two links.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def modularity(labels: np.ndarray, links: np.ndarray) -> float:
     -------
     float : below 1; 1 - `RESOLUTION` for a single cluster.
     """
-    within = np.count_nonzero(labels[links] == labels[:, None]) / links.size
-    ends = links.shape[1] * np.bincount(labels) + np.bincount(
-        labels[links].ravel(), minlength=int(labels.max()) + 1
-    )
+    linked = labels[links]
+    within = np.count_nonzero(linked == labels[:, None]) / links.size
+    starts = links.shape[1] * np.bincount(labels)
+    ends = starts + np.bincount(linked.ravel(), minlength=len(starts))
     return within - RESOLUTION * float(np.square(ends / (2 * links.size)).sum())

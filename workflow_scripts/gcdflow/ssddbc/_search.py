@@ -130,8 +130,8 @@ def _shared_lists(
 ) -> Lists:
     """Neighbours of every row among all others, which all configurations share.
 
-    At least as many entries as the largest k, and as the links, are valid. Their content depends on the points alone;
-    the grid determines only their length. Parameters as in :func:`cluster_grid`.
+    At least as many entries as the largest k, and as the links, are valid. Their content depends on
+    the points alone; the grid determines only their length. Parameters as in :func:`cluster_grid`.
     """
     everyone = np.arange(len(points))
     k, length = _longest(points, ks), _shared_length(points, ks, percentiles)

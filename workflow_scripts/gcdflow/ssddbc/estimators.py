@@ -220,8 +220,8 @@ class SSDDBCGridSearch(_Clusterer):
     results_ : dict of arrays
         One entry per configuration, k first, then percentile: k, density_percentile, score,
         cross_entropy, silhouette, silhouette_error (its standard error, 0 if all samples were
-        counted), modularity, n_clusters, n_core, core_ratio, cutoff, core_threshold, and seconds (shared work
-        is divided evenly, so the seconds add up to the wall time).
+        counted), modularity, n_clusters, n_core, core_ratio, cutoff, core_threshold, and seconds
+        (shared work is divided evenly, so the seconds add up to the wall time).
     n_features_in_ : int.
     """
 
