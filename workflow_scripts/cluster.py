@@ -51,7 +51,7 @@ def main(arguments: argparse.Namespace) -> None:
     agreement = pseudo.metadata["agreement"]
     logging.info(
         "%s: %s of %s, core ratio %.2f, k=%d percentile=%g, score %.4f "
-        "(cross-entropy %.4f, silhouette %.4f)%s%s",
+        "(cross-entropy %.4f, silhouette %.4f, modularity %.4f)%s%s",
         arguments.output,
         counted(pseudo.metadata["n_clusters"], "cluster"),
         counted(pseudo.metadata["n_samples"], "sample"),
@@ -61,6 +61,7 @@ def main(arguments: argparse.Namespace) -> None:
         pseudo.metadata["score"],
         pseudo.metadata["cross_entropy"],
         pseudo.metadata["silhouette"],
+        pseudo.metadata["modularity"],
         "" if change is None else f", {change:.1%} of labels changed, agreement {agreement:.3f}",
         "" if against is None else f", {against:.1%} of labelled samples against their labels",
     )

@@ -74,16 +74,19 @@ def test_best_of_the_grid_against_the_reference(normalize):
     assert pseudo.metadata["score"] == pytest.approx(best.score)
     assert pseudo.metadata["cross_entropy"] == pytest.approx(best.cross_entropy)
     assert pseudo.metadata["silhouette"] == pytest.approx(best.silhouette)
+    assert pseudo.metadata["modularity"] == pytest.approx(best.modularity)
+    assert pseudo.metadata["w_mod"] == 0
     assert pseudo.metadata["n_clusters"] == best.n_clusters == pseudo.n_clusters
     assert pseudo.metadata["core_ratio"] == best.core_mask.mean()
     assert pseudo.metadata["normalize"] is normalize
 
 
 def test_weights_of_the_score():
-    _, results = cluster_features(blobs(), replace(GRID, w_ce=2.0, w_sil=0.5), threads=1)
-    np.testing.assert_allclose(
-        results["score"], -2 * results["cross_entropy"] + 0.5 * results["silhouette"]
-    )
+    grid = replace(GRID, w_ce=2.0, w_sil=0.5, w_mod=1.5)
+    pseudo, results = cluster_features(blobs(), grid, threads=1)
+    expected = -2 * results["cross_entropy"] + 0.5 * results["silhouette"]
+    np.testing.assert_allclose(results["score"], expected + 1.5 * results["modularity"])
+    assert pseudo.metadata["w_mod"] == 1.5
 
 
 def test_test_samples_are_not_seen(clustered):

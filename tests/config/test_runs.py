@@ -78,7 +78,7 @@ def test_defaults_are_those_of_the_design():
     assert (run.training.batch_size, run.training.final_lr_factor) == (128, 1e-3)
     assert run.training.sup_con_temperature == 0.07
     assert (run.schedule.warmup_epochs, run.schedule.total_epochs) == (50, 200)
-    assert (run.clustering.w_ce, run.clustering.w_sil) == (1, 3)
+    assert (run.clustering.w_ce, run.clustering.w_sil, run.clustering.w_mod) == (1, 3, 3)
     assert parse_range(run.clustering.k) == list(range(3, 21))
     assert parse_range(run.clustering.percentile) == list(range(40, 96, 5))
     assert (run.pseudo.loss, run.pseudo.positives, run.pseudo.weights) == (

@@ -53,6 +53,7 @@ def assert_equals_cpu(
         np.testing.assert_array_equal(one.core, other.core)
         np.testing.assert_array_equal(one.density.rho, other.density.rho)
     np.testing.assert_array_equal(scores.cross_entropy, expected_scores.cross_entropy)
+    np.testing.assert_array_equal(scores.modularity, expected_scores.modularity)
     np.testing.assert_allclose(scores.silhouette, expected_scores.silhouette, rtol=0, atol=1e-6)
     assert searched
     assert asked

@@ -34,31 +34,39 @@ def test_each_sample_is_linked_to_its_nearest_ones_also_among_equal_rows(n_disti
     np.testing.assert_array_equal(np.sort(links_of(X)), np.sort(expected))
 
 
-@pytest.mark.parametrize("n_distinct", [10_000, 60])
-def test_modularity_is_that_of_the_definition(n_distinct):
-    X = points(150, n_distinct)
-    for n_clusters in (1, 2, 9, 150):
-        labels = np.random.default_rng(n_clusters).integers(n_clusters, size=150)
-        labels = np.unique(labels, return_inverse=True)[1]
+@pytest.mark.parametrize(
+    ("n", "n_distinct"), [(150, 10_000), (150, 60), (2, 10), (5, 10), (11, 100), (9, 3)]
+)
+def test_modularity_is_that_of_the_definition(n, n_distinct):
+    X = points(n, n_distinct)
+    links = links_of(X, min(10, n - 1))
+    for n_clusters in (1, 2, 9, n):
+        labels = np.random.default_rng(n_clusters).integers(n_clusters, size=n)
+        labels = np.unique(labels, return_inverse=True)[1].astype(np.int32)
         expected = reference.modularity(reference.distances(X), labels)
-        assert modularity(labels, links_of(X)) == pytest.approx(expected, abs=1e-12)
-    assert modularity(np.zeros(150, int), links_of(X)) == 1 - RESOLUTION
+        assert modularity(labels, links) == pytest.approx(expected, abs=1e-12)
+    assert modularity(np.zeros(n, np.int32), links) == 1 - RESOLUTION
 
 
 def test_true_groups_have_the_highest_modularity():
     rng = np.random.default_rng(0)
-    groups = np.repeat(np.arange(6), 40)
+    groups = np.repeat(np.arange(6, dtype=np.int32), 40)
     links = links_of(rng.normal(size=(240, 4)) + 6 * rng.normal(size=(6, 4))[groups])
-    halves = 2 * groups + rng.integers(2, size=240)
+    halves = 2 * groups + rng.integers(2, size=240, dtype=np.int32)
     assert modularity(groups, links) > modularity(groups // 2, links)
     assert modularity(groups, links) > modularity(halves, links)
 
 
 def test_fewer_neighbours_in_the_grid_than_links():
-    """The lists that configurations share are long enough for the links, too."""
-    X = np.random.default_rng(1).normal(size=(40, 3))
-    table = SSDDBCGridSearch([2], [50], normalize=False).fit(X).results_
-    expected = reference.fit_configuration(X, None, 2, 50)
+    """The lists that configurations share are long enough for the links, too.
+
+    The 2 nearest neighbours of each row are certain. All others are equally far away.
+    """
+    X, rows = np.zeros((300, 103)), np.arange(300)
+    X[rows, rows // 3] = 1
+    X[rows, 100 + rows % 3] = 0.1
+    table = SSDDBCGridSearch([2], [90], normalize=False).fit(X).results_
+    expected = reference.fit_configuration(X, None, 2, 90)
     assert table["modularity"][0] == pytest.approx(expected.modularity, abs=1e-12)
 
 

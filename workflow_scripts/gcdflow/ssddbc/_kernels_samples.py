@@ -1,4 +1,4 @@
-"""Compiled kernels that turn lists of distinct rows into nearest samples (steps 1 and 3)."""
+"""Compiled kernels that turn lists of distinct rows into nearest samples (steps 1 and 3, Mod)."""
 
 from __future__ import annotations
 
@@ -127,3 +127,22 @@ def neighbours_within(
                     near[target, count] = local[samples[c]]
                     count += 1
             counts[target] = count if known else -1
+
+
+@compiled
+def count_links(labels, links, ends):
+    """Number of links within clusters.
+
+    Parameters
+    ----------
+    labels : (n,) int32, clusters from 0. links : (n, k) int32.
+    ends : (clusters,) int64, the ends of links in each cluster are added to it.
+    """
+    within = 0
+    for i in range(links.shape[0]):
+        ends[labels[i]] += links.shape[1]
+        for j in range(links.shape[1]):
+            other = labels[links[i, j]]
+            ends[other] += 1
+            within += other == labels[i]
+    return within

@@ -32,8 +32,9 @@ def link_neighbours(samples: Samples, lists: Lists, k: int) -> np.ndarray:
     )
     links = samples.spread(near.astype(np.int32))
     if samples.has_copies:
-        # The lists are those of the first sample of a row. Another one is in its own list, or would
-        # be if the list were longer; the first one takes its place there.
+        # The list is that of the row's first sample. A later sample must not be linked to itself:
+        # its place goes to the first one. If it is not in the list, because there are many equal
+        # rows, the first one takes the last place.
         first = samples.first[samples.row_of]
         others = np.flatnonzero(first != np.arange(len(samples)))
         own = links[others] == others[:, None]
@@ -43,7 +44,9 @@ def link_neighbours(samples: Samples, lists: Lists, k: int) -> np.ndarray:
 
 
 def modularity(labels: np.ndarray, links: np.ndarray) -> float:
-    """Share of the links within clusters, minus that of random links with the same ends.
+    """Share of the links within clusters, minus `RESOLUTION` times that of random links.
+
+    Random ones have the same number of ends at each sample.
 
     Newman and Girvan, Physical Review E 69, 026113 (2004), with the resolution parameter of
     Reichardt and Bornholdt, Physical Review E 74, 016110 (2006). Two samples that are each other's
@@ -51,14 +54,12 @@ def modularity(labels: np.ndarray, links: np.ndarray) -> float:
 
     Parameters
     ----------
-    labels : (n,) int, clusters from 0. links : (n, k) int, of :func:`link_neighbours`.
+    labels : (n,) int32, clusters from 0. links : (n, k) int32, of :func:`link_neighbours`.
 
     Returns
     -------
     float : below 1; 1 - `RESOLUTION` for a single cluster.
     """
-    linked = labels[links]
-    within = np.count_nonzero(linked == labels[:, None]) / links.size
-    starts = links.shape[1] * np.bincount(labels)
-    ends = starts + np.bincount(linked.ravel(), minlength=len(starts))
-    return within - RESOLUTION * float(np.square(ends / (2 * links.size)).sum())
+    ends = np.zeros(int(labels.max()) + 1, dtype=np.int64)
+    within = kernels.count_links(labels, links, ends)
+    return within / links.size - RESOLUTION * float(np.square(ends / (2 * links.size)).sum())

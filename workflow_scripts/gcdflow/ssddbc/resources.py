@@ -63,7 +63,7 @@ def estimate_resources(
     features = 4 * d
     exact_and_working_copies = 8 * d + 4 * d + 4 * d
     per_cell = 30  # labels in three copies, core mask, edges, requests
-    per_point = features + exact_and_working_copies + per_cell * cells + 12 * LISTED // 2 + 200
+    per_point = features + exact_and_working_copies + per_cell * cells + 12 * LISTED // 2 + 240
     per_thread = 32 * 2**20 + 64 * 8 * n
     pairs = n * n * (7e-11 * d + 4.6e-11 * cells)
     points = n * (2.2e-6 * cells + 4e-10 * LISTED * d)
@@ -80,7 +80,7 @@ def _approximate_resources(n: int, d: int, cells: int, n_jobs: int) -> Resources
     sketches = 2 * d  # half as long as the rows; mostly they are shorter
     per_cell = 5  # labels, core mask
     per_point = features + exact_and_working_copies + sketches + per_cell * cells
-    per_point += 12 * APPROXIMATE_LISTED
+    per_point += 12 * APPROXIMATE_LISTED + 40
     graphs = min(GRAPH_BYTES, 30 * cells * n)
     per_thread = 64 * 2**20 + 64 * 8 * n // 4
     lists = APPROXIMATE_PASSES * n * (3e-5 + 1e-7 * d)
