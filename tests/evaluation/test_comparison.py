@@ -22,8 +22,9 @@ def write_run(folder: Path, **changes) -> tuple[Path, list[Path]]:
     folder.mkdir(parents=True, exist_ok=True)
     metrics = folder / "metrics_epoch050.json"
     metrics.write_text(json.dumps(make_metrics(ari=0.75) | changes))
-    rows = ["\t".join(GRID.columns())]
-    rows += [f"{k}\t50\t1\t1\t1\t0\t3\t9\t0.5\t1\t1.25" for k in (3, 5)]
+    ones = dict.fromkeys(GRID.columns(), 1)
+    cells = [ones, *((ones | {"k": k, "seconds": 1.25}).values() for k in (3, 5))]
+    rows = ["\t".join(map(str, row)) for row in cells]
     (folder / "grid_epoch050.tsv").write_text("\n".join(rows) + "\n")
     paths = []
     for method in ("kmeans", "ward"):
