@@ -240,10 +240,10 @@ def _tables(folder: Path) -> dict[str, Target]:
         clusters=np.array([0, 1]),
         left_out={"c.jpg": "torn"},
     )
-    grid, columns = [list(GRID.columns())], dict.fromkeys(GRID.columns(), 0.5)
+    grid, cell = [list(GRID.columns())], dict.fromkeys(GRID.columns(), 0.5) | {"n_core": 9}
     for k, p in ((3, 40), (3, 60), (5, 40), (5, 60)):
         row = {"k": k, "density_percentile": p, "score": f"{k / p:.4f}", "n_clusters": k + 1}
-        grid.append(list((columns | row | {"n_core": 9}).values()))
+        grid.append(list((cell | row).values()))
     found = {"transductive": {"all": 0.5, "old": 1.0, "new": None}, "ari": -0.1}
     found |= {"inductive": found["transductive"], "n_categories": 7}
     metrics = [

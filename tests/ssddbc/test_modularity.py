@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from gcdflow.ssddbc import SSDDBCGridSearch
 from gcdflow.ssddbc._lists import neighbour_lists
-from gcdflow.ssddbc._modularity import RESOLUTION, link_neighbours, modularity
+from gcdflow.ssddbc._modularity import RESOLUTION, modularity
 from gcdflow.ssddbc._samples import make_samples
+from gcdflow.ssddbc._search import nearest_samples
 from gcdflow.ssddbc._workers import Workers
 
 from ssddbc import reference
@@ -18,7 +19,7 @@ def links_of(X: np.ndarray, k: int = 10) -> np.ndarray:
         samples = make_samples(X, workers)
         points, everyone = samples.points, np.arange(len(samples.points))
         lists = neighbour_lists(points, everyone, points, everyone, k + 12, workers)
-    return link_neighbours(samples, lists, k)
+    return nearest_samples(samples, lists, np.ones(len(X), dtype=bool), k)
 
 
 def points(n: int, n_distinct: int) -> np.ndarray:

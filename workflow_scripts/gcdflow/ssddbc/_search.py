@@ -13,7 +13,7 @@ from gcdflow.ssddbc._backbone import Backbone, grow_group, join_isolated
 from gcdflow.ssddbc._cells import Cells, import_faiss
 from gcdflow.ssddbc._density import Configuration, Group, configurations, density, groups
 from gcdflow.ssddbc._lists import Lists, complete_lists, neighbour_lists
-from gcdflow.ssddbc._modularity import N_LINKS, link_neighbours, modularity
+from gcdflow.ssddbc._modularity import N_LINKS, modularity
 from gcdflow.ssddbc._nearest import NearestQuery, answer
 from gcdflow.ssddbc._points import Points, prepare
 from gcdflow.ssddbc._recall import recall, with_cells
@@ -64,8 +64,7 @@ class Scores:
 
     def total(self, w_ce: float, w_sil: float, w_mod: float = 0.0) -> np.ndarray:
         """The scores; larger is better."""
-        score = -w_ce * self.cross_entropy + w_sil * self.silhouette
-        return score + w_mod * self.modularity if w_mod else score
+        return -w_ce * self.cross_entropy + w_sil * self.silhouette + w_mod * self.modularity
 
 
 def cluster_grid(
@@ -91,7 +90,8 @@ def cluster_grid(
         return cluster_grid(samples.apart(), y, ks, percentiles, workers, advance)
     everyone = np.arange(len(points))
     cells = _grid_cells(samples, lists, ks, percentiles, workers)
-    links = link_neighbours(samples, lists, min(N_LINKS, len(samples) - 1))
+    everything = np.ones(len(samples), dtype=bool)
+    links = nearest_samples(samples, lists, everything, min(N_LINKS, len(samples) - 1))
     found_share = None
     if points.cells is not None:
         found_share = recall(points, lists, max(cell.density.k for cell in cells), workers)
@@ -270,11 +270,13 @@ def score_grid(
     entropies = np.array(workers.run(lambda row: cross_entropy(row, y), labels))
     agreements = np.array(workers.run(lambda row: modularity(row, clusterings.links), labels))
 
+    def of_configurations(silhouettes: np.ndarray, errors: np.ndarray) -> Scores:
+        return Scores(*(part[which] for part in (entropies, silhouettes, errors, agreements)))
+
     def partly(share: float, silhouettes: np.ndarray) -> None:
         if advance is not None:
             errors = np.full(len(labels), np.nan)
-            scores = Scores(*(part[which] for part in (entropies, silhouettes, errors, agreements)))
-            advance(share, scores, clusterings.n_clusters)
+            advance(share, of_configurations(silhouettes, errors), clusterings.n_clusters)
 
     unlabelled, cells = np.flatnonzero(y < 0), samples.points.cells
     if cells is not None:  # similar samples together
@@ -283,7 +285,39 @@ def score_grid(
     silhouettes, errors = mean_silhouettes(
         samples, labels, family_of, unlabelled, workers, partly, draw=cells is not None
     )
-    return Scores(*(part[which] for part in (entropies, silhouettes, errors, agreements)))
+    return of_configurations(silhouettes, errors)
+
+
+def nearest_samples(samples: Samples, lists: Lists, among: np.ndarray, k: int) -> np.ndarray:
+    """The k nearest of some samples to every sample, without itself, from the lists of all rows.
+
+    Parameters
+    ----------
+    among : (n,) bool, these samples; equal ones agree.
+
+    Returns
+    -------
+    (n, k) int32, nearest first; -1 at the end of shorter lists.
+    """
+    everyone = np.arange(len(samples.points))
+    every_sample = np.arange(len(samples), dtype=np.int32)
+    nearest = np.full((len(samples), k), -1, dtype=np.int32)
+    kernels.neighbours_within(
+        lists.ids,
+        lists.dist,
+        lists.valid,
+        lists.radius,
+        everyone,
+        everyone,
+        samples.start,
+        samples.members,
+        np.where(among, every_sample, -1).astype(np.int32),
+        every_sample,
+        np.inf,
+        nearest,
+        np.empty(len(samples), dtype=np.int32),
+    )
+    return nearest
 
 
 def core_neighbours(
@@ -313,23 +347,7 @@ def core_neighbours(
     complete_lists(
         lists, min(n_neighbours, len(columns)), points, everyone, points, columns, workers
     )
-    every_sample = np.arange(len(samples), dtype=np.int32)
-    nearest = np.full((len(samples), n_neighbours), -1, dtype=np.int32)
-    kernels.neighbours_within(
-        lists.ids,
-        lists.dist,
-        lists.valid,
-        lists.radius,
-        everyone,
-        everyone,
-        samples.start,
-        samples.members,
-        np.where(core, every_sample, -1).astype(np.int32),
-        every_sample,
-        np.inf,
-        nearest,
-        np.empty(len(samples), dtype=np.int32),
-    )
+    nearest = nearest_samples(samples, lists, core, n_neighbours)
     mine = nearest >= 0
     mine &= labels[nearest] == labels[:, None]
     mine &= (y[nearest] == y[:, None]) | (y[nearest] < 0) | (y[:, None] < 0)
