@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from gcdflow import cli
 from gcdflow.config.settings import RunSettings
 from gcdflow.errors import InputError
 from gcdflow.planning import job_resources, parameters, plan, requests, startup
@@ -360,6 +362,16 @@ def test_the_grid_as_flags():
     assert parameters.cluster_flags(run) == [*flags, merge, "--no-normalize"]
     run = settings(clustering={"k": "5,10", "w_sil": 2.0, "neighbours": "approximate"})
     assert parameters.cluster_flags(run) == [*flags, "--neighbours", "approximate", merge]
+
+
+@pytest.mark.parametrize("w_mod", [0.0, 1.5, 3.0])
+@pytest.mark.parametrize("switch", [True, False])
+def test_flags_say_the_whole_grid(w_mod: float, switch: bool):
+    run = settings(clustering={"w_mod": w_mod, "merge_by_class": switch, "normalize": switch})
+    parser = argparse.ArgumentParser()
+    cli.add_grid_arguments(parser)
+    grid = cli.grid_of(parser.parse_args(parameters.cluster_flags(run)))
+    assert (grid.w_mod, grid.merge_by_class, grid.normalize) == (w_mod, switch, switch)
 
 
 def test_runs_from_before_approximate_neighbours_are_not_made_again():

@@ -174,8 +174,8 @@ def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--w-mod",
         type=float,
-        default=defaults.w_mod,
-        help="weight of the modularity in the score (the workflow has 3)",
+        default=0.0,
+        help="weight of the modularity in the score; runs have 3",
     )
     parser.add_argument(
         "--merge-by-class",
