@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from gcdflow.data.datasets.class_names import says_nothing, tidied
+from gcdflow.data.class_names import says_nothing, tidied
 from photo_gallery import HOSTILE, LOCKED, PLAIN, SIZE, Run, make_run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from gcdflow.categories.assignments import Assignments
 from gcdflow.categories.thumbnails import FOLDER
-from gcdflow.data.datasets.class_names import RULES_OF_NAMES
+from gcdflow.data.class_names import RULES_OF_NAMES
 from gcdflow.data.datasets.labels_text import LabelsText
 from gcdflow.data.datasets.photos import real_classes_of
 from gcdflow.files.atomic import canonical_json, sha256_text

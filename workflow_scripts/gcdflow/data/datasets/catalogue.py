@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gcdflow.data.datasets.class_names import chosen_classes
+from gcdflow.data.class_names import chosen_classes
 from gcdflow.errors import InputError, one_line
 from gcdflow.files.formats import UNLABELLED, Split, Truth, leaves_folder
 
@@ -96,7 +96,7 @@ def old_class_ids(
         ``class_names``. Results compare with published ones only if the classes have these names.
     numbers : mapping, optional
         Other numberings of the classes (see
-        :func:`~gcdflow.data.datasets.class_names.chosen_classes`).
+        :func:`~gcdflow.data.class_names.chosen_classes`).
 
     Raises
     ------

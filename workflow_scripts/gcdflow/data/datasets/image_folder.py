@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gcdflow.data.class_names import position_of
 from gcdflow.data.datasets.catalogue import Catalogue, old_class_ids, published_split
-from gcdflow.data.datasets.class_names import position_of
 from gcdflow.data.folder_scan import files_below, is_of_machines, report_left_out
 from gcdflow.data.places import found_folder
 from gcdflow.errors import InputError

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from gcdflow.data.datasets.class_names import says_nothing, tidied
+from gcdflow.data.class_names import says_nothing, tidied
 from gcdflow.data.places import check_table
 from gcdflow.errors import InputError, one_line
 from gcdflow.files.formats import leaves_folder

@@ -1,10 +1,14 @@
-"""Class names as people write them: similar names, numbers that may be ids, marks for "nothing"."""
+"""Class names as people write them: similar names, numbers that may be ids, marks for "nothing".
+
+The workflow compares paths with it when it looks for changes, so it needs no NumPy.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 
 import yaml
 
@@ -50,6 +54,11 @@ RULES_OF_NAMES = {
 def tidied(name: str) -> str:
     """A name with composed characters, single spaces and no invisible characters."""
     return _SPACES.sub(" ", _INVISIBLE.sub("", unicodedata.normalize("NFC", name))).strip()
+
+
+def path_look(path: str) -> str:
+    """A normalised path for comparison: tidied names, joined by ``/``."""
+    return "/".join(map(tidied, PurePosixPath(path.replace("\\", "/")).parts))
 
 
 def says_nothing(name: str) -> bool:
