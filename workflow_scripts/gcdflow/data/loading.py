@@ -12,14 +12,13 @@ from torch import Tensor
 
 from gcdflow.data.augmentation import Augmentation
 from gcdflow.data.datasets.images import Images
-from gcdflow.data.randomness import uniforms
+from gcdflow.data.randomness import AUGMENTATION_STREAM, uniforms
 from gcdflow.data.sampling import BatchPlan, Neighbours, batches_per_epoch, plans_by_epoch
 from gcdflow.data.workers import Arrays, in_workers
 from gcdflow.files.formats import Split, align
 
 N_VIEWS = 2
 _BYTES = np.dtype(np.int64).itemsize  # of a position
-_AUGMENTATION_STREAM = 2  # the sampling streams are 0 and 1
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class _TrainingBatches:
         """Uniform numbers for one view of each sample of the batch, float64 (B, n_draws)."""
         which = N_VIEWS * plan.occurrences + view
         return uniforms(
-            self._augmentation.n_draws, self._seed, epoch, plan.ids, which, _AUGMENTATION_STREAM
+            self._augmentation.n_draws, self._seed, epoch, plan.ids, which, AUGMENTATION_STREAM
         )
 
 
