@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from gcdflow.errors import InputError, one_line
+from gcdflow.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def report_left_out(folder: Path, left_out: Counter[str]) -> None:
         kinds = left_out.most_common(_NAMED)
         named = ", ".join(f"{n} × {kind}" for kind, n in kinds)
         more = f" and {len(left_out) - _NAMED} other kinds" if len(left_out) > _NAMED else ""
-        log.info("%s", one_line(f"{folder}: left out {named}{more}"))
+        log.info("%s: left out %s%s", folder, named, more)
 
 
 def photographs(files: list[str]) -> list[str]:

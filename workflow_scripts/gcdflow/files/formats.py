@@ -333,7 +333,7 @@ def load_kept(kind: type[KeptFile], path: Path) -> KeptFile | None:
     try:
         return kind.load(path)
     except InputError as error:
-        log.warning("warning: %s; it is made again", error)
+        log.warning("%s; it is made again", error)
         return None
 
 

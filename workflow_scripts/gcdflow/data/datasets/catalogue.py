@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gcdflow.data.class_names import chosen_classes
-from gcdflow.errors import InputError, one_line
+from gcdflow.errors import InputError
 from gcdflow.files.formats import UNLABELLED, Split, Truth, leaves_folder
 
 if TYPE_CHECKING:
@@ -125,13 +125,10 @@ def _warn_of_other_classes(names: list[str], published: list[str]) -> None:
     if differ:
         first = differ[0]
         log.warning(
-            "warning: %s",
-            one_line(
-                f"dataset.root: {len(differ)} of {len(names)} classes are not those of the "
-                f"published list (first: class {first} is '{names[first]}', published: "
-                f"'{published[first]}'): results are not comparable with published ones; to choose "
-                "old classes among these, list names in dataset.old_classes"
-            ),
+            f"dataset.root: {len(differ)} of {len(names)} classes are not those of the published "
+            f"list (first: class {first} is '{names[first]}', published: '{published[first]}'): "
+            "results are not comparable with published ones; to choose old classes among these, "
+            "list names in dataset.old_classes"
         )
 
 

@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 from gcdflow.data.datasets.bit_depth import Source, levels
 from gcdflow.data.datasets.png_files import without_metadata
 from gcdflow.data.folder_scan import APPLE_SUFFIXES, RAW_SUFFIXES, suffix
-from gcdflow.errors import InputError, one_line
+from gcdflow.errors import InputError
 from gcdflow.progress import Progress
 from gcdflow.wording import counted, duration
 
@@ -167,19 +167,16 @@ class FileImages:
                 for path, found in zip(part, pool.map(self._examined, part), strict=True):
                     if isinstance(found, str):
                         reasons[path] = found
-                        log.warning("warning: %s", one_line(f"{self._root / path}: {found}"))
+                        log.warning("%s: %s", self._root / path, found)
                     elif found:
                         guessed.append(path)
                 if progress.is_due(done := start + len(part)):
                     log.info("checked %d/%d images, %s", done, len(self), progress.left(done))
         if guessed:
             log.warning(
-                "warning: %s",
-                one_line(
-                    f"{self._root}: {len(guessed)} of {len(self)} images hold small values in 16 "
-                    f"bits and do not say what is white (first: {guessed[0]}); each is stretched "
-                    "from its smallest to its largest value"
-                ),
+                f"{self._root}: {len(guessed)} of {len(self)} images hold small values in 16 bits "
+                f"and do not say what is white (first: {guessed[0]}); each is stretched from its "
+                "smallest to its largest value"
             )
         log.info(
             "checked %s in %s",

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 
 from gcdflow.data.class_names import says_nothing, tidied
 from gcdflow.data.places import check_table
-from gcdflow.errors import InputError, one_line
+from gcdflow.errors import InputError
 from gcdflow.files.formats import leaves_folder
 
 COLUMNS = ("path", "label", "split", "truth")
@@ -108,11 +108,8 @@ def _rows(table: Path, text: str, real_classes: Collection[str]) -> list[LabelRo
         named = ", ".join(f"{n} × '{mark}'" for mark, n in marks.most_common(_MOST_MARKS))
         more = f" and {len(marks) - _MOST_MARKS} others" if len(marks) > _MOST_MARKS else ""
         log.info(
-            "%s",
-            one_line(
-                f"{table}: cells that say nothing count as blank: {marks.total()} "
-                f"({named}{more}); list what is a class here in dataset.real_classes"
-            ),
+            f"{table}: cells that say nothing count as blank: {marks.total()} ({named}{more}); "
+            "list what is a class here in dataset.real_classes"
         )
     return rows
 

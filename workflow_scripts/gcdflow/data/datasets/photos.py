@@ -23,7 +23,7 @@ from gcdflow.data.datasets.labels_text import LabelsText, read_text
 from gcdflow.data.datasets.listed_paths import match_paths
 from gcdflow.data.folder_scan import files_below, photographs, report_left_out, suffix
 from gcdflow.data.places import found_folder, photographs_folder
-from gcdflow.errors import InputError, one_line
+from gcdflow.errors import InputError
 from gcdflow.files.formats import UNLABELLED, Labels, Photographs, Split, leaves_folder
 
 if TYPE_CHECKING:
@@ -86,11 +86,8 @@ def without(settings: PhotosSettings, found: Catalogue, unreadable: Mapping[str,
         raise InputError(f"{error} ({said})") from None
     lost = {row.label for row in rows if row.label} - {row.label for row in kept}
     log.warning(
-        "warning: %s",
-        one_line(
-            f"{folder}: {len(unreadable)} of {n} photographs cannot be read and are left out"
-            + (f"; no label is left of {', '.join(sorted(lost))}" if lost else "")
-        ),
+        f"{folder}: {len(unreadable)} of {n} photographs cannot be read and are left out"
+        + (f"; no label is left of {', '.join(sorted(lost))}" if lost else "")
     )
     return left
 
@@ -208,12 +205,9 @@ def _check_they_exist(
         )
     if strangers:
         log.warning(
-            "warning: %s",
-            one_line(
-                f"{folder}: {len(strangers)} listed files are not named like photographs, or lie "
-                f"in hidden folders (first: {strangers[0]}), and are not sorted; to include them, "
-                f"train again: {again}"
-            ),
+            f"{folder}: {len(strangers)} listed files are not named like photographs, or lie in "
+            f"hidden folders (first: {strangers[0]}), and are not sorted; to include them, train "
+            f"again: {again}"
         )
 
 
