@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,7 +82,6 @@ def old_class_ids(
     chosen: list[int | str] | None,
     class_names: list[str],
     published: dict[str, Any] | None,
-    numbers: Mapping[str, Mapping[int, int]] | None = None,
 ) -> list[int]:
     """Ids of the old classes, according to the settings or the published split.
 
@@ -94,9 +92,6 @@ def old_class_ids(
     published : dict or None
         The published list, if one exists: ``known_classes`` (ids), ``num_classes`` and optionally
         ``class_names``. Results compare with published ones only if the classes have these names.
-    numbers : mapping, optional
-        Other numberings of the classes (see
-        :func:`~gcdflow.data.class_names.chosen_classes`).
 
     Raises
     ------
@@ -105,7 +100,7 @@ def old_class_ids(
         list has another number of classes.
     """
     if chosen is not None:
-        return chosen_classes("dataset.old_classes", chosen, class_names, numbers)
+        return chosen_classes("dataset.old_classes", chosen, class_names)
     if published is None:
         raise InputError("dataset.old_classes is missing: list the names of the old classes")
     # The published ids are ranks: an extra or missing class would shift them silently.
