@@ -431,14 +431,6 @@ def test_marks_for_nothing_in_labels(settings, caplog):
     assert words == "1 added, 0 changed, 0 removed since training began"
 
 
-@pytest.mark.parametrize("real_classes", ["None", [1], {"None": 1}])
-def test_a_split_with_strange_real_classes(settings, real_classes):
-    split = split_of(settings)
-    split.source["real_classes"] = real_classes
-    with pytest.raises(InputError, match=r"split\.npz: 'source' has no list of names as real_clas"):
-        present_labels(table_of(settings), split, ANEW)
-
-
 @pytest.mark.parametrize("path", [" best of/a.png", "a, b.jpg ", '"c".jpg', "d\n.jpg", "e\\f.jpg"])
 def test_lines_of_the_gallery_label_any_path(settings, path):
     folder = Path(settings.root) / "photos"
