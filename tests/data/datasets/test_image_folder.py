@@ -115,7 +115,7 @@ def test_folders_of_programs_are_no_classes(root, caplog):
         assert image_folder.catalogue(settings(root)).paths == before.paths
     (message,) = caplog.messages
     assert message.startswith(f"{root / 'images'}: left out 3 × @eaDir/, 2 × #recycle/, 2 × ")
-    assert "1 × ._*.png" in message
+    assert message.endswith(" and 2 more")
     classes = ["recycle", "@eaDir birds", "trash", "RecycleBin", "lrdata", "MACOSX", "recycler"]
     for name in classes:
         write_images(train / name, "1.png")

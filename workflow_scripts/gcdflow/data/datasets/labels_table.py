@@ -24,12 +24,12 @@ from gcdflow.data.class_names import says_nothing, tidied
 from gcdflow.data.places import check_table
 from gcdflow.errors import InputError
 from gcdflow.files.formats import leaves_folder
+from gcdflow.wording import some_of
 
 COLUMNS = ("path", "label", "split", "truth")
 REQUIRED = ("path", "label")
 _EXPECTED = "expected the columns path and label, and optionally split and truth"
 _DELIMITERS = ",;\t"
-_MOST_MARKS = 10  # marks that the log line names at most
 
 log = logging.getLogger(__name__)
 
@@ -105,10 +105,9 @@ def _rows(table: Path, text: str, real_classes: Collection[str]) -> list[LabelRo
         split = name["split"].casefold() or "train"
         rows.append(LabelRow(written.strip(), name["label"], split, name["truth"], number, written))
     if marks:
-        named = ", ".join(f"{n} × '{mark}'" for mark, n in marks.most_common(_MOST_MARKS))
-        more = f" and {len(marks) - _MOST_MARKS} others" if len(marks) > _MOST_MARKS else ""
+        named = some_of(f"{n} × '{mark}'" for mark, n in marks.most_common())
         log.info(
-            f"{table}: cells that say nothing count as blank: {marks.total()} ({named}{more}); "
+            f"{table}: cells that say nothing count as blank: {marks.total()} ({named}); "
             "list what is a class here in dataset.real_classes"
         )
     return rows
