@@ -231,7 +231,7 @@ def refusal(tmp_path, monkeypatch, capsys):
         ("dataset", "--settings [] --split s --truth t", "--settings: []: input should be a"),
         ("dataset", '--settings {"nam":1} --split s --truth t', "--settings: key 'name' is mis"),
         ("dataset", '--settings {"name":"cars"} --split s --truth t', "--settings: key 'name' is "),
-        ("dataset", '--settings {"name":"cub"} --split s --truth t', "dataset.root: no CUB images"),
+        ("dataset", '--settings {"name":"cub"} --split s --truth t', "dataset.root: no images of"),
         ("cluster", "--features absent.npz --output p.npz", "absent.npz: no such file"),
         ("evaluate", "--features x --pseudo-labels p --truth t --output m", "x: no such file"),
         ("report", "--run x --output r.md absent.json", "absent.json: not a metrics file"),

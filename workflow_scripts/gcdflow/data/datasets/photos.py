@@ -22,7 +22,7 @@ from gcdflow.data.datasets.labels_table import LabelRow, read_labels
 from gcdflow.data.datasets.labels_text import LabelsText, read_text
 from gcdflow.data.datasets.listed_paths import match_paths
 from gcdflow.data.folder_scan import files_below, photographs, report_left_out, suffix
-from gcdflow.data.places import found_folder, photographs_folder
+from gcdflow.data.places import photographs_folder
 from gcdflow.errors import InputError
 from gcdflow.files.formats import UNLABELLED, Labels, Photographs, Split, leaves_folder
 
@@ -42,7 +42,7 @@ def catalogue(settings: PhotosSettings) -> Catalogue:
     InputError
         If the folder or the CSV file is missing or wrong, no image is labelled, or all are.
     """
-    folder = found_folder(settings)
+    folder = photographs_folder(Path(settings.root, settings.folder))
     table = folder / settings.labels
     rows = read_labels(table, settings.real_classes)
     files, left_out = files_below(folder)
