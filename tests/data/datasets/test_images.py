@@ -334,27 +334,12 @@ def texts(zip: bool) -> PngImagePlugin.PngInfo:
         {"pnginfo": texts(False)},  # more than Pillow accepts in total
     ],
 )
-def test_good_pictures_with_more_metadata_than_pillow_accepts(saved, options):
+def test_good_pictures_with_much_metadata(saved, options):
     pixels, exif = noise(20, 30), Image.Exif()
     exif[0x0112] = 6
     path = saved("x.png", pixels, exif=exif, **options)
-    with pytest.raises(ValueError, match="MAX_TEXT"), Image.open(path) as image:
-        image.load()
     np.testing.assert_array_equal(decode_image(path), np.rot90(pixels, -1))
     path.write_bytes(path.read_bytes()[:-200])  # of its pixels
-    with pytest.raises(InputError, match=r"x\.png: not a readable image"):
-        decode_image(path)
-
-
-def test_damaged_metadata_of_a_good_picture(saved):
-    info = PngImagePlugin.PngInfo()
-    info.add_text("Comment", "hello")
-    path = saved("x.png", noise(20, 30), pnginfo=info)
-    path.write_bytes(path.read_bytes().replace(b"hello", b"hallo"))
-    np.testing.assert_array_equal(decode_image(path), noise(20, 30))
-    content = bytearray(path.read_bytes())
-    content[content.index(b"IDAT") + 50] ^= 1
-    path.write_bytes(content)
     with pytest.raises(InputError, match=r"x\.png: not a readable image"):
         decode_image(path)
 
