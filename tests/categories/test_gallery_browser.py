@@ -463,7 +463,7 @@ NAMES = [
     [
         "path,label\ntour/00.jpg,robin\n",
         '\ufefflabel;path;truth;\r\n"robin";tour/00.jpg;;',
-        "sep=\t\rPath\tLabel\rtour/00.jpg\trobin\r",
+        "Path\tLabel\rtour/00.jpg\trobin\r",
         '"path", "label"\ntour/00.jpg, "robin"\n',
     ],
     ids=["plain", "spreadsheet", "old-mac", "blanks"],

@@ -119,12 +119,10 @@ class Dialect:
 
     Attributes
     ----------
-    has_first_line : bool, whether a line that only names the separator comes before the header
     delimiter : str
     skips_blanks : bool, whether spaces before a cell are no part of it
     """
 
-    has_first_line: bool
     delimiter: str
     skips_blanks: bool
 
@@ -137,12 +135,8 @@ def dialect_of(table: Path, text: str) -> Dialect:
     InputError
         If no known separator stands between the names of the columns.
     """
-    first, _, rest = text.partition("\n")
-    said = re.fullmatch(rf'"?sep=([{_DELIMITERS}])"?', first, re.IGNORECASE)  # as Excel writes it
-    if said:
-        text = rest
     header = next((line for line in text.split("\n") if line.strip()), "")
-    delimiter = said[1] if said else _delimiter(header)
+    delimiter = _delimiter(header)
     if delimiter not in header and set(REQUIRED) <= set(re.findall(r"\w+", header.lower())):
         raise InputError(
             f"{table}: the first line separates its columns neither by ',' nor by ';' or tabs "
@@ -150,14 +144,12 @@ def dialect_of(table: Path, text: str) -> Dialect:
         )
     # Spaces before a cell may belong to its text, unless a quotation mark follows them.
     has_blanks_before_quotes = re.search(rf'{delimiter} +"', text) is not None
-    return Dialect(bool(said), delimiter, has_blanks_before_quotes)
+    return Dialect(delimiter, has_blanks_before_quotes)
 
 
 def _lines(table: Path, text: str) -> list[_Line]:
     """The lines that are not blank, with their numbers in the file."""
     dialect = dialect_of(table, text)
-    if dialect.has_first_line:
-        text = text.partition("\n")[2]
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=dialect.delimiter,
@@ -165,7 +157,7 @@ def _lines(table: Path, text: str) -> list[_Line]:
         strict=True,
     )
     try:
-        lines = [(reader.line_num + dialect.has_first_line, cells) for cells in reader]
+        lines = [(reader.line_num, cells) for cells in reader]
     except csv.Error as error:
         raise InputError(f"{table}: not a CSV file ({error})") from None
     return [(number, cells) for number, cells in lines if is_line(cells)]
@@ -209,23 +201,10 @@ def _check_places(table: Path, header: list[str], lines: list[_Line]) -> None:
             if tidied(cell) and not "".join(header[i : i + 1]):
                 raise InputError(
                     f"{table}, line {number}: '{tidied(cell)}' is in a column without a name, "
-                    f"expected cells for {', '.join(filter(None, header))}; "
-                    f"{_what_to_take_out(header, i, lines)}"
+                    f"expected cells for {', '.join(filter(None, header))}; remove the column of "
+                    "an index (pandas: index=False, R: row.names=FALSE), name the column, or put a "
+                    "text with a separator in it into quotation marks"
                 )
-
-
-def _what_to_take_out(header: list[str], place: int, lines: list[_Line]) -> str:
-    """The remedy for a cell without a column name, for example an index column."""
-    numbers = [cells[0].strip() for _, cells in lines]
-    is_index = numbers in ([str(i + start) for i in range(len(lines))] for start in (0, 1))
-    if place == 0 or (is_index and place == len(header)):
-        return (
-            "remove the first column: it is an index, as pandas writes without index=False and "
-            "R without row.names=FALSE"
-            if is_index
-            else "name the first column or remove it (pandas: index=False, R: row.names=FALSE)"
-        )
-    return "put a text with a separator in it into quotation marks"
 
 
 def _check_spelling(table: Path, rows: list[LabelRow]) -> None:
