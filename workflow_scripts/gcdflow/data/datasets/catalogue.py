@@ -52,20 +52,38 @@ class Catalogue:
     labelled_mask: np.ndarray | None = None
 
 
-def read_lines(path: Path) -> list[str]:
-    """Lines of a text file in UTF-8.
+def read_pairs(path: Path, key: str, value: str, pattern: str = r"\S+") -> dict[str, str]:
+    """Lines of ``<key> <value>`` of a text file in UTF-8, as a dictionary in their order.
+
+    Parameters
+    ----------
+    key, value : str
+        What they are, for messages.
+    pattern : str
+        Regular expression of a key.
 
     Raises
     ------
     InputError
-        If the file does not exist or is not such a file.
+        If the file cannot be read or is empty, a line is something else, or a key occurs twice.
     """
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: cannot be read (not UTF-8 text)") from None
+    pairs: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        name, _, content = line.partition(" ")
+        if not re.fullmatch(pattern, name) or not content.strip():
+            raise InputError(f"{path}, line {number}: expected '<{key}> <{value}>', found '{line}'")
+        if name in pairs:
+            raise InputError(f"{path}, line {number}: {key} {name} is listed a second time")
+        pairs[name] = content.strip()
+    if not pairs:
+        raise InputError(f"{path}: lists no {key}s")
+    return pairs
 
 
 def published_split(name: str) -> dict[str, Any]:
