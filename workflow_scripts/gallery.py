@@ -21,7 +21,6 @@ from gcdflow.cli import (
     stage_parser,
     whole_number,
 )
-from gcdflow.errors import one_line
 
 if TYPE_CHECKING:
     from gcdflow.categories.next_step import NextStep
@@ -48,7 +47,7 @@ def main(arguments: argparse.Namespace) -> None:
     )
     logging.info("%s: %s", arguments.output, found)
     if after is not None:
-        logging.info("next: train, %s: %s", after.time, one_line(after.command))
+        logging.info("next: train, %s: %s", after.time, after.command)
 
 
 def following(arguments: argparse.Namespace) -> "NextStep | None":

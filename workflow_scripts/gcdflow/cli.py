@@ -65,6 +65,15 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
         kill_helpers()
 
 
+class _OneLine(logging.Formatter):
+    """A line for each record: its time, a mark if it warns, and no control characters."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        mark = "warning: " if record.levelno == logging.WARNING else ""
+        record.message = one_line(mark + record.message)
+        return super().formatMessage(record)
+
+
 def _start_log() -> None:
     """Log to standard error; of libraries, only what they warn of.
 
@@ -77,9 +86,8 @@ def _start_log() -> None:
 
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(is_shown)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[handler]
-    )
+    handler.setFormatter(_OneLine("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _end_unexpectedly(prog: str, error: Exception) -> NoReturn:
