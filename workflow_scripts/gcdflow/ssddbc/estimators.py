@@ -433,21 +433,22 @@ def core_neighbours(
     Raises
     ------
     gcdflow.errors.InputError
-        If the lengths differ, or there is no core point.
+        If an argument is not of its kind, the lengths differ, or there is no core point.
     """
     X, core = validate.features(X), validate.array(core_sample_mask, "core_sample_mask")
     labels = validate.array(labels, "labels")
-    y = np.full(len(X), -1) if y is None else validate.array(y, "y")
-    if {core.shape, labels.shape, y.shape} != {(len(X),)} or core.dtype != bool:
+    y = validate.labels(y, len(X))
+    if {core.shape, labels.shape} != {(len(X),)} or core.dtype != bool:
         raise InputError(
-            f"core_sample_mask has shape {core.shape} and dtype {core.dtype}, labels and y have "
-            f"shapes {labels.shape} and {y.shape}, expected ({len(X)},), and bool for the mask"
+            f"core_sample_mask has shape {core.shape} and dtype {core.dtype}, labels have shape "
+            f"{labels.shape}, expected ({len(X)},), and bool for the mask"
         )
     if not core.any():
         raise InputError("core_sample_mask marks no core point, expected some")
     n_neighbors = validate.neighbours(n_neighbors)
     neighbours = choose_neighbours(validate.neighbour_search(neighbours), *X.shape)
-    options = {"normalize": normalize, "neighbours": neighbours, "device": validate.device(device)}
+    normalize, device = validate.switch(normalize, "normalize"), validate.device(device)
+    options = {"normalize": normalize, "neighbours": neighbours, "device": device}
     from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
     with search.Workers(n_jobs) as workers:
