@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gcdflow import __version__
 from gcdflow.clustering import search as clustering
+from gcdflow.clustering.heatmap import read_grid_table
 from gcdflow.clustering.matching import label_change_rate
 from gcdflow.clustering.search import (
     Grid,
@@ -231,6 +232,12 @@ def test_grid_table(tmp_path, clustered):
         np.testing.assert_allclose([float(r[column]) for r in rows], results[column], rtol=1e-5)
     assert [int(r["n_clusters"]) for r in rows] == results["n_clusters"].tolist()
     assert "\r" not in (tmp_path / "g.tsv").read_text()
+
+
+def test_scores_that_differ_little_stay_different(tmp_path, clustered):
+    scores = np.array([0.12345671, 0.12345679, 0.1, 0.1])
+    write_grid_table(tmp_path / "g.tsv", clustered[1] | {"score": scores})
+    assert read_grid_table(tmp_path / "g.tsv")["score"].tolist() == scores.tolist()
 
 
 def test_scalars_for_tensorboard(clustered):

@@ -334,12 +334,21 @@ def _predict_cost(
 
 
 def write_grid_table(path: Path, results: dict[str, np.ndarray]) -> None:
-    """Write one row per configuration, tab-separated."""
+    """Write one row per configuration, tab-separated.
+
+    Scores are exact, so that the highest of the table is the one that the search chose.
+    """
     with atomic_write(path, "w") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(GRID.columns())
-        for row in zip(*(results[column] for column in GRID.columns()), strict=True):
-            writer.writerow(f"{v:.6g}" if isinstance(v, float | np.floating) else v for v in row)
+        columns = [_written(results[name], exact=name == "score") for name in GRID.columns()]
+        writer.writerows(zip(*columns, strict=True))
+
+
+def _written(column: np.ndarray, exact: bool) -> list:
+    """The values of a column as a table has them."""
+    values = column.tolist()
+    return values if exact else [f"{v:.6g}" if isinstance(v, float) else v for v in values]
 
 
 def pseudo_label_scalars(pseudo: PseudoLabels) -> dict[str, float | None]:
