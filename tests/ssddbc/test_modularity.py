@@ -19,7 +19,7 @@ def links_of(X: np.ndarray, k: int = 10) -> np.ndarray:
         samples = make_samples(X, workers)
         points, everyone = samples.points, np.arange(len(samples.points))
         lists = neighbour_lists(points, everyone, points, everyone, k + 12, workers)
-    return nearest_samples(samples, lists, np.ones(len(X), dtype=bool), k)
+    return nearest_samples(samples, lists, np.ones(len(X), dtype=bool), k)[0]
 
 
 def points(n: int, n_distinct: int) -> np.ndarray:

@@ -67,6 +67,7 @@ def _connect(
         local,
         backbone.cell.density.cutoff,
         backbone.edges,
+        np.empty((0, 0)),
         backbone.counts,
     )
 

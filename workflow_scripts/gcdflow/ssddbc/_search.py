@@ -11,7 +11,7 @@ from gcdflow.ssddbc import _gpu
 from gcdflow.ssddbc import _kernels_samples as kernels
 from gcdflow.ssddbc._backbone import Backbone, grow_group, join_isolated
 from gcdflow.ssddbc._cells import Cells, import_faiss
-from gcdflow.ssddbc._density import Configuration, Group, configurations, density, groups
+from gcdflow.ssddbc._density import Configuration, Group, configurations, groups
 from gcdflow.ssddbc._lists import Lists, complete_lists, neighbour_lists
 from gcdflow.ssddbc._modularity import N_LINKS, modularity
 from gcdflow.ssddbc._nearest import NearestQuery, answer
@@ -89,9 +89,11 @@ def cluster_grid(
         # Squares underflow: equal rows are no longer alike, since other rows are as near to them.
         return cluster_grid(samples.apart(), y, ks, percentiles, workers, advance)
     everyone = np.arange(len(points))
-    cells = _grid_cells(samples, lists, ks, percentiles, workers)
     everything = np.ones(len(samples), dtype=bool)
-    links = nearest_samples(samples, lists, everything, min(N_LINKS, len(samples) - 1))
+    near, far = nearest_samples(samples, lists, everything, _longest(len(samples), ks))
+    cells = configurations(near, far, ks, percentiles, workers)
+    links = near[:, :N_LINKS].copy()
+    del near, far  # frees memory
     found_share = None
     if points.cells is not None:
         found_share = recall(points, lists, max(cell.density.k for cell in cells), workers)
@@ -134,7 +136,7 @@ def _shared_lists(
     the points alone; the grid determines only their length. Parameters as in :func:`cluster_grid`.
     """
     everyone = np.arange(len(points))
-    k, length = _longest(points, ks), _shared_length(points, ks, percentiles)
+    k, length = _longest(len(points), ks), _shared_length(points, ks, percentiles)
     lists = neighbour_lists(points, everyone, points, everyone, length, workers, advance)
     complete_lists(lists, k, points, everyone, points, everyone, workers)
     advance(1.0)
@@ -143,20 +145,20 @@ def _shared_lists(
 
 def _shared_length(points: Points, ks: Sequence[int], percentiles: Sequence[float]) -> int:
     """Length of the lists of :func:`_shared_lists`."""
-    k, wide = _longest(points, ks), _widest(points, percentiles)
+    k, wide = _longest(len(points), ks), _widest(points, percentiles)
     if wide < 0:
         return k + SPARE_NEIGHBOURS
     return max(_list_length(k, 1 - wide / 100), k + SPARE_NEIGHBOURS)
 
 
-def _longest(points: Points, ks: Sequence[int]) -> int:
-    """The largest number of neighbours that something asks for."""
-    return min(max(N_LINKS, *map(int, ks)), len(points) - 1)
+def _longest(n: int, ks: Sequence[int]) -> int:
+    """The largest number of neighbours that something asks for, of n points."""
+    return min(max(N_LINKS, *map(int, ks)), n - 1)
 
 
 def approximate(samples: Samples, ks: Sequence[int], workers: Workers) -> Samples:
     """The same samples, whose neighbours are searched for in cells; parameters as above."""
-    length = _longest(samples.points, ks) + SPARE_NEIGHBOURS
+    length = _longest(len(samples.points), ks) + SPARE_NEIGHBOURS
     return replace(samples, points=with_cells(samples.points, length, workers))
 
 
@@ -191,19 +193,6 @@ def searchable(
         gpu = _gpu.Gpu.holding(points.work, points.squares, device)
         samples = replace(samples, points=replace(points, gpu=gpu))
     return approximate(samples, ks, workers) if neighbours == "approximate" else samples
-
-
-def _grid_cells(
-    samples: Samples,
-    lists: Lists,
-    ks: Sequence[int],
-    percentiles: Sequence[float],
-    workers: Workers,
-) -> list[Configuration]:
-    """Steps 1 and 2 for every configuration, from the lists of :func:`_shared_lists`."""
-    used = [min(int(k), len(samples) - 1) for k in ks]
-    by_k = dict(zip(used, workers.run(lambda k: density(samples, lists, k), used), strict=True))
-    return configurations([by_k[k] for k in used], percentiles, workers)
 
 
 def _widest(points: Points, percentiles: Sequence[float]) -> float:
@@ -288,7 +277,9 @@ def score_grid(
     return of_configurations(silhouettes, errors)
 
 
-def nearest_samples(samples: Samples, lists: Lists, among: np.ndarray, k: int) -> np.ndarray:
+def nearest_samples(
+    samples: Samples, lists: Lists, among: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest of some samples to every sample, without itself, from the lists of all rows.
 
     Parameters
@@ -298,10 +289,12 @@ def nearest_samples(samples: Samples, lists: Lists, among: np.ndarray, k: int) -
     Returns
     -------
     (n, k) int32, nearest first; -1 at the end of shorter lists.
+    (n, k) float64, their distances; infinite at the end.
     """
     everyone = np.arange(len(samples.points))
     every_sample = np.arange(len(samples), dtype=np.int32)
-    nearest = np.full((len(samples), k), -1, dtype=np.int32)
+    near = np.full((len(samples), k), -1, dtype=np.int32)
+    far = np.full((len(samples), k), np.inf)
     kernels.neighbours_within(
         lists.ids,
         lists.dist,
@@ -314,10 +307,11 @@ def nearest_samples(samples: Samples, lists: Lists, among: np.ndarray, k: int) -
         np.where(among, every_sample, -1).astype(np.int32),
         every_sample,
         np.inf,
-        nearest,
+        near,
+        far,
         np.empty(len(samples), dtype=np.int32),
     )
-    return nearest
+    return near, far
 
 
 def core_neighbours(
@@ -347,7 +341,7 @@ def core_neighbours(
     complete_lists(
         lists, min(n_neighbours, len(columns)), points, everyone, points, columns, workers
     )
-    nearest = nearest_samples(samples, lists, core, n_neighbours)
+    nearest, _ = nearest_samples(samples, lists, core, n_neighbours)
     mine = nearest >= 0
     mine &= labels[nearest] == labels[:, None]
     mine &= (y[nearest] == y[:, None]) | (y[nearest] < 0) | (y[:, None] < 0)
