@@ -85,9 +85,6 @@ def cluster_grid(
     """
     points = samples.points
     lists = _shared_lists(points, ks, percentiles, workers, lambda share: advance(0.5 * share))
-    if samples.has_copies and (lists.dist[:, :1] == 0).any():
-        # Squares underflow: equal rows are no longer alike, since other rows are as near to them.
-        return cluster_grid(samples.apart(), y, ks, percentiles, workers, advance)
     everyone = np.arange(len(points))
     everything = np.ones(len(samples), dtype=bool)
     near, far = nearest_samples(samples, lists, everything, _longest(len(samples), ks))
