@@ -208,8 +208,12 @@ def test_guidance_that_made_it_worse_is_said_even_after_an_older_file(clustered,
 
 def test_previous_of_other_samples(clustered):
     previous = replace(clustered[0], indices=clustered[0].indices + 1)
-    with pytest.raises(InputError, match=r"previous pseudo labels are of other samples: .*sample"):
+    with pytest.raises(InputError, match=r"previous pseudo labels: \d+ of 36 expected samples are"):
         cluster_features(blobs(), GRID, threads=1, previous=previous)
+    fewer = blobs()
+    fewer.train_mask[np.flatnonzero(fewer.train_mask)[0]] = False
+    with pytest.raises(InputError, match="training samples: 1 of 36 expected samples are missing"):
+        cluster_features(fewer, GRID, threads=1, previous=clustered[0])
 
 
 @pytest.mark.parametrize("n", [0, 1])

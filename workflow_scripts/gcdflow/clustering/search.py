@@ -18,14 +18,13 @@ from gcdflow.clustering.guidance import edges_of_grid, guidance_warnings
 from gcdflow.clustering.matching import (
     count_against_labels,
     label_change_rate,
-    match_by_indices,
     merged_by_class,
 )
 from gcdflow.clustering.memory import available_memory
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write
 from gcdflow.files.declared import GRID
-from gcdflow.files.formats import UNLABELLED, Features, PseudoLabels
+from gcdflow.files.formats import UNLABELLED, Features, PseudoLabels, align
 from gcdflow.ssddbc import (
     SSDDBCGridSearch,
     choose_neighbours,
@@ -222,11 +221,8 @@ def _pseudo_labels(
     n = len(indices)
     before = None
     if previous is not None:
-        try:
-            order = match_by_indices(indices, previous.indices)
-        except InputError as error:
-            raise InputError(f"previous pseudo labels are of other samples: {error}") from None
-        before = previous.labels[order]
+        before = previous.labels[align("previous pseudo labels", previous.indices, indices)]
+        align("training samples", indices, previous.indices)
     best = search.best_index_
     n_clusters = len(np.unique(clusters))
     if n_clusters == 1:
