@@ -3,7 +3,6 @@
 import csv
 import json
 import logging
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -331,19 +330,6 @@ def test_a_gpu_that_has_little_to_do_is_said(monkeypatch, caplog):
         assert sum("the GPU has little to do" in message for message in caplog.messages) == warnings
 
 
-def test_approximate_neighbours_without_the_package_are_one_sentence(monkeypatch):
-    monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(InputError, match=r"faiss-cpu, which is not installed; run pip install"):
-        cluster_features(blobs(), replace(GRID, neighbours="approximate"), threads=1)
-
-
-def test_the_cost_is_said_first(caplog):
-    caplog.set_level(logging.INFO)
-    cluster_features(blobs(), GRID, threads=1)
-    assert "36 samples of" in caplog.messages[0]
-    assert "GiB and" in caplog.messages[0]
-
-
 def test_the_number_of_labels_is_said(caplog):
     """A file whose labels are called otherwise is clustered without them, but not in silence."""
     caplog.set_level(logging.INFO)
@@ -354,3 +340,4 @@ def test_the_number_of_labels_is_said(caplog):
         caplog.clear()
         cluster_features(replace(features, labels=labels), GRID, threads=1)
         assert f"36 samples of 6 dimensions, {n} of them labelled, need" in caplog.messages[0]
+        assert "GiB and" in caplog.messages[0]

@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from gcdflow.errors import InputError
@@ -55,12 +52,3 @@ def test_densities_must_be_numbers_in_one_dimension():
         pseudo_weights([[1.0], [2.0]], "density")
     with pytest.raises(InputError, match=r"1 of 2 densities are NaN"):
         pseudo_weights([1.0, np.nan], "none")
-
-
-def test_weights_and_schedule_do_not_import_torch():
-    code = (
-        "import sys, gcdflow.losses.weights, gcdflow.training.schedule; "
-        "sys.exit('torch' in sys.modules)"
-    )
-    environment = {"PYTHONPATH": ":".join(sys.path)}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
