@@ -12,7 +12,7 @@ from gcdflow.ssddbc import _kernels_samples as kernels
 from gcdflow.ssddbc._backbone import Backbone, grow_group, join_isolated
 from gcdflow.ssddbc._cells import Cells, import_faiss
 from gcdflow.ssddbc._density import Configuration, Group, configurations, groups
-from gcdflow.ssddbc._lists import Lists, complete_lists, neighbour_lists
+from gcdflow.ssddbc._lists import Lists, Search, complete_lists, neighbour_lists
 from gcdflow.ssddbc._modularity import N_LINKS, modularity
 from gcdflow.ssddbc._nearest import NearestQuery, answer
 from gcdflow.ssddbc._points import Points, prepare
@@ -85,7 +85,6 @@ def cluster_grid(
     """
     points = samples.points
     lists = _shared_lists(points, ks, percentiles, workers, lambda share: advance(0.5 * share))
-    everyone = np.arange(len(points))
     everything = np.ones(len(samples), dtype=bool)
     near, far = nearest_samples(samples, lists, everything, _longest(len(samples), ks))
     cells = configurations(near, far, ks, percentiles, workers)
@@ -108,10 +107,11 @@ def cluster_grid(
                 of_core = Cells.build(sketches, group.columns, reach, workers)
                 points = replace(points, cells=of_core)
                 samples = replace(samples, points=points)
-            lists = neighbour_lists(points, everyone, points, group.columns, length, workers)
+            search = Search.of_all(points, group.columns, workers)
+            lists = neighbour_lists(search, length)
             # Too many equal distances make lists short; steps 3 and 6 would both need longer ones.
             needed = min(k, len(group.columns) - 1) // 2
-            complete_lists(lists, needed, points, everyone, points, group.columns, workers)
+            complete_lists(lists, needed, search)
         for part in group.parts(GRAPH_BYTES):
             for backbone in _cluster_group(part, lists, samples, y, labels, workers):
                 index = backbone.cell.index
@@ -132,10 +132,10 @@ def _shared_lists(
     At least as many entries as the largest k, and as the links, are valid. Their content depends on
     the points alone; the grid determines only their length. Parameters as in :func:`cluster_grid`.
     """
-    everyone = np.arange(len(points))
+    search = Search.of_all(points, np.arange(len(points)), workers)
     k, length = _longest(len(points), ks), _shared_length(points, ks, percentiles)
-    lists = neighbour_lists(points, everyone, points, everyone, length, workers, advance)
-    complete_lists(lists, k, points, everyone, points, everyone, workers)
+    lists = neighbour_lists(search, length, advance)
+    complete_lists(lists, k, search)
     advance(1.0)
     return lists
 
@@ -215,10 +215,9 @@ def _cluster_group(
 
     ``lists`` hold the neighbours of every row; their columns include the group's.
     """
-    points = samples.points
-    everyone = np.arange(len(points))
-    backbones = grow_group(group, lists, samples, y, workers)
-    join_isolated(backbones, group, lists, samples, y, workers)
+    search = Search.of_all(samples.points, group.columns, workers)
+    backbones = grow_group(group, lists, samples, y, search)
+    join_isolated(backbones, lists, samples, y, search)
 
     def ask(backbone: Backbone) -> NearestQuery:
         core_labels = labels[backbone.cell.index]
@@ -229,9 +228,9 @@ def _cluster_group(
         return NearestQuery.of(sparse, samples.membership(core_labels), sizes)
 
     requests = workers.run(ask, backbones)
-    answer(requests, lists, points, everyone, points, group.columns, workers)
+    answer(requests, lists, search)
     for backbone, request in zip(backbones, requests, strict=True):
-        found = np.empty(len(points), dtype=np.int32)
+        found = np.empty(len(samples.points), dtype=np.int32)
         found[request.positions] = request.found
         sparse = ~backbone.cell.core
         labels[backbone.cell.index, sparse] = samples.spread(found)[sparse]
@@ -330,14 +329,9 @@ def core_neighbours(
     -------
     (n, n_neighbours) int64, numbers of samples, nearest first; -1 at the end of shorter lists.
     """
-    points, everyone = samples.points, np.arange(len(samples.points))
-    columns = np.flatnonzero(samples.of_rows(core))
-    lists = neighbour_lists(
-        points, everyone, points, columns, n_neighbours + SPARE_NEIGHBOURS, workers
-    )
-    complete_lists(
-        lists, min(n_neighbours, len(columns)), points, everyone, points, columns, workers
-    )
+    search = Search.of_all(samples.points, np.flatnonzero(samples.of_rows(core)), workers)
+    lists = neighbour_lists(search, n_neighbours + SPARE_NEIGHBOURS)
+    complete_lists(lists, min(n_neighbours, len(search.columns)), search)
     nearest, _ = nearest_samples(samples, lists, core, n_neighbours)
     mine = nearest >= 0
     mine &= labels[nearest] == labels[:, None]
@@ -362,10 +356,10 @@ def nearest_clusters(
     members = make_samples(prepare(core_X, normalize, workers), workers)
     points = members.points
     queries = points.embed(prepare(X, normalize, workers), workers)
-    columns, nobody = np.arange(len(points)), np.full(len(queries), -1)
+    nobody = np.full(len(queries), -1)
+    search = Search(queries, nobody, points, np.arange(len(points)), workers)
     among = members.membership(core_labels.astype(np.int32))
     request = NearestQuery.of(np.arange(len(queries)), among, np.bincount(core_labels))
     if len(queries):
-        lists = neighbour_lists(queries, nobody, points, columns, NEW_SAMPLE_NEIGHBOURS, workers)
-        answer([request], lists, queries, nobody, points, columns, workers)
+        answer([request], neighbour_lists(search, NEW_SAMPLE_NEIGHBOURS), search)
     return request.found, request.means
