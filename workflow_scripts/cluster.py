@@ -4,7 +4,7 @@
 The input may come from any source: an .npz with 'features' (n × d, float) and optionally 'labels'
 (n, integer; -1 = unlabelled), 'indices' (n, sample ids) and 'train_mask' (n, bool; only these
 samples are clustered), or a .npy with features alone. The output holds indices, labels, core_mask,
-densities, best_params and metadata.
+densities, neighbours, best_params and metadata.
 
 Example:
   python workflow_scripts/cluster.py --features F.npz --output P.npz --grid-table G.tsv

@@ -8,7 +8,6 @@ import pytest
 from gcdflow.clustering import search
 from gcdflow.clustering.matching import merged_by_class
 from gcdflow.clustering.search import Grid, cluster_features, n_clusters_over_label_draws
-from gcdflow.errors import InputError
 from gcdflow.files.formats import UNLABELLED, Features, PseudoLabels
 
 GRID = Grid(k=[15], percentile=[20])
@@ -61,11 +60,6 @@ def test_a_merged_cluster_has_the_place_of_its_first_part():
 def test_what_stays_apart(labels, why):
     clusters = np.array([0, 0, 1, 1, 2, 2])
     assert merged_by_class(clusters, np.array(labels)).tolist() == clusters.tolist(), why
-
-
-def test_other_samples():
-    with pytest.raises(InputError, match="same samples"):
-        merged_by_class(np.array([0, 1]), np.array([0]))
 
 
 # -- in the stage ----------------------------------------------------------------------------------

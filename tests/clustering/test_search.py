@@ -3,13 +3,13 @@
 import csv
 import json
 import logging
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from gcdflow import __version__
 from gcdflow.clustering import search as clustering
+from gcdflow.clustering.heatmap import read_grid_table
 from gcdflow.clustering.matching import label_change_rate
 from gcdflow.clustering.search import (
     Grid,
@@ -207,8 +207,12 @@ def test_guidance_that_made_it_worse_is_said_even_after_an_older_file(clustered,
 
 def test_previous_of_other_samples(clustered):
     previous = replace(clustered[0], indices=clustered[0].indices + 1)
-    with pytest.raises(InputError, match=r"previous pseudo labels are of other samples: .*sample"):
+    with pytest.raises(InputError, match=r"previous pseudo labels: \d+ of 36 expected samples are"):
         cluster_features(blobs(), GRID, threads=1, previous=previous)
+    fewer = blobs()
+    fewer.train_mask[np.flatnonzero(fewer.train_mask)[0]] = False
+    with pytest.raises(InputError, match="training samples: 1 of 36 expected samples are missing"):
+        cluster_features(fewer, GRID, threads=1, previous=clustered[0])
 
 
 @pytest.mark.parametrize("n", [0, 1])
@@ -231,6 +235,12 @@ def test_grid_table(tmp_path, clustered):
         np.testing.assert_allclose([float(r[column]) for r in rows], results[column], rtol=1e-5)
     assert [int(r["n_clusters"]) for r in rows] == results["n_clusters"].tolist()
     assert "\r" not in (tmp_path / "g.tsv").read_text()
+
+
+def test_scores_that_differ_little_stay_different(tmp_path, clustered):
+    scores = np.array([0.12345671, 0.12345679, 0.1, 0.1])
+    write_grid_table(tmp_path / "g.tsv", clustered[1] | {"score": scores})
+    assert read_grid_table(tmp_path / "g.tsv")["score"].tolist() == scores.tolist()
 
 
 def test_scalars_for_tensorboard(clustered):
@@ -320,19 +330,6 @@ def test_a_gpu_that_has_little_to_do_is_said(monkeypatch, caplog):
         assert sum("the GPU has little to do" in message for message in caplog.messages) == warnings
 
 
-def test_approximate_neighbours_without_the_package_are_one_sentence(monkeypatch):
-    monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(InputError, match=r"faiss-cpu, which is not installed; run pip install"):
-        cluster_features(blobs(), replace(GRID, neighbours="approximate"), threads=1)
-
-
-def test_the_cost_is_said_first(caplog):
-    caplog.set_level(logging.INFO)
-    cluster_features(blobs(), GRID, threads=1)
-    assert "36 samples of" in caplog.messages[0]
-    assert "GiB and" in caplog.messages[0]
-
-
 def test_the_number_of_labels_is_said(caplog):
     """A file whose labels are called otherwise is clustered without them, but not in silence."""
     caplog.set_level(logging.INFO)
@@ -343,3 +340,4 @@ def test_the_number_of_labels_is_said(caplog):
         caplog.clear()
         cluster_features(replace(features, labels=labels), GRID, threads=1)
         assert f"36 samples of 6 dimensions, {n} of them labelled, need" in caplog.messages[0]
+        assert "GiB and" in caplog.messages[0]

@@ -18,14 +18,13 @@ from gcdflow.clustering.guidance import edges_of_grid, guidance_warnings
 from gcdflow.clustering.matching import (
     count_against_labels,
     label_change_rate,
-    match_by_indices,
     merged_by_class,
 )
 from gcdflow.clustering.memory import available_memory
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write
 from gcdflow.files.declared import GRID
-from gcdflow.files.formats import UNLABELLED, Features, PseudoLabels
+from gcdflow.files.formats import UNLABELLED, Features, PseudoLabels, align
 from gcdflow.ssddbc import (
     SSDDBCGridSearch,
     choose_neighbours,
@@ -222,11 +221,8 @@ def _pseudo_labels(
     n = len(indices)
     before = None
     if previous is not None:
-        try:
-            order = match_by_indices(indices, previous.indices)
-        except InputError as error:
-            raise InputError(f"previous pseudo labels are of other samples: {error}") from None
-        before = previous.labels[order]
+        before = previous.labels[align("previous pseudo labels", previous.indices, indices)]
+        align("training samples", indices, previous.indices)
     best = search.best_index_
     n_clusters = len(np.unique(clusters))
     if n_clusters == 1:
@@ -334,12 +330,21 @@ def _predict_cost(
 
 
 def write_grid_table(path: Path, results: dict[str, np.ndarray]) -> None:
-    """Write one row per configuration, tab-separated."""
+    """Write one row per configuration, tab-separated.
+
+    Scores are exact, so that the highest of the table is the one that the search chose.
+    """
     with atomic_write(path, "w") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(GRID.columns())
-        for row in zip(*(results[column] for column in GRID.columns()), strict=True):
-            writer.writerow(f"{v:.6g}" if isinstance(v, float | np.floating) else v for v in row)
+        columns = [_written(results[name], exact=name == "score") for name in GRID.columns()]
+        writer.writerows(zip(*columns, strict=True))
+
+
+def _written(column: np.ndarray, exact: bool) -> list:
+    """The values of a column as a table has them."""
+    values = column.tolist()
+    return values if exact else [f"{v:.6g}" if isinstance(v, float) else v for v in values]
 
 
 def pseudo_label_scalars(pseudo: PseudoLabels) -> dict[str, float | None]:
