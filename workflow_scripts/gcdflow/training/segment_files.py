@@ -51,7 +51,8 @@ class SegmentFiles:
         Raises
         ------
         InputError
-            If it is of other settings or another split, or not of an earlier epoch.
+            If it is of other settings or another split, not of an earlier epoch, or of one before
+            the end of the warm-up although pseudo labels are taken.
         """
         path = self.resume_from
         if path is None:
@@ -62,6 +63,12 @@ class SegmentFiles:
             raise InputError(
                 f"{path}: is of epoch {checkpoint.epoch}; there is nothing to train up to epoch "
                 f"{stop_at_epoch}"
+            )
+        warmup_epochs = settings.warmup_epochs or 0  # None where no pseudo labels are taken
+        if checkpoint.epoch < warmup_epochs:
+            raise InputError(
+                f"{path}: is of epoch {checkpoint.epoch}, expected {warmup_epochs} or more: pseudo "
+                "labels are only taken after the warm-up"
             )
         return checkpoint
 
