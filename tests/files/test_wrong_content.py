@@ -284,6 +284,11 @@ def _infinite_momentum(checkpoint: Checkpoint) -> None:
             lambda c: setattr(c, "rolling", {"speeds": {"1": 1.0}}),
             "speeds is not a table of numbers",
         ),
+        (lambda c: setattr(c, "rolling", {"step": "x"}), "step is 'x', expected a whole number"),
+        (lambda c: setattr(c, "rolling", {"n_counted": -1}), "n_counted is -1, expected a whole"),
+        (lambda c: setattr(c, "rolling", {"n_skipped": 1.0}), "n_skipped is 1.0, expected a whole"),
+        (lambda c: setattr(c, "rolling", {"sums": {"x": 1.0}}), "sums is not a table of 0-d tens"),
+        (lambda c: setattr(c, "rolling", {"sums": {"x": torch.ones(1)}}), "sums is not a table"),
         (lambda c: setattr(c, "history", {99: {"L_total": 1.0}}), "history is of other epochs tha"),
         (
             lambda c: setattr(c, "history", {1: {"L_total": "x"}}),

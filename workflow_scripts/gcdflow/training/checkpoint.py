@@ -176,13 +176,23 @@ def _check_types(values: dict[str, Any]) -> None:
         raise ValueError(f"epoch is {values['epoch']!r}, expected a whole number")
     if not all(1 <= epoch <= values["epoch"] for epoch in values["history"]):
         raise ValueError(f"history is of other epochs than 1 to {values['epoch']}")
-    first, speeds = values["rolling"].get("first_epoch", 1), values["rolling"].get("speeds", {})
-    if type(first) is not int or first < 1:
-        raise ValueError(f"first_epoch is {first!r}, expected an epoch")
+    _check_rolling(values["rolling"])
+
+
+def _check_rolling(rolling: dict[str, Any]) -> None:
+    for name, least in (("first_epoch", 1), ("step", 0), ("n_counted", 0), ("n_skipped", 0)):
+        count = rolling.get(name, least)
+        if type(count) is not int or count < least:
+            raise ValueError(f"{name} is {count!r}, expected a whole number from {least}")
+    speeds, sums = rolling.get("speeds", {}), rolling.get("sums", {})
     if type(speeds) is not dict or not all(
         type(epoch) is int and type(speed) is float for epoch, speed in speeds.items()
     ):
         raise ValueError("speeds is not a table of numbers by epoch")
+    if type(sums) is not dict or not all(
+        isinstance(total, Tensor) and total.ndim == 0 for total in sums.values()
+    ):
+        raise ValueError("sums is not a table of 0-d tensors")
 
 
 def _history(text: object) -> dict[int, dict[str, float]]:
