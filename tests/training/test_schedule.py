@@ -79,6 +79,22 @@ class TestCosineLR:
             optimiser.step()
             scheduler.step()
 
+    @pytest.mark.parametrize(
+        ("lr", "final_factor", "total"), [(0.1, 1e-3, 200), (0.003, 1e-3, 125), (0.05, 0.1, 7)]
+    )
+    def test_is_rounded_as_in_earlier_versions(self, lr, final_factor, total):
+        """They had a scheduler of PyTorch, which multiplies."""
+        optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=lr)
+        low, span = lr * final_factor, lr - lr * final_factor
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda done: (low + span * (1 + math.cos(math.pi * done / total)) / 2) / lr
+        )
+        for epoch in range(1, total + 1):
+            rate = cosine_lr(epoch, total_epochs=total, lr=lr, final_factor=final_factor)
+            assert rate == optimiser.param_groups[0]["lr"]
+            optimiser.step()
+            scheduler.step()
+
     def test_known_values(self):
         assert cosine_lr(1, total_epochs=200, lr=0.1) == pytest.approx(0.1, rel=1e-15)
         assert cosine_lr(101, total_epochs=200, lr=0.1) == pytest.approx((0.1 + 1e-4) / 2)

@@ -55,6 +55,17 @@ def test_warm_up_in_one_go_equals_segments_and_workers(split_path: Path, tmp_pat
     assert digest(whole) != digest(first)
 
 
+def test_a_checkpoint_of_an_earlier_version_goes_on(split_path: Path, tmp_path: Path):
+    """It has a scheduler, and the rate of the next epoch."""
+    whole = train(split_path, tmp_path / "whole.pt", 3)
+    first = train(split_path, tmp_path / "first.pt", 1)
+    values = torch.load(first, weights_only=True)
+    values["optimizer"]["param_groups"][0] |= {"lr": 0.002, "initial_lr": 0.003}
+    rates = {"base_lrs": [0.003], "_last_lr": [0.002], "lr_lambdas": [None]}
+    torch.save(values | {"scheduler": rates | {"last_epoch": 1, "_step_count": 2}}, first)
+    assert digest(train(split_path, tmp_path / "c.pt", 3, resume_from=first)) == digest(whole)
+
+
 def test_the_training_of_these_tests_learns(split_path: Path, tmp_path: Path):
     train(split_path, tmp_path / "c.pt", 3, log_dir=tmp_path / "log")
     curves = read_scalars(tmp_path / "log")

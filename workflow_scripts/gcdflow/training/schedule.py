@@ -91,7 +91,8 @@ def cosine_lr(epoch: int, *, total_epochs: int, lr: float, final_factor: float =
             "beyond them the cosine would rise again"
         )
     lowest = lr * final_factor
-    return lowest + (lr - lowest) * (1 + math.cos(math.pi * (epoch - 1) / total_epochs)) / 2
+    rate = lowest + (lr - lowest) * (1 + math.cos(math.pi * (epoch - 1) / total_epochs)) / 2
+    return lr * (rate / lr)  # rounded as by PyTorch's LambdaLR, which trained earlier runs
 
 
 def teacher_temperature(

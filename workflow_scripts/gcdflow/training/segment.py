@@ -105,6 +105,7 @@ class Segment:
         state = self.state
         state.model.train()
         self._prepare_prototypes()
+        learning_rate = state.set_learning_rate(epoch)
         began, n_images = time.monotonic(), 0
         for step, batch in enumerate(batches, start=state.first_step):
             torch.manual_seed(int(hash_keys(self.settings.seed, epoch, step, _TORCH_STREAM)) >> 1)
@@ -115,9 +116,8 @@ class Segment:
                 self._stop_within_epoch(epoch, step + 1)
         values = state.means()
         values |= self.objective.schedule(epoch)
-        values["learning_rate"] = state.scheduler.get_last_lr()[0]
+        values["learning_rate"] = learning_rate
         values[SPEED] = n_images / (time.monotonic() - began)
-        state.scheduler.step()
         return values
 
     def _train_step(self, epoch: int, step: int, batch: Batch) -> None:
