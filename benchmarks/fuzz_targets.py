@@ -168,8 +168,7 @@ def check_checkpoint(path: Path, value: tuple[Checkpoint, Model]) -> None:
     """All is finite, fits the model, and the optimizer takes its momenta and goes on."""
     checkpoint, model = value
     check_weights(path, model)
-    lowest = 0 if checkpoint.rolling else 1
-    assert lowest <= checkpoint.epoch <= checkpoint.settings.total_epochs
+    assert 0 <= checkpoint.epoch <= checkpoint.settings.total_epochs
     trained, options = (
         [p for p in model.parameters() if p.requires_grad],
         checkpoint.settings.training,
