@@ -156,12 +156,12 @@ class Workplace:
     def features_speed(self, is_stored: bool) -> float:
         """Images per second of a pass with the last checkpoint, from when its model is there."""
         began: list[float] = []
-        opened = "open_views" if is_stored else "_images_in_batches"
+        opened = "open_views" if is_stored else "evaluation_batches"
         function = getattr(features, opened)
 
-        def noting(*arguments: object) -> object:
+        def noting(*arguments: object, **options: object) -> object:
             began.append(time.perf_counter())
-            return function(*arguments)
+            return function(*arguments, **options)
 
         setattr(features, opened, noting)
         try:
