@@ -41,20 +41,9 @@ _BY_SHA256 = "sha256:"
 class Checkpoint:
     """State of a training at the end of an epoch.
 
-    Attributes
-    ----------
-    epoch : int, epochs done
-    settings : TrainSettings, with the SHA-256 of a weight file that they name (:func:`identified`)
-    split_sha256 : str, SHA-256 of the ``split.npz`` that was trained on
-    weights : dict of name to tensor, the model without what a weight file holds
-    optimizer : state dict
-    frozen_sha256 : str or None, SHA-256 of the weight file that holds the frozen parameters
-    prototypes : tensor (K, out_dim) or None, of the prototypical loss; of a classifier
-        (K, feature_dim)
-    pseudo_sha256 : str or None, the pseudo labels that the last epochs were guided by
-    rolling : dict, what only a rolling checkpoint holds (see :mod:`gcdflow.training.state`)
-    history : dict of epoch to dict of tag to float, what TensorBoard shows of all epochs since the
-        run began, but for what tells of time
+    The fields are those of :data:`gcdflow.files.declared.CHECKPOINT`. ``settings`` name a weight
+    file by its SHA-256 (:func:`identified`). ``prototypes`` are (K, out_dim), of a classifier
+    (K, feature_dim). ``history`` maps epoch and tag to a number, but for what tells of time.
     """
 
     epoch: int
