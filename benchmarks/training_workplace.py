@@ -120,15 +120,12 @@ class Workplace:
     def train(self, chosen: TrainSettings, epochs: int) -> list[float]:
         """Train from the beginning, from stored views if it is to; images per second by epoch."""
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
-            files = SegmentFiles(
-                self.split,
-                self.checkpoint,
-                Path(name) / "rolling.pt",
-                Path(name) / "log",
-                views=None if chosen.training.views is None else self.views,
-            )
+            output, log = Path(name) / "c.pt", Path(name) / "log"
+            views = None if chosen.training.views is None else self.views
+            files = SegmentFiles(self.split, output, log, views=views)
             train_segment(chosen, files, stop_at_epoch=epochs, **self.options)
-            return [speed for _, speed in read_scalars(Path(name) / "log")["images_per_second"]]
+            output.replace(self.checkpoint)
+            return [speed for _, speed in read_scalars(log)["images_per_second"]]
 
     def fresh_speed(self, model: str, **training: object) -> float:
         """Images per second of a training with fresh views.

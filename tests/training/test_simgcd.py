@@ -53,7 +53,7 @@ def from_clusters(guided: bool = True, **changes: object) -> TrainSettings:
 
 def train(split: Path, output: Path, stop: int, chosen: TrainSettings, **files: Path) -> Path:
     """Train a segment in this process, with one thread."""
-    where = SegmentFiles(split, output, output.parent / ".rolling" / output.name, **files)
+    where = SegmentFiles(split, output, **files)
     train_segment(chosen, where, stop_at_epoch=stop, device="cpu", threads=1, num_workers=0)
     return output
 
