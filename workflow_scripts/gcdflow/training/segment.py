@@ -280,8 +280,7 @@ def train_segment(
         the last bits.
     num_workers : int or None
         Processes that load images, of all ranks together; None: one for each thread, none for small
-        images in memory.
-        They change nothing but speed.
+        images in memory. They change nothing but speed.
     result_version : int
         What an earlier call left is gone on from only if it had the same number: whoever changes
         what training computes raises it.
