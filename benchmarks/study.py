@@ -156,14 +156,19 @@ def raw_features(settings: RunSettings, split_path: Path, store: Path) -> Featur
 def _computed(settings: RunSettings, split: Split) -> np.ndarray:
     import torch
     from gcdflow.data.datasets import open_images
-    from gcdflow.data.loading import evaluation_batches
+    from gcdflow.data.loading import default_workers, evaluation_batches
     from gcdflow.models.backbones import augmentation_of, build_backbone
 
     train = settings.train_settings(guided=False)
     augmentation, images = augmentation_of(train), open_images(split.source, split.paths)
     backbone = build_backbone(train.backbone, augmentation.image_size).eval()
-    positions = np.arange(len(split.indices))
-    batches = evaluation_batches(images, augmentation, positions, batch_size=32)
+    batches = evaluation_batches(
+        images,
+        augmentation,
+        np.arange(len(split.indices)),
+        batch_size=32,
+        num_workers=default_workers(images, augmentation),
+    )
     with torch.inference_mode():
         return np.concatenate([backbone(batch).float().numpy() for batch in batches])
 
