@@ -108,15 +108,12 @@ class Workplace:
     def train(self, chosen: TrainSettings, epochs: int) -> list[float]:
         """Train from the beginning, from stored views if it is to; images per second by epoch."""
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
-            files = SegmentFiles(
-                self.split,
-                self.checkpoint,
-                Path(name) / "rolling.pt",
-                Path(name) / "log",
-                views=None if chosen.training.views is None else self.views,
-            )
+            output, log = Path(name) / "c.pt", Path(name) / "log"
+            views = None if chosen.training.views is None else self.views
+            files = SegmentFiles(self.split, output, log, views=views)
             train_segment(chosen, files, stop_at_epoch=epochs, **self.options)
-            return [speed for _, speed in read_scalars(Path(name) / "log")["images_per_second"]]
+            output.replace(self.checkpoint)
+            return [speed for _, speed in read_scalars(log)["images_per_second"]]
 
     def fresh_speed(self, model: str, **training: object) -> float:
         """Images per second of a training with fresh views.
@@ -144,12 +141,12 @@ class Workplace:
     def features_speed(self, is_stored: bool) -> float:
         """Images per second of a pass with the last checkpoint, from when its model is there."""
         began: list[float] = []
-        opened = "open_views" if is_stored else "_images_in_batches"
+        opened = "open_views" if is_stored else "evaluation_batches"
         function = getattr(features, opened)
 
-        def noting(*arguments: object) -> object:
+        def noting(*arguments: object, **options: object) -> object:
             began.append(time.perf_counter())
-            return function(*arguments)
+            return function(*arguments, **options)
 
         setattr(features, opened, noting)
         try:

@@ -27,7 +27,7 @@ from gcdflow.wording import counted
 def main(arguments: argparse.Namespace) -> None:
     """Cluster, write, report."""
     from gcdflow.clustering.search import cluster_features, pseudo_label_scalars, write_grid_table
-    from gcdflow.files.event_log import event_file, write_scalars
+    from gcdflow.files.event_log import write_scalars
     from gcdflow.files.formats import PseudoLabels, load_features
 
     features = load_features(arguments.features, arguments.labels)
@@ -42,10 +42,8 @@ def main(arguments: argparse.Namespace) -> None:
     )
     if arguments.grid_table is not None:
         write_grid_table(arguments.grid_table, results)
-    if arguments.log_dir is not None:
-        epoch = int(features.metadata.get("epoch", 0))
-        path = event_file(arguments.log_dir, "cluster", epoch, epoch)
-        write_scalars(path, epoch, pseudo_label_scalars(pseudo))
+    epoch = int(features.metadata.get("epoch", 0))
+    write_scalars(arguments.log_dir, "cluster", epoch, pseudo_label_scalars(pseudo))
     pseudo.save(arguments.output)
     change, against = (pseudo.metadata[key] for key in ("label_change_rate", "against_labels"))
     agreement = pseudo.metadata["agreement"]

@@ -222,7 +222,7 @@ GONE = ": error: a data-loading process was ended by SIGKILL; "
 @pytest.mark.parametrize("n_ranks", [1, 2])
 def test_training_ends_with_a_killed_worker_and_resumes(split_path, tmp_path, n_ranks):
     calm = tmp_path / "calm" / "c.pt"
-    files = SegmentFiles(split_path, calm, calm.parent / ".rolling" / "c.pt")
+    files = SegmentFiles(split_path, calm)
     options = {"stop_at_epoch": 16, "device": "cpu", "threads": n_ranks, "num_workers": 0}
     assert run_as_ranks(n_ranks, lambda: train_segment(LONG, files, **options)) == [0] * n_ranks
 
@@ -242,13 +242,8 @@ def test_training_ends_with_a_killed_worker_and_resumes(split_path, tmp_path, n_
 
 def test_features_end_with_a_killed_worker(split_path, tmp_path):
     checkpoint = tmp_path / "c.pt"
-    train_segment(
-        LONG,
-        SegmentFiles(split_path, checkpoint, tmp_path / "rolling.pt"),
-        stop_at_epoch=1,
-        device="cpu",
-        threads=1,
-    )
+    files = SegmentFiles(split_path, checkpoint)
+    train_segment(LONG, files, stop_at_epoch=1, device="cpu", threads=1)
     work = tmp_path / "work"
     work.mkdir()
     command = [str(SCRIPTS / "features.py"), "--checkpoint", str(checkpoint)]

@@ -145,7 +145,9 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of stages that run a network: device, threads, loading processes."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<number>")
     parser.add_argument(
-        "--threads", type=whole_number(1), help="CPU threads (default: PyTorch's choice)"
+        "--threads",
+        type=whole_number(1),
+        help="CPU threads (default: all available, or PyTorch's choice)",
     )
     parser.add_argument(
         "--num-workers",

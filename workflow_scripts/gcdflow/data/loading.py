@@ -75,7 +75,7 @@ def training_batches(
     epochs: range,
     batch_size: int,
     seed: int,
-    num_workers: int,
+    num_workers: int | None = None,
     first_step: int = 0,
     min_steps: int | None = None,
     neighbours: Neighbours | None = None,
@@ -91,6 +91,8 @@ def training_batches(
         Least number of batches of an epoch.
     neighbours : Neighbours or None
         Whom batches bring along (see :func:`gcdflow.data.sampling.plan_epoch`).
+    num_workers : int or None
+        Processes that load images; None: :func:`default_workers`.
     part : slice
         Samples of each batch whose views this rank makes.
 
@@ -110,6 +112,8 @@ def training_batches(
         min_steps=min_steps,
         neighbours=neighbours,
     )
+    if num_workers is None:
+        num_workers = default_workers(images, augmentation)
     first = split.train_mask.nonzero()[0][:1]
     batches = in_workers(
         _TrainingBatches(split, images, augmentation, seed, part),
@@ -148,11 +152,16 @@ def evaluation_batches(
     positions: np.ndarray,
     *,
     batch_size: int,
-    num_workers: int,
+    num_workers: int | None = None,
 ) -> Iterator[Tensor]:
-    """Images at the given positions in order, in batches (≤ batch_size, C, H, W)."""
+    """Images at the given positions in order, in batches (≤ batch_size, C, H, W).
+
+    ``num_workers`` as of :func:`training_batches`.
+    """
     if len(positions) == 0:
         return
+    if num_workers is None:
+        num_workers = default_workers(images, augmentation)
     chunks = [positions[i : i + batch_size] for i in range(0, len(positions), batch_size)]
     batches = in_workers(
         partial(_evaluation_batch, images, augmentation),
