@@ -16,8 +16,8 @@ rule assign:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
-        runtime=requested("runtime", of_settings(requests.reading_request)),
+        mem_mb=requested("mem_mb", of_settings(job_resources.reading_request)),
+        runtime=requested("runtime", of_settings(job_resources.reading_request)),
     params:
         current=flags_of(labels="--labels", photographs="--photographs", added="--added"),
         version=RESULT_VERSIONS["assign"],

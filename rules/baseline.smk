@@ -17,8 +17,8 @@ rule estimate:
         "../envs/baseline.yaml"
     threads: 8
     resources:
-        mem_mb=requested("mem_mb", of_settings(baselines.estimate_request)),
-        runtime=requested("runtime", of_settings(baselines.estimate_request)),
+        mem_mb=requested("mem_mb", of_settings(job_resources.estimate_request)),
+        runtime=requested("runtime", of_settings(job_resources.estimate_request)),
     params:
         normalize=of_settings(baselines.baseline_flags),
         version=RESULT_VERSIONS["estimate"],
@@ -43,8 +43,8 @@ rule baseline:
         "../envs/baseline.yaml"
     threads: 8
     resources:
-        mem_mb=requested("mem_mb", of_settings(baselines.baseline_request)),
-        runtime=requested("runtime", of_settings(baselines.baseline_request)),
+        mem_mb=requested("mem_mb", of_settings(job_resources.baseline_request)),
+        runtime=requested("runtime", of_settings(job_resources.baseline_request)),
     params:
         estimates=flags_of(estimates="--estimates"),
         normalize=of_settings(baselines.baseline_flags),

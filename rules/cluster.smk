@@ -18,9 +18,9 @@ rule cluster:
         "../envs/cluster.yaml"
     threads: 32
     resources:
-        gpu=of_settings(requests.cluster_gpus),
-        mem_mb=requested("mem_mb", of_settings(requests.cluster_request)),
-        runtime=requested("runtime", of_settings(requests.cluster_request)),
+        gpu=of_settings(job_resources.cluster_gpus),
+        mem_mb=requested("mem_mb", of_settings(job_resources.cluster_request)),
+        runtime=requested("runtime", of_settings(job_resources.cluster_request)),
     params:
         grid=of_settings(parameters.cluster_flags),
         previous=flags_of(previous="--previous"),

@@ -19,7 +19,7 @@ from gcdflow.surroundings import foreign_interpreter
 
 try:
     from gcdflow.config.runs import RUN_NAME, find_run
-    from gcdflow.planning import baselines, parameters, plan, requests
+    from gcdflow.planning import baselines, job_resources, parameters, plan
     from gcdflow.planning import shared_warmup, startup, stored_views, this_call
     from gcdflow.planning.last_word import have_last_word
     from gcdflow.planning.parameters import RESULT_VERSIONS

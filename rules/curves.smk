@@ -20,8 +20,8 @@ rule curves:
     conda:
         "../envs/cluster.yaml"
     resources:
-        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
-        runtime=requested("runtime", of_settings(requests.reading_request)),
+        mem_mb=requested("mem_mb", of_settings(job_resources.reading_request)),
+        runtime=requested("runtime", of_settings(job_resources.reading_request)),
     params:
         log_dir=log_dir,
         version=RESULT_VERSIONS["curves"],

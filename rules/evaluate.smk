@@ -16,8 +16,8 @@ rule evaluate:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=requested("mem_mb", of_settings(requests.evaluate_request)),
-        runtime=requested("runtime", of_settings(requests.evaluate_request)),
+        mem_mb=requested("mem_mb", of_settings(job_resources.evaluate_request)),
+        runtime=requested("runtime", of_settings(job_resources.evaluate_request)),
     params:
         classes=flags_of(classes="--classes"),
         draws=of_settings(parameters.evaluate_flags),

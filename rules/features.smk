@@ -20,8 +20,8 @@ rule features:
     resources:
         gpu=1,
         num_workers="auto",
-        mem_mb=requested("mem_mb", of_settings(requests.features_request)),
-        runtime=requested("runtime", of_settings(requests.features_request)),
+        mem_mb=requested("mem_mb", of_settings(job_resources.features_request)),
+        runtime=requested("runtime", of_settings(job_resources.features_request)),
     params:
         views=flags_of(views="--views"),
         weights=flags_of(weights="--weights"),

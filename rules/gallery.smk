@@ -20,8 +20,8 @@ rule gallery:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
-        runtime=requested("runtime", of_settings(requests.reading_request)),
+        mem_mb=requested("mem_mb", of_settings(job_resources.reading_request)),
+        runtime=requested("runtime", of_settings(job_resources.reading_request)),
     params:
         table=of_settings(parameters.table_flags),
         photographs=flags_of(photographs="--photographs", thumbs="--thumbs"),

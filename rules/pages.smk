@@ -22,8 +22,8 @@ rule report_page:
     conda:
         "../envs/cluster.yaml"
     resources:
-        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
-        runtime=requested("runtime", of_settings(requests.reading_request)),
+        mem_mb=requested("mem_mb", of_settings(job_resources.reading_request)),
+        runtime=requested("runtime", of_settings(job_resources.reading_request)),
     params:
         version=RESULT_VERSIONS["pages"],
     shell:

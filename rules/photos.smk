@@ -29,8 +29,8 @@ rule photographs:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
-        runtime=requested("runtime", of_settings(requests.reading_request)),
+        mem_mb=requested("mem_mb", of_settings(job_resources.reading_request)),
+        runtime=requested("runtime", of_settings(job_resources.reading_request)),
     params:
         state=of_settings(parameters.photographs_state),
         version=RESULT_VERSIONS["photographs"],
@@ -56,8 +56,8 @@ rule added:
     resources:
         gpu=1,
         num_workers="auto",
-        mem_mb=requested("mem_mb", of_settings(requests.features_request)),
-        runtime=requested("runtime", of_settings(requests.features_request)),
+        mem_mb=requested("mem_mb", of_settings(job_resources.features_request)),
+        runtime=requested("runtime", of_settings(job_resources.features_request)),
     params:
         weights=flags_of(weights="--weights"),
         version=RESULT_VERSIONS["added"],
@@ -119,8 +119,8 @@ rule cluster_final:
         "../envs/cluster.yaml"
     threads: 32
     resources:
-        mem_mb=requested("mem_mb", of_settings(requests.cluster_request)),
-        runtime=requested("runtime", of_settings(requests.cluster_request)),
+        mem_mb=requested("mem_mb", of_settings(job_resources.cluster_request)),
+        runtime=requested("runtime", of_settings(job_resources.cluster_request)),
     params:
         grid=of_settings(parameters.cluster_flags),
         version=RESULT_VERSIONS["cluster"],
@@ -144,8 +144,8 @@ rule thumbs:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
-        runtime=requested("runtime", of_settings(requests.reading_request)),
+        mem_mb=requested("mem_mb", of_settings(job_resources.reading_request)),
+        runtime=requested("runtime", of_settings(job_resources.reading_request)),
     params:
         version=RESULT_VERSIONS["thumbs"],
     shell:

@@ -15,8 +15,8 @@ rule sorted:
     conda:
         "../envs/cluster.yaml"
     resources:
-        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
-        runtime=requested("runtime", of_settings(requests.reading_request)),
+        mem_mb=requested("mem_mb", of_settings(job_resources.reading_request)),
+        runtime=requested("runtime", of_settings(job_resources.reading_request)),
     params:
         copies="",
         version=RESULT_VERSIONS["sorted"],

@@ -23,12 +23,12 @@ rule train:
         run=shared_warmup.training_runs(OWNERS, RUNS),
     conda:
         "../envs/train.yaml"
-    threads: of_settings(requests.train_threads)
+    threads: of_settings(job_resources.train_threads)
     resources:
-        gpu=of_settings(requests.train_gpus),
+        gpu=of_settings(lambda settings: settings.gpus),
         num_workers="auto",
-        mem_mb=requested("mem_mb", of_epoch(requests.train_request)),
-        runtime=requested("runtime", of_epoch(requests.train_request)),
+        mem_mb=requested("mem_mb", of_epoch(job_resources.train_request)),
+        runtime=requested("runtime", of_epoch(job_resources.train_request)),
     params:
         weights=flags_of(weights="--weights"),
         settings=of_epoch(parameters.train_settings),

@@ -1,4 +1,4 @@
-"""What the rules know of a run: epochs, inputs, parameters, requests."""
+"""What the rules know of a run: epochs, inputs, parameters."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 from gcdflow import cli
 from gcdflow.config.settings import RunSettings
 from gcdflow.errors import InputError
-from gcdflow.planning import job_resources, parameters, plan, requests, startup
-from gcdflow.planning.job_resources import JobRequest
+from gcdflow.planning import job_resources, parameters, plan, startup
 from pydantic import ValidationError
 
 ROOT = Path(__file__).parents[2]
@@ -29,12 +27,6 @@ DIGITS = {
 
 def settings(**changes: object) -> RunSettings:
     return RunSettings.model_validate({"schedule": SCHEDULE, **changes})
-
-
-class Files(dict):
-    """Inputs of a job, as Snakemake hands them to a rule's functions."""
-
-    size_mb = 350.0
 
 
 def test_it_needs_neither_snakemake_nor_arrays():
@@ -337,15 +329,11 @@ def test_event_files_lie_beside_what_a_job_makes_also_below_a_prefix():
 
 def test_flags_of_those_inputs_that_a_job_has():
     flags = {"checkpoint": "--resume-from-ckpt", "pseudo_labels": "--pseudo-labels"}
-    assert parameters.input_flags(Files(split="s"), flags) == []
-    assert parameters.input_flags(Files(checkpoint=[]), flags) == []
-    files = Files(pseudo_labels="p", split="s", checkpoint="c")
-    assert parameters.input_flags(files, flags) == [
-        "--resume-from-ckpt",
-        "c",
-        "--pseudo-labels",
-        "p",
-    ]
+    assert parameters.input_flags({"split": "s"}, flags) == []
+    assert parameters.input_flags({"checkpoint": []}, flags) == []
+    files = {"pseudo_labels": "p", "split": "s", "checkpoint": "c"}
+    expected = ["--resume-from-ckpt", "c", "--pseudo-labels", "p"]
+    assert parameters.input_flags(files, flags) == expected
 
 
 def test_the_grid_as_flags():
@@ -394,15 +382,14 @@ def test_the_number_of_gpus_changes_no_parameter_but_threads():
         )
     assert parameters.result_settings(one) == parameters.result_settings(two)
     assert parameters.dataset_settings(one) == parameters.dataset_settings(two)
-    assert [requests.train_threads(run) for run in (one, two)] == [8, 16]
-    assert requests.train_gpus(two) == 2
+    assert [job_resources.train_threads(run) for run in (one, two)] == [8, 16]
 
 
 def test_a_gpu_for_the_clustering_changes_no_parameter():
     one, other = settings(), settings(clustering={"device": "cuda"})
     assert parameters.cluster_flags(one) == parameters.cluster_flags(other)
     assert parameters.result_settings(one) == parameters.result_settings(other)
-    assert [requests.cluster_gpus(run) for run in (one, other)] == [0, 1]
+    assert [job_resources.cluster_gpus(run) for run in (one, other)] == [0, 1]
 
 
 def test_settings_are_sorted_so_that_equal_ones_are_equal_text():
@@ -418,37 +405,6 @@ def test_every_version_is_that_of_a_rule():
     texts = [path.read_text() for path in (ROOT / "rules").glob("*.smk")]
     for stage in parameters.RESULT_VERSIONS:
         assert any(f'RESULT_VERSIONS["{stage}"]' in text for text in texts), stage
-
-
-# -- requests --------------------------------------------------------------------------------------
-
-
-def test_requests_follow_the_inputs(tmp_path: Path):
-    split, features = tmp_path / "split.npz", tmp_path / "features.npz"
-    np.savez(split, indices=np.arange(1000))
-    np.savez(features, features=np.zeros((500, 4), np.float32))
-    files, run = Files(split=str(split), features=str(features)), settings()
-    assert requests.train_request(run, "a", 7, files, 8, 1) == job_resources.train_request(
-        run, epochs=2, n=1000, input_mb=350.0, threads=8, attempt=1
-    )
-    assert requests.features_request(run, files, 8, 2) == job_resources.features_request(
-        run, n=1000, input_mb=350.0, threads=8, attempt=2
-    )
-    assert requests.cluster_request(run, files, 32, 1) == job_resources.cluster_request(
-        run.clustering, n=500, d=4, threads=32, attempt=1
-    )
-    assert requests.reading_request(run, files, 4, 1) == JobRequest(mem_mb=4100, runtime=30)
-
-
-def test_requests_wait_for_inputs_that_do_not_exist_yet(tmp_path: Path):
-    files = Files(split=str(tmp_path / "split.npz"), features=str(tmp_path / "features.npz"))
-    for request, arguments in (
-        (requests.train_request, ("a", 5)),
-        (requests.features_request, ()),
-        (requests.cluster_request, ()),
-    ):
-        with pytest.raises(FileNotFoundError):
-            request(settings(), *arguments, files, 1, 1)
 
 
 # -- before anything is planned --------------------------------------------------------------------
