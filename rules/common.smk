@@ -21,6 +21,7 @@ try:
     from gcdflow.config.runs import RUN_NAME, find_run
     from gcdflow.planning import baselines, job_resources, parameters, plan
     from gcdflow.planning import shared_warmup, startup, stored_views, this_call
+    from gcdflow.planning.job_resources import asks
     from gcdflow.planning.last_word import have_last_word
     from gcdflow.planning.parameters import RESULT_VERSIONS
     from gcdflow.planning.state import state_of_files
@@ -88,10 +89,3 @@ def flags_of(**flags):
 
 def log_dir(wildcards, output):
     return plan.log_dir(output[0])
-
-
-# What a job asks a cluster for. Where an input does not exist yet, Snakemake asks again later.
-def requested(name, request):
-    return lambda wildcards, input, threads, attempt: (
-        getattr(request(wildcards, input, threads, attempt), name)
-    )

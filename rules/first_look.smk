@@ -42,8 +42,6 @@ use rule gallery as first_look with:
     log:
         "logs/{run}/first_look.log",
     params:
-        table=of_settings(parameters.table_flags),
-        photographs=flags_of(photographs="--photographs", thumbs="--thumbs"),
         next_step=lambda wildcards, input: parameters.next_step_flags(
             settings_of(wildcards),
             this_call.command(
@@ -54,4 +52,3 @@ use rule gallery as first_look with:
             ),
             placed(f"logs/{wildcards.run}"),
         ),
-        version=RESULT_VERSIONS["gallery"],

@@ -12,6 +12,7 @@ from gcdflow.planning import job_resources
 from gcdflow.planning.job_resources import (
     JobRequest,
     array_shape,
+    asks,
     baseline_request,
     cluster_request,
     estimate_request,
@@ -81,6 +82,12 @@ def test_requests_wait_for_inputs_that_do_not_exist_yet(tmp_path: Path):
     ):
         with pytest.raises(FileNotFoundError):
             request(CUB, *arguments, files, 1, 1)
+
+
+def test_a_rule_asks_for_memory_and_time_of_its_request():
+    found = asks(lambda wildcards, *job: reading_request(CUB, *job))
+    values = {name: ask(None, Files(), 4, 1) for name, ask in found.items()}
+    assert values == {"mem_mb": 4100, "runtime": 30}
 
 
 def test_training_asks_by_epochs_samples_batches_and_weights(shape):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -93,6 +94,23 @@ def array_shape(path: str | Path, name: str) -> tuple[int, int]:
             return max(rows, 1), max(columns, 1)
     except (zipfile.BadZipFile, KeyError, ValueError):
         return 1, 1
+
+
+def asks(request: Callable[..., JobRequest]) -> dict[str, Callable[..., int]]:
+    """The resources of a rule: Snakemake calls them, again later if an input does not exist yet.
+
+    Parameters
+    ----------
+    request : callable
+        Of wildcards, inputs, threads and attempt.
+    """
+
+    def asked(name: str) -> Callable[..., int]:
+        return lambda wildcards, input, threads, attempt: getattr(
+            request(wildcards, input, threads, attempt), name
+        )
+
+    return {name: asked(name) for name in ("mem_mb", "runtime")}
 
 
 def cluster_gpus(settings: RunSettings) -> int:
