@@ -69,8 +69,10 @@ def of_settings(function):
     return lambda wildcards, *job: function(settings_of(wildcards), *job)
 
 
-def of_run(function):
-    return lambda wildcards, *job: function(settings_of(wildcards), run_of(wildcards), *job)
+def of_run(function, **options):
+    return lambda wildcards, *job: (
+        function(settings_of(wildcards), run_of(wildcards), *job, **options)
+    )
 
 
 def of_epoch(function):

@@ -216,16 +216,16 @@ def test_photographs_are_assigned_by_their_labels_as_they_are_now():
     assert plan.assign_inputs(photos, "a") == SPLIT | FEATURES | LABELS | final | seen | added
     assert plan.cluster_final_inputs(photos, "a") == FEATURES | LABELS
     features = of_run(features="features_epoch000.npz")
-    assert plan.cluster_first_look_inputs(photos, "a") == features | LABELS
+    assert plan.cluster_final_inputs(photos, "a", look=True) == features | LABELS
     look = of_run(pseudo_labels="pseudo_first_look.npz", added="features_added_first_look.npz")
-    assert plan.assign_first_look_inputs(photos, "a") == SPLIT | features | LABELS | seen | look
+    assert plan.assign_inputs(photos, "a", look=True) == SPLIT | features | LABELS | seen | look
     checkpoint = of_run(checkpoint="ckpt_epoch000.pt")
-    assert plan.added_first_look_inputs(photos, "a") == SPLIT | features | seen | checkpoint
+    assert plan.added_inputs(photos, "a", look=True) == SPLIT | features | seen | checkpoint
     pseudo = of_run(pseudo_labels="pseudo_epoch000.npz")
-    assert plan.assign_first_look_inputs(settings(), "a") == SPLIT | features | pseudo
-    for function in (plan.cluster_first_look_inputs, plan.assign_first_look_inputs):
+    assert plan.assign_inputs(settings(), "a", look=True) == SPLIT | features | pseudo
+    for function in (plan.cluster_final_inputs, plan.assign_inputs):
         with pytest.raises(InputError, match="'a' has no checkpoint at epoch 000"):
-            function(settings(**DIGITS), "a")
+            function(settings(**DIGITS), "a", look=True)
     assert plan.photographs_inputs(photos, "a") == SPLIT
     checkpoint = of_run(checkpoint="ckpt_epoch008.pt")
     assert plan.added_inputs(photos, "a") == SPLIT | FEATURES | seen | checkpoint
@@ -235,7 +235,7 @@ def test_photographs_are_assigned_by_their_labels_as_they_are_now():
     thumbs = {"thumbs": "runs/a/thumbs.tsv"}
     assert plan.gallery_inputs(photos, "a") == SPLIT | FEATURES | assigned | seen | thumbs
     look = {"assignments": "runs/a/first_look.csv"}
-    assert plan.first_look_inputs(photos, "a") == SPLIT | features | look | seen | thumbs
+    assert plan.gallery_inputs(photos, "a", look=True) == SPLIT | features | look | seen | thumbs
     assert plan.thumbs_inputs(photos, "a") == SPLIT | seen
     assert parameters.table_flags(photos) == ["--table", "data/mine/labels.csv"]
     assert parameters.table_flags(settings()) == []
