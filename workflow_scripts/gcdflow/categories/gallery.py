@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import re
 from collections.abc import Callable, Sequence
@@ -277,7 +275,6 @@ def write_gallery(
         text=text,
     )
     page = _render(
-        split,
         assignments,
         in_page_order,
         looks_alike,
@@ -323,7 +320,6 @@ def _addresses(
 
 
 def _render(
-    split: Split,
     assignments: Assignments,
     rows: list[GalleryRow],
     looks_alike: list[bool],
@@ -343,8 +339,7 @@ def _render(
     number = {picture["path"]: n for n, picture in enumerate(data["pictures"])}
     tile = _tile_maker(assignments, thumbnails, number)
     old = assignments.old_categories
-    is_photos, can_correct = split.source.get("dataset") == "photos", data["table"] is not None
-    has_lines = len(split.paths) > 0 and not can_correct
+    can_correct = data["table"] is not None
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         run=data["run"],
         side=tile_side(side, [thumb.pixel_side for thumb in thumbnails.values()]),
@@ -379,26 +374,10 @@ def _render(
                 "typical": [tile(i) for i in row.typical.tolist()],
                 "tail": [tile(i) for i in row.tail.tolist()],
                 "tail_is_doubtful": bool(2 * doubtful[row.tail].sum() > len(row.tail)),
-                "lines": _table_lines(assignments, row, is_photos) if has_lines else "",
             }
             for k, row in enumerate(rows)
         ],
-        has_lines=has_lines,
     )
-
-
-def _table_lines(assignments: Assignments, row: GalleryRow, is_photos: bool) -> str:
-    """All images of a category as lines for a CSV file of labels; new categories have no name yet.
-
-    Photographs of the test split are omitted, because such a file must not label them.
-    """
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(
-        (assignments.paths[i], "" if row.is_new else row.name)
-        for i in row.positions.tolist()
-        if assignments.train_mask[i] or not is_photos
-    )
-    return text.getvalue()
 
 
 def _tile_maker(

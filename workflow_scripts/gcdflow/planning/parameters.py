@@ -35,7 +35,7 @@ RESULT_VERSIONS = {
     "labels": 2,
     "assign": 3,
     "thumbs": 1,
-    "gallery": 2,
+    "gallery": 3,
     "sorted": 1,
     "sidecars": 1,
     "summary": 3,
