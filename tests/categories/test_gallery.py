@@ -425,7 +425,7 @@ def test_training_is_offered_with_its_command_and_time(run):
     assert "Next:" not in run(table).text
     command = "snakemake --cores all runs/x/gallery.html --config 'a=<b>&' --forcerun dataset"
     page = run(table, next_step=NextStep(command, 251.0))
-    assert "Next: train, which takes about 4 minutes here, judging by the time" in page.text
+    assert "Next: train, which takes about 4 min here, judging by the time" in page.text
     assert command in page.text
     unknown = run(table, next_step=NextStep(command, None))
     assert "minutes" not in unknown.text

@@ -207,7 +207,6 @@ def write_gallery(
     next_step: NextStep | None = None,
     run: str = "",
     most: int = 40,
-    side: int = SIDE,
     threads: int = 1,
 ) -> str:
     """Write the page atomically.
@@ -229,8 +228,6 @@ def write_gallery(
         Name for the title.
     most : int
         Largest number of thumbnails per category; smaller if there are very many categories.
-    side : int
-        Side of a thumbnail, pixels.
 
     Returns
     -------
@@ -259,7 +256,7 @@ def write_gallery(
 
     names = assignments.paths
     paths = np.array(names if len(split.paths) else [], dtype=np.str_)
-    found, n = Thumbnails(open_images(split.source, paths), names, side, thumbs), len(names)
+    found, n = Thumbnails(open_images(split.source, paths), names, thumbs), len(names)
     shown = [int(i) for row in rows for part in (row.typical, row.tail) for i in part]
     embedded = range(n) if n <= _MOST_ON_A_PAGE else sorted(shown)
     thumbnails = found.all_of(embedded, threads)
@@ -280,7 +277,6 @@ def write_gallery(
         looks_alike,
         thumbnails,
         data,
-        side=side,
         said=verdict(assignments, similarity),
         next_step=next_step,
     )
@@ -326,7 +322,6 @@ def _render(
     thumbnails: dict[int, Thumbnail],
     data: dict[str, Any],
     *,
-    side: int,
     said: str,
     next_step: NextStep | None,
 ) -> str:
@@ -342,7 +337,7 @@ def _render(
     can_correct = data["table"] is not None
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         run=data["run"],
-        side=tile_side(side, [thumb.pixel_side for thumb in thumbnails.values()]),
+        side=tile_side(SIDE, [thumb.pixel_side for thumb in thumbnails.values()]),
         style=STYLE.read_text(encoding="utf-8"),
         scripts=script_texts(),
         data=as_script_data(data),
