@@ -33,6 +33,7 @@ except ImportError as error:
 placed = workflow.modifier.path_modifier.replace_prefix
 
 have_last_word(logger)
+this_call.remember(workflow, sys.argv)
 startup.check_checkout(CHECKOUT)
 RUNS, DEFAULT_RUNS = startup.configured_runs(config, workflow.configfiles)
 

@@ -45,9 +45,7 @@ use rule gallery as first_look with:
         next_step=lambda wildcards, input: parameters.next_step_flags(
             settings_of(wildcards),
             this_call.command(
-                workflow,
                 placed(f"runs/{wildcards.run}/gallery.html"),
-                sys.argv,
                 *parameters.afresh(settings_of(wildcards)),
             ),
             placed(f"logs/{wildcards.run}"),

@@ -85,11 +85,7 @@ rule labels:
         state=of_settings(parameters.labels_state),
         seen=lambda wildcards, output: plan.seen_photographs(output[0]),
         again=lambda wildcards, input: this_call.command(
-            workflow,
-            placed(f"runs/{wildcards.run}/gallery.html"),
-            sys.argv,
-            "--forcerun",
-            "dataset",
+            placed(f"runs/{wildcards.run}/gallery.html"), "--forcerun", "dataset"
         ),
         version=RESULT_VERSIONS["labels"],
     shell:

@@ -96,6 +96,18 @@ def test_a_picture_that_was_changed_without_another_size_is_looked_at(folder: Pa
     assert planned(folder, PAGE, changes=CHANGES) == {}
 
 
+def test_jobs_of_a_cluster_name_the_call_that_submitted_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The command line of their own Snakemake has other options, and no profile."""
+    monkeypatch.setenv("GCDFLOW_CALL", json.dumps([["--profile", "profiles/slurm"], []]))
+    of_job = ("--mode", "remote", "--target-jobs", "labels:run=mine", "--allowed-rules", "labels")
+    options = ("--cores", "1", "--force", "--dry-run", "--printshellcmds")
+    result = snakemake(folder, *of_job, *options, changes=CHANGES)
+    command = f"--again 'snakemake --profile profiles/slurm {GALLERY} --forcerun dataset'"
+    assert command in result.stdout + result.stderr
+
+
 def test_a_run_of_no_epochs_ends_with_the_look(folder: Path):
     look = "runs/look/first_look.html"
     targets = ("runs/look/gallery.html", "runs/look/report.md", PAGE, look)
