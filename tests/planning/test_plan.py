@@ -6,11 +6,13 @@ import argparse
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import yaml
 from gcdflow import cli
+from gcdflow.config.ranges import parse_range
 from gcdflow.config.settings import RunSettings
 from gcdflow.errors import InputError
 from gcdflow.planning import job_resources, parameters, plan, startup
@@ -352,14 +354,24 @@ def test_the_grid_as_flags():
     assert parameters.cluster_flags(run) == [*flags, "--neighbours", "approximate", merge]
 
 
-@pytest.mark.parametrize("w_mod", [0.0, 1.5, 3.0])
-@pytest.mark.parametrize("switch", [True, False])
-def test_flags_say_the_whole_grid(w_mod: float, switch: bool):
-    run = settings(clustering={"w_mod": w_mod, "merge_by_class": switch, "normalize": switch})
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"k": "5,10", "percentile": "50:90:20"},
+        *({name: value} for name in ("w_ce", "w_sil", "w_mod") for value in (0.0, 1.5, 3.0)),
+        *({name: value} for name in ("merge_by_class", "normalize") for value in (True, False)),
+        *({"neighbours": value} for value in ("exact", "approximate")),
+    ],
+)
+def test_flags_say_the_whole_grid(changes: dict):
+    run = settings(clustering=changes)
     parser = argparse.ArgumentParser()
     cli.add_grid_arguments(parser)
-    grid = cli.grid_of(parser.parse_args(parameters.cluster_flags(run)))
-    assert (grid.w_mod, grid.merge_by_class, grid.normalize) == (w_mod, switch, switch)
+    grid = asdict(cli.grid_of(parser.parse_args(parameters.cluster_flags(run))))
+    asked = {name: getattr(run.clustering, name) for name in grid}
+    ranges = {name: parse_range(asked[name]) for name in ("k", "percentile")}
+    assert grid == asked | ranges
 
 
 def test_runs_from_before_approximate_neighbours_are_not_made_again():
