@@ -1,6 +1,6 @@
 """Generalized category discovery by pseudo-label guided contrastive learning.
 
-rules/ has a file for each stage. docs/contract.md, section 2, lists the files of a run.
+Files of a run: docs/contract.md, section 2.
 """
 
 import os

@@ -231,7 +231,7 @@ def refusal(tmp_path, monkeypatch, capsys):
         ("dataset", "--settings [] --split s --truth t", "--settings: []: input should be a"),
         ("dataset", '--settings {"nam":1} --split s --truth t', "--settings: key 'name' is mis"),
         ("dataset", '--settings {"name":"cars"} --split s --truth t', "--settings: key 'name' is "),
-        ("dataset", '--settings {"name":"cub"} --split s --truth t', "dataset.root: no CUB images"),
+        ("dataset", '--settings {"name":"cub"} --split s --truth t', "dataset.root: no images of"),
         ("cluster", "--features absent.npz --output p.npz", "absent.npz: no such file"),
         ("evaluate", "--features x --pseudo-labels p --truth t --output m", "x: no such file"),
         ("report", "--run x --output r.md absent.json", "absent.json: not a metrics file"),
@@ -333,22 +333,24 @@ def main(arguments):
     for name in ("timm.layers.pos_embed", "PIL", "gcdflowers", "gcdflow.training.segment", None):
         logging.getLogger(name).info("news of %s", name)
         logging.getLogger(name).warning("warning of %s", name)
+    logging.error("error\\nof %s", "\\033")
 run_stage(main, stage_parser(None))
 """
 
 
-def test_of_libraries_only_warnings_are_logged():
+def test_of_libraries_only_warnings_are_logged_and_each_in_a_line():
     command = [sys.executable, "-c", LOG]
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert [line.partition(" ")[2] for line in done.stderr.splitlines()] == [
-        "warning of timm.layers.pos_embed",
-        "warning of PIL",
-        "warning of gcdflowers",
+        "warning: warning of timm.layers.pos_embed",
+        "warning: warning of PIL",
+        "warning: warning of gcdflowers",
         "news of gcdflow.training.segment",
-        "warning of gcdflow.training.segment",
+        "warning: warning of gcdflow.training.segment",
         "news of None",
-        "warning of None",
+        "warning: warning of None",
+        r"error\nof \x1b",
     ]
 
 

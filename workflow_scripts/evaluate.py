@@ -73,7 +73,8 @@ if __name__ == "__main__":
         "--label-draws",
         type=whole_number(0),
         default=0,
-        help="number of searches with other draws of labels, over the grid below",
+        help="repeat the grid search with so many draws of labels, to see how stable the number of "
+        "clusters is",
     )
     add_grid_arguments(parser)
     run_stage(main, parser)

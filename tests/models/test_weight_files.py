@@ -213,12 +213,6 @@ def test_files_without_a_state_dict(tmp_path, value):
         convert_weights(saved(tmp_path, value), tmp_path / "out")
 
 
-def test_listing_is_short():
-    assert module._listed([]) == "none"
-    assert module._listed(list("abc")) == "a, b, c"
-    assert module._listed(list("abcde"), most=3) == "a, b, c and 2 more"
-
-
 # -- in the box ------------------------------------------------------------------------------------
 
 

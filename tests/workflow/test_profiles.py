@@ -89,13 +89,13 @@ def test_the_slurm_profile_limits_jobs_and_not_their_number(parsed):
 def test_failures_of_input_are_not_retried(tmp_path: Path):
     result = snakemake(tmp_path, "--", "runs/cub/split.npz")
     assert result.returncode == 1  # before any job
-    assert "no CUB images at data/CUB_200_2011" in result.stdout + result.stderr
+    assert "no images of dataset 'cub' at data/CUB_200_2011" in result.stdout + result.stderr
     assert not (tmp_path / "logs/cub/dataset.log").exists()
     result = snakemake(tmp_path, "--keep-going", "--", "runs/cub/split.npz")
     assert result.returncode == 1
     assert "Trying to restart" not in result.stdout + result.stderr
     log = (tmp_path / "logs/cub/dataset.log").read_text()
-    assert log.count("no CUB images at data/CUB_200_2011") == 1
+    assert log.count("no images of dataset 'cub' at data/CUB_200_2011") == 1
 
 
 def test_other_failures_are_retried_once(tmp_path: Path):

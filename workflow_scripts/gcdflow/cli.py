@@ -65,6 +65,15 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
         kill_helpers()
 
 
+class _OneLine(logging.Formatter):
+    """A line for each record: its time, a mark if it warns, and no control characters."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        mark = "warning: " if record.levelno == logging.WARNING else ""
+        record.message = one_line(mark + record.message)
+        return super().formatMessage(record)
+
+
 def _start_log() -> None:
     """Log to standard error; of libraries, only what they warn of.
 
@@ -77,9 +86,8 @@ def _start_log() -> None:
 
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(is_shown)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[handler]
-    )
+    handler.setFormatter(_OneLine("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _end_unexpectedly(prog: str, error: Exception) -> NoReturn:
@@ -107,8 +115,8 @@ def stage_parser(description: str, *flags: str) -> argparse.ArgumentParser:
 
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
         def _get_help_string(self, action: argparse.Action) -> str | None:
-            # If the default is None, the help text itself explains it.
-            return action.help if action.default is None else super()._get_help_string(action)
+            # The help text itself explains None, 0, False and what is empty.
+            return super()._get_help_string(action) if action.default else action.help
 
     parser = argparse.ArgumentParser(
         description=description, formatter_class=Formatter, allow_abbrev=False
@@ -175,17 +183,17 @@ def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
         "--w-mod",
         type=float,
         default=0.0,
-        help="weight of the modularity in the score; runs have 3",
+        help="weight of the modularity in the score (0 if not given; runs have 3)",
     )
     parser.add_argument(
         "--merge-by-class",
         action="store_true",
-        help="make clusters of one old class one cluster (the default of the workflow)",
+        help="merge clusters of one old class, as the workflow does",
     )
     parser.add_argument(
         "--neighbours",
         choices=["exact", "approximate"],
-        help="how neighbours are searched for (default: exact, unless that would take hours)",
+        help="exact or approximate neighbours (default: exact, unless that would take hours)",
     )
 
 
@@ -273,19 +281,14 @@ def integer_range(text: str) -> list[int]:
 
 _SHARED: dict[str, dict[str, Any]] = {
     "split": {"type": Path, "required": True, "help": "split.npz of the run"},
-    "features": {"type": Path, "required": True, "help": "feature cache"},
-    "assignments": {
-        "type": Path,
-        "required": True,
-        "help": "categories of its images (assignments.csv)",
-    },
-    "pseudo-labels": {"type": Path, "required": True, "help": "pseudo labels of it"},
+    "features": {"type": Path, "required": True, "help": "features_epoch*.npz"},
+    "assignments": {"type": Path, "required": True, "help": "the run's assignments.csv"},
+    "pseudo-labels": {"type": Path, "required": True, "help": "pseudo labels of the same epoch"},
     "log-dir": {"type": Path, "help": "directory of TensorBoard event files"},
     "threads": {"type": whole_number(1), "help": "CPU threads (default: all available)"},
     "weights": {
         "type": Path,
-        "help": "safetensors file of the backbone, where the run names a file (not where it says "
-        "pretrained or random); what counts is its SHA-256",
+        "help": "safetensors file of the backbone, if the run names a file of its own",
     },
     "result-version": {
         "type": whole_number(0),

@@ -132,7 +132,8 @@ def next_step_flags(settings: RunSettings, command: str, logs: str) -> list[str]
 
 def photographs_state(settings: RunSettings) -> str:
     """A text that changes with the photographs in the folder: they are no inputs."""
-    return state_of_photographs(Path(settings.dataset.root, settings.dataset.folder))
+    dataset = settings.dataset
+    return state_of_photographs(Path(dataset.root, dataset.folder), Path(labels_table(settings)))
 
 
 def labels_state(settings: RunSettings) -> str:

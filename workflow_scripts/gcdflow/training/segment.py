@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gcdflow.config.settings import TrainSettings
 from gcdflow.data.loading import N_VIEWS, Batch
-from gcdflow.data.randomness import hash_keys
+from gcdflow.data.randomness import TORCH_STREAM, hash_keys
 from gcdflow.distributed.device import make_deterministic
 from gcdflow.distributed.interruption import Deferred
 from gcdflow.distributed.ranks import Ranks, joined
@@ -34,8 +34,6 @@ from gcdflow.training.state import SPEED, TrainingState
 from gcdflow.wording import per_second
 
 log = logging.getLogger(__name__)
-
-_TORCH_STREAM = 3  # apart from the streams of sampling and augmentation
 
 
 class Segment:
@@ -107,7 +105,7 @@ class Segment:
         self._prepare_prototypes()
         began, n_images = time.monotonic(), 0
         for step, batch in enumerate(batches, start=state.first_step):
-            torch.manual_seed(int(hash_keys(self.settings.seed, epoch, step, _TORCH_STREAM)) >> 1)
+            torch.manual_seed(int(hash_keys(self.settings.seed, epoch, step, TORCH_STREAM)) >> 1)
             self._train_step(epoch, step, batch)
             n_images += len(batch.positions)
             self._report(epoch, step + 1)
