@@ -42,7 +42,6 @@ def main(arguments: argparse.Namespace) -> None:
         next_step=after,
         run=arguments.run,
         most=arguments.thumbnails,
-        side=arguments.side,
         threads=arguments.threads or available_threads(),
     )
     logging.info("%s: %s", arguments.output, found)
@@ -95,8 +94,5 @@ if __name__ == "__main__":
         type=whole_number(1),
         default=40,
         help="largest number of images per category (smaller if there are very many categories)",
-    )
-    parser.add_argument(
-        "--side", type=whole_number(16), default=112, help="side of a thumbnail, pixels"
     )
     run_stage(main, parser)

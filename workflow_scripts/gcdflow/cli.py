@@ -271,13 +271,6 @@ def whole_number(lowest: int) -> Callable[[str], int]:
     return parse
 
 
-def share(text: str) -> float:
-    """An argument type for :mod:`argparse`: a number from 0 to below 1."""
-    if not re.fullmatch(r"0(\.\d*)?|\.\d+", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to below 1")
-    return float(text)
-
-
 def integer_range(text: str) -> list[int]:
     """:func:`~gcdflow.config.ranges.parse_range` for a command line."""
     from gcdflow.config.ranges import parse_range

@@ -91,15 +91,12 @@ class Thumbnails:
     ----------
     images : Images
     names : sequence of str, one for each image
-    side : int, of a tile
     listed : Path or None
         What :func:`write_thumbnails` made. What is missing there is made from the image.
     """
 
-    def __init__(
-        self, images: Images, names: Sequence[str], side: int = SIDE, listed: Path | None = None
-    ):
-        self._images, self._names, self._side = images, names, side
+    def __init__(self, images: Images, names: Sequence[str], listed: Path | None = None):
+        self._images, self._names = images, names
         self._folder = None if listed is None else listed.parent / FOLDER
         self._files = {} if listed is None else _files_by_name(listed)
 
@@ -125,8 +122,8 @@ class Thumbnails:
 
     def made(self, position: int) -> Thumbnail:
         """The thumbnail of one image, from the image itself."""
-        pixels = self._images.read([position], self._side)[0]  # one at a time: they may be huge
-        return thumbnail(pixels, self._side)
+        pixels = self._images.read([position], SIDE)[0]  # one at a time: they may be huge
+        return thumbnail(pixels, SIDE)
 
     def _stored(self, position: int) -> Thumbnail | None:
         name = self.stored_file(position)
