@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import yaml
 from example_files import run_parts
+from gcdflow import cli
 from gcdflow.cli import (
     DEFAULT_CONFIG,
     add_settings_arguments,
     available_threads,
-    integer_range,
     read_settings,
     run_stage,
     stage_parser,
@@ -400,10 +400,16 @@ def test_whole_number():
             whole_number(1)(text)
 
 
-def test_integer_range():
-    assert integer_range("40:50:5") == [40, 45, 50]
-    with pytest.raises(argparse.ArgumentTypeError, match="'5:' is not a range 'first:last"):
-        integer_range("5:")
+def test_a_wrong_grid_is_one_sentence():
+    parser = argparse.ArgumentParser()
+    cli.add_grid_arguments(parser)
+    for arguments, said in (
+        (["--k", "0:3"], "the grid: k: '0:3' holds 0, expected 1 or more"),
+        (["--percentile", "50,101"], "the grid: percentile: '50,101' holds 101, expected 0 to 100"),
+        (["--w-mod", "-1"], "the grid: key 'w_mod' is -1.0"),
+    ):
+        with pytest.raises(InputError, match=re.escape(said)):
+            cli.grid_of(parser.parse_args(arguments))
 
 
 def test_available_threads():

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from gcdflow.clustering import search
 from gcdflow.clustering.matching import merged_by_class
-from gcdflow.clustering.search import Grid, cluster_features, n_clusters_over_label_draws
+from gcdflow.clustering.search import cluster_features, n_clusters_over_label_draws
+from gcdflow.config.settings import ClusteringSettings
 from gcdflow.files.formats import UNLABELLED, Features, PseudoLabels
 
-GRID = Grid(k=[15], percentile=[20])
-MERGING = replace(GRID, merge_by_class=True)
+GRID = ClusteringSettings(k="15", percentile="20", w_mod=0.0, merge_by_class=False)
+MERGING = GRID.model_copy(update={"merge_by_class": True})
 
 
 def naive(clusters: np.ndarray, labels: np.ndarray) -> list[int]:

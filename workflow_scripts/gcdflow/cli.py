@@ -20,8 +20,7 @@ from gcdflow.files.records import recorded
 from gcdflow.surroundings import available_threads as available_threads
 
 if TYPE_CHECKING:
-    from gcdflow.clustering.search import Grid
-    from gcdflow.config.settings import RunSettings, Settings
+    from gcdflow.config.settings import ClusteringSettings, RunSettings, Settings
 
 # Every stage imports this module first. It needs no package, so it can report a missing one;
 # functions import packages where they use them.
@@ -199,19 +198,21 @@ def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def grid_of(arguments: argparse.Namespace) -> Grid:
-    """What the arguments of :func:`add_grid_arguments` say is searched."""
-    from gcdflow.clustering.search import Grid
+def grid_of(arguments: argparse.Namespace) -> ClusteringSettings:
+    """What the arguments of :func:`add_grid_arguments` say is searched.
 
-    return Grid(
-        k=arguments.k,
-        percentile=arguments.percentile,
-        normalize=not arguments.no_normalize,
-        w_ce=arguments.w_ce,
-        w_sil=arguments.w_sil,
-        w_mod=arguments.w_mod,
-        neighbours=arguments.neighbours,
-        merge_by_class=arguments.merge_by_class,
+    Raises
+    ------
+    InputError
+        If a range or a weight is not one.
+    """
+    from gcdflow.config.runs import validated
+    from gcdflow.config.settings import ClusteringSettings
+
+    names = ("k", "percentile", "w_ce", "w_sil", "w_mod", "neighbours", "merge_by_class")
+    values = {name: getattr(arguments, name) for name in names}
+    return validated(
+        ClusteringSettings, values | {"normalize": not arguments.no_normalize}, "the grid"
     )
 
 
@@ -271,14 +272,15 @@ def whole_number(lowest: int) -> Callable[[str], int]:
     return parse
 
 
-def integer_range(text: str) -> list[int]:
-    """:func:`~gcdflow.config.ranges.parse_range` for a command line."""
+def integer_range(text: str) -> str:
+    """An argument type for :mod:`argparse`: a range as of :mod:`gcdflow.config.ranges`."""
     from gcdflow.config.ranges import parse_range
 
     try:
-        return parse_range(text)
+        parse_range(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 _SHARED: dict[str, dict[str, Any]] = {
