@@ -114,7 +114,6 @@ def test_help_is_quick_and_complete(tmp_path, name):
     ("name", "flag", "value"),
     [
         ("cluster", "--threads", "0"),
-        ("cluster", "--k", "9:3"),
         ("evaluate", "--threads", "many"),
     ],
 )
@@ -404,6 +403,7 @@ def test_a_wrong_grid_is_one_sentence():
     parser = argparse.ArgumentParser()
     cli.add_grid_arguments(parser)
     for arguments, said in (
+        (["--k", "5:"], "the grid: k: '5:' is not a range 'first:last"),
         (["--k", "0:3"], "the grid: k: '0:3' holds 0, expected 1 or more"),
         (["--percentile", "50,101"], "the grid: percentile: '50,101' holds 101, expected 0 to 100"),
         (["--w-mod", "-1"], "the grid: key 'w_mod' is -1.0"),

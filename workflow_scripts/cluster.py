@@ -30,12 +30,13 @@ def main(arguments: argparse.Namespace) -> None:
     from gcdflow.files.event_log import write_scalars
     from gcdflow.files.formats import PseudoLabels, load_features
 
+    grid = grid_of(arguments)
     features = load_features(arguments.features, arguments.labels)
     threads = arguments.threads or available_threads()
     previous = PseudoLabels.load(arguments.previous) if arguments.previous else None
     pseudo, results = cluster_features(
         features,
-        grid_of(arguments),
+        grid,
         threads=threads,
         device="cuda" if arguments.gpus else "cpu",
         previous=previous,

@@ -72,7 +72,7 @@ if __name__ == "__main__":
         type=whole_number(0),
         default=0,
         help="repeat the grid search with so many draws of labels, to see how stable the number of "
-        "clusters is",
+        "clusters is (default: not at all)",
     )
     add_grid_arguments(parser)
     run_stage(main, parser)

@@ -20,7 +20,9 @@ def test_devices_by_name(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert resolve_device("auto") == torch.device("cuda")
     assert resolve_device("cuda:0") == torch.device("cuda:0")
-    with pytest.raises(InputError, match="--device cuda:1: PyTorch finds 1 GPU, from cuda:0 on"):
+    with pytest.raises(
+        InputError, match="--device cuda:1: PyTorch finds 1 GPU, counted from cuda:0"
+    ):
         resolve_device("cuda:1")
 
 

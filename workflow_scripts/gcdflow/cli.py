@@ -114,7 +114,7 @@ def stage_parser(description: str, *flags: str) -> argparse.ArgumentParser:
 
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
         def _get_help_string(self, action: argparse.Action) -> str | None:
-            # The help text itself explains None, 0, False and what is empty.
+            # Help texts themselves explain defaults of None, 0 and False, and empty ones.
             return super()._get_help_string(action) if action.default else action.help
 
     parser = argparse.ArgumentParser(
@@ -163,13 +163,11 @@ def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = ClusteringSettings()
     parser.add_argument(
         "--k",
-        type=integer_range,
         default=defaults.k,
         help="numbers of neighbours: first:last[:step], ends included, or a comma list",
     )
     parser.add_argument(
         "--percentile",
-        type=integer_range,
         default=defaults.percentile,
         help="density percentiles, in the same form",
     )
@@ -204,7 +202,7 @@ def grid_of(arguments: argparse.Namespace) -> ClusteringSettings:
     Raises
     ------
     InputError
-        If a range or a weight is not one.
+        If a range or a weight is not valid.
     """
     from gcdflow.config.runs import validated
     from gcdflow.config.settings import ClusteringSettings
@@ -272,17 +270,6 @@ def whole_number(lowest: int) -> Callable[[str], int]:
     return parse
 
 
-def integer_range(text: str) -> str:
-    """An argument type for :mod:`argparse`: a range as of :mod:`gcdflow.config.ranges`."""
-    from gcdflow.config.ranges import parse_range
-
-    try:
-        parse_range(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    return text
-
-
 _SHARED: dict[str, dict[str, Any]] = {
     "split": {"type": Path, "required": True, "help": "split.npz of the run"},
     "features": {"type": Path, "required": True, "help": "features_epoch*.npz"},
@@ -297,6 +284,6 @@ _SHARED: dict[str, dict[str, Any]] = {
     "result-version": {
         "type": whole_number(0),
         "default": 0,
-        "help": "resume only from what a call with the same number left",
+        "help": "resume only from what a call with the same number left (default: 0)",
     },
 }

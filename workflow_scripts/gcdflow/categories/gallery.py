@@ -15,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from gcdflow.categories.assignments import Assignments, sample_names
 from gcdflow.categories.gallery_data import as_script_data, page_data, script_texts, visible
 from gcdflow.categories.next_step import NextStep
-from gcdflow.categories.thumbnails import FOLDER, SIDE, Thumbnail, Thumbnails, tile_side
+from gcdflow.categories.thumbnails import FOLDER, Thumbnail, Thumbnails, tile_side
 from gcdflow.categories.verdict import verdict
 from gcdflow.data.datasets import open_images
 from gcdflow.data.datasets.photos import labels_text
@@ -337,7 +337,7 @@ def _render(
     can_correct = data["table"] is not None
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         run=data["run"],
-        side=tile_side(SIDE, [thumb.pixel_side for thumb in thumbnails.values()]),
+        side=tile_side([thumb.pixel_side for thumb in thumbnails.values()]),
         style=STYLE.read_text(encoding="utf-8"),
         scripts=script_texts(),
         data=as_script_data(data),

@@ -291,7 +291,7 @@ def _check_number(path: str | Path, node: yaml.ScalarNode, number: int) -> None:
         raise InputError(
             f"{path}, line {node.start_mark.line + 1}: old_classes: YAML reads {node.value} as "
             f"the number {number}; write a class's name in quotation marks ('{node.value}'), an "
-            "id without zeros before it"
+            f"id in plain digits ({number})"
         )
 
 

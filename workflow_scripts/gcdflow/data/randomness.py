@@ -15,7 +15,7 @@ AUGMENTATION_STREAM = 2
 TORCH_STREAM = 3
 STORED_DRAW_STREAM = 4
 NEIGHBOUR_STREAM = 5
-STORED_VIEWS_STREAM = 5  # apart from the one before by the epoch: 0; training begins with 1
+STORED_VIEWS_STREAM = 5  # as the one before, but of epoch 0; training begins with epoch 1
 
 _GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 

@@ -35,7 +35,8 @@ def resolve_device(name: str, n_ranks: int = 1, rank: int = 0) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"--device {name}: PyTorch finds no GPU; use --device cpu")
     if device.type == "cuda" and (device.index or 0) >= (n_gpus := torch.cuda.device_count()):
-        raise InputError(f"--device {name}: PyTorch finds {counted(n_gpus, 'GPU')}, from cuda:0 on")
+        found = counted(n_gpus, "GPU")
+        raise InputError(f"--device {name}: PyTorch finds {found}, counted from cuda:0")
     if n_ranks == 1 or device.type == "cpu":
         return device
     if device.index is not None:

@@ -168,7 +168,7 @@ CHECKPOINT = RunFile(
         Field("settings", "JSON", "all settings that training depends on"),
         Field("split_sha256", "SHA-256", "the `split.npz` that was trained on"),
         Field("weights", "names", "tensors of backbone and head but the frozen ones of a file"),
-        Field("optimizer", "names", "state of the optimizer; its momenta are read"),
+        Field("optimizer", "names", "state of the optimizer, of which only the momenta are read"),
         Field("frozen_sha256", "SHA-256 or none", "the file that holds the frozen weights"),
         Field(
             "prototypes",

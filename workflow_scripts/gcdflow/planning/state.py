@@ -31,11 +31,13 @@ def state_of_labels(folder: Path, table: Path) -> str:
     paths that occur in the file as a cell, and those that its marks could cut in two.
     """
     cells = _cells(table)
-    looks = set(map(path_look, cells))
+    stamps = _stamps(folder, cells)
+    # A look takes time; most cells are written as a path is.
+    looks = set(map(path_look, cells.difference(path for path, *_ in stamps)))
     listed = [
         (path, *stamp)
-        for path, *stamp in _stamps(folder, cells)
-        if re.search(r"[,;\t\r\n\"]", path) or path_look(path) in looks
+        for path, *stamp in stamps
+        if path in cells or re.search(r"[,;\t\r\n\"]", path) or path_look(path) in looks
     ]
     return f"{state_of_files([table])} {_digest(listed)}"
 
@@ -59,7 +61,8 @@ def _stamps(folder: Path, cells: set[str]) -> list[tuple[str, int, int]]:
         paths = photographs(files_below(folder).files)
     except InputError:
         return []
-    listed = {str(PurePosixPath(cell.replace("\\", "/"))) for cell in cells}
+    others = cells.difference(paths)
+    listed = {str(PurePosixPath(cell.replace("\\", "/"))) for cell in others}
     elsewhere = {path for path in listed.difference(paths) if os.path.isfile(folder / path)}
     found = []
     for path in sorted({*paths, *elsewhere}):

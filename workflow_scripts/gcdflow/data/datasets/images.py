@@ -20,7 +20,7 @@ from PIL import Image, ImageOps, PngImagePlugin
 
 from gcdflow.data.datasets.bit_depth import levels
 from gcdflow.data.folder_scan import APPLE_SUFFIXES, RAW_SUFFIXES, suffix
-from gcdflow.errors import InputError
+from gcdflow.errors import InputError, one_line
 from gcdflow.progress import Progress
 from gcdflow.wording import counted, duration
 
@@ -167,17 +167,18 @@ class FileImages:
                 for path, found in zip(part, pool.map(self._examined, part), strict=True):
                     if isinstance(found, str):
                         reasons[path] = found
-                        log.warning("%s: %s", self._root / path, found)
+                        log.warning(one_line(f"{self._root / path}: {found}"))
                     elif found:
                         guessed.append(path)
                 if progress.is_due(done := start + len(part)):
                     log.info("checked %d/%d images, %s", done, len(self), progress.left(done))
         if guessed:
-            log.warning(
+            found = (
                 f"{self._root}: {len(guessed)} of {len(self)} images hold small values in 16 bits "
                 f"and do not say what is white (first: {guessed[0]}); each is stretched from its "
                 "smallest to its largest value"
             )
+            log.warning(one_line(found))
         log.info(
             "checked %s in %s",
             *(counted(len(self), "image"), duration(time.monotonic() - began)),
