@@ -191,6 +191,18 @@ def test_the_list_of_rules_explains_each(tmp_path: Path):
     assert "message:" not in "".join(texts)  # it would hide everything else in a dry run
 
 
+def test_tables_are_no_jobs_of_a_cluster(tmp_path: Path):
+    tables = [
+        f"{RUN}/report.md",
+        f"{RUN}/report.html",
+        "results/summary.md",
+        "results/summary.html",
+    ]
+    result = snakemake(tmp_path, "-n", "--", *tables)
+    local = re.findall(r"^localrule (\w+):$", result.stdout + result.stderr, re.MULTILINE)
+    assert {"report", "report_page", "summary", "summary_page"} <= {*local}
+
+
 def test_graphs_and_the_summary_of_files(tmp_path: Path):
     graph = printed(tmp_path, "--rulegraph", "dot", "--", f"{RUN}/report.md")
     assert graph.startswith("digraph")
