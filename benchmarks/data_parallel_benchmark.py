@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, nargs="+", default=powers, help="numbers of processes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, help="CPU threads of each process")
-    parser.add_argument("--images", type=int, default=5000, help="JPEGs (with GPUs)")
+    parser.add_argument("--images", type=int, default=1500, help="JPEGs (with GPUs)")
     arguments = parser.parse_args()
     threads = arguments.threads or (available_threads() // most if n_gpus else 1)
     name = torch.cuda.get_device_name() if n_gpus else "CPU"

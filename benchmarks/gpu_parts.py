@@ -147,7 +147,7 @@ def speed(work: Workplace, model: str) -> Iterator[Finding]:
         parts = [f"{ours[name]:.1f} images/s"]
         if work.device.type == "cuda":
             parts.append(f"{torch.cuda.max_memory_allocated() / 2**30:.2f} GiB of its memory")
-            parts.append(f"busy {busy[0]}" if busy else "utilisation unknown")
+            parts.append(f"busy {busy[0]}, start included" if busy else "utilisation unknown")
         yield f"training, {name} views", "; ".join(parts)
         features[name] = work.features_speed(is_stored=name == "stored")
         yield f"features, {name} views", f"{features[name]:.1f} images/s"

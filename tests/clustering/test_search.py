@@ -218,7 +218,9 @@ def test_previous_of_other_samples(clustered):
         cluster_features(blobs(), GRID, threads=1, previous=previous)
     fewer = blobs()
     fewer.train_mask[np.flatnonzero(fewer.train_mask)[0]] = False
-    with pytest.raises(InputError, match="training samples: 1 of 36 expected samples are missing"):
+    with pytest.raises(
+        InputError, match="previous pseudo labels: 1 of 36 expected samples are miss"
+    ):
         cluster_features(fewer, GRID, threads=1, previous=clustered[0])
 
 

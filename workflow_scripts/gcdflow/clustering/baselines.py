@@ -86,7 +86,7 @@ def semi_supervised_kmeans(
     Parameters
     ----------
     X : float (n, d)
-    labels : int (n,), class of each point, -1 where it is not labelled, as some are not
+    labels : int (n,), class of each point, -1 = unlabelled; some are unlabelled
     n_clusters : int, at least the number of labelled classes
 
     Returns

@@ -73,7 +73,6 @@ def count_against_labels(clusters: np.ndarray, labels: np.ndarray) -> int:
         The class that prevails in a cluster is the most frequent one among its labelled samples, of
         equally frequent ones that with the lowest id. Clusters without labelled samples do not
         count. Divided by the number of labelled samples, this is 1 minus their purity.
-
     """
     labelled = labels != UNLABELLED
     if not labelled.any():
@@ -101,7 +100,6 @@ def merged_by_class(clusters: np.ndarray, labels: np.ndarray) -> np.ndarray:
     ndarray of int64, shape (n,)
         Clusters from 0 in the order of the ids that were given; a merged one has the place of the
         lowest.
-
     """
     labelled = labels != UNLABELLED
     ids, positions = np.unique(clusters, return_inverse=True)

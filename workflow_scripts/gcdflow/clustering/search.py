@@ -99,6 +99,7 @@ def cluster_features(
     y = features.labels[train]
     if len(X) < 2:
         raise InputError(f"found {len(X)} training samples to cluster, expected at least 2")
+    before = None if previous is None else _in_order(previous, features.indices[train])
     search = _grid_search(grid, X, threads, device=device, progress=_ProgressLog())
     _predict_cost(X, y, grid.n_configurations(), threads, search)
     search.fit(X, y)
@@ -120,7 +121,14 @@ def cluster_features(
         device=device,
         n_jobs=threads,
     )
-    return _pseudo_labels(features, grid, search, clusters, nearest, previous), search.results_
+    return _pseudo_labels(features, grid, search, clusters, nearest, before), search.results_
+
+
+def _in_order(previous: PseudoLabels, indices: np.ndarray) -> np.ndarray:
+    """The clusters of the refresh before (n,), in the order of sample ids; InputError if others."""
+    order = align("previous pseudo labels", previous.indices, indices)
+    align("the features, compared with the previous pseudo labels", indices, previous.indices)
+    return previous.labels[order]
 
 
 def _clusters(search: SSDDBCGridSearch, y: np.ndarray, grid: ClusteringSettings) -> np.ndarray:
@@ -185,15 +193,11 @@ def _pseudo_labels(
     search: SSDDBCGridSearch,
     clusters: np.ndarray,
     neighbours: np.ndarray,
-    previous: PseudoLabels | None,
+    before: np.ndarray | None,
 ) -> PseudoLabels:
     """The best clustering of a search that is done, with its provenance."""
     indices = features.indices[features.train_mask]
     n = len(indices)
-    before = None
-    if previous is not None:
-        before = previous.labels[align("previous pseudo labels", previous.indices, indices)]
-        align("training samples", indices, previous.indices)
     best = search.best_index_
     n_clusters = len(np.unique(clusters))
     if n_clusters == 1:

@@ -84,9 +84,9 @@ def grow_group(
 
     Parameters
     ----------
-    lists : one per row, of neighbours among the group's columns.
+    lists : one per row; their columns include the group's.
     y : (n,) int32, -1 = unlabelled.
-    search : that of the lists.
+    search : of every point, for longer lists, among the group's columns.
     """
 
     def start(cell: Configuration) -> Backbone:

@@ -71,8 +71,8 @@ def configurations(
 
     Parameters
     ----------
-    near, far : (n, m) int32 and float64, the nearest samples of each, and their distances; m is the
-        largest k, or n - 1.
+    near, far : (n, m) int32 and float64, the nearest samples of each, and their distances; m is
+        n - 1, or at least the largest k.
     """
 
     def of_k(row: int) -> list[Configuration]:

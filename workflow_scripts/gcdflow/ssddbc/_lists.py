@@ -83,6 +83,7 @@ class Search:
     queries : Points, in the frame of ``points``.
     own : (q,) int64, index of the query among the points (it is not its own neighbour), or -1.
     points, columns : all points, and the indices of those to search, (c,) int64 ascending.
+    workers : Workers, the threads that search.
     """
 
     queries: Points
