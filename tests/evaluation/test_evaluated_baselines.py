@@ -40,7 +40,7 @@ def evaluated(folder: Path, parts: dict, method: str, **options) -> dict:
     parts["features"].save(paths[0])
     parts["truth"].save(paths[1])
     numbers = folder / "estimates.json"
-    numbers.write_text(json.dumps(estimates(paths[0], **options)))
+    numbers.write_text(json.dumps(make_estimates(normalize=options.get("normalized", True))))
     return evaluate_baseline(method, *paths, numbers, threads=1, **options)
 
 
@@ -195,6 +195,8 @@ def test_labels_are_needed_and_not_of_all(tmp_path: Path, parts: dict, labelled:
     count = {"none": 0, "all": 90}[labelled]
     with pytest.raises(InputError, match=f"{count} of 90 training samples are labelled, expected"):
         evaluated(tmp_path, changed, "kmeans")
+    with pytest.raises(InputError, match=f"{count} of 90 training samples are labelled, expected"):
+        estimates(tmp_path / "features.npz")
 
 
 def test_another_truth_is_refused(tmp_path: Path, parts: dict):
