@@ -18,7 +18,9 @@ from pathlib import Path
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
 
 
-def in_process(stage: str, *arguments: object) -> subprocess.CompletedProcess:
+def in_process(
+    stage: str, *arguments: object, cwd: Path | None = None
+) -> subprocess.CompletedProcess:
     """Run a stage in this process, which has imported its packages; status and messages.
 
     In tests/workflow, every stage also has a Python of its own.
@@ -30,6 +32,7 @@ def in_process(stage: str, *arguments: object) -> subprocess.CompletedProcess:
     with (
         contextlib.redirect_stdout(io.StringIO()) as output,
         contextlib.redirect_stderr(io.StringIO()) as errors,
+        contextlib.chdir(cwd or os.getcwd()),
     ):
         root.handlers.clear()  # those of pytest; with any, a stage does not log
         sys.argv = [str(script), *map(str, arguments)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +22,8 @@ from gcdflow.files import declared
 from gcdflow.files.declared import BASELINE
 from gcdflow.files.formats import Features, Truth
 from sklearn.metrics import adjusted_rand_score
+from stage_processes import in_process
 
-SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 WITHOUT_EXTRA = [method for method in BASELINES if method != "hdbscan_bcubed"]
 
 
@@ -210,9 +209,8 @@ def test_by_hand(tmp_path: Path, parts: dict):
     parts["features"].save(tmp_path / "features.npz")
 
     def call(stage: str, *arguments: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, SCRIPTS / f"{stage}.py", *arguments]
-        command += ["--features", "features.npz", "--threads", "1"]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        features = ("--features", "features.npz", "--threads", "1")
+        return in_process(stage, *arguments, *features, cwd=tmp_path)
 
     def run(method: str) -> subprocess.CompletedProcess:
         files = ("--truth", "truth.npz", "--estimates", "e.json", "--output", "b.json")
