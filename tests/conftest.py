@@ -23,6 +23,7 @@ _SLOW_FOLDERS = ("slurm", "workflow")
 _SLOW_FILES = (
     *("test_launcher.py", "test_failing_workers.py", "test_ranks.py"),
     *("test_segment.py", "test_two_trainings.py", "test_views.py"),
+    *("test_simgcd.py", "test_copies.py"),
     *("test_host_waits.py", "test_prediction.py", "test_reference.py", "test_properties.py"),
     *("test_timm_backbone.py", "test_weights.py"),
     *("test_fuzz.py", "test_wrong_content.py", "test_hostile_files.py"),

@@ -107,13 +107,6 @@ def test_clustering_with_read_only_code_and_home(directory, commands, read_only_
     assert content(directory) == before
 
 
-def test_two_processes_still_connect(directory, commands):
-    shutil.rmtree(f"{RUN}/.rolling")
-    arguments = [*commands["train"], "--gpus", "2", "--device", "cpu"]
-    said = run(SCRIPTS, "train", arguments, BY_HAND)
-    assert "trained to epoch" in said
-
-
 def test_stages_of_snakemake_ignore_all_of_it_and_find_their_python(tmp_path):
     """Also where Snakemake was called by its path: no Python is in the PATH."""
     (tmp_path / "bin").mkdir()
