@@ -46,9 +46,9 @@ torture: $(ENVIRONMENT)
 fuzz: $(ENVIRONMENT)
 	$(ACTIVATE) python benchmarks/fuzz.py --inputs 100000 --seed 0
 
-# The results of README and docs/results.md: digits, clip art (fetches 131 MB) and MNIST, with and without
-# pseudo labels, which takes hours. DEB=file names the Debian package openclipart-png where nothing can be
-# fetched. `make pictures` leaves out the digits.
+# Digits, clip art (fetches 131 MB) and MNIST with and without pseudo labels (docs/results.md). Takes hours.
+# DEB=file names the Debian package openclipart-png where nothing can be fetched. `make pictures` leaves out
+# the digits.
 study: $(ENVIRONMENT)
 	$(ACTIVATE) python benchmarks/study.py --cores $(CORES) $(if $(DEB),--deb "$(DEB)")
 

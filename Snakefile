@@ -1,41 +1,6 @@
 """Generalized category discovery by pseudo-label guided contrastive learning.
 
-Files of a run ({run}: a key of `runs:` in the configuration, {epoch}: three digits, one of the run's
-checkpoint epochs):
-
-    runs/{run}/config.yaml                     settings    all settings of the run
-    runs/{run}/split.npz, truth.npz            dataset     the split for all stages; the hidden truth
-    runs/{run}/ckpt_epoch{epoch}.pt            train       one segment of training; share: the warm-up
-                                               of another run with the same settings up to there
-    runs/{run}/features_epoch{epoch}.npz       features    backbone features of every image
-    runs/{run}/classes_epoch{epoch}.npz        classes     categories by the classifier, if there is one
-    runs/{run}/pseudo_epoch{epoch}.npz         cluster     pseudo labels; grid_epoch{epoch}.tsv
-    runs/{run}/grid_epoch{epoch}.png           heatmap     a picture of the grid
-    runs/{run}/metrics_epoch{epoch}.json       evaluate    accuracy against the truth
-    runs/{run}/estimates_epoch{epoch}.json     estimate    numbers of clusters, for some baselines
-    runs/{run}/baseline_{method}_epoch{epoch}.json  baseline  another clustering, to compare with
-    runs/{run}/report.md                       report      a table of all epochs
-    runs/{run}/report.html                     report_page the table as a page
-    runs/{run}/curves.png                      curves      losses, accuracy, clusters over epochs
-    runs/{run}/photographs.npz                 photographs  where photographs are now
-    runs/{run}/features_added.npz              added       features of photographs added since training
-    runs/{run}/labels.npz                      labels      labels of photographs as they are now
-    runs/{run}/pseudo_final.npz                cluster_final  a clustering with these; grid_final.tsv
-    runs/{run}/assignments.csv                 assign      category and confidence of every image
-    runs/{run}/thumbs.tsv                      thumbs      thumbnails of photographs, in thumbs/
-    runs/{run}/gallery.html                    gallery     the categories as a page of thumbnails
-    runs/{run}/sorted/, sorted_copies/         sorted      a folder for each category, only if asked for
-    runs/{run}/sidecars/                       sidecars    XMP files with keywords, only if asked for
-    runs/{run}/first_look.html, first_look.csv first_look  the same before training, if pretrained
-    results/summary.tsv, summary.md            summary     tables of all default runs
-    results/summary.html                       summary_page  the tables as a page
-    views/{digest}.npy                         views       frozen part of the backbone for N views, shared
-                                               by runs (`training.views`)
-    weights/hub/{model}.safetensors            weights     pretrained weights for all runs, if the user
-                                               provides no weights/{model}.safetensors
-    weights/converted/{name}.safetensors       weights     made from a weight file that a run names
-    runs/{run}/.made/                          records of inputs and outputs, all stages
-    runs/{run}/log/                            TensorBoard, all stages
+Files of a run: docs/contract.md, section 2.
 """
 
 import os

@@ -20,15 +20,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
 
 from gcdflow.cli import available_threads
 from gcdflow.config.settings import RunSettings
 from gcdflow.files.event_log import read_scalars
+from loading_benchmark import write_images
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "workflow_scripts"
 SCHEDULE = {"warmup_epochs": 3, "total_epochs": 3}
@@ -41,22 +40,12 @@ SMALL = {
     "training": {"batch_size": 128, "lr": 0.003},
 }
 LARGE = {
-    "dataset": {"name": "image_folder", "test": None, "old_classes": ["class0"]},
+    "dataset": {"name": "image_folder", "test": None, "old_classes": ["class"]},
     "augmentation": {"name": "crop"},
     "backbone": {"name": "timm", "model": "dino_vitb16", "weights": "random"},
     "schedule": SCHEDULE,
     "training": {"batch_size": 128, "lr": 0.003, "mixed_precision": True},
 }
-
-
-def write_images(folder: Path, n: int) -> None:
-    """Write JPEGs of 500 × 375 pixels, half of them in each of two classes."""
-    rng = np.random.default_rng(0)
-    for i in range(n):
-        path = folder / "images" / "train" / f"class{i % 2}" / f"{i:05d}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
-        coarse.resize((500, 375), Image.Resampling.BICUBIC).save(path, quality=90)
 
 
 def run_stage(name: str, *arguments: object) -> None:
@@ -98,7 +87,7 @@ def main() -> None:
         folder = Path(temporary)
         values = LARGE if n_gpus else SMALL
         if n_gpus:
-            write_images(folder, arguments.images)
+            write_images(folder / "images" / "train", arguments.images)
         settings = RunSettings.model_validate(
             {**values, "dataset": {**values["dataset"], "root": str(folder)}}
         )

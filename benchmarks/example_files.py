@@ -135,17 +135,14 @@ def stepped(settings: TrainSettings, seed: int = 0, **changes: object) -> tuple[
         parameters[-1].sum().backward()
         changes = {"prototypes": parameters[-1].detach(), **changes}
     optimizer = torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.5**epoch)
     size = getattr(settings.augmentation, "image_size", 8)
     channels = 3 if settings.augmentation.name == "crop" else 1
     model(torch.rand(4, channels, size, size))[:, 0].sum().backward()
     optimizer.step()
-    scheduler.step()
     weights = stored_weights(model, settings)
     sha256 = frozen_sha256(settings)
-    states = (optimizer.state_dict(), scheduler.state_dict(), sha256)
-    known = identified(settings, sha256)
-    return model, replace(Checkpoint(3, known, "5" * 64, weights, *states), **changes)
+    known, state = identified(settings, sha256), optimizer.state_dict()
+    return model, replace(Checkpoint(3, known, "5" * 64, weights, state, sha256), **changes)
 
 
 # -- datasets in their own formats, without images -------------------------------------------------

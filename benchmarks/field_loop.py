@@ -1,8 +1,9 @@
 """The training loop of the field's published code, as the baseline of benchmarks.
 
-Pictures come from an ``ImageFolder`` and a ``DataLoader`` with two workers; every step runs the
-whole backbone on two fresh views of each, keeps gradients of its last block, and forms the 65,536
-outputs of DINO's head (as the code of Vaze et al., arXiv 2201.02609, and of its followers does).
+Pictures come from an ``ImageFolder`` and a ``DataLoader`` with as many workers as ours has; every
+step runs the whole backbone on two fresh views of each, keeps gradients of its last block, and
+forms the 65,536 outputs of DINO's head (as the code of Vaze et al., arXiv 2201.02609, and of its
+followers does).
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ class FieldLoop:
         *,
         batch_size: int,
         device: torch.device,
-        workers: int = 2,
-        out_dim: int = 65536,
+        workers: int,
+        out_dim: int,
     ):
         self.device = device
         self.backbone = timm.create_model(model, num_classes=0).requires_grad_(False)

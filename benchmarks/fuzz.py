@@ -179,7 +179,7 @@ def main(arguments: argparse.Namespace) -> int:
             counts["seconds"] = time.monotonic() - began
             _print_row(name, counts)
     _print_row("all", sum(results.values(), Counter()))
-    for name, number, problem in failures[: arguments.show]:
+    for name, number, problem in failures[:30]:
         print(f"\n{name}, input {number}:\n{problem}")
     if arguments.json:
         arguments.json.write_text(json.dumps({"counts": results, "failures": failures}))
@@ -218,7 +218,6 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reader", action="append", help="only this reader (may be repeated)")
     parser.add_argument("--first", type=int, default=0, help="number of the first input")
-    parser.add_argument("--show", type=int, default=30, help="failures to print")
     parser.add_argument("--keep", type=Path, help="folder for the inputs that failed")
     parser.add_argument("--json", type=Path, help="file for the counts")
     sys.exit(1 if main(parser.parse_args()) else 0)

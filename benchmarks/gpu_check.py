@@ -1,11 +1,7 @@
 #!/usr/bin/env python
-"""Check a machine's GPU in at most nine minutes, and write what was found as a Markdown table.
+"""Check a machine's GPU (docs/gpu.md), and write a Markdown table.
 
-Each part is a process with a time limit: the tests that need a GPU, losses on CPU and GPU, what the
-host waits for, a clustering on CPU and GPU, images per second of stored and fresh views beside the
-field's loop, memory and utilisation, bfloat16, deterministic mode, resuming. A part that fails, or
-has no time left, is a row that says so. Without a GPU a small form runs on the CPU, which only
-shows that the check works.
+Each part is a process with a time limit; one that fails or has no time left is a row that says so.
 
     python benchmarks/gpu_check.py --output gpu.md [--budget 540]
 """

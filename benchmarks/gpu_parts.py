@@ -10,10 +10,8 @@ import argparse
 import contextlib
 import hashlib
 import json
-import re
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -29,10 +27,9 @@ from gcdflow.files.atomic import canonical_json
 from gcdflow.models.model import Model
 from gcdflow.ssddbc import SSDDBCGridSearch
 from gcdflow.training.objective import Objective
-from gcdflow.training.segment import Segment
 from ssddbc_benchmark import make_features, warm
 from torch import Tensor
-from training_workplace import Workplace
+from training_workplace import Workplace, peak_bytes
 from watched_steps import watched_steps
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -141,6 +138,7 @@ def speed(work: Workplace, model: str) -> Iterator[Finding]:
         f"{size / 1e3:.0f} kB an image",
     )
     ours: dict[str, float] = {}
+    features: dict[str, float] = {}
     for name, function in (("stored", work.stored_speed), ("fresh", work.fresh_speed)):
         if work.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
@@ -151,12 +149,9 @@ def speed(work: Workplace, model: str) -> Iterator[Finding]:
             parts.append(f"{torch.cuda.max_memory_allocated() / 2**30:.2f} GiB of its memory")
             parts.append(f"busy {busy[0]}" if busy else "utilisation unknown")
         yield f"training, {name} views", "; ".join(parts)
-        passed = work.features_speed(is_stored=name == "stored")
-        yield f"features, {name} views", f"{passed:.1f} images/s"
-        ours.setdefault("features", passed)  # of the stored ones, which come first
-    status = Path("/proc/self/status").read_text()
-    peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**20
-    yield "peak memory of the process in all of this", f"{peak:.2f} GiB"
+        features[name] = work.features_speed(is_stored=name == "stored")
+        yield f"features, {name} views", f"{features[name]:.1f} images/s"
+    yield "peak memory of the process in all of this", f"{peak_bytes() / 2**30:.2f} GiB"
     field = work.field(model)
     with utilisation(work.device) as busy:
         step = field.training_speed(4)
@@ -168,8 +163,9 @@ def speed(work: Workplace, model: str) -> Iterator[Finding]:
     yield "the field's loop, features", f"{passed:.1f} images/s"
     yield (
         "ours over the field's",
-        f"stored {ours['stored'] / step:.1f} ×, fresh {ours['fresh'] / step:.2f} ×, features "
-        f"{ours['features'] / passed:.1f} ×",
+        f"training: stored {ours['stored'] / step:.1f} ×, fresh {ours['fresh'] / step:.2f} ×; "
+        f"features: stored {features['stored'] / passed:.1f} ×, from images "
+        f"{features['fresh'] / passed:.2f} ×",
     )
 
 
@@ -196,7 +192,7 @@ def resume(work: Workplace, model: str) -> Iterator[Finding]:
 
 @contextlib.contextmanager
 def utilisation(device: torch.device) -> Iterator[list[str]]:
-    """How busy the GPU is while epochs or steps run, if nvidia-smi can tell."""
+    """How busy the GPU is while the block runs, its start included, if nvidia-smi can tell."""
     found: list[str] = []
     command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits"]
     index = [] if device.index is None else ["-i", str(device.index)]
@@ -209,32 +205,12 @@ def utilisation(device: torch.device) -> Iterator[list[str]]:
     except OSError:
         yield found
         return
-    samples: list[tuple[float, int]] = []
-
-    def read() -> None:
-        for line in process.stdout:
-            if line.strip().isdecimal():
-                samples.append((time.monotonic(), int(line)))
-
-    threading.Thread(target=read, daemon=True).start()
-    epochs: list[tuple[float, float]] = []
-    train_epoch = Segment._train_epoch
-
-    def timed(segment: Segment, *arguments: object) -> dict[str, float]:
-        began = time.monotonic()
-        values = train_epoch(segment, *arguments)
-        epochs.append((began, time.monotonic()))
-        return values
-
-    Segment._train_epoch = timed
     try:
         yield found
     finally:
-        Segment._train_epoch = train_epoch
         process.kill()
-        process.wait()
-    began, ended = (epochs[1][0], epochs[-1][1]) if len(epochs) > 1 else (0, time.monotonic())
-    seen = [value for moment, value in samples if began <= moment <= ended]
+        output, _ = process.communicate()
+    seen = [int(line) for line in output.splitlines() if line.strip().isdecimal()]
     if seen:
         found.append(f"{sum(seen) / len(seen):.0f} % in {len(seen)} samples")
 

@@ -38,18 +38,15 @@ from sklearn.preprocessing import normalize
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
 
-from gcdflow.cli import add_grid_arguments, grid_of
 from gcdflow.clustering.baselines import NUMBER_NEEDED
-from gcdflow.clustering.search import cluster_features
 from gcdflow.config.runs import merged, resolve_runs
 from gcdflow.config.settings import RunSettings
 from gcdflow.evaluation.metrics import KnownTruth
 from gcdflow.files import declared
 from gcdflow.files.atomic import atomic_write, sha256_file
-from gcdflow.files.formats import Features, PseudoLabels, Split, align
+from gcdflow.files.formats import Features, PseudoLabels, align
 from gcdflow.planning.baselines import summary_baselines
-from gcdflow.planning.parameters import cluster_flags
-from gcdflow.planning.plan import last_epoch, weights_files
+from gcdflow.planning.plan import last_epoch
 from study_data import lay_out_clipart, lay_out_mnist
 
 FOLDER = Path(__file__).resolve().parent
@@ -68,11 +65,11 @@ NUMBERS = ("all", "old", "new", "ari", "clusters")
 
 @dataclass(frozen=True)
 class Stage:
-    """Features to compare: of a run, at a checkpoint epoch (None: before all training)."""
+    """Features to compare: of a run, at a checkpoint epoch (0: before all training)."""
 
     title: str
     run: str
-    epoch: int | None
+    epoch: int
 
 
 def splits(runs: Iterable[str], name: str, half: str) -> list[str]:
@@ -86,7 +83,7 @@ def stages(runs: dict[str, RunSettings], split: str) -> list[Stage]:
     guided, alone = split + WITH, split + WITHOUT
     schedule = runs[guided].schedule
     last = schedule.total_epochs
-    raw = [] if runs[guided].backbone.name == "small_convnet" else [Stage("raw", guided, None)]
+    raw = [Stage("raw", guided, 0)] if runs[guided].backbone.is_pretrained else []
     return [
         *raw,
         Stage(
@@ -97,11 +94,8 @@ def stages(runs: dict[str, RunSettings], split: str) -> list[Stage]:
     ]
 
 
-def files_of(stage: Stage, settings: RunSettings) -> list[Path]:
+def files_of(stage: Stage) -> list[Path]:
     """What the workflow has to make for a stage."""
-    if stage.epoch is None:
-        weights = map(Path, weights_files(settings, stage.run))
-        return [Path(declared.SPLIT.of(stage.run)), *weights]
     files = (declared.FEATURES, declared.PSEUDO)
     return [Path(file.of(stage.run, stage.epoch)) for file in files]
 
@@ -128,79 +122,22 @@ def configured_runs() -> dict[str, RunSettings]:
     return resolve_runs(config, CONFIGS[-1].name)
 
 
-# -- features --------------------------------------------------------------------------------------
-
-
-def raw_features(settings: RunSettings, split_path: Path, store: Path) -> Features:
-    """Features that the pretrained network gives before all training, computed once for a set.
-
-    The draws of a set have the same images in the same order; labels are those of the split.
-    """
-    split = Split.load(split_path)
-    key = json.dumps([settings.backbone.model_dump(), settings.augmentation.model_dump()])
-    stored = dict(np.load(store)) if store.exists() else {}
-    if str(stored.get("key")) != key or not np.array_equal(stored["paths"], split.paths):
-        stored = {"key": key, "paths": split.paths, "features": _computed(settings, split)}
-        store.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(store, "wb") as file:
-            np.savez(file, **stored)
-    return Features(
-        indices=split.indices,
-        features=stored["features"],
-        labels=split.labels,
-        train_mask=split.train_mask,
-        metadata={},
-    )
-
-
-def _computed(settings: RunSettings, split: Split) -> np.ndarray:
-    import torch
-    from gcdflow.data.datasets import open_images
-    from gcdflow.data.loading import default_workers, evaluation_batches
-    from gcdflow.models.backbones import augmentation_of, build_backbone
-
-    train = settings.train_settings(guided=False)
-    augmentation, images = augmentation_of(train), open_images(split.source, split.paths)
-    backbone = build_backbone(train.backbone, augmentation.image_size).eval()
-    batches = evaluation_batches(
-        images,
-        augmentation,
-        np.arange(len(split.indices)),
-        batch_size=32,
-        num_workers=default_workers(images, augmentation),
-    )
-    with torch.inference_mode():
-        return np.concatenate([backbone(batch).float().numpy() for batch in batches])
-
-
 # -- scores ----------------------------------------------------------------------------------------
 
 
-def scores(stage: Stage, settings: RunSettings, name: str) -> dict[str, dict[str, float]]:
+def scores(stage: Stage) -> dict[str, dict[str, float]]:
     """The numbers of each clustering of a stage; those of the last call, if nothing changed."""
-    sources = files_of(stage, settings)
-    key = [settings.clustering.model_dump_json(), *map(sha256_file, sources)]
-    store = RESULTS / f"{stage.run}-{'raw' if stage.epoch is None else stage.epoch}.json"
+    sources = files_of(stage)
+    key = list(map(sha256_file, sources))
+    store = RESULTS / f"{stage.run}-{stage.epoch}.json"
     if store.exists() and (stored := json.loads(store.read_text()))["key"] == key:
         return stored["scores"]
-    if stage.epoch is None:
-        features = raw_features(settings, sources[0], RESULTS / f"{name}-raw.npz")
-        pseudo = _clustered(features, settings)
-    else:
-        features, pseudo = Features.load(sources[0]), PseudoLabels.load(sources[1])
+    features, pseudo = Features.load(sources[0]), PseudoLabels.load(sources[1])
     found = _scores(features, pseudo, Path(declared.TRUTH.of(stage.run)))
     store.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(store, "w") as file:
         json.dump({"key": key, "scores": found}, file, indent=1)
     return found
-
-
-def _clustered(features: Features, settings: RunSettings) -> PseudoLabels:
-    """As the workflow would cluster them: by the flags that it would give."""
-    parser = argparse.ArgumentParser()
-    add_grid_arguments(parser)
-    grid = grid_of(parser.parse_args(cluster_flags(settings)))
-    return cluster_features(features, grid, threads=1)[0]
 
 
 def _scores(
@@ -308,14 +245,13 @@ def main(arguments: argparse.Namespace) -> None:
         for split in splits(runs, name, arguments.half)
     }
     make_files(
-        [p for rows in wanted.values() for row in rows for p in files_of(row, runs[row.run])],
+        [path for rows in wanted.values() for row in rows for path in files_of(row)],
         arguments.cores,
     )
     results: dict[tuple[str, str], list] = {}
     for (name, _), rows in wanted.items():
         for row in rows:
-            found = scores(row, runs[row.run], name)
-            results.setdefault((name, row.title), []).append(found)
+            results.setdefault((name, row.title), []).append(scores(row))
     counts = ", ".join(f"{sum(of == name for of, _ in wanted)} {name}" for name in arguments.sets)
     tables = ("\n".join(lines(results)) for lines in (table, comparison))
     text = "\n\n".join(

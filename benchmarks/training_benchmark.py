@@ -66,7 +66,7 @@ def measure(work: Workplace, model: str, n_steps: int, rounds: int) -> Iterator[
         yield [NAMES[name], model, f"{theirs:.2f}", f"{ours:.2f}", ratio, goal]
     goal = f"≤ {gib(MEMORY_GOAL + weight_bytes(work, model))}"
     for name, is_stored in (("stored", True), ("fresh", False)):
-        peak, _ = work.peak_memory(model, is_stored)
+        peak = work.peak_memory(model, is_stored)
         yield [f"peak memory, {name} views", model, "", gib(peak), "", goal]
     size = work.views.stat().st_size
     text = f"{size / 1e6:.1f} MB, {size / work.n_images / 1e3:.0f} kB an image"

@@ -17,19 +17,17 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from field_loop import FieldLoop
 from gcdflow.config.settings import RunSettings, TrainSettings
 from gcdflow.data.workers import PREFETCHED
 from gcdflow.files.event_log import read_scalars
-from gcdflow.files.formats import Split
 from gcdflow.models.timm_models import timm_name
 from gcdflow.training import features
 from gcdflow.training.segment import train_segment
 from gcdflow.training.segment_files import SegmentFiles
 from gcdflow.training.views import make_views
-from loading_benchmark import write_images
+from loading_benchmark import split_of, write_images
 
 
 @dataclass(frozen=True)
@@ -56,18 +54,8 @@ class Workplace:
 
     def write(self) -> None:
         """Write the pictures and their split, in which every other one is labelled."""
-        n = self.n_images
-        paths = write_images(self.folder / "pictures", n)
-        labelled = np.arange(n) % 2 == 0
-        Split(
-            indices=np.arange(n),
-            train_mask=np.ones(n, dtype=bool),
-            labelled_mask=labelled,
-            labels=np.where(labelled, 0, -1),
-            source={"dataset": "image_folder", "root": str(self.folder / "pictures")},
-            paths=np.array(paths),
-            old_class_names=np.array(["class"]),
-        ).save(self.split)
+        pictures = self.folder / "pictures"
+        split_of(write_images(pictures, self.n_images), pictures).save(self.split)
 
     def settings(self, model: str, is_stored: bool, **training: object) -> TrainSettings:
         """A warm-up with the field's head and losses."""
@@ -120,15 +108,12 @@ class Workplace:
     def train(self, chosen: TrainSettings, epochs: int) -> list[float]:
         """Train from the beginning, from stored views if it is to; images per second by epoch."""
         with tempfile.TemporaryDirectory(dir=self.folder) as name:
-            files = SegmentFiles(
-                self.split,
-                self.checkpoint,
-                Path(name) / "rolling.pt",
-                Path(name) / "log",
-                views=None if chosen.training.views is None else self.views,
-            )
+            output, log = Path(name) / "c.pt", Path(name) / "log"
+            views = None if chosen.training.views is None else self.views
+            files = SegmentFiles(self.split, output, log, views=views)
             train_segment(chosen, files, stop_at_epoch=epochs, **self.options)
-            return [speed for _, speed in read_scalars(Path(name) / "log")["images_per_second"]]
+            output.replace(self.checkpoint)
+            return [speed for _, speed in read_scalars(log)["images_per_second"]]
 
     def fresh_speed(self, model: str, **training: object) -> float:
         """Images per second of a training with fresh views.
@@ -156,12 +141,12 @@ class Workplace:
     def features_speed(self, is_stored: bool) -> float:
         """Images per second of a pass with the last checkpoint, from when its model is there."""
         began: list[float] = []
-        opened = "open_views" if is_stored else "_images_in_batches"
+        opened = "open_views" if is_stored else "evaluation_batches"
         function = getattr(features, opened)
 
-        def noting(*arguments: object) -> object:
+        def noting(*arguments: object, **options: object) -> object:
             began.append(time.perf_counter())
-            return function(*arguments)
+            return function(*arguments, **options)
 
         setattr(features, opened, noting)
         try:
@@ -185,18 +170,19 @@ class Workplace:
             out_dim=self.out_dim,
         )
 
-    def peak_memory(self, model: str, is_stored: bool) -> tuple[int, int]:
-        """Peak bytes of a new training process in memory, and on its GPU.
-
-        Loading processes do not count.
-        """
+    def peak_memory(self, model: str, is_stored: bool) -> int:
+        """Peak bytes of a new training process; loading processes do not count."""
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(1, mp_context=context) as pool:
             return pool.submit(_peak_of_training, self, model, is_stored).result()
 
 
-def _peak_of_training(work: Workplace, model: str, is_stored: bool) -> tuple[int, int]:
+def _peak_of_training(work: Workplace, model: str, is_stored: bool) -> int:
     work.train(work.settings(model, is_stored), 1)
+    return peak_bytes()
+
+
+def peak_bytes() -> int:
+    """Most memory that this process has had."""
     status = Path("/proc/self/status").read_text()
-    on_gpu = torch.cuda.max_memory_allocated() if work.device.type == "cuda" else 0
-    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]), on_gpu
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])

@@ -16,14 +16,12 @@ rule assign:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
-        runtime=requested("runtime", of_settings(requests.reading_request)),
+        **asks(of_settings(job_resources.reading_request)),
     params:
         current=flags_of(labels="--labels", photographs="--photographs", added="--added"),
         version=RESULT_VERSIONS["assign"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage assign --split {input.split:q} --features {input.features:q}"
         " --pseudo-labels {input.pseudo_labels:q} {params.current:q} --output {output:q} --threads {threads}"
         " 2>&1 | tee -i {log:q}"

@@ -17,14 +17,12 @@ rule estimate:
         "../envs/baseline.yaml"
     threads: 8
     resources:
-        mem_mb=requested("mem_mb", of_settings(baselines.estimate_request)),
-        runtime=requested("runtime", of_settings(baselines.estimate_request)),
+        **asks(of_settings(job_resources.estimate_request)),
     params:
         normalize=of_settings(baselines.baseline_flags),
         version=RESULT_VERSIONS["estimate"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage estimate --features {input.features:q} {params.normalize:q}"
         " --output {output:q} --threads {threads} 2>&1 | tee -i {log:q}"
 
@@ -43,15 +41,13 @@ rule baseline:
         "../envs/baseline.yaml"
     threads: 8
     resources:
-        mem_mb=requested("mem_mb", of_settings(baselines.baseline_request)),
-        runtime=requested("runtime", of_settings(baselines.baseline_request)),
+        **asks(of_settings(job_resources.baseline_request)),
     params:
         estimates=flags_of(estimates="--estimates"),
         normalize=of_settings(baselines.baseline_flags),
         version=RESULT_VERSIONS["baseline"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage baseline --method {wildcards.method} --features {input.features:q}"
         " --truth {input.truth:q} {params.estimates:q} {params.normalize:q} --output {output:q}"
         " --threads {threads} 2>&1 | tee -i {log:q}"

@@ -14,12 +14,10 @@ rule classes:
     conda:
         "../envs/train.yaml"
     resources:
-        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
-        runtime=requested("runtime", of_settings(requests.reading_request)),
+        **asks(of_settings(job_resources.reading_request)),
     params:
         version=RESULT_VERSIONS["classes"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage classes --checkpoint {input.checkpoint:q} --features {input.features:q}"
         " --output {output:q} 2>&1 | tee -i {log:q}"

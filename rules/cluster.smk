@@ -18,17 +18,15 @@ rule cluster:
         "../envs/cluster.yaml"
     threads: 32
     resources:
-        gpu=of_settings(requests.cluster_gpus),
-        mem_mb=requested("mem_mb", of_settings(requests.cluster_request)),
-        runtime=requested("runtime", of_settings(requests.cluster_request)),
+        **asks(of_settings(job_resources.cluster_request)),
+        gpu=of_settings(job_resources.cluster_gpus),
     params:
         grid=of_settings(parameters.cluster_flags),
         previous=flags_of(previous="--previous"),
         log_dir=log_dir,
         version=RESULT_VERSIONS["cluster"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage cluster --features {input.features:q} --output {output.pseudo:q}"
         " --grid-table {output.grid:q} {params.grid:q} {params.previous:q}"
         " --log-dir {params.log_dir:q} --threads {threads} --gpus {resources.gpu}"

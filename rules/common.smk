@@ -19,8 +19,9 @@ from gcdflow.surroundings import foreign_interpreter
 
 try:
     from gcdflow.config.runs import RUN_NAME, find_run
-    from gcdflow.planning import baselines, parameters, plan, requests
+    from gcdflow.planning import baselines, job_resources, parameters, plan
     from gcdflow.planning import shared_warmup, startup, stored_views, this_call
+    from gcdflow.planning.job_resources import asks
     from gcdflow.planning.last_word import have_last_word
     from gcdflow.planning.parameters import RESULT_VERSIONS
     from gcdflow.planning.state import state_of_files
@@ -32,6 +33,7 @@ except ImportError as error:
 placed = workflow.modifier.path_modifier.replace_prefix
 
 have_last_word(logger)
+this_call.remember(workflow, sys.argv)
 startup.check_checkout(CHECKOUT)
 RUNS, DEFAULT_RUNS = startup.configured_runs(config, workflow.configfiles)
 
@@ -68,8 +70,10 @@ def of_settings(function):
     return lambda wildcards, *job: function(settings_of(wildcards), *job)
 
 
-def of_run(function):
-    return lambda wildcards, *job: function(settings_of(wildcards), run_of(wildcards), *job)
+def of_run(function, **options):
+    return lambda wildcards, *job: (
+        function(settings_of(wildcards), run_of(wildcards), *job, **options)
+    )
 
 
 def of_epoch(function):
@@ -88,10 +92,3 @@ def flags_of(**flags):
 
 def log_dir(wildcards, output):
     return plan.log_dir(output[0])
-
-
-# What a job asks a cluster for. Where an input does not exist yet, Snakemake asks again later.
-def requested(name, request):
-    return lambda wildcards, input, threads, attempt: (
-        getattr(request(wildcards, input, threads, attempt), name)
-    )

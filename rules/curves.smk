@@ -19,14 +19,10 @@ rule curves:
     localrule: True  # takes a second, too little for a queue
     conda:
         "../envs/cluster.yaml"
-    resources:
-        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
-        runtime=requested("runtime", of_settings(requests.reading_request)),
     params:
         log_dir=log_dir,
         version=RESULT_VERSIONS["curves"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage curves --log-dir {params.log_dir:q} --output {output:q}"
         " --title {wildcards.run} 2>&1 | tee -i {log:q}"

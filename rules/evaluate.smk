@@ -16,16 +16,14 @@ rule evaluate:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=requested("mem_mb", of_settings(requests.evaluate_request)),
-        runtime=requested("runtime", of_settings(requests.evaluate_request)),
+        **asks(of_settings(job_resources.evaluate_request)),
     params:
         classes=flags_of(classes="--classes"),
         draws=of_settings(parameters.evaluate_flags),
         log_dir=log_dir,
         version=RESULT_VERSIONS["evaluate"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage evaluate --features {input.features:q}"
         " --pseudo-labels {input.pseudo_labels:q} --truth {input.truth:q}"
         " {params.classes:q} --output {output:q} {params.draws:q}"

@@ -18,17 +18,15 @@ rule features:
         "../envs/train.yaml"
     threads: 8
     resources:
+        **asks(of_settings(job_resources.features_request)),
         gpu=1,
         num_workers="auto",
-        mem_mb=requested("mem_mb", of_settings(requests.features_request)),
-        runtime=requested("runtime", of_settings(requests.features_request)),
     params:
         views=flags_of(views="--views"),
         weights=flags_of(weights="--weights"),
         version=RESULT_VERSIONS["features"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage features --checkpoint {input.checkpoint:q} --split {input.split:q}"
         " {params.weights:q} {params.views:q}"
         " --output {output:q} --threads {threads} --num-workers {resources.num_workers}"

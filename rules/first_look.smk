@@ -5,7 +5,7 @@ of the end of a run (rules/photos.smk, assign.smk and gallery.smk), with the fea
 
 use rule cluster_final as cluster_first_look with:
     input:
-        unpack(of_run(plan.cluster_first_look_inputs)),
+        unpack(of_run(plan.cluster_final_inputs, look=True)),
     output:
         pseudo="runs/{run}/pseudo_first_look.npz",
         grid="runs/{run}/grid_first_look.tsv",
@@ -17,7 +17,7 @@ use rule cluster_final as cluster_first_look with:
 
 use rule added as added_first_look with:
     input:
-        unpack(of_run(plan.added_first_look_inputs)),
+        unpack(of_run(plan.added_inputs, look=True)),
         weights=weights_of,
     output:
         update("runs/{run}/features_added_first_look.npz"),
@@ -27,7 +27,7 @@ use rule added as added_first_look with:
 
 use rule assign as assign_first_look with:
     input:
-        unpack(of_run(plan.assign_first_look_inputs)),
+        unpack(of_run(plan.assign_inputs, look=True)),
     output:
         "runs/{run}/first_look.csv",
     log:
@@ -36,22 +36,17 @@ use rule assign as assign_first_look with:
 
 use rule gallery as first_look with:
     input:
-        unpack(of_run(plan.first_look_inputs)),
+        unpack(of_run(plan.gallery_inputs, look=True)),
     output:
         "runs/{run}/first_look.html",
     log:
         "logs/{run}/first_look.log",
     params:
-        table=of_settings(parameters.table_flags),
-        photographs=flags_of(photographs="--photographs", thumbs="--thumbs"),
         next_step=lambda wildcards, input: parameters.next_step_flags(
             settings_of(wildcards),
             this_call.command(
-                workflow,
                 placed(f"runs/{wildcards.run}/gallery.html"),
-                sys.argv,
                 *parameters.afresh(settings_of(wildcards)),
             ),
             placed(f"logs/{wildcards.run}"),
         ),
-        version=RESULT_VERSIONS["gallery"],

@@ -20,16 +20,14 @@ rule gallery:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
-        runtime=requested("runtime", of_settings(requests.reading_request)),
+        **asks(of_settings(job_resources.reading_request)),
     params:
         table=of_settings(parameters.table_flags),
         photographs=flags_of(photographs="--photographs", thumbs="--thumbs"),
         next_step=lambda wildcards, input: [],  # training, after a first look
         version=RESULT_VERSIONS["gallery"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage gallery --split {input.split:q} --assignments {input.assignments:q}"
         " --features {input.features:q} {params.table:q} {params.photographs:q} {params.next_step:q} --run {wildcards.run}"
         " --output {output:q} --threads {threads} 2>&1 | tee -i {log:q}"

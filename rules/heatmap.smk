@@ -17,13 +17,9 @@ rule heatmap:
     localrule: True  # takes a second, too little for a queue
     conda:
         "../envs/cluster.yaml"
-    resources:
-        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
-        runtime=requested("runtime", of_settings(requests.reading_request)),
     params:
         version=RESULT_VERSIONS["heatmap"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage heatmap --grid-table {input:q} --output {output:q}"
         " --title '{wildcards.run}, epoch {wildcards.epoch}' 2>&1 | tee -i {log:q}"

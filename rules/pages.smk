@@ -3,12 +3,7 @@ report.md and summary.md need. Unlike summary.md, the page of all default runs h
 """
 
 
-rule report_page:
-    """Write the table of a run as an HTML page."""
-    input:
-        metrics=of_run(plan.report_inputs),
-        baselines=of_run(baselines.baselines),
-        grids=of_run(baselines.compared_grids),
+use rule report as report_page with:
     output:
         report(
             "runs/{run}/report.html",
@@ -18,20 +13,8 @@ rule report_page:
         ),
     log:
         "logs/{run}/report_page.log",
-    localrule: True  # takes a second, too little for a queue
-    conda:
-        "../envs/cluster.yaml"
-    resources:
-        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
-        runtime=requested("runtime", of_settings(requests.reading_request)),
     params:
         version=RESULT_VERSIONS["pages"],
-    shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
-        "stage report --run {wildcards.run} --output {output:q} {input.metrics:q}"
-        " --baselines {input.baselines:q}"
-        " 2>&1 | tee -i {log:q}"
 
 
 rule summary_page:
@@ -51,9 +34,6 @@ rule summary_page:
     localrule: True
     conda:
         "../envs/cluster.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         runs=lambda wildcards: parameters.summary_runs(RUNS, SUMMARY_METRICS),
         version=RESULT_VERSIONS["pages"],

@@ -29,14 +29,12 @@ rule photographs:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
-        runtime=requested("runtime", of_settings(requests.reading_request)),
+        **asks(of_settings(job_resources.reading_request)),
     params:
         state=of_settings(parameters.photographs_state),
         version=RESULT_VERSIONS["photographs"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage photographs --split {input.split:q} --output {output:q} --threads {threads}"
         " 2>&1 | tee -i {log:q}"
 
@@ -54,16 +52,14 @@ rule added:
         "../envs/train.yaml"
     threads: 8
     resources:
+        **asks(of_settings(job_resources.features_request)),
         gpu=1,
         num_workers="auto",
-        mem_mb=requested("mem_mb", of_settings(requests.features_request)),
-        runtime=requested("runtime", of_settings(requests.features_request)),
     params:
         weights=flags_of(weights="--weights"),
         version=RESULT_VERSIONS["added"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage added --split {input.split:q} --photographs {input.photographs:q}"
         " --features {input.features:q} --checkpoint {input.checkpoint:q} {params.weights:q}"
         " --output {output:q} --threads {threads} --num-workers {resources.num_workers}"
@@ -89,16 +85,11 @@ rule labels:
         state=of_settings(parameters.labels_state),
         seen=lambda wildcards, output: plan.seen_photographs(output[0]),
         again=lambda wildcards, input: this_call.command(
-            workflow,
-            placed(f"runs/{wildcards.run}/gallery.html"),
-            sys.argv,
-            "--forcerun",
-            "dataset",
+            placed(f"runs/{wildcards.run}/gallery.html"), "--forcerun", "dataset"
         ),
         version=RESULT_VERSIONS["labels"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage labels --table {params.table:q} --split {input.split:q}"
         " --seen {params.seen:q} --again {params.again:q} --output {output:q}"
         " 2>&1 | tee -i {log:q}"
@@ -119,14 +110,12 @@ rule cluster_final:
         "../envs/cluster.yaml"
     threads: 32
     resources:
-        mem_mb=requested("mem_mb", of_settings(requests.cluster_request)),
-        runtime=requested("runtime", of_settings(requests.cluster_request)),
+        **asks(of_settings(job_resources.cluster_request)),
     params:
         grid=of_settings(parameters.cluster_flags),
         version=RESULT_VERSIONS["cluster"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage cluster --features {input.features:q} --labels {input.labels:q}"
         " --output {output.pseudo:q} --grid-table {output.grid:q} {params.grid:q}"
         " --threads {threads} 2>&1 | tee -i {log:q}"
@@ -144,12 +133,10 @@ rule thumbs:
         "../envs/cluster.yaml"
     threads: 4
     resources:
-        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
-        runtime=requested("runtime", of_settings(requests.reading_request)),
+        **asks(of_settings(job_resources.reading_request)),
     params:
         version=RESULT_VERSIONS["thumbs"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage thumbs --split {input.split:q} --photographs {input.photographs:q} --output {output:q}"
         " --threads {threads} 2>&1 | tee -i {log:q}"

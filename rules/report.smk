@@ -17,14 +17,10 @@ rule report:
     localrule: True  # takes a second, too little for a queue
     conda:
         "../envs/cluster.yaml"
-    resources:
-        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
-        runtime=requested("runtime", of_settings(requests.reading_request)),
     params:
         version=RESULT_VERSIONS["report"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage report --run {wildcards.run} --output {output:q} {input.metrics:q}"
         " --baselines {input.baselines:q}"
         " 2>&1 | tee -i {log:q}"

@@ -13,9 +13,6 @@ rule settings:
     localrule: True  # takes a second, too little for a queue
     conda:
         "../envs/cluster.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         settings=of_settings(parameters.result_settings),
     shell:

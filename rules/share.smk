@@ -32,8 +32,7 @@ rule share:
         log_dir=log_dir,
         version=RESULT_VERSIONS["train"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage share --settings {params.settings:q} --split {input.split:q}"
         " {params.weights:q} --checkpoint {input.warmup:q} --output {output:q}"
         " --log-dir {params.log_dir:q} 2>&1 | tee -i {log:q}"

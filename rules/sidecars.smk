@@ -15,12 +15,10 @@ rule sidecars:
     conda:
         "../envs/cluster.yaml"
     resources:
-        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
-        runtime=requested("runtime", of_settings(requests.reading_request)),
+        **asks(of_settings(job_resources.reading_request)),
     params:
         version=RESULT_VERSIONS["sidecars"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage sidecars --split {input.split:q} --assignments {input.assignments:q}"
         " --output {output:q} 2>&1 | tee -i {log:q}"

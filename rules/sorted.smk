@@ -15,14 +15,12 @@ rule sorted:
     conda:
         "../envs/cluster.yaml"
     resources:
-        mem_mb=requested("mem_mb", of_settings(requests.reading_request)),
-        runtime=requested("runtime", of_settings(requests.reading_request)),
+        **asks(of_settings(job_resources.reading_request)),
     params:
         copies="",
         version=RESULT_VERSIONS["sorted"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage sorted --split {input.split:q} --assignments {input.assignments:q} {params.copies}"
         " --output {output:q} 2>&1 | tee -i {log:q}"
 
@@ -34,4 +32,3 @@ use rule sorted as sorted_copies with:
         "logs/{run}/sorted_copies.log",
     params:
         copies="--copies",
-        version=RESULT_VERSIONS["sorted"],

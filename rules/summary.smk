@@ -21,9 +21,6 @@ rule summary:
     localrule: True
     conda:
         "../envs/cluster.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
     params:
         runs=lambda wildcards: parameters.summary_runs(RUNS, SUMMARY_METRICS),
         baselines=SUMMARY_BASELINES,

@@ -23,12 +23,11 @@ rule train:
         run=shared_warmup.training_runs(OWNERS, RUNS),
     conda:
         "../envs/train.yaml"
-    threads: of_settings(requests.train_threads)
+    threads: of_settings(job_resources.train_threads)
     resources:
-        gpu=of_settings(requests.train_gpus),
+        **asks(of_epoch(job_resources.train_request)),
+        gpu=of_settings(lambda settings: settings.gpus),
         num_workers="auto",
-        mem_mb=requested("mem_mb", of_epoch(requests.train_request)),
-        runtime=requested("runtime", of_epoch(requests.train_request)),
     params:
         weights=flags_of(weights="--weights"),
         settings=of_epoch(parameters.train_settings),
@@ -38,8 +37,7 @@ rule train:
         log_dir=log_dir,
         version=RESULT_VERSIONS["train"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage train --settings {params.settings:q} --split {input.split:q}"
         " {params.weights:q} {params.resume:q} --stop-at-epoch {wildcards.epoch} --output {output:q}"
         " --log-dir {params.log_dir:q} --result-version {params.version}"

@@ -10,7 +10,7 @@ output, which is no output (the outputs of a failed job are deleted).
 rule views:
     """Compute the frozen part of a backbone once, for views that training draws from."""
     input:
-        split=of_run(stored_views.views_split),
+        split=lambda wildcards: f"runs/{run_of(wildcards)}/split.npz",
         weights=weights_of,
     output:
         "views/{views}.npy",
@@ -24,17 +24,15 @@ rule views:
         "../envs/train.yaml"
     threads: 8
     resources:
+        **asks(of_settings(job_resources.views_request)),
         gpu=1,
         num_workers="auto",
-        mem_mb=requested("mem_mb", of_run(requests.views_request)),
-        runtime=requested("runtime", of_run(requests.views_request)),
     params:
-        settings=of_run(stored_views.views_settings),
+        settings=of_settings(stored_views.views_settings),
         weights=flags_of(weights="--weights"),
         version=RESULT_VERSIONS["views"],
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "made {output:q} -- {input:q} -- {log:q}; "
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage views --settings {params.settings:q} --split {input.split:q} {params.weights:q}"
         " --output {output:q}"
         " --result-version {params.version} --threads {threads} --num-workers {resources.num_workers}"

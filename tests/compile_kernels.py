@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from gcdflow.clustering.search import Grid, cluster_features
+from gcdflow.clustering.search import cluster_features
+from gcdflow.config.settings import ClusteringSettings
 from gcdflow.files.formats import Features
 from gcdflow.ssddbc import assign_to_clusters
 
@@ -20,7 +21,7 @@ def main() -> None:
         train_mask=np.ones(N, dtype=bool),
         metadata={},
     )
-    pseudo, _ = cluster_features(features, Grid(k=[5], percentile=[50]), threads=1)
+    pseudo, _ = cluster_features(features, ClusteringSettings(k="5", percentile="50"), threads=1)
     assign_to_clusters(features.features, features.features, pseudo.labels)
 
 

@@ -25,7 +25,7 @@ _SLOW_FILES = (
     *("test_segment.py", "test_two_trainings.py", "test_views.py"),
     *("test_simgcd.py", "test_copies.py"),
     *("test_host_waits.py", "test_prediction.py", "test_reference.py", "test_properties.py"),
-    *("test_timm_backbone.py", "test_weights.py"),
+    *("test_timm_backbone.py", "test_weight_files.py"),
     *("test_fuzz.py", "test_wrong_content.py", "test_hostile_files.py"),
     *("test_gallery_browser.py", "test_spreadsheets.py"),
 )

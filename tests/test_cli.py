@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import yaml
 from example_files import run_parts
+from gcdflow import cli
 from gcdflow.cli import (
     DEFAULT_CONFIG,
     add_settings_arguments,
     available_threads,
-    integer_range,
     read_settings,
     run_stage,
     stage_parser,
@@ -114,7 +114,6 @@ def test_help_is_quick_and_complete(tmp_path, name):
     ("name", "flag", "value"),
     [
         ("cluster", "--threads", "0"),
-        ("cluster", "--k", "9:3"),
         ("evaluate", "--threads", "many"),
     ],
 )
@@ -224,7 +223,7 @@ def refusal(tmp_path):
         ("dataset", "--settings [] --split s --truth t", "--settings: []: input should be a"),
         ("dataset", '--settings {"nam":1} --split s --truth t', "--settings: key 'name' is mis"),
         ("dataset", '--settings {"name":"cars"} --split s --truth t', "--settings: key 'name' is "),
-        ("dataset", '--settings {"name":"cub"} --split s --truth t', "dataset.root: no CUB images"),
+        ("dataset", '--settings {"name":"cub"} --split s --truth t', "dataset.root: no images of"),
         ("cluster", "--features absent.npz --output p.npz", "absent.npz: no such file"),
         ("evaluate", "--features x --pseudo-labels p --truth t --output m", "x: no such file"),
         ("report", "--run x --output r.md absent.json", "absent.json: not a metrics file"),
@@ -326,22 +325,24 @@ def main(arguments):
     for name in ("timm.layers.pos_embed", "PIL", "gcdflowers", "gcdflow.training.segment", None):
         logging.getLogger(name).info("news of %s", name)
         logging.getLogger(name).warning("warning of %s", name)
+    logging.error("error\\nof %s", "\\033")
 run_stage(main, stage_parser(None))
 """
 
 
-def test_of_libraries_only_warnings_are_logged():
+def test_of_libraries_only_warnings_are_logged_and_each_in_a_line():
     command = [sys.executable, "-c", LOG]
     environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert [line.partition(" ")[2] for line in done.stderr.splitlines()] == [
-        "warning of timm.layers.pos_embed",
-        "warning of PIL",
-        "warning of gcdflowers",
+        "warning: warning of timm.layers.pos_embed",
+        "warning: warning of PIL",
+        "warning: warning of gcdflowers",
         "news of gcdflow.training.segment",
-        "warning of gcdflow.training.segment",
+        "warning: warning of gcdflow.training.segment",
         "news of None",
-        "warning of None",
+        "warning: warning of None",
+        r"error\nof \x1b",
     ]
 
 
@@ -391,10 +392,17 @@ def test_whole_number():
             whole_number(1)(text)
 
 
-def test_integer_range():
-    assert integer_range("40:50:5") == [40, 45, 50]
-    with pytest.raises(argparse.ArgumentTypeError, match="'5:' is not a range 'first:last"):
-        integer_range("5:")
+def test_a_wrong_grid_is_one_sentence():
+    parser = argparse.ArgumentParser()
+    cli.add_grid_arguments(parser)
+    for arguments, said in (
+        (["--k", "5:"], "the grid: k: '5:' is not a range 'first:last"),
+        (["--k", "0:3"], "the grid: k: '0:3' holds 0, expected 1 or more"),
+        (["--percentile", "50,101"], "the grid: percentile: '50,101' holds 101, expected 0 to 100"),
+        (["--w-mod", "-1"], "the grid: key 'w_mod' is -1.0"),
+    ):
+        with pytest.raises(InputError, match=re.escape(said)):
+            cli.grid_of(parser.parse_args(arguments))
 
 
 def test_available_threads():

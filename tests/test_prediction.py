@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from gcdflow.categories.assignments import COLUMNS, assign
 from gcdflow.clustering.predict import cluster_test_samples, load_clustered
-from gcdflow.clustering.search import Grid, cluster_features
+from gcdflow.clustering.search import cluster_features
+from gcdflow.config.settings import ClusteringSettings
 from gcdflow.data.datasets.digits import open_images
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import sha256_file
@@ -40,7 +41,7 @@ def made(tmp_path_factory, split_path: Path) -> Path:
     stepped(settings(), split_sha256=sha256_file(split_path))[1].save(checkpoint)
     found = extract_features(checkpoint, run / "split.npz", device="cpu", num_workers=0)
     found.save(features)
-    pseudo, _ = cluster_features(found, Grid(k=[5], percentile=[40]), threads=1)
+    pseudo, _ = cluster_features(found, ClusteringSettings(k="5", percentile="40"), threads=1)
     pseudo.save(run / "pseudo_epoch003.npz")
     return run
 

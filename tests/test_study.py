@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from example_files import make_baseline, make_metrics
-from gcdflow.config.settings import RunSettings
 from gcdflow.data.datasets.catalogue import split_catalogue
 from gcdflow.data.datasets.digits import catalogue
 from gcdflow.files.formats import Features, PseudoLabels, Split, Truth
@@ -127,7 +126,10 @@ def test_the_splits_are_those_that_the_configuration_describes():
                     old = [names[i] for i in sorted(order[: len(names) // 2])]
                     assert run.dataset.old_classes == old
                     assert run.dataset.seed == draw
-                *_, guided, alone = STUDY["stages"](runs, split)
+                first, *_, guided, alone = STUDY["stages"](runs, split)
+                is_raw = first.title == "raw"
+                assert is_raw == (name != "digits") == (first.epoch == 0)
+                assert first.epoch in runs[first.run].checkpoint_epochs()
                 assert guided.epoch == alone.epoch == runs[alone.run].schedule.total_epochs
                 guided, alone = runs[guided.run], runs[alone.run]
                 assert alone.pseudo.pseudo_loss_weight == 0
@@ -180,8 +182,8 @@ def test_the_comparison_is_split_by_split():
     ]
 
 
-def settings_and_split(folder: Path, n: int = 120) -> tuple[RunSettings, Split, Truth]:
-    """The run `digits` on its first ``n`` images, with split and truth where the run has them."""
+def split_and_truth(folder: Path, n: int = 120) -> tuple[Split, Truth]:
+    """The first ``n`` images of the run `digits`, with split and truth where the run has them."""
     settings = STUDY["configured_runs"]()["digits"]
     whole, truth = split_catalogue(catalogue(settings.dataset), settings.dataset)
     kept = {name: getattr(whole, name)[:n] for name in ("indices", "labels")}
@@ -197,7 +199,7 @@ def settings_and_split(folder: Path, n: int = 120) -> tuple[RunSettings, Split, 
     folder.mkdir(parents=True)
     split.save(folder / "split.npz")
     truth.save(folder / "truth.npz")
-    return settings, split, truth
+    return split, truth
 
 
 def test_stages_are_scored_once_and_again_when_their_files_change(
@@ -205,13 +207,7 @@ def test_stages_are_scored_once_and_again_when_their_files_change(
 ):
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "runs" / "digits"
-    settings, split, truth = settings_and_split(run)
-    raw = STUDY["Stage"]("raw", "digits", None)
-    found = STUDY["scores"](raw, settings, "digits")
-    assert {len(numbers) for numbers in found.values()} == {5}
-    assert found["kmeans"]["clusters"] == found["semi_supervised_kmeans"]["clusters"] == 10
-    assert all(0 < found[name]["all"] <= 1 for name in found)
-
+    split, truth = split_and_truth(run)
     trained = STUDY["Stage"]("trained", "digits", 7)
     features = np.eye(10, dtype=np.float32)[truth.labels] + 0.01 * np.arange(10, dtype=np.float32)
     Features(split.indices, features, split.labels, split.train_mask, {"epoch": 7}).save(
@@ -228,7 +224,9 @@ def test_stages_are_scored_once_and_again_when_their_files_change(
             {"k": 5, "density_percentile": 50},
             {},
         ).save(run / "pseudo_epoch007.npz")
-        found = STUDY["scores"](trained, settings, "digits")
+        found = STUDY["scores"](trained)
+        assert {len(numbers) for numbers in found.values()} == {5}
+        assert found["kmeans"]["clusters"] == found["semi_supervised_kmeans"]["clusters"] == 10
         assert found["semi_supervised_kmeans"]["all"] == 1
         if accuracy is not None:
             assert found["ssddbc"] == {"all": 1, "old": 1, "new": 1, "ari": 1, "clusters": 10}
@@ -240,7 +238,7 @@ def test_stages_are_scored_once_and_again_when_their_files_change(
         raise AssertionError("clustered again")
 
     monkeypatch.setitem(STUDY["scores"].__globals__, "_scores", forbidden)
-    assert STUDY["scores"](trained, settings, "digits") == found
+    assert STUDY["scores"](trained) == found
 
 
 def test_methods_are_compared_over_the_choices_of_old_classes(

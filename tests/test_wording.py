@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from gcdflow.errors import InputError, MachineError
 from gcdflow.wording import (
-    about,
     counted,
     did_you_mean,
     duration,
@@ -51,23 +50,6 @@ def test_slow_speeds_have_decimals(rate, expected):
 )
 def test_times_have_their_two_largest_units(seconds, expected):
     assert duration(seconds) == expected
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
-        (3, "1 minute"),
-        (251, "4 minutes"),
-        (1220, "20 minutes"),
-        (1300, "20 minutes"),
-        (1400, "25 minutes"),
-        (5400, "90 minutes"),
-        (5500, "2 hours"),
-        (2.4 * 3600, "2 hours"),
-    ],
-)
-def test_estimates_are_rounded(seconds, expected):
-    assert about(seconds) == f"about {expected}"
 
 
 @pytest.mark.parametrize(

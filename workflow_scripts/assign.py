@@ -14,7 +14,6 @@ import logging
 from pathlib import Path
 
 from gcdflow.cli import available_threads, run_stage, stage_parser
-from gcdflow.errors import one_line
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -35,8 +34,8 @@ def main(arguments: argparse.Namespace) -> None:
     similarity = Features.load(arguments.features).mean_cosine
     said = verdict(assignments, similarity)
     if said:
-        warns = is_poor(assignments, similarity)
-        logging.info("%s%s", "warning: " if warns else "", one_line(said))
+        level = logging.WARNING if is_poor(assignments, similarity) else logging.INFO
+        logging.log(level, said)
     logging.info("%s: %s", arguments.output, assignments.summary())
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """Cluster the features of an epoch by another method, and measure it against the hidden truth.
 
-Methods that need the number of clusters are told the true one, and in further clusterings get the
-estimates that the stage `estimate` has made. Only the tables read the result.
+A method that needs the number of clusters runs several times: with the true number, and with each
+estimate of the stage `estimate`. Only the tables read the result.
 
 Example:
   python workflow_scripts/baseline.py --method kmeans --features features_epoch050.npz \\

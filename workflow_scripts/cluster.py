@@ -4,7 +4,7 @@
 The input may come from any source: an .npz with 'features' (n × d, float) and optionally 'labels'
 (n, integer; -1 = unlabelled), 'indices' (n, sample ids) and 'train_mask' (n, bool; only these
 samples are clustered), or a .npy with features alone. The output holds indices, labels, core_mask,
-densities, best_params and metadata.
+densities, neighbours, best_params and metadata.
 
 Example:
   python workflow_scripts/cluster.py --features F.npz --output P.npz --grid-table G.tsv
@@ -27,25 +27,24 @@ from gcdflow.wording import counted
 def main(arguments: argparse.Namespace) -> None:
     """Cluster, write, report."""
     from gcdflow.clustering.search import cluster_features, pseudo_label_scalars, write_grid_table
-    from gcdflow.files.event_log import event_file, write_scalars
+    from gcdflow.files.event_log import write_scalars
     from gcdflow.files.formats import PseudoLabels, load_features
 
+    grid = grid_of(arguments)
     features = load_features(arguments.features, arguments.labels)
     threads = arguments.threads or available_threads()
     previous = PseudoLabels.load(arguments.previous) if arguments.previous else None
     pseudo, results = cluster_features(
         features,
-        grid_of(arguments),
+        grid,
         threads=threads,
         device="cuda" if arguments.gpus else "cpu",
         previous=previous,
     )
     if arguments.grid_table is not None:
         write_grid_table(arguments.grid_table, results)
-    if arguments.log_dir is not None:
-        epoch = int(features.metadata.get("epoch", 0))
-        path = event_file(arguments.log_dir, "cluster", epoch, epoch)
-        write_scalars(path, epoch, pseudo_label_scalars(pseudo))
+    epoch = int(features.metadata.get("epoch", 0))
+    write_scalars(arguments.log_dir, "cluster", epoch, pseudo_label_scalars(pseudo))
     pseudo.save(arguments.output)
     change, against = (pseudo.metadata[key] for key in ("label_change_rate", "against_labels"))
     agreement = pseudo.metadata["agreement"]

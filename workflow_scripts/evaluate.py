@@ -31,7 +31,7 @@ def main(arguments: argparse.Namespace) -> None:
     from gcdflow.evaluation.metrics import accuracy_scalars, evaluate
     from gcdflow.evaluation.report import classes_of_truth, percent, range_of_clusters
     from gcdflow.files.atomic import write_json
-    from gcdflow.files.event_log import event_file, write_scalars
+    from gcdflow.files.event_log import write_scalars
 
     metrics = evaluate(
         arguments.features,
@@ -42,10 +42,8 @@ def main(arguments: argparse.Namespace) -> None:
         label_draws=arguments.label_draws,
         grid=grid_of(arguments) if arguments.label_draws else None,
     )
-    if arguments.log_dir is not None:
-        epoch = int(metrics["epoch"] or 0)
-        path = event_file(arguments.log_dir, "evaluate", epoch, epoch)
-        write_scalars(path, epoch, accuracy_scalars(metrics))
+    epoch = int(metrics["epoch"] or 0)
+    write_scalars(arguments.log_dir, "evaluate", epoch, accuracy_scalars(metrics))
     write_json(arguments.output, metrics)
     parts = [
         f"{by}{kind} all {percent(found[kind]['all'])} old {percent(found[kind]['old'])} "
@@ -73,7 +71,8 @@ if __name__ == "__main__":
         "--label-draws",
         type=whole_number(0),
         default=0,
-        help="number of searches with other draws of labels, over the grid below",
+        help="repeat the grid search with so many draws of labels, to see how stable the number of "
+        "clusters is (default: not at all)",
     )
     add_grid_arguments(parser)
     run_stage(main, parser)

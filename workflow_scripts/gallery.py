@@ -21,7 +21,6 @@ from gcdflow.cli import (
     stage_parser,
     whole_number,
 )
-from gcdflow.errors import one_line
 
 if TYPE_CHECKING:
     from gcdflow.categories.next_step import NextStep
@@ -43,12 +42,11 @@ def main(arguments: argparse.Namespace) -> None:
         next_step=after,
         run=arguments.run,
         most=arguments.thumbnails,
-        side=arguments.side,
         threads=arguments.threads or available_threads(),
     )
     logging.info("%s: %s", arguments.output, found)
     if after is not None:
-        logging.info("next: train, %s: %s", after.time, one_line(after.command))
+        logging.info("next: train, %s: %s", after.time, after.command)
 
 
 def following(arguments: argparse.Namespace) -> "NextStep | None":
@@ -70,7 +68,9 @@ def following(arguments: argparse.Namespace) -> "NextStep | None":
 if __name__ == "__main__":
     parser = stage_parser(__doc__, "split", "assignments", "threads")
     parser.add_argument(
-        "--features", type=Path, help="its features (.npz), to put look-alike categories together"
+        "--features",
+        type=Path,
+        help="features of the images, to put look-alike categories next to each other",
     )
     parser.add_argument(
         "--photographs", type=Path, help="photographs.npz: where photographs are now"
@@ -83,9 +83,9 @@ if __name__ == "__main__":
         "--train",
         nargs=4,
         metavar=("COMMAND", "SETTINGS", "STARTED", "LOOKED"),
-        help="offer training as the next step, with the time that it will take: its command, the "
-        "settings of the run as JSON text, and benchmark files of Snakemake, of a training of no "
-        "epochs and of the features",
+        help="offer training as the next step: the command, the run's settings (JSON), and two of "
+        "Snakemake's benchmark files (a training of no epochs, a feature extraction), from which "
+        "the time is estimated",
     )
     parser.add_argument("--output", type=Path, required=True, help="page to write (.html)")
     parser.add_argument("--run", default="", help="name of the run, for the title")
@@ -94,8 +94,5 @@ if __name__ == "__main__":
         type=whole_number(1),
         default=40,
         help="largest number of images per category (smaller if there are very many categories)",
-    )
-    parser.add_argument(
-        "--side", type=whole_number(16), default=112, help="side of a thumbnail, pixels"
     )
     run_stage(main, parser)

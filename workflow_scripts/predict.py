@@ -12,7 +12,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import add_device_arguments, run_stage, share, stage_parser
+from gcdflow.cli import add_device_arguments, run_stage, stage_parser
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -46,7 +46,7 @@ if __name__ == "__main__":
     parser.add_argument("--output", type=Path, required=True, help="table to write (.csv)")
     parser.add_argument(
         "--unknown",
-        type=share,
+        type=float,
         help="share of the run's own images that lie farther from all categories than what counts "
         "as resembling none (default: 0.02; 0: every image gets a category)",
     )

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
-"""Write all settings of a run, including defaults and inherited ones, as YAML.
+"""Write the settings of a run, including defaults and inherited ones, as YAML.
 
-The file has the same keys as a run in the configuration, except for those that change no category
+The file has the same keys as a run in the configuration. It leaves out keys that change no category
 (gpus, baselines, clustering.label_draws, clustering.device) and keys of newer versions that have
 their defaults.
 

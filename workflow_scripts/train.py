@@ -41,11 +41,9 @@ def main(arguments: argparse.Namespace) -> None:
     from gcdflow.training.segment_files import SegmentFiles  # these import torch: after --help
 
     output = arguments.output
-    rolling = arguments.rolling or output.parent / ".rolling" / output.name
     files = SegmentFiles(
         split=arguments.split,
         output=output,
-        rolling=rolling,
         log_dir=arguments.log_dir,
         resume_from=arguments.resume_from_ckpt,
         pseudo_labels=arguments.pseudo_labels,
@@ -82,9 +80,6 @@ if __name__ == "__main__":
     parser.add_argument("--resume-from-ckpt", type=Path, help="checkpoint to resume from")
     parser.add_argument("--pseudo-labels", type=Path, help="pseudo labels that guide the segment")
     parser.add_argument("--views", type=Path, help="stored views to start from (training.views)")
-    parser.add_argument(
-        "--rolling", type=Path, help="rolling checkpoint (default: .rolling/ beside the output)"
-    )
     add_device_arguments(parser)
     parser.add_argument(
         "--gpus",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gcdflow.categories.assignments import Assignments, assign
-from gcdflow.categories.confidence import confidences
+from gcdflow.categories.confidence import measured
 from gcdflow.categories.naming import name_clusters, new_names
 from gcdflow.categories.verdict import is_poor, verdict
 from gcdflow.errors import InputError
@@ -134,29 +134,29 @@ def test_confidences_of_hard_cases():
     core[stands_for == 4] = False  # a category without core points
     core[np.flatnonzero(stands_for == 3)[1:]] = False  # one with a single core point
     own = np.where(rng.random(400) < 0.2, rng.integers(0, 8, 400), stands_for)
-    found = confidences(rows, own, core, stands_for)
+    found = measured(rows, own, core, stands_for)[0]
     expected = naive_confidences(rows.astype(float), own, core, stands_for)
     np.testing.assert_allclose(found, expected, atol=1e-3)
     assert (found[own >= 6] == 0).all()
-    np.testing.assert_array_equal(confidences(rows, own, core, stands_for, threads=3), found)
+    np.testing.assert_array_equal(measured(rows, own, core, stands_for, threads=3)[0], found)
 
 
 def test_confidences_without_a_rival_and_of_equal_rows():
     rows, zeros = np.ones((6, 2), np.float32), np.zeros(6, int)
     core = np.arange(6) < 3
-    assert confidences(rows, zeros, core, zeros).tolist() == [1] * 6
-    assert confidences(rows[:1], zeros[:1], core[:1], zeros[:1]).tolist() == [1]
+    assert measured(rows, zeros, core, zeros)[0].tolist() == [1] * 6
+    assert measured(rows[:1], zeros[:1], core[:1], zeros[:1])[0].tolist() == [1]
     halves = np.array([0, 0, 1, 0, 1, 1])
-    assert confidences(rows, halves, core, halves)[3:].tolist() == [0, 0, 0]
+    assert measured(rows, halves, core, halves)[0][3:].tolist() == [0, 0, 0]
 
 
 def test_blocks_join_without_seams(monkeypatch):
     rng = np.random.default_rng(2)
     rows, groups = rng.normal(size=(50, 3)).astype(np.float32), rng.integers(0, 3, 50)
     core = rng.random(50) < 0.7
-    whole = confidences(rows, groups, core, groups)
+    whole = measured(rows, groups, core, groups)[0]
     monkeypatch.setattr("gcdflow.categories.confidence._BLOCK", 7)
-    np.testing.assert_allclose(confidences(rows, groups, core, groups, 2), whole, atol=1e-6)
+    np.testing.assert_allclose(measured(rows, groups, core, groups, 2)[0], whole, atol=1e-6)
 
 
 @pytest.mark.parametrize(

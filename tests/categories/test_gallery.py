@@ -193,7 +193,7 @@ def test_tiny_images_keep_their_pixels_and_photographs_stay_whole():
     rng = np.random.default_rng(0)
     for shape in ((8, 8, 1), (8, 5, 3), (56, 56, 3)):
         pixels = rng.integers(0, 256, shape, dtype=np.uint8)
-        made = thumbnail(pixels, 112)
+        made = thumbnail(pixels)
         assert made.pixel_side == shape[0]
         np.testing.assert_array_equal(np.asarray(decoded(made.uri)), pixels.squeeze())
     sizes = {
@@ -204,16 +204,16 @@ def test_tiny_images_keep_their_pixels_and_photographs_stay_whole():
         (5, 4000, 3): (336, 1),
     }
     for shape, size in sizes.items():
-        made = thumbnail(np.zeros(shape, np.uint8), 112)
+        made = thumbnail(np.zeros(shape, np.uint8))
         assert made.pixel_side is None
         assert decoded(made.uri).size == size
 
 
 def test_tiles_enlarge_tiny_images_by_whole_numbers():
-    assert tile_side(112, [8, 8]) == 56
-    assert tile_side(112, [32]) == 64
-    assert tile_side(112, [8, None]) == 112
-    assert tile_side(112, []) == 112
+    assert tile_side([8, 8]) == 56
+    assert tile_side([32]) == 64
+    assert tile_side([8, None]) == 112
+    assert tile_side([]) == 112
 
 
 def test_page_needs_no_other_files(run):
@@ -283,9 +283,6 @@ def test_names_are_text(run):
     assert [picture["path"] for picture in page.data["pictures"]] == table.paths
     assert page.text.count(EVIL) == 4  # title, heading, index, section
     assert page.thumbnails[0]["alt"] == f"\"'><b onload=x>.png, labelled {EVIL}"
-    row = ["\"'><b onload=x>.png", EVIL]
-    quoted = ",".join('"' + cell.replace('"', '""') + '"' for cell in row)
-    assert page.text.count(quoted) == 1  # in the lines for the table
 
 
 def test_digits_are_enlarged_and_have_no_files(tmp_path: Path, make_split):
@@ -318,21 +315,6 @@ def test_excluded_images_are_listed(run):
     assert {"href": "#left-out"} in page.all("a")
 
 
-def test_all_images_have_lines_for_the_table(run, monkeypatch):
-    table = assignments(["owl"] * 9 + ["new-1"] * 3, [0.5] * 12, ["owl", *[""] * 11])
-    table = replace(table, paths=["a, b.png", *table.paths[1:]])
-    table = replace(table, train_mask=np.arange(12) != 11)
-    text = run(table, most=4).text
-    assert '"a, b.png",owl\na/1.png,owl\n' in text
-    assert text.count(",owl\n") == 9
-    assert "a/9.png,\na/10.png,\na/11.png,\n" in text
-    monkeypatch.setattr("gcdflow.categories.gallery.open_images", lambda *of: Grey())
-    photos = {"dataset": "photos", "root": "."}
-    text = run(table, lambda split: replace(split, source=photos)).text
-    assert "a/9.png,\na/10.png,\n" in text
-    assert "a/11.png,\n" not in text  # a test image
-
-
 @pytest.mark.parametrize(
     ("n_doubtful", "word"), [(0, "least certain"), (1, "least certain"), (2, "doubtful")]
 )
@@ -340,13 +322,6 @@ def test_a_panel_is_doubtful_if_most_of_it_is(run, n_doubtful: int, word: str):
     confidences = [0.5] * (20 - n_doubtful) + [0.1] * n_doubtful
     text = " ".join(run(assignments(["new-1"] * 20, confidences), most=12).text.split())
     assert f"… and 8 more {word}" in text
-
-
-class Grey:
-    """Images of one colour."""
-
-    def read(self, positions, shortest_side=None):
-        return [np.full((99, 99, 3), 128, dtype=np.uint8) for _ in positions]
 
 
 def test_assignments_of_another_split_are_one_sentence(run):
@@ -438,10 +413,10 @@ def test_training_is_offered_with_its_command_and_time(run):
     assert "Next:" not in run(table).text
     command = "snakemake --cores all runs/x/gallery.html --config 'a=<b>&' --forcerun dataset"
     page = run(table, next_step=NextStep(command, 251.0))
-    assert "Next: train, which takes about 4 minutes here, judging by the time" in page.text
+    assert "Next: train, which takes about 4 min here, judging by the time" in page.text
     assert command in page.text
     unknown = run(table, next_step=NextStep(command, None))
-    assert "minutes" not in unknown.text
+    assert "which takes several times as long as this look" in unknown.text
     assert command in unknown.text
 
 

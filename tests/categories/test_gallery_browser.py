@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from gcdflow.data.datasets.class_names import says_nothing, tidied
+from gcdflow.data.class_names import says_nothing, tidied
 from photo_gallery import HOSTILE, LOCKED, PLAIN, SIZE, Run, make_run
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -463,7 +463,7 @@ NAMES = [
     [
         "path,label\ntour/00.jpg,robin\n",
         '\ufefflabel;path;truth;\r\n"robin";tour/00.jpg;;',
-        "sep=\t\rPath\tLabel\rtour/00.jpg\trobin\r",
+        "Path\tLabel\rtour/00.jpg\trobin\r",
         '"path", "label"\ntour/00.jpg, "robin"\n',
     ],
     ids=["plain", "spreadsheet", "old-mac", "blanks"],

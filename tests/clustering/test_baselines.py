@@ -90,15 +90,6 @@ def test_no_labels_and_equal_rows_are_no_trouble():
     assert [len(set(found[4 * c : 4 * c + 4].tolist())) for c in range(3)] == [1, 1, 1]
 
 
-@pytest.mark.parametrize(
-    ("labels", "n_clusters", "message"),
-    [([0, 1, 2, -1], 2, "3 labelled classes"), ([0, 0, 1, 1], 3, "nothing to cluster")],
-)
-def test_what_cannot_be_clustered_is_refused(labels, n_clusters, message):
-    with pytest.raises(InputError, match=message):
-        semi_supervised_kmeans(np.eye(4), np.array(labels), n_clusters)
-
-
 def test_kmeans_finds_what_lies_apart():
     X, truth, _ = blobs(1, spread=0.02)
     found = kmeans(X, 6)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from gcdflow.clustering import search
 from gcdflow.clustering.matching import merged_by_class
-from gcdflow.clustering.search import Grid, cluster_features, n_clusters_over_label_draws
-from gcdflow.errors import InputError
+from gcdflow.clustering.search import cluster_features, n_clusters_over_label_draws
+from gcdflow.config.settings import ClusteringSettings
 from gcdflow.files.formats import UNLABELLED, Features, PseudoLabels
 
-GRID = Grid(k=[15], percentile=[20])
-MERGING = replace(GRID, merge_by_class=True)
+GRID = ClusteringSettings(k="15", percentile="20", w_mod=0.0, merge_by_class=False)
+MERGING = GRID.model_copy(update={"merge_by_class": True})
 
 
 def naive(clusters: np.ndarray, labels: np.ndarray) -> list[int]:
@@ -61,11 +61,6 @@ def test_a_merged_cluster_has_the_place_of_its_first_part():
 def test_what_stays_apart(labels, why):
     clusters = np.array([0, 0, 1, 1, 2, 2])
     assert merged_by_class(clusters, np.array(labels)).tolist() == clusters.tolist(), why
-
-
-def test_other_samples():
-    with pytest.raises(InputError, match="same samples"):
-        merged_by_class(np.array([0, 1]), np.array([0]))
 
 
 # -- in the stage ----------------------------------------------------------------------------------

@@ -3,20 +3,21 @@
 import csv
 import json
 import logging
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from gcdflow import __version__
 from gcdflow.clustering import search as clustering
+from gcdflow.clustering.heatmap import read_grid_table
 from gcdflow.clustering.matching import label_change_rate
 from gcdflow.clustering.search import (
-    Grid,
     cluster_features,
     pseudo_label_scalars,
     write_grid_table,
 )
+from gcdflow.config.ranges import parse_range
+from gcdflow.config.settings import ClusteringSettings
 from gcdflow.errors import InputError
 from gcdflow.files import declared
 from gcdflow.files.formats import Features, PseudoLabels
@@ -24,7 +25,7 @@ from gcdflow.ssddbc import _recall
 from gcdflow.ssddbc._gpu import Gpu
 from ssddbc.reference import fit_configuration, normalise
 
-GRID = Grid(k=[3, 5], percentile=[40, 70])
+GRID = ClusteringSettings(k="3,5", percentile="40,70", w_mod=0.0, merge_by_class=False)
 
 
 def blobs(n: int = 48, seed: int = 0, **changes) -> Features:
@@ -54,15 +55,15 @@ def naive_grid(features: Features, normalize: bool = True) -> list[tuple[int, in
     rows = normalise(rows) if normalize else rows
     return [
         (k, p, fit_configuration(rows, features.labels[train], k, p))
-        for k in GRID.k
-        for p in GRID.percentile
+        for k in parse_range(GRID.k)
+        for p in parse_range(GRID.percentile)
     ]
 
 
 @pytest.mark.parametrize("normalize", [True, False])
 def test_best_of_the_grid_against_the_reference(normalize):
     features = blobs()
-    grid = replace(GRID, normalize=normalize)
+    grid = GRID.model_copy(update={"normalize": normalize})
     pseudo, results = cluster_features(features, grid, threads=1)
     naive = naive_grid(features, normalize)
     np.testing.assert_allclose(results["score"], [r.score for _, _, r in naive], atol=1e-9)
@@ -82,7 +83,7 @@ def test_best_of_the_grid_against_the_reference(normalize):
 
 
 def test_weights_of_the_score():
-    grid = replace(GRID, w_ce=2.0, w_sil=0.5, w_mod=1.5)
+    grid = GRID.model_copy(update={"w_ce": 2.0, "w_sil": 0.5, "w_mod": 1.5})
     pseudo, results = cluster_features(blobs(), grid, threads=1)
     expected = -2 * results["cross_entropy"] + 0.5 * results["silhouette"]
     np.testing.assert_allclose(results["score"], expected + 1.5 * results["modularity"])
@@ -177,7 +178,10 @@ def test_clusters_against_the_labels_are_said(clustered, caplog):
     assert pseudo.metadata["against_labels"] == 0
     labels = np.where(features.train_mask, np.arange(48) // 4 % 2, -1)
     mixed, _ = cluster_features(
-        replace(features, labels=labels), replace(GRID, w_ce=0.0), threads=1, previous=pseudo
+        replace(features, labels=labels),
+        GRID.model_copy(update={"w_ce": 0.0}),
+        threads=1,
+        previous=pseudo,
     )
     at = labels[features.train_mask]
     cells = [at[mixed.labels == cluster] for cluster in range(mixed.n_clusters)]
@@ -196,7 +200,10 @@ def test_guidance_that_made_it_worse_is_said_even_after_an_older_file(clustered,
     apart = replace(pseudo, labels=np.arange(len(pseudo.labels)), metadata={})  # nothing against
     labels = np.where(features.train_mask, np.arange(48) // 4 % 2, -1)
     mixed, _ = cluster_features(
-        replace(features, labels=labels), replace(GRID, w_ce=0.0), threads=1, previous=apart
+        replace(features, labels=labels),
+        GRID.model_copy(update={"w_ce": 0.0}),
+        threads=1,
+        previous=apart,
     )
     against = round(36 * mixed.metadata["against_labels"])
     assert (
@@ -207,8 +214,12 @@ def test_guidance_that_made_it_worse_is_said_even_after_an_older_file(clustered,
 
 def test_previous_of_other_samples(clustered):
     previous = replace(clustered[0], indices=clustered[0].indices + 1)
-    with pytest.raises(InputError, match=r"previous pseudo labels are of other samples: .*sample"):
+    with pytest.raises(InputError, match=r"previous pseudo labels: \d+ of 36 expected samples are"):
         cluster_features(blobs(), GRID, threads=1, previous=previous)
+    fewer = blobs()
+    fewer.train_mask[np.flatnonzero(fewer.train_mask)[0]] = False
+    with pytest.raises(InputError, match="training samples: 1 of 36 expected samples are missing"):
+        cluster_features(fewer, GRID, threads=1, previous=clustered[0])
 
 
 @pytest.mark.parametrize("n", [0, 1])
@@ -225,12 +236,18 @@ def test_grid_table(tmp_path, clustered):
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert tuple(rows[0]) == declared.GRID.columns()
     assert [(int(r["k"]), int(r["density_percentile"])) for r in rows] == [
-        (k, p) for k in GRID.k for p in GRID.percentile
+        (k, p) for k in parse_range(GRID.k) for p in parse_range(GRID.percentile)
     ]
     for column in ("score", "cutoff", "core_ratio"):
         np.testing.assert_allclose([float(r[column]) for r in rows], results[column], rtol=1e-5)
     assert [int(r["n_clusters"]) for r in rows] == results["n_clusters"].tolist()
     assert "\r" not in (tmp_path / "g.tsv").read_text()
+
+
+def test_scores_that_differ_little_stay_different(tmp_path, clustered):
+    scores = np.array([0.12345671, 0.12345679, 0.1, 0.1])
+    write_grid_table(tmp_path / "g.tsv", clustered[1] | {"score": scores})
+    assert read_grid_table(tmp_path / "g.tsv")["score"].tolist() == scores.tolist()
 
 
 def test_scalars_for_tensorboard(clustered):
@@ -285,7 +302,9 @@ def many(seed: int = 0) -> Features:
 def test_approximate_neighbours_are_said_with_their_recall(tmp_path, caplog):
     pytest.importorskip("faiss")
     caplog.set_level(logging.INFO)
-    pseudo, _ = cluster_features(many(), replace(GRID, neighbours="approximate"), threads=1)
+    pseudo, _ = cluster_features(
+        many(), GRID.model_copy(update={"neighbours": "approximate"}), threads=1
+    )
     assert pseudo.metadata["neighbours"] == "approximate"
     assert pseudo.metadata["recall"] >= 0.98
     assert "and approximate neighbours" in caplog.messages[0]
@@ -298,7 +317,7 @@ def test_approximate_neighbours_are_said_with_their_recall(tmp_path, caplog):
 def test_a_low_recall_is_a_warning(monkeypatch, caplog):
     pytest.importorskip("faiss")
     monkeypatch.setattr(_recall, "LARGEST_REACH", 1.0)
-    grid = replace(GRID, neighbours="approximate")
+    grid = GRID.model_copy(update={"neighbours": "approximate"})
     pseudo, _ = cluster_features(many(), grid, threads=1)
     assert pseudo.metadata["recall"] < 0.9
     (warning,) = (r for r in caplog.records if "of the exact neighbours" in r.getMessage())
@@ -314,23 +333,10 @@ def test_a_gpu_that_has_little_to_do_is_said(monkeypatch, caplog):
     caplog.set_level("INFO")
     for neighbours, warnings in (("exact", 0), ("approximate", 1)):
         caplog.clear()
-        grid = replace(GRID, neighbours=neighbours)
+        grid = GRID.model_copy(update={"neighbours": neighbours})
         cluster_features(blobs(), grid, threads=1, device="cuda")
         assert "less than" in caplog.messages[0]
         assert sum("the GPU has little to do" in message for message in caplog.messages) == warnings
-
-
-def test_approximate_neighbours_without_the_package_are_one_sentence(monkeypatch):
-    monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(InputError, match=r"faiss-cpu, which is not installed; run pip install"):
-        cluster_features(blobs(), replace(GRID, neighbours="approximate"), threads=1)
-
-
-def test_the_cost_is_said_first(caplog):
-    caplog.set_level(logging.INFO)
-    cluster_features(blobs(), GRID, threads=1)
-    assert "36 samples of" in caplog.messages[0]
-    assert "GiB and" in caplog.messages[0]
 
 
 def test_the_number_of_labels_is_said(caplog):
@@ -343,3 +349,4 @@ def test_the_number_of_labels_is_said(caplog):
         caplog.clear()
         cluster_features(replace(features, labels=labels), GRID, threads=1)
         assert f"36 samples of 6 dimensions, {n} of them labelled, need" in caplog.messages[0]
+        assert "GiB and" in caplog.messages[0]

@@ -480,7 +480,8 @@ def test_bad_file(tmp_path, content, message):
 
 
 @pytest.mark.parametrize(
-    ("written", "number"), [("010", 8), ("0_1_0", 8), ("1:30", 90), ("-012", -10)]
+    ("written", "number"),
+    [("010", 8), ("0_1_0", 8), ("1:30", 90), ("-012", -10), ("1_0", 10), ("0x1F", 31)],
 )
 @pytest.mark.parametrize(
     "text",
@@ -502,8 +503,8 @@ def test_numbers_of_classes_that_yaml_reads_as_others(tmp_path, text, written, n
 
 def test_loading_checks_the_numbers_of_classes_and_no_others(tmp_path):
     path = tmp_path / "c.yaml"
-    path.write_text("runs: {a: {seed: 010, dataset: {name: cub, old_classes: [00, 7, 1_0, 0x1F]}}}")
-    assert load_runs(path)["a"].dataset.old_classes == [0, 7, 10, 31]
+    path.write_text("runs: {a: {seed: 010, dataset: {name: cub, old_classes: [0, 7, 10, -1]}}}")
+    assert load_runs(path)["a"].dataset.old_classes == [0, 7, 10, -1]
     path.write_text("runs: {a: {dataset: {name: cub, old_classes: [017]}}}")
     with pytest.raises(InputError, match=r"^\S*c\.yaml, line 1: old_classes: YAML reads 017 as"):
         load_runs(path)

@@ -55,7 +55,7 @@ def test_benchmarks(tmp_path: Path, name: str, first: str):
 
 def test_folders_of_images(tmp_path: Path):
     settings = ImageFolderSettings(root=str(tmp_path), folder="birds", old_classes=["a"])
-    expected = f"dataset.root: no folder {tmp_path / 'birds'} for dataset 'image_folder'; put the"
+    expected = f"dataset.root: no images of dataset 'image_folder' at {tmp_path / 'birds'}; put"
     assert refused(settings).startswith(expected)
     (tmp_path / "birds").mkdir()
     check_images(settings)

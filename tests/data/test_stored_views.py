@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import math
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -62,6 +64,18 @@ def read_all(path: Path, split: Split, **changes: object) -> None:
     with StoredViews(path, split, origin(split, **changes)) as views:
         for _ in views.evaluation_batches(np.arange(len(split.indices)), batch_size=9):
             pass
+
+
+# -- writing ---------------------------------------------------------------------------------------
+
+
+def test_a_file_that_cannot_be_cut_off_is_an_error(split: Split, tmp_path: Path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "truncate", refuse)
+    with pytest.raises(InputError, match=r"v\.npy: cannot be written \(Input/output error\)"):
+        stored(tmp_path / "v.npy", split)
 
 
 # -- drawing ---------------------------------------------------------------------------------------

@@ -13,10 +13,17 @@ def test_devices_by_name(monkeypatch):
     assert resolve_device("auto") == resolve_device("cpu") == torch.device("cpu")
     with pytest.raises(InputError, match=r"--device cuda:1: PyTorch finds no GPU"):
         resolve_device("cuda:1")
-    with pytest.raises(InputError, match=r"--device toaster: expected auto, cpu, cuda"):
-        resolve_device("toaster")
+    for name in ("toaster", "mps", "xpu", "meta"):
+        with pytest.raises(InputError, match=f"--device {name}: expected auto, cpu, cuda"):
+            resolve_device(name)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert resolve_device("auto") == torch.device("cuda")
+    assert resolve_device("cuda:0") == torch.device("cuda:0")
+    with pytest.raises(
+        InputError, match="--device cuda:1: PyTorch finds 1 GPU, counted from cuda:0"
+    ):
+        resolve_device("cuda:1")
 
 
 def test_mixed_precision_needs_a_gpu_with_bfloat16(monkeypatch):

@@ -229,7 +229,7 @@ def assert_ended_by_a_killed_worker(command: list[str], directory: Path) -> None
 
 def test_training_ends_with_a_killed_worker_and_resumes(split_path, tmp_path):
     calm = tmp_path / "calm" / "c.pt"
-    files = SegmentFiles(split_path, calm, calm.parent / ".rolling" / "c.pt")
+    files = SegmentFiles(split_path, calm)
     train_segment(LONG, files, stop_at_epoch=16, device="cpu", threads=1, num_workers=0)
 
     work = tmp_path / "work"
@@ -249,13 +249,8 @@ def test_two_ranks_end_with_a_killed_worker(split_path, tmp_path):
 
 def test_features_end_with_a_killed_worker(split_path, tmp_path):
     checkpoint = tmp_path / "c.pt"
-    train_segment(
-        LONG,
-        SegmentFiles(split_path, checkpoint, tmp_path / "rolling.pt"),
-        stop_at_epoch=1,
-        device="cpu",
-        threads=1,
-    )
+    files = SegmentFiles(split_path, checkpoint)
+    train_segment(LONG, files, stop_at_epoch=1, device="cpu", threads=1)
     work = tmp_path / "work"
     work.mkdir()
     command = [str(SCRIPTS / "features.py"), "--checkpoint", str(checkpoint)]

@@ -137,7 +137,7 @@ def test_training_is_ended_in_every_way_and_resumes(
 ):
     """End it by Ctrl-C, and among leftover variables by killing a rank; finish it by torchrun."""
     calm = tmp_path / "calm"
-    files = SegmentFiles(split_path, calm / "c.pt", calm / ".rolling" / "c.pt")
+    files = SegmentFiles(split_path, calm / "c.pt")
     options = {"stop_at_epoch": 16, "device": "cpu", "threads": 2, "num_workers": 0}
     assert run_as_ranks(2, lambda: train_segment(LONG, files, **options)) == [0, 0]
 

@@ -80,8 +80,7 @@ def train(files: SegmentFiles, chosen: TrainSettings, stop: int, *, signal_at: t
 
 
 def files_of(split: Path, output: Path, **more: Path) -> SegmentFiles:
-    log_dir = output.parent / f"{output.stem}-log"
-    return SegmentFiles(split, output, output.parent / ".rolling" / output.name, log_dir, **more)
+    return SegmentFiles(split, output, output.parent / f"{output.stem}-log", **more)
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from gcdflow.clustering.matching import label_change_rate, match_by_indices, optimal_matching
-from gcdflow.errors import InputError
+from gcdflow.clustering.matching import label_change_rate, optimal_matching
 from gcdflow.evaluation.accuracy import clustering_accuracy
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -130,27 +129,11 @@ def test_ties_go_to_the_matching_with_most_old_hits():
 def test_accuracy_without_samples_is_none():
     empty = np.empty(0, int)
     assert clustering_accuracy(empty, empty, empty.astype(bool)) == dict.fromkeys(KEYS)
-    assert clustering_accuracy([], [], []) == dict.fromkeys(KEYS)
 
 
 def test_accuracies_are_plain_floats():
     result = clustering_accuracy(np.array([0, 1]), np.array([0, 1]), np.array([True, False]))
     assert {type(value) for value in result.values()} == {float}
-
-
-@pytest.mark.parametrize(
-    ("clusters", "truth", "old", "message"),
-    [
-        ([0, 1], [0], [True], "clusters has 2 and truth has 1 samples"),
-        ([0.5, 1.0], [0, 1], [True, True], r"clusters has shape \(2,\) and dtype float64"),
-        ([0, 1], [[0, 1]], [True, True], r"truth has shape \(1, 2\)"),
-        ([0, 1], [0, 1], [1, 0], r"old has shape \(2,\) and dtype int64, .* dtype bool"),
-        ([0, 1], [0, 1], [True], r"old has shape \(1,\) .* expected shape \(2,\)"),
-    ],
-)
-def test_accuracy_refuses_arrays_of_wrong_shape_or_type(clusters, truth, old, message):
-    with pytest.raises(InputError, match=message):
-        clustering_accuracy(np.array(clusters), np.array(truth), np.array(old))
 
 
 @settings(max_examples=40, deadline=None)
@@ -186,32 +169,3 @@ def test_renumbered_labels_did_not_change():
 
 def test_samples_of_a_split_cluster_changed():
     assert label_change_rate(np.array([0, 0, 0, 1]), np.array([2, 2, 2, 2])) == 1 / 4
-
-
-def test_change_rate_refuses_labels_of_other_length():
-    with pytest.raises(InputError, match="labels has 2 and previous has 3 samples"):
-        label_change_rate(np.zeros(2, int), np.zeros(3, int))
-
-
-@given(st.sets(st.integers(0, 10**12), max_size=30), st.randoms(use_true_random=False))
-def test_positions_align_two_orders(ids, random):
-    a = np.array(random.sample(sorted(ids), len(ids)), dtype=np.int64)
-    b = np.array(random.sample(sorted(ids), len(ids)), dtype=np.int64)
-    positions = match_by_indices(a, b)
-    assert positions.dtype == np.int64
-    np.testing.assert_array_equal(b[positions], a)
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "message"),
-    [
-        ([1, 2], [1, 3, 4], r"1 sample ids are only in the first .* 2 only in .* example 2\)"),
-        ([1], [1, 4], r"0 sample ids are only in the first .* 1 only in .* example 4\)"),
-        ([1, 2, 2], [1, 2], "sample id 2 occurs 2 times in the first array"),
-        ([1, 2], [5, 5], "sample id 5 occurs 2 times in the second array"),
-        ([1.0, 2.0], [1, 2], "the first array of sample ids has shape .* dtype float64"),
-    ],
-)
-def test_positions_refuse_other_samples(a, b, message):
-    with pytest.raises(InputError, match=message):
-        match_by_indices(np.array(a), np.array(b))

@@ -9,7 +9,7 @@ import pytest
 from example_files import make_baseline, make_metrics
 from gcdflow.errors import InputError
 from gcdflow.evaluation.comparison import COLUMNS, compared, markdown_comparison
-from gcdflow.evaluation.summary import Result, compared_results
+from gcdflow.evaluation.summary import compared_results, parse_result
 from gcdflow.files.declared import GRID
 from stage_processes import in_process
 
@@ -117,11 +117,12 @@ def test_means_over_runs_of_what_there_is(tmp_path: Path):
     results, paths = [], []
     for run, ari in (("a", 0.5), ("b", 0.75)):
         metrics, own = write_run(tmp_path / run, ari=ari)
-        results.append(Result.read("x", metrics))
+        results.append(parse_result(f"x={metrics}"))
         paths += own
     (tmp_path / "b" / "baseline_ward_epoch050.json").unlink()
-    results.append(Result.read("y", write_run(tmp_path / "c")[0]))  # has baselines, but names none
-    results.append(Result.read("z", tmp_path / "d" / "metrics_epoch050.json"))
+    named_none, _ = write_run(tmp_path / "c")  # has baselines, but names none
+    results.append(parse_result(f"y={named_none}"))
+    results.append(parse_result(f"z={tmp_path / 'd' / 'metrics_epoch050.json'}"))
     rows = lines_of(compared_results(results, [*paths, tmp_path / "d/baseline_ward_epoch050.json"]))
     assert rows[0][:4] == ["setting", "method", "number", "runs"]
     found = {tuple(row[:3]): row[3:] for row in rows[2:]}

@@ -40,7 +40,7 @@ def stage(tmp_path: Path, log_dir: str) -> str:
 def test_the_stage_draws_the_logged_curves(tmp_path: Path):
     log = tmp_path / "log"
     log.mkdir()
-    write_scalars(log / "events.out.tfevents.epoch003-003.x", 3, {"L_total": 1.0, "gamma": 0.5})
+    write_scalars(log, "x", 3, {"L_total": 1.0, "gamma": 0.5})
     assert stage(tmp_path, "log").endswith("c.png: 2 curves\n")
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from gcdflow.clustering import search
+from gcdflow.config.settings import ClusteringSettings
 from gcdflow.evaluation.metrics import accuracy_scalars, evaluate
 from gcdflow.files.formats import Classes, Features, PseudoLabels, Truth
 from sklearn.metrics import adjusted_rand_score
@@ -233,7 +234,8 @@ def test_without_known_classes_accuracy_is_none(files):
 
 def test_draws_of_labels_give_a_range_of_clusters(files, monkeypatch):
     _, features, _, _ = files
-    grid, seen = search.Grid(k=[3, 5], percentile=[40, 70]), []
+    grid = ClusteringSettings(k="3,5", percentile="40,70", w_mod=0.0, merge_by_class=False)
+    seen = []
     plain = evaluated(files)
     assert not plain.keys() & {"label_draws", "k_range"}
 

@@ -31,7 +31,7 @@ def result(tmp_path: Path, setting: str, run: str, accuracy: float | None, **cha
         path.parent.mkdir(exist_ok=True)
         shares = {"all": accuracy, "old": accuracy / 2, "new": None}
         path.write_text(json.dumps(metrics(transductive=shares, **changes)))
-    return Result.read(setting, path)
+    return parse_result(f"{setting}={path}")
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def interrupted_run(log_dir):
     with EventLog(second, history(6, 7)) as log:
         log_epochs(log, 8, 10)
     for epoch in (10, 5):  # as if the first refresh had been clustered again, later
-        write_scalars(event_file(log_dir, "cluster", epoch, epoch), epoch, {"n_clusters": epoch})
+        write_scalars(log_dir, "cluster", epoch, {"n_clusters": epoch})
 
 
 EXPECTED = {
@@ -83,12 +83,6 @@ def test_names_sort_in_order_of_epoch(tmp_path):
 def test_epochs_that_have_no_name_are_refused(epochs):
     with pytest.raises(InputError, match=f"epochs {epochs[0]} to {epochs[1]} cannot be logged"):
         event_file("log", "train", *epochs)
-
-
-@pytest.mark.parametrize("stage", ["", "a/b", "Train", "a.b"])
-def test_stage_that_would_break_the_name_is_refused(stage):
-    with pytest.raises(ValueError, match="expected lower-case letters"):
-        event_file("log", stage, 1, 2)
 
 
 def test_a_segment_that_starts_again_replaces_its_file(tmp_path):
@@ -147,7 +141,7 @@ def test_epochs_whose_file_was_deleted_are_restored(tmp_path):
 
 def test_damage_is_reported(tmp_path):
     path = event_file(tmp_path, "cluster", 5, 5)
-    write_scalars(path, 5, {"k": 7.0})
+    write_scalars(tmp_path, "cluster", 5, {"k": 7.0})
     content = bytearray(path.read_bytes())
     for position in (0, len(content) - 6):
         damaged = bytearray(content)
@@ -159,8 +153,9 @@ def test_damage_is_reported(tmp_path):
 
 def test_one_shot_file_is_replaced_and_leaves_nothing_beside_it(tmp_path):
     path = event_file(tmp_path / "log", "evaluate", 5, 5)
-    write_scalars(path, 5, {"val_acc_all": 0.25})
-    write_scalars(path, 5, {"val_acc_all": 0.75})
+    write_scalars(path.parent, "evaluate", 5, {"val_acc_all": 0.25})
+    write_scalars(path.parent, "evaluate", 5, {"val_acc_all": 0.75})
+    write_scalars(None, "evaluate", 6, {"val_acc_all": 0.5})
     assert read_scalars(path.parent) == {"val_acc_all": [(5, 0.75)]}
     assert os.listdir(path.parent) == [path.name]
 
@@ -168,7 +163,7 @@ def test_one_shot_file_is_replaced_and_leaves_nothing_beside_it(tmp_path):
 @pytest.mark.parametrize("broken", ["fsync", "replace"])
 def test_no_unfinished_file_has_a_name_that_tensorboard_reads(tmp_path, monkeypatch, broken):
     path = event_file(tmp_path, "evaluate", 5, 5)
-    write_scalars(path, 5, {"val_acc_all": 0.25})
+    write_scalars(tmp_path, "evaluate", 5, {"val_acc_all": 0.25})
     seen = []
 
     def crash(*_):
@@ -177,7 +172,7 @@ def test_no_unfinished_file_has_a_name_that_tensorboard_reads(tmp_path, monkeypa
 
     monkeypatch.setattr(os, broken, crash)
     with pytest.raises(InputError, match=r"cannot be written \(no space"):
-        write_scalars(path, 5, {"val_acc_all": 0.75})
+        write_scalars(tmp_path, "evaluate", 5, {"val_acc_all": 0.75})
     assert seen
     assert not any("tfevents" in name for name in seen)
     assert read_scalars(tmp_path) == {"val_acc_all": [(5, 0.25)]}
@@ -185,7 +180,7 @@ def test_no_unfinished_file_has_a_name_that_tensorboard_reads(tmp_path, monkeypa
 
 def test_read_reports_duplicates(tmp_path):
     for last in (5, 6):
-        write_scalars(event_file(tmp_path, "train", 5, last), 5, {"a": float(last)})
+        EventLog(event_file(tmp_path, "train", 5, last), {5: {"a": float(last)}}).close()
     assert read_scalars(tmp_path) == {"a": [(5, 5.0), (5, 6.0)]}
 
 
@@ -198,7 +193,7 @@ def test_read_of_a_directory_that_is_not_there_or_has_other_files(tmp_path):
 def test_files_of_other_segment_lengths_are_removed(tmp_path):
     def write(stage, first, last):
         path = event_file(tmp_path, stage, first, last)
-        write_scalars(path, last, {stage: 1.0})
+        EventLog(path, {last: {stage: 1.0}}).close()
         return path
 
     kept = [

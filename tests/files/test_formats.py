@@ -213,6 +213,12 @@ def test_no_samples(tmp_path, name):
         (changed("pseudo", "metadata", {"agreement": -2}), "key 'agreement' is -2"),
         (changed("pseudo", "metadata", {"against_labels": "x"}), "key 'against_labels' is 'x'"),
         (changed("split", "source", {"root": 3}), "'source': key 'root' is 3"),
+        (
+            changed("split", "source", {"real_classes": "NA"}),
+            "'source': key 'real_classes' is 'NA'",
+        ),
+        (changed("split", "source", {"real_classes": [1]}), "key 'real_classes.0' is 1"),
+        (changed("split", "source", {"real_classes": {"NA": 1}}), "key 'real_classes' is {'NA'"),
     ],
 )
 def test_what_does_not_fit_together(tmp_path, value, message):

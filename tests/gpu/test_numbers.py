@@ -100,7 +100,7 @@ def test_features(device: str, pictures: dict[str, Path], tmp_path: Path):
     """Of the images, of stored views, and of a training on the CPU and on the GPU."""
     split, views = pictures["split"], pictures["views"]
     for name, where in (("cpu", "cpu"), ("gpu", device)):
-        files = SegmentFiles(split, tmp_path / f"{name}.pt", tmp_path / name, views=views)
+        files = SegmentFiles(split, tmp_path / f"{name}.pt", views=views)
         train_segment(small_views.settings(), files, stop_at_epoch=1, device=where, num_workers=0)
 
     def features(name: str, where: str, start: Path | None = None) -> np.ndarray:

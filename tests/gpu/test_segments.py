@@ -69,15 +69,10 @@ def train(job: tuple, output: Path, device: str, **training: object) -> Path:
     if chosen.pseudo is not None:
         start = output.with_name("start.pt")
         warm_up = chosen.model_copy(update={"pseudo": None, "warmup_epochs": None})
-        begun = SegmentFiles(files["split"], start, output.with_name("start.rolling"))
+        begun = SegmentFiles(files["split"], start)
         train_segment(warm_up, begun, stop_at_epoch=3, device="cpu", **options)
-    segment = SegmentFiles(
-        output=output,
-        rolling=output.with_name("rolling.pt"),
-        log_dir=output.with_name("log"),
-        resume_from=start,
-        **files,
-    )
+    log_dir = output.with_name("log")
+    segment = SegmentFiles(output=output, log_dir=log_dir, resume_from=start, **files)
     train_segment(chosen, segment, stop_at_epoch=end, device=device, **options)
     return output
 

@@ -109,13 +109,7 @@ def test_half_precision_is_only_in_the_features(unit_rows, gradient, dtype):
     gradient(loss, x1)
 
 
-def test_arguments_are_checked(unit_rows):
+def test_views_must_match(unit_rows):
     x1, x2, prototypes = rows(unit_rows)
-    with pytest.raises(ValueError, match="temperature is 0, expected a positive"):
-        self_distillation(x1, x2, prototypes, temperature=0)
-    with pytest.raises(ValueError, match="teacher_temperature is -1, expected a positive"):
-        self_distillation(x1, x2, prototypes, teacher_temperature=-1)
-    with pytest.raises(ValueError, match=r"x1 has shape \(6, 5\) and x2 .* expected equal shapes"):
-        self_distillation(x1, x2[:5], prototypes)
-    with pytest.raises(ValueError, match=r"prototypes has shape \(4, 4\), expected \(K, 5\)"):
-        self_distillation(x1, x2, prototypes[:, :4])
+    with pytest.raises(ValueError, match=r"x2 has shape \(1, 5\), expected \(6, 5\)"):
+        self_distillation(x1, x2[:1], prototypes)

@@ -122,22 +122,14 @@ class TestPrototypical:
         assert loss.item() == pytest.approx(exact.item(), rel=1e-5)
         gradient(loss, z)
 
-    @pytest.mark.parametrize(("labels", "span"), [([0, -1], "-1 to 0"), ([1, 3], "1 to 3")])
-    def test_labels_must_name_a_prototype(self, unit_rows, labels, span):
-        with pytest.raises(ValueError, match=f"labels span {span}, expected 0 to 2; leave out"):
-            prototypical(unit_rows(2, 4), torch.tensor(labels), unit_rows(3, 4))
-
-    def test_prototypes_must_be_as_wide_as_embeddings(self, unit_rows):
-        message = r"prototypes has shape \(3, 5\), expected \(K, 4\)"
-        with pytest.raises(ValueError, match=message):
-            prototypical(unit_rows(2, 4), torch.tensor([0, 1]), unit_rows(3, 5))
-
-    def test_temperature_and_weights_are_checked(self, unit_rows):
+    def test_shapes_must_match(self, unit_rows):
         z, labels, prototypes = unit_rows(2, 4), torch.tensor([0, 1]), unit_rows(3, 4)
-        with pytest.raises(ValueError, match=r"temperature is -1, expected a positive"):
-            prototypical(z, labels, prototypes, temperature=-1)
-        with pytest.raises(ValueError, match=r"weights has shape \(3,\), expected \(2,\)"):
-            prototypical(z, labels, prototypes, weights=torch.ones(3))
+        with pytest.raises(ValueError, match=r"labels has shape \(1,\), expected \(2,\)"):
+            prototypical(z, labels[:1], prototypes)
+        with pytest.raises(ValueError, match=r"z has shape \(2, 4\), expected \(2, 3\)"):
+            prototypical(z, labels, prototypes[:, :3])
+        with pytest.raises(ValueError, match=r"weights has shape \(2, 1\), expected \(2,\)"):
+            prototypical(z, labels, prototypes, weights=torch.ones(2, 1))
 
 
 class TestClusterPrototypes:
@@ -159,10 +151,6 @@ class TestClusterPrototypes:
         z, labels = unit_rows(5, 4), torch.tensor([0, 0, 3, 3, 3])
         grad = gradient(prototypical(z, labels, cluster_prototypes(z, labels, 5)), z)
         assert (grad != 0).any()
-
-    def test_label_out_of_range(self, unit_rows):
-        with pytest.raises(ValueError, match=r"labels span 0 to 2, expected 0 to 1"):
-            cluster_prototypes(unit_rows(2, 3), torch.tensor([0, 2]), 2)
 
 
 class TestUpdatePrototypes:
@@ -204,9 +192,6 @@ class TestUpdatePrototypes:
         after = update_prototypes(prototypes, unit_rows(0, 4), none, momentum=0.9)
         assert torch.equal(after, prototypes)
 
-    @pytest.mark.parametrize("momentum", [-0.1, 1.5, math.nan])
-    def test_momentum_must_be_a_share(self, unit_rows, momentum):
-        with pytest.raises(ValueError, match=f"momentum is {momentum}, expected a number from 0"):
-            update_prototypes(
-                unit_rows(2, 3), unit_rows(2, 3), torch.tensor([0, 1]), momentum=momentum
-            )
+    def test_embeddings_must_be_as_wide_as_prototypes(self, unit_rows):
+        with pytest.raises(ValueError, match=r"z has shape \(2, 1\), expected \(2, 3\)"):
+            update_prototypes(unit_rows(2, 3), unit_rows(2, 1), torch.tensor([0, 1]), momentum=0.9)

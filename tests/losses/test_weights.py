@@ -1,10 +1,6 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
-from gcdflow.errors import InputError
-from gcdflow.losses.weights import MODES, pseudo_weights
+from gcdflow.losses.weights import pseudo_weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
@@ -24,7 +20,7 @@ def test_equals_the_definition_by_scipy(densities):
     np.testing.assert_allclose(inverse, np.clip(1 - trust, 0.2, 0.8), rtol=1e-6)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["none", "density", "inverse_density"])
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_shape_and_dtype(mode, n):
     weights = pseudo_weights(np.arange(n, dtype=np.float32), mode)
@@ -42,25 +38,3 @@ def test_known_values():
     np.testing.assert_allclose(weights, expit([-3, 1.5, 1.5, 6]), rtol=1e-6)
     inverse = pseudo_weights([0.1, 7.0, 7.0, 9.0], "inverse_density")
     np.testing.assert_allclose(inverse, [0.8, 0.2, 0.2, 0.2], rtol=1e-6)
-
-
-def test_unknown_mode_names_the_choices():
-    message = "mode is 'dense', expected one of none, density, inverse_density"
-    with pytest.raises(InputError, match=message):
-        pseudo_weights([1.0], "dense")
-
-
-def test_densities_must_be_numbers_in_one_dimension():
-    with pytest.raises(InputError, match=r"densities has shape \(2, 1\), expected one per sample"):
-        pseudo_weights([[1.0], [2.0]], "density")
-    with pytest.raises(InputError, match=r"1 of 2 densities are NaN"):
-        pseudo_weights([1.0, np.nan], "none")
-
-
-def test_weights_and_schedule_do_not_import_torch():
-    code = (
-        "import sys, gcdflow.losses.weights, gcdflow.training.schedule; "
-        "sys.exit('torch' in sys.modules)"
-    )
-    environment = {"PYTHONPATH": ":".join(sys.path)}
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 
-import numpy as np
 import pytest
 from gcdflow.clustering.baselines import NUMBER_FOUND, NUMBER_NEEDED
-from gcdflow.clustering.number import TREE_SAMPLES
 from gcdflow.config.runs import resolve_runs
 from gcdflow.config.settings import BASELINES, NUMBER_FINDERS, RunSettings
 from gcdflow.errors import InputError
-from gcdflow.planning import baselines, job_resources, parameters, plan, requests
+from gcdflow.planning import baselines, parameters, plan
 
 SCHEDULE = {"warmup_epochs": 5, "refresh_interval": 3, "total_epochs": 8}
 DIGITS = {
@@ -26,10 +23,6 @@ DIGITS = {
 
 def settings(**changes: object) -> RunSettings:
     return RunSettings.model_validate(DIGITS | changes)
-
-
-class Files(dict):
-    size_mb = 350.0
 
 
 def test_a_run_compares_with_the_methods_that_it_names():
@@ -93,29 +86,10 @@ def test_what_is_only_compared_is_no_setting_of_results():
     ]
 
 
-def test_draws_of_labels_are_searched_over_the_grid_of_the_run(tmp_path: Path):
+def test_draws_of_labels_are_searched_over_the_grid_of_the_run():
     assert parameters.evaluate_flags(settings()) == []
     run = settings(clustering={"label_draws": 5, "k": "5,10"})
     assert parameters.evaluate_flags(run) == ["--label-draws", "5", *parameters.cluster_flags(run)]
-    features = tmp_path / "features.npz"
-    np.savez(features, features=np.zeros((50_000, 768), np.float32))
-    files = Files(features=str(features))
-    assert requests.evaluate_request(settings(), files, 4, 1) == requests.reading_request(
-        settings(), files, 4, 1
-    )
-    once = job_resources.cluster_request(run.clustering, 50_000, 768, 4, 1)
-    many = requests.evaluate_request(run, files, 4, 1)
-    assert many.mem_mb == once.mem_mb
-    assert many.runtime > once.runtime
-    request = baselines.baseline_request(run, files, 8, 1)
-    assert request == job_resources.baseline_request(50_000, 768, 8, 1)
-    assert request.mem_mb > 8 * 50_000**2 / 2 / 1e6, "distances of all pairs"
-    estimate = baselines.estimate_request(run, files, 8, 1)
-    assert estimate.runtime == request.runtime
-    assert 8 * TREE_SAMPLES**2 / 1e6 < estimate.mem_mb < request.mem_mb, "distances of some pairs"
-    given = baselines.baseline_request(run, Files(files, estimates="e.json"), 8, 1)
-    assert given.mem_mb == request.mem_mb
-    assert given.runtime < request.runtime
 
 
 def test_settings_name_known_methods_once_and_sweeps_may_vary_them():

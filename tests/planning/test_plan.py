@@ -1,4 +1,4 @@
-"""What the rules know of a run: epochs, inputs, parameters, requests."""
+"""What the rules know of a run: epochs, inputs, parameters."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 from gcdflow import cli
 from gcdflow.config.settings import RunSettings
 from gcdflow.errors import InputError
-from gcdflow.planning import job_resources, parameters, plan, requests, startup
-from gcdflow.planning.job_resources import JobRequest
+from gcdflow.planning import job_resources, parameters, plan, startup
 from pydantic import ValidationError
 
 ROOT = Path(__file__).parents[2]
@@ -29,12 +27,6 @@ DIGITS = {
 
 def settings(**changes: object) -> RunSettings:
     return RunSettings.model_validate({"schedule": SCHEDULE, **changes})
-
-
-class Files(dict):
-    """Inputs of a job, as Snakemake hands them to a rule's functions."""
-
-    size_mb = 350.0
 
 
 def test_it_needs_neither_snakemake_nor_arrays():
@@ -224,16 +216,16 @@ def test_photographs_are_assigned_by_their_labels_as_they_are_now():
     assert plan.assign_inputs(photos, "a") == SPLIT | FEATURES | LABELS | final | seen | added
     assert plan.cluster_final_inputs(photos, "a") == FEATURES | LABELS
     features = of_run(features="features_epoch000.npz")
-    assert plan.cluster_first_look_inputs(photos, "a") == features | LABELS
+    assert plan.cluster_final_inputs(photos, "a", look=True) == features | LABELS
     look = of_run(pseudo_labels="pseudo_first_look.npz", added="features_added_first_look.npz")
-    assert plan.assign_first_look_inputs(photos, "a") == SPLIT | features | LABELS | seen | look
+    assert plan.assign_inputs(photos, "a", look=True) == SPLIT | features | LABELS | seen | look
     checkpoint = of_run(checkpoint="ckpt_epoch000.pt")
-    assert plan.added_first_look_inputs(photos, "a") == SPLIT | features | seen | checkpoint
+    assert plan.added_inputs(photos, "a", look=True) == SPLIT | features | seen | checkpoint
     pseudo = of_run(pseudo_labels="pseudo_epoch000.npz")
-    assert plan.assign_first_look_inputs(settings(), "a") == SPLIT | features | pseudo
-    for function in (plan.cluster_first_look_inputs, plan.assign_first_look_inputs):
+    assert plan.assign_inputs(settings(), "a", look=True) == SPLIT | features | pseudo
+    for function in (plan.cluster_final_inputs, plan.assign_inputs):
         with pytest.raises(InputError, match="'a' has no checkpoint at epoch 000"):
-            function(settings(**DIGITS), "a")
+            function(settings(**DIGITS), "a", look=True)
     assert plan.photographs_inputs(photos, "a") == SPLIT
     checkpoint = of_run(checkpoint="ckpt_epoch008.pt")
     assert plan.added_inputs(photos, "a") == SPLIT | FEATURES | seen | checkpoint
@@ -243,7 +235,7 @@ def test_photographs_are_assigned_by_their_labels_as_they_are_now():
     thumbs = {"thumbs": "runs/a/thumbs.tsv"}
     assert plan.gallery_inputs(photos, "a") == SPLIT | FEATURES | assigned | seen | thumbs
     look = {"assignments": "runs/a/first_look.csv"}
-    assert plan.first_look_inputs(photos, "a") == SPLIT | features | look | seen | thumbs
+    assert plan.gallery_inputs(photos, "a", look=True) == SPLIT | features | look | seen | thumbs
     assert plan.thumbs_inputs(photos, "a") == SPLIT | seen
     assert parameters.table_flags(photos) == ["--table", "data/mine/labels.csv"]
     assert parameters.table_flags(settings()) == []
@@ -337,15 +329,11 @@ def test_event_files_lie_beside_what_a_job_makes_also_below_a_prefix():
 
 def test_flags_of_those_inputs_that_a_job_has():
     flags = {"checkpoint": "--resume-from-ckpt", "pseudo_labels": "--pseudo-labels"}
-    assert parameters.input_flags(Files(split="s"), flags) == []
-    assert parameters.input_flags(Files(checkpoint=[]), flags) == []
-    files = Files(pseudo_labels="p", split="s", checkpoint="c")
-    assert parameters.input_flags(files, flags) == [
-        "--resume-from-ckpt",
-        "c",
-        "--pseudo-labels",
-        "p",
-    ]
+    assert parameters.input_flags({"split": "s"}, flags) == []
+    assert parameters.input_flags({"checkpoint": []}, flags) == []
+    files = {"pseudo_labels": "p", "split": "s", "checkpoint": "c"}
+    expected = ["--resume-from-ckpt", "c", "--pseudo-labels", "p"]
+    assert parameters.input_flags(files, flags) == expected
 
 
 def test_the_grid_as_flags():
@@ -364,14 +352,21 @@ def test_the_grid_as_flags():
     assert parameters.cluster_flags(run) == [*flags, "--neighbours", "approximate", merge]
 
 
-@pytest.mark.parametrize("w_mod", [0.0, 1.5, 3.0])
-@pytest.mark.parametrize("switch", [True, False])
-def test_flags_say_the_whole_grid(w_mod: float, switch: bool):
-    run = settings(clustering={"w_mod": w_mod, "merge_by_class": switch, "normalize": switch})
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"k": "5,10", "percentile": "50:90:20"},
+        *({name: value} for name in ("w_ce", "w_sil", "w_mod") for value in (0.0, 1.5, 3.0)),
+        *({name: value} for name in ("merge_by_class", "normalize") for value in (True, False)),
+        *({"neighbours": value} for value in ("exact", "approximate")),
+    ],
+)
+def test_flags_say_the_whole_grid(changes: dict):
+    run = settings(clustering=changes)
     parser = argparse.ArgumentParser()
     cli.add_grid_arguments(parser)
-    grid = cli.grid_of(parser.parse_args(parameters.cluster_flags(run)))
-    assert (grid.w_mod, grid.merge_by_class, grid.normalize) == (w_mod, switch, switch)
+    assert cli.grid_of(parser.parse_args(parameters.cluster_flags(run))) == run.clustering
 
 
 def test_runs_from_before_approximate_neighbours_are_not_made_again():
@@ -394,15 +389,14 @@ def test_the_number_of_gpus_changes_no_parameter_but_threads():
         )
     assert parameters.result_settings(one) == parameters.result_settings(two)
     assert parameters.dataset_settings(one) == parameters.dataset_settings(two)
-    assert [requests.train_threads(run) for run in (one, two)] == [8, 16]
-    assert requests.train_gpus(two) == 2
+    assert [job_resources.train_threads(run) for run in (one, two)] == [8, 16]
 
 
 def test_a_gpu_for_the_clustering_changes_no_parameter():
     one, other = settings(), settings(clustering={"device": "cuda"})
     assert parameters.cluster_flags(one) == parameters.cluster_flags(other)
     assert parameters.result_settings(one) == parameters.result_settings(other)
-    assert [requests.cluster_gpus(run) for run in (one, other)] == [0, 1]
+    assert [job_resources.cluster_gpus(run) for run in (one, other)] == [0, 1]
 
 
 def test_settings_are_sorted_so_that_equal_ones_are_equal_text():
@@ -418,37 +412,6 @@ def test_every_version_is_that_of_a_rule():
     texts = [path.read_text() for path in (ROOT / "rules").glob("*.smk")]
     for stage in parameters.RESULT_VERSIONS:
         assert any(f'RESULT_VERSIONS["{stage}"]' in text for text in texts), stage
-
-
-# -- requests --------------------------------------------------------------------------------------
-
-
-def test_requests_follow_the_inputs(tmp_path: Path):
-    split, features = tmp_path / "split.npz", tmp_path / "features.npz"
-    np.savez(split, indices=np.arange(1000))
-    np.savez(features, features=np.zeros((500, 4), np.float32))
-    files, run = Files(split=str(split), features=str(features)), settings()
-    assert requests.train_request(run, "a", 7, files, 8, 1) == job_resources.train_request(
-        run, epochs=2, n=1000, input_mb=350.0, threads=8, attempt=1
-    )
-    assert requests.features_request(run, files, 8, 2) == job_resources.features_request(
-        run, n=1000, input_mb=350.0, threads=8, attempt=2
-    )
-    assert requests.cluster_request(run, files, 32, 1) == job_resources.cluster_request(
-        run.clustering, n=500, d=4, threads=32, attempt=1
-    )
-    assert requests.reading_request(run, files, 4, 1) == JobRequest(mem_mb=4100, runtime=30)
-
-
-def test_requests_wait_for_inputs_that_do_not_exist_yet(tmp_path: Path):
-    files = Files(split=str(tmp_path / "split.npz"), features=str(tmp_path / "features.npz"))
-    for request, arguments in (
-        (requests.train_request, ("a", 5)),
-        (requests.features_request, ()),
-        (requests.cluster_request, ()),
-    ):
-        with pytest.raises(FileNotFoundError):
-            request(settings(), *arguments, files, 1, 1)
 
 
 # -- before anything is planned --------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from gcdflow.planning.this_call import command, starts_jobs
+from gcdflow.planning.this_call import command, remember, starts_jobs
 from snakemake.cli import get_argument_parser
 from snakemake.settings.types import DeploymentMethod
 
@@ -32,12 +32,14 @@ def workflow(**changes: object) -> SimpleNamespace:
 
 
 def again(of: SimpleNamespace, *arguments: str) -> str:
-    return command(of, TARGET, ["snakemake", *arguments], "--forcerun", "dataset")
+    remember(of, ["snakemake", *arguments])
+    return command(TARGET, "--forcerun", "dataset")
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GCDFLOW_CALL", "of another call")
     return tmp_path
 
 
@@ -69,6 +71,14 @@ def test_configurations_folder_and_snakefile_are_repeated(folder: Path):
 def test_a_profile_decides_of_the_cores(words):
     expected = f"snakemake --profile profiles/slurm {TARGET} --forcerun dataset"
     assert again(workflow(), TARGET, *words) == expected
+
+
+def test_the_snakemake_of_a_job_repeats_the_call_that_submitted_it(monkeypatch):
+    said = again(workflow(), TARGET, "--profile", "profiles/slurm")
+    of_job = workflow(is_main_process=False, overwrite_workdir="/work")
+    assert again(of_job, "--mode", "remote", "--cores", "1") == said
+    monkeypatch.delenv("GCDFLOW_CALL")  # the job did not inherit it: then its own
+    assert "--cores all" in again(of_job, "--mode", "remote", "--cores", "1")
 
 
 def test_environments_of_stages_are_repeated():

@@ -5,12 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 from gcdflow.config.runs import merged, resolve_runs
 from gcdflow.config.settings import RunSettings
 from gcdflow.errors import InputError
-from gcdflow.planning import plan, requests
+from gcdflow.planning import plan
 from gcdflow.planning.stored_views import (
     run_of_views,
     runs_by_views,
@@ -69,8 +68,8 @@ def test_weights_of_the_same_bytes_are_the_same_wherever_they_lie(tmp_path: Path
         (tmp_path / f"{name}.safetensors").write_bytes(content)
     a, b, c = (run(backbone={"weights": str(tmp_path / f"{name}.safetensors")}) for name in "abc")
     assert views_file(a) == views_file(b) != views_file(c)
-    assert views_settings(a, "a") == views_settings(b, "b")
-    assert str(tmp_path) not in views_settings(a, "a")
+    assert views_settings(a) == views_settings(b)
+    assert str(tmp_path) not in views_settings(a)
 
 
 def test_random_weights_have_the_seed_of_the_run():
@@ -133,19 +132,3 @@ def test_views_are_needed_until_all_their_runs_have_all_checkpoints_and_features
         file.touch()
     os.unlink(path)
     assert unneeded() == []
-
-
-def test_the_request_grows_with_the_views(tmp_path: Path):
-    class Files:
-        size_mb = 100.0
-
-        def get(self, name: str) -> str:
-            return str(tmp_path / "split.npz")
-
-    np.savez(tmp_path / "split.npz", indices=np.arange(10_000))
-    few = requests.views_request(run(training={"views": 2}), "a", Files(), 4, 1)
-    many = requests.views_request(run(training={"views": 32}), "a", Files(), 4, 1)
-    assert (few.runtime - 15, many.runtime - 15) == (5, 55)  # minutes, for 3 and 33 views
-    assert many.mem_mb >= few.mem_mb > 6000
-    again = requests.views_request(run(), "a", Files(), 4, 2)
-    assert again.runtime == requests.views_request(run(), "a", Files(), 4, 1).runtime

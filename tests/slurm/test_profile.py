@@ -205,7 +205,10 @@ def test_the_whole_run_has_the_bytes_of_the_local_one(seen: Seen):
 def test_a_permanent_failure_is_reported_and_not_retried(seen: Seen):
     assert seen.status[seen.failed] == 1
     output = log_of(seen.failed)
-    assert "no CUB images at data/CUB_200_2011 (expected data/CUB_200_2011/images.txt)" in output
+    assert (
+        "no images of dataset 'cub' at data/CUB_200_2011 (expected data/CUB_200_2011/images.txt)"
+        in output
+    )
     assert len(seen.of("dataset", "cub")) == 1
 
 

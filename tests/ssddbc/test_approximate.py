@@ -70,7 +70,7 @@ def test_recall_is_the_share_of_exact_neighbours_in_the_lists(reach):
     k, everyone = 8, np.arange(len(X))
     with Workers(1) as workers:
         points = approximate(X, workers, reach=reach).points
-        lists = _lists.neighbour_lists(points, everyone, points, everyone, k, workers)
+        lists = _lists.neighbour_lists(_lists.Search.of_all(points, everyone, workers), k)
         recall = _recall.recall(points, lists, k, workers)
     away = np.linalg.norm(X[:, None] - X[None], axis=2)
     np.fill_diagonal(away, np.inf)
@@ -85,7 +85,7 @@ def test_distances_are_exact_and_in_order():
     everyone = np.arange(len(X))
     with Workers(2) as workers:
         points = approximate(X, workers).points
-        lists = _lists.neighbour_lists(points, everyone, points, everyone, 20, workers)
+        lists = _lists.neighbour_lists(_lists.Search.of_all(points, everyone, workers), 20)
     away = np.linalg.norm(X[lists.ids] - X[:, None], axis=2)
     np.testing.assert_allclose(lists.dist, away, rtol=1e-12)
     assert (np.diff(lists.dist, axis=1) >= 0).all()
@@ -99,7 +99,7 @@ def test_a_list_tells_whether_it_holds_all_columns(reach):
     with Workers(1) as workers:
         points = approximate(X, workers, reach=reach).points
         some, all_others = (
-            _lists.neighbour_lists(points, everyone, points, columns, 20, workers)
+            _lists.neighbour_lists(_lists.Search.of_all(points, columns, workers), 20)
             for columns in (everyone, np.arange(0, 400, 25))
         )
     assert (some.radius == np.nextafter(some.dist[everyone, some.valid - 1], np.inf)).all()
@@ -150,11 +150,12 @@ def test_sketches_are_short_where_few_directions_matter():
     with Workers(2) as workers:
         points = approximate(X, workers).points
         sketches = points.cells.sketches
-        lists = _lists.neighbour_lists(points, everyone, points, everyone, 20, workers)
+        lists = _lists.neighbour_lists(_lists.Search.of_all(points, everyone, workers), 20)
         recall = _recall.recall(points, lists, 20, workers)
         strangers = points.embed(X[:50] + 0.01, workers)
         nobody = np.full(50, -1)
-        of_strangers = _lists.neighbour_lists(strangers, nobody, points, everyone, 20, workers)
+        search = _lists.Search(strangers, nobody, points, everyone, workers)
+        of_strangers = _lists.neighbour_lists(search, 20)
     assert sketches.rows.shape == (len(X), 32)
     np.testing.assert_allclose(sketches.axes.T @ sketches.axes, np.eye(32), atol=1e-5)
     np.testing.assert_allclose(sketches.of(points.work[:9]), sketches.rows[:9], atol=1e-6)

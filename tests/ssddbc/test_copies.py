@@ -46,6 +46,9 @@ def test_different_rows_whose_distance_underflows():
     X[:, 0] = np.arange(40) % 4 * 1e-170
     X[20:, 1] = 1.0
     assert_equals_reference(X, np.where(np.arange(40) % 3, -1, np.arange(40) % 2))
+    X = np.zeros((40, 3))
+    X[:, 0] = np.random.default_rng(17).integers(6, size=40) * 1e-200
+    assert_equals_reference(X, None, ks=(1,), percentiles=(85,))
 
 
 class Work:

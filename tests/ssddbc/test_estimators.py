@@ -377,3 +377,7 @@ def test_more_core_neighbours_than_there_are():
         core_neighbours(X, np.zeros(6, bool), labels)
     with pytest.raises(InputError, match=r"core_sample_mask has shape \(5,\)"):
         core_neighbours(X, core[:5], labels)
+    with pytest.raises(InputError, match="normalize is 'no', expected True or False"):
+        core_neighbours(X, core, labels, normalize="no")
+    with pytest.raises(InputError, match=r"y has dtype float64 .* contains nan in 6 of 6 places"):
+        core_neighbours(X, core, labels, np.full(6, np.nan))

@@ -119,7 +119,8 @@ def test_lists_end_like_those_of_the_cpu():
     everyone = np.arange(60)
     with search.Workers(1) as workers:
         for with_gpu in (points, replace(points, gpu=gpu)):
-            lists = _lists.neighbour_lists(points, everyone, with_gpu, everyone, 60, workers)
+            of_all = _lists.Search(points, everyone, with_gpu, everyone, workers)
+            lists = _lists.neighbour_lists(of_all, 60)
             assert (lists.ids[:, -1] == -1).all()
             assert np.isinf(lists.dist[:, -1]).all()
             assert (lists.valid == 59).all()

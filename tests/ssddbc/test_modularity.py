@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from gcdflow.ssddbc import SSDDBCGridSearch
-from gcdflow.ssddbc._lists import neighbour_lists
+from gcdflow.ssddbc._lists import Search, neighbour_lists
 from gcdflow.ssddbc._modularity import RESOLUTION, modularity
 from gcdflow.ssddbc._samples import make_samples
 from gcdflow.ssddbc._search import nearest_samples
@@ -17,9 +17,9 @@ from ssddbc import reference
 def links_of(X: np.ndarray, k: int = 10) -> np.ndarray:
     with Workers(1) as workers:
         samples = make_samples(X, workers)
-        points, everyone = samples.points, np.arange(len(samples.points))
-        lists = neighbour_lists(points, everyone, points, everyone, k + 12, workers)
-    return nearest_samples(samples, lists, np.ones(len(X), dtype=bool), k)
+        points = samples.points
+        lists = neighbour_lists(Search.of_all(points, np.arange(len(points)), workers), k + 12)
+    return nearest_samples(samples, lists, np.ones(len(X), dtype=bool), k)[0]
 
 
 def points(n: int, n_distinct: int) -> np.ndarray:

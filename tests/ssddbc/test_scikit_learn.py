@@ -22,7 +22,7 @@ GRID = {"k": [5, 10], "density_percentile": [50, 70], "normalize": False}
 @parametrize_with_checks(
     [
         SSDDBC(k=4),
-        SSDDBCGridSearch(),
+        SSDDBCGridSearch(k=[4, 5], density_percentile=[50, 70]),
         SSDDBC(k=4, neighbours="approximate"),
     ]
 )

@@ -36,7 +36,7 @@ def train(split: Path, output: Path, stop: int, **options: object) -> Path:
     guided = options.get("pseudo_labels") is not None
     chosen = options.pop("settings", None) or settings(guided)
     workers = options.pop("num_workers", 0)
-    files = SegmentFiles(split, output, output.parent / ".rolling" / output.name, **options)
+    files = SegmentFiles(split, output, **options)
     train_segment(chosen, files, stop_at_epoch=stop, device="cpu", threads=1, num_workers=workers)
     return output
 
@@ -49,6 +49,17 @@ def test_warm_up_in_one_go_equals_segments_and_workers(split_path: Path, tmp_pat
     assert digest(whole) == digest(second)
     assert digest(whole) == digest(workers)
     assert digest(whole) != digest(first)
+
+
+def test_a_checkpoint_of_an_earlier_version_goes_on(split_path: Path, tmp_path: Path):
+    """It has a scheduler, and the rate of the next epoch."""
+    whole = train(split_path, tmp_path / "whole.pt", 3)
+    first = train(split_path, tmp_path / "first.pt", 1)
+    values = torch.load(first, weights_only=True)
+    values["optimizer"]["param_groups"][0] |= {"lr": 0.002, "initial_lr": 0.003}
+    rates = {"base_lrs": [0.003], "_last_lr": [0.002], "lr_lambdas": [None]}
+    torch.save(values | {"scheduler": rates | {"last_epoch": 1, "_step_count": 2}}, first)
+    assert digest(train(split_path, tmp_path / "c.pt", 3, resume_from=first)) == digest(whole)
 
 
 def test_the_training_of_these_tests_learns(split_path: Path, tmp_path: Path):
@@ -169,8 +180,7 @@ def test_a_deleted_log_stops_nothing_and_comes_back(split_path: Path, tmp_path: 
 def test_rolling_checkpoint_of_other_settings_is_not_used(
     split_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ):
-    rolling = tmp_path / ".rolling" / "c.pt"
-    files = SegmentFiles(split_path, tmp_path / "other.pt", rolling)
+    files = SegmentFiles(split_path, tmp_path / "c.pt")
     other = settings(training={"batch_size": 64, "lr": 0.05})
     alone = Ranks(torch.device("cpu"))
     inputs = SegmentInputs(
@@ -178,7 +188,7 @@ def test_rolling_checkpoint_of_other_settings_is_not_used(
     )
     state = TrainingState(other, inputs, alone, None, None)
     state.epoch = 1
-    state.checkpoint({"key": inputs.key}).save(rolling)
+    state.checkpoint({"key": inputs.key}).save(files.rolling)
     resumed = train(split_path, tmp_path / "c.pt", 2)
     assert "left by a segment with other settings or inputs" in caplog.text
     assert digest(resumed) == digest(train(split_path, tmp_path / "fresh.pt", 2))
@@ -423,7 +433,7 @@ def test_a_finished_segment_whose_output_was_deleted_is_not_trained_again(
     assert sorted(path.suffix for path in tmp_path.rglob("*c.pt*")) == [".done", ".pt"]
     (tmp_path / "c.pt").unlink()
     again = {"stop_at_epoch": 2, "device": "cpu", "threads": 1, "num_workers": 0}
-    files = SegmentFiles(split_path, tmp_path / "c.pt", tmp_path / ".rolling" / "c.pt")
+    files = SegmentFiles(split_path, tmp_path / "c.pt")
     train_segment(settings(), files, **again, result_version=1)  # training computes otherwise now
     assert len(calls) == 8
     calls.clear()

@@ -53,7 +53,7 @@ def from_clusters(guided: bool = True, **changes: object) -> TrainSettings:
 
 def train(split: Path, output: Path, stop: int, chosen: TrainSettings, **files: Path) -> Path:
     """Train a segment in this process, with one thread."""
-    where = SegmentFiles(split, output, output.parent / ".rolling" / output.name, **files)
+    where = SegmentFiles(split, output, **files)
     train_segment(chosen, where, stop_at_epoch=stop, device="cpu", threads=1, num_workers=0)
     return output
 
@@ -358,6 +358,14 @@ def test_pseudo_labels_are_needed_by_a_classifier_that_begins_with_them_only(
     for chosen, files in ((from_clusters(), start), (told(), begun)):
         with pytest.raises(InputError, match="pseudo labels and the settings that need them bel"):
             train(split_path, tmp_path / "c.pt", 4, chosen, **files)
+
+
+def test_a_classifier_does_not_join_before_the_end_of_the_warm_up(
+    split_path: Path, tmp_path: Path, begun: dict
+):
+    early = train(split_path, tmp_path / "early.pt", 2, from_clusters(guided=False))
+    with pytest.raises(InputError, match=r"early\.pt: is of epoch 2, expected 3 or more: ps"):
+        train(split_path, tmp_path / "c.pt", 4, from_clusters(), **(begun | {"resume_from": early}))
 
 
 def test_other_objectives_do_not_go_on_from_each_other(

@@ -47,6 +47,17 @@ def test_the_checkpoint_is_a_file_of_its_own_with_the_same_bytes_and_curves(
     assert curves["L_total"] == pytest.approx({1: 2.0, 2: 1.0, 3: 2 / 3})
 
 
+def test_a_warm_up_of_0_epochs_has_no_curves(
+    tmp_path: Path, split: Path, tiny_settings: TrainSettings
+):
+    other, output = tmp_path / "other" / "ckpt_epoch000.pt", tmp_path / "own" / "ckpt_epoch000.pt"
+    stepped(tiny_settings, epoch=0, split_sha256=sha256_file(split))[1].save(other)
+    taken = {"settings": tiny_settings, "split": split, "log_dir": tmp_path / "log"}
+    assert take_warmup(other, output, **taken) == 0
+    assert output.read_bytes() == other.read_bytes()
+    assert read_scalars(tmp_path / "log") == {}
+
+
 def test_another_split_is_refused(
     tmp_path: Path, split: Path, other: Path, tiny_settings: TrainSettings
 ):

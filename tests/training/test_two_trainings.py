@@ -27,8 +27,7 @@ EPOCHS = 8
 
 
 def files(split_path: Path, folder: Path) -> SegmentFiles:
-    output, rolling = folder / "ckpt.pt", folder / ".rolling" / "ckpt.pt"
-    return SegmentFiles(split=split_path, output=output, rolling=rolling, log_dir=folder / "log")
+    return SegmentFiles(split_path, folder / "ckpt.pt", folder / "log")
 
 
 def start(split_path: Path, folder: Path) -> BaseProcess:

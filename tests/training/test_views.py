@@ -300,7 +300,7 @@ def test_a_disk_that_fills_up_meanwhile_keeps_what_is_done(
 
 def train(split: Path, output: Path, stop: int, views: Path, **options: object) -> Path:
     chosen = options.pop("settings", None) or settings()
-    files = SegmentFiles(split, output, output.parent / ".r" / output.name, views=views, **options)
+    files = SegmentFiles(split, output, views=views, **options)
     train_segment(chosen, files, stop_at_epoch=stop, device="cpu", threads=1, num_workers=0)
     return output
 

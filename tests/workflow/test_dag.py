@@ -249,9 +249,11 @@ def test_cub_plans_without_images_and_names_their_folder(tmp_path: Path):
     assert planned(tmp_path, "runs/cub/pseudo_epoch050.npz") == dict.fromkeys(rules, 1)
     result = snakemake(tmp_path, "--cores", "2", "--", "runs/cub/report.md")
     assert result.returncode != 0
-    sentence = "no CUB images at data/CUB_200_2011 (expected data/CUB_200_2011/images.txt)"
+    sentence = (
+        "no images of dataset 'cub' at data/CUB_200_2011 (expected data/CUB_200_2011/images.txt)"
+    )
     assert result.stderr.splitlines()[-1].startswith(f"error: dataset.root: {sentence}; unpack")
-    assert result.stderr.count("no CUB images") == 1
+    assert result.stderr.count("no images of dataset 'cub'") == 1
     assert not (tmp_path / "logs").exists(), "no job was started"
     assert planned(tmp_path, f"{RUN}/report.md"), "other runs need no birds"
 
@@ -263,7 +265,9 @@ def test_missing_images_stop_no_other_run_that_is_kept_going_and_are_not_retried
     assert "Trying to restart" not in result.stdout + result.stderr
     assert (tmp_path / targets[1]).exists()
     last = result.stderr.splitlines()[-1]
-    assert last.startswith("dataset.py: error: dataset.root: no CUB images at data/CUB_200_2011")
+    assert last.startswith(
+        "dataset.py: error: dataset.root: no images of dataset 'cub' at data/CUB_200_2011"
+    )
     assert (tmp_path / "logs/cub/dataset.log").read_text().count(last) == 1
 
 

@@ -66,7 +66,7 @@ def test_a_first_look_trains_nothing_and_makes_no_views(folder: Path):
     assert planned(folder, PAGE, changes=CHANGES) == dict.fromkeys(jobs, 1)
     targets = (PAGE, "runs/mine/metrics_epoch000.json")
     said = make(folder, *targets, changes=CHANGES, options=OPTIONS)
-    (command,) = re.findall(r"next: train, which takes about \d minutes? here, .*: (snak.*)", said)
+    (command,) = re.findall(r"next: train, which takes about \d+ \w+ here, .*: (snak.*)", said)
     assert html.escape(command) in (folder / PAGE).read_text(), "the page has the same"
     parsed = get_argument_parser().parse_args(shlex.split(command)[1:])
     assert list(parsed.targets) == [GALLERY]
@@ -94,6 +94,18 @@ def test_a_picture_that_was_changed_without_another_size_is_looked_at(folder: Pa
     path.write_bytes(before)
     os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert planned(folder, PAGE, changes=CHANGES) == {}
+
+
+def test_jobs_of_a_cluster_name_the_call_that_submitted_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The command line of their own Snakemake has other options, and no profile."""
+    monkeypatch.setenv("GCDFLOW_CALL", json.dumps([["--profile", "profiles/slurm"], []]))
+    of_job = ("--mode", "remote", "--target-jobs", "labels:run=mine", "--allowed-rules", "labels")
+    options = ("--cores", "1", "--force", "--dry-run", "--printshellcmds")
+    result = snakemake(folder, *of_job, *options, changes=CHANGES)
+    command = f"--again 'snakemake --profile profiles/slurm {GALLERY} --forcerun dataset'"
+    assert command in result.stdout + result.stderr
 
 
 def test_a_run_of_no_epochs_ends_with_the_look(folder: Path):

@@ -89,7 +89,7 @@ def test_the_slurm_profile_limits_jobs_and_not_their_number(parsed):
 def test_failures_of_input_come_before_any_job(tmp_path: Path):
     result = snakemake(tmp_path, "--", "runs/cub/split.npz")
     assert result.returncode == 1
-    assert "no CUB images at data/CUB_200_2011" in result.stdout + result.stderr
+    assert "no images of dataset 'cub' at data/CUB_200_2011" in result.stdout + result.stderr
     assert not (tmp_path / "logs/cub/dataset.log").exists()
 
 

@@ -20,8 +20,7 @@ from gcdflow.files.records import recorded
 from gcdflow.surroundings import available_threads as available_threads
 
 if TYPE_CHECKING:
-    from gcdflow.clustering.search import Grid
-    from gcdflow.config.settings import RunSettings, Settings
+    from gcdflow.config.settings import ClusteringSettings, RunSettings, Settings
 
 # Every stage imports this module first. It needs no package, so it can report a missing one;
 # functions import packages where they use them.
@@ -65,6 +64,15 @@ def run_stage(main: Callable[[argparse.Namespace], None], parser: argparse.Argum
         kill_helpers()
 
 
+class _OneLine(logging.Formatter):
+    """A line for each record: its time, a mark if it warns, and no control characters."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        mark = "warning: " if record.levelno == logging.WARNING else ""
+        record.message = one_line(mark + record.message)
+        return super().formatMessage(record)
+
+
 def _start_log() -> None:
     """Log to standard error; of libraries, only what they warn of.
 
@@ -77,9 +85,8 @@ def _start_log() -> None:
 
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(is_shown)
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=[handler]
-    )
+    handler.setFormatter(_OneLine("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def _end_unexpectedly(prog: str, error: Exception) -> NoReturn:
@@ -107,8 +114,8 @@ def stage_parser(description: str, *flags: str) -> argparse.ArgumentParser:
 
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
         def _get_help_string(self, action: argparse.Action) -> str | None:
-            # If the default is None, the help text itself explains it.
-            return action.help if action.default is None else super()._get_help_string(action)
+            # Help texts themselves explain defaults of None, 0 and False, and empty ones.
+            return super()._get_help_string(action) if action.default else action.help
 
     parser = argparse.ArgumentParser(
         description=description, formatter_class=Formatter, allow_abbrev=False
@@ -137,7 +144,9 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of stages that run a network: device, threads, loading processes."""
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<number>")
     parser.add_argument(
-        "--threads", type=whole_number(1), help="CPU threads (default: PyTorch's choice)"
+        "--threads",
+        type=whole_number(1),
+        help="CPU threads (default: all available, or PyTorch's choice)",
     )
     parser.add_argument(
         "--num-workers",
@@ -154,13 +163,11 @@ def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
     defaults = ClusteringSettings()
     parser.add_argument(
         "--k",
-        type=integer_range,
         default=defaults.k,
         help="numbers of neighbours: first:last[:step], ends included, or a comma list",
     )
     parser.add_argument(
         "--percentile",
-        type=integer_range,
         default=defaults.percentile,
         help="density percentiles, in the same form",
     )
@@ -175,33 +182,35 @@ def add_grid_arguments(parser: argparse.ArgumentParser) -> None:
         "--w-mod",
         type=float,
         default=0.0,
-        help="weight of the modularity in the score; runs have 3",
+        help="weight of the modularity in the score (0 if not given; runs have 3)",
     )
     parser.add_argument(
         "--merge-by-class",
         action="store_true",
-        help="make clusters of one old class one cluster (the default of the workflow)",
+        help="merge clusters of one old class, as the workflow does",
     )
     parser.add_argument(
         "--neighbours",
         choices=["exact", "approximate"],
-        help="how neighbours are searched for (default: exact, unless that would take hours)",
+        help="exact or approximate neighbours (default: exact, unless that would take hours)",
     )
 
 
-def grid_of(arguments: argparse.Namespace) -> Grid:
-    """What the arguments of :func:`add_grid_arguments` say is searched."""
-    from gcdflow.clustering.search import Grid
+def grid_of(arguments: argparse.Namespace) -> ClusteringSettings:
+    """What the arguments of :func:`add_grid_arguments` say is searched.
 
-    return Grid(
-        k=arguments.k,
-        percentile=arguments.percentile,
-        normalize=not arguments.no_normalize,
-        w_ce=arguments.w_ce,
-        w_sil=arguments.w_sil,
-        w_mod=arguments.w_mod,
-        neighbours=arguments.neighbours,
-        merge_by_class=arguments.merge_by_class,
+    Raises
+    ------
+    InputError
+        If a range or a weight is not valid.
+    """
+    from gcdflow.config.runs import validated
+    from gcdflow.config.settings import ClusteringSettings
+
+    names = ("k", "percentile", "w_ce", "w_sil", "w_mod", "neighbours", "merge_by_class")
+    values = {name: getattr(arguments, name) for name in names}
+    return validated(
+        ClusteringSettings, values | {"normalize": not arguments.no_normalize}, "the grid"
     )
 
 
@@ -261,42 +270,20 @@ def whole_number(lowest: int) -> Callable[[str], int]:
     return parse
 
 
-def share(text: str) -> float:
-    """An argument type for :mod:`argparse`: a number from 0 to below 1."""
-    if not re.fullmatch(r"0(\.\d*)?|\.\d+", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share from 0 to below 1")
-    return float(text)
-
-
-def integer_range(text: str) -> list[int]:
-    """:func:`~gcdflow.config.ranges.parse_range` for a command line."""
-    from gcdflow.config.ranges import parse_range
-
-    try:
-        return parse_range(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
 _SHARED: dict[str, dict[str, Any]] = {
     "split": {"type": Path, "required": True, "help": "split.npz of the run"},
-    "features": {"type": Path, "required": True, "help": "feature cache"},
-    "assignments": {
-        "type": Path,
-        "required": True,
-        "help": "categories of its images (assignments.csv)",
-    },
-    "pseudo-labels": {"type": Path, "required": True, "help": "pseudo labels of it"},
+    "features": {"type": Path, "required": True, "help": "features_epoch*.npz"},
+    "assignments": {"type": Path, "required": True, "help": "the run's assignments.csv"},
+    "pseudo-labels": {"type": Path, "required": True, "help": "pseudo labels of the same epoch"},
     "log-dir": {"type": Path, "help": "directory of TensorBoard event files"},
     "threads": {"type": whole_number(1), "help": "CPU threads (default: all available)"},
     "weights": {
         "type": Path,
-        "help": "safetensors file of the backbone, where the run names a file (not where it says "
-        "pretrained or random); what counts is its SHA-256",
+        "help": "safetensors file of the backbone, if the run names a file of its own",
     },
     "result-version": {
         "type": whole_number(0),
         "default": 0,
-        "help": "resume only from what a call with the same number left",
+        "help": "resume only from what a call with the same number left (default: 0)",
     },
 }

@@ -54,7 +54,7 @@ def predict(
     threads : int or None
         CPU threads; None: all available.
     num_workers : int or None
-        Processes that load images; None: one for each thread.
+        Processes that load images; None: one for each thread, none for small images in memory.
 
     Returns
     -------

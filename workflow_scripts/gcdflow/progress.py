@@ -13,7 +13,7 @@ SECONDS_BETWEEN_REPORTS = 30.0
 class Progress:
     """When to report of work that consists of equal steps, and the time that is left.
 
-    The first report comes after ``every`` seconds, so that short work makes none.
+    The first report comes after :data:`SECONDS_BETWEEN_REPORTS`, so that short work makes none.
 
     Parameters
     ----------
@@ -21,22 +21,13 @@ class Progress:
         Number of steps.
     done : int
         Steps that are done already; they say nothing of the speed.
-    every : float or None
-        Seconds between two reports; None: :data:`SECONDS_BETWEEN_REPORTS`.
     clock : callable
         The time in seconds; tests give their own.
     """
 
-    def __init__(
-        self,
-        total: int,
-        *,
-        done: int = 0,
-        every: float | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ):
+    def __init__(self, total: int, *, done: int = 0, clock: Callable[[], float] = time.monotonic):
         self._total, self._first, self._clock = total, done, clock
-        self._every = SECONDS_BETWEEN_REPORTS if every is None else every
+        self._every = SECONDS_BETWEEN_REPORTS
         self._began = self._last = clock()
 
     def is_due(self, done: int) -> bool:
@@ -50,8 +41,8 @@ class Progress:
         """Say that something else has reported just now."""
         self._last = self._clock()
 
-    def seconds_left(self, done: int, total: int | None = None) -> float:
-        """Seconds that the steps after ``done`` will take, at the speed so far.
+    def left(self, done: int, total: int | None = None) -> str:
+        """What the steps after ``done`` will take, at the speed so far, such as ``3 min left``.
 
         Parameters
         ----------
@@ -59,8 +50,4 @@ class Progress:
             Number of steps, where that is another than of this work.
         """
         speed = (self._clock() - self._began) / (done - self._first)
-        return speed * ((self._total if total is None else total) - done)
-
-    def left(self, done: int, total: int | None = None) -> str:
-        """The same in words, such as ``3 min left``."""
-        return f"{duration(self.seconds_left(done, total))} left"
+        return f"{duration(speed * ((self._total if total is None else total) - done))} left"

@@ -40,14 +40,6 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min" if hours < 24 else _days(hours)
 
 
-def about(seconds: float) -> str:
-    """An estimate of a time: ``about 4 minutes``, ``about 25 minutes``, ``about 2 hours``."""
-    minutes = max(1, round(seconds / 60))
-    if minutes > 90:
-        return f"about {round(seconds / 3600)} hours"
-    return f"about {counted(minutes if minutes <= 20 else 5 * round(minutes / 5), 'minute')}"
-
-
 def _days(hours: int) -> str:
     return f"{hours // 24} d {hours % 24} h"
 

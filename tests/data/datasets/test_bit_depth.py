@@ -277,5 +277,5 @@ def test_guesses_are_counted_in_a_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         FileImages(tmp_path, [f"{name}.png" for name in "abcde"]).check(2)
     (message,) = caplog.messages
-    assert message.startswith(f"warning: {tmp_path}: 2 of 5 images hold small values in 16 bits")
+    assert message.startswith(f"{tmp_path}: 2 of 5 images hold small values in 16 bits")
     assert "(first: b.png); each is stretched" in message

@@ -221,22 +221,14 @@ def test_superclass(tmp_path):
     np.testing.assert_array_equal(images.read([1])[0], expected)
 
 
-def test_old_classes_of_a_superclass_by_number(tmp_path):
-    """Ids count the classes of the superclass, but a user may mean numbers of CIFAR-100."""
+def test_old_classes_of_a_superclass_by_id(tmp_path):
+    """Ids count the classes of the superclass: 1, 26, 27, 30, 32, 45, 67, 73, 91, 95."""
     write_cifar100(tmp_path)
-
-    def old(chosen: list[int]) -> list[int]:
-        wanted = settings(
-            tmp_path, "cifar100", superclass="marine_animals", old_classes=chosen
-        )  # 1, 26, 27, 30, 32, 45, 67, 73, 91, 95
-        return cifar.catalogue(wanted).old_classes
-
-    assert old([0, 2]) == [0, 2]
-    assert old([26, 91]) == [1, 8]
-    assert old([1, 26]) == [0, 1]
-    expected = r"1 may be the id of 'crab' or the number in CIFAR-100 of 'aquarium_fish'; write"
-    with pytest.raises(InputError, match=expected):
-        old([1])
+    wanted = {"superclass": "marine_animals"}
+    found = cifar.catalogue(settings(tmp_path, "cifar100", old_classes=[0, 1], **wanted))
+    assert found.old_classes == [0, 1]
+    with pytest.raises(InputError, match=r"26 is not a class here \(found 10, ids 0…9: aquarium"):
+        cifar.catalogue(settings(tmp_path, "cifar100", old_classes=[0, 26], **wanted))
 
 
 @pytest.mark.parametrize("name", TABLE["superclasses15"])

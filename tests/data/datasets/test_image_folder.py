@@ -115,7 +115,7 @@ def test_folders_of_programs_are_no_classes(root, caplog):
         assert image_folder.catalogue(settings(root)).paths == before.paths
     (message,) = caplog.messages
     assert message.startswith(f"{root / 'images'}: left out 3 × @eaDir/, 2 × #recycle/, 2 × ")
-    assert "1 × ._*.png" in message
+    assert message.endswith(" and 2 more")
     classes = ["recycle", "@eaDir birds", "trash", "RecycleBin", "lrdata", "MACOSX", "recycler"]
     for name in classes:
         write_images(train / name, "1.png")
@@ -244,7 +244,7 @@ def test_bad_choices(root, classes, message):
 
 def test_missing_folders(root, tmp_path):
     with pytest.raises(
-        InputError, match=r"dataset\.root: no folder .*/nothing for dataset 'image_f"
+        InputError, match=r"dataset\.root: no images of dataset 'image_folder' at .*/nothing"
     ):
         image_folder.catalogue(settings(root, folder="nothing"))
     with pytest.raises(
@@ -383,5 +383,7 @@ def test_imagenet_with_another_number_of_classes(tmp_path):
 
 @pytest.mark.parametrize("name", ["herbarium19", "imagenet100"])
 def test_missing_benchmarks(tmp_path, name):
-    with pytest.raises(InputError, match=rf"dataset\.root: no folder .* for dataset '{name}'; put"):
+    with pytest.raises(
+        InputError, match=rf"dataset\.root: no images of dataset '{name}' at .*; put"
+    ):
         image_folder.catalogue(benchmark(tmp_path, name))

@@ -103,9 +103,9 @@ def test_check_finds_all_unreadable_images(tmp_path, saved, caplog):
     ) as e:
         FileImages(tmp_path, paths).check(2)
     assert "10.jpg" not in str(e.value)
-    assert [m.split(": ")[1] for m in caplog.messages if m.startswith("warning")] == [
-        f"{tmp_path}/{path}" for path in paths[:12]
-    ]
+    assert [
+        r.getMessage().split(": ")[0] for r in caplog.records if r.levelno == logging.WARNING
+    ] == [f"{tmp_path}/{path}" for path in paths[:12]]
     (tmp_path / "link.jpg").symlink_to("gone.jpg")
     with pytest.raises(InputError, match=r"1 of 1 images cannot be read: link\.jpg: no such image"):
         FileImages(tmp_path, ["link.jpg"]).check(1)
@@ -334,27 +334,12 @@ def texts(zip: bool) -> PngImagePlugin.PngInfo:
         {"pnginfo": texts(False)},  # more than Pillow accepts in total
     ],
 )
-def test_good_pictures_with_more_metadata_than_pillow_accepts(saved, options):
+def test_good_pictures_with_much_metadata(saved, options):
     pixels, exif = noise(20, 30), Image.Exif()
     exif[0x0112] = 6
     path = saved("x.png", pixels, exif=exif, **options)
-    with pytest.raises(ValueError, match="MAX_TEXT"), Image.open(path) as image:
-        image.load()
     np.testing.assert_array_equal(decode_image(path), np.rot90(pixels, -1))
     path.write_bytes(path.read_bytes()[:-200])  # of its pixels
-    with pytest.raises(InputError, match=r"x\.png: not a readable image"):
-        decode_image(path)
-
-
-def test_damaged_metadata_of_a_good_picture(saved):
-    info = PngImagePlugin.PngInfo()
-    info.add_text("Comment", "hello")
-    path = saved("x.png", noise(20, 30), pnginfo=info)
-    path.write_bytes(path.read_bytes().replace(b"hello", b"hallo"))
-    np.testing.assert_array_equal(decode_image(path), noise(20, 30))
-    content = bytearray(path.read_bytes())
-    content[content.index(b"IDAT") + 50] ^= 1
-    path.write_bytes(content)
     with pytest.raises(InputError, match=r"x\.png: not a readable image"):
         decode_image(path)
 
@@ -393,7 +378,7 @@ def test_large_images_are_refused_by_their_header_and_no_warning_is_printed(tmp_
     chunk = struct.pack(">4sIIBBBBB", b"IHDR", 20_001, 20_000, 8, 2, 0, 0, 0)
     header = b"\x89PNG\r\n\x1a\n\0\0\0\r" + chunk + struct.pack(">I", zlib.crc32(chunk))
     (tmp_path / "huge.png").write_bytes(header + struct.pack(">I4s", 9, b"IDAT"))
-    # Pillow would warn above its own limit, 89.5 million.
+    # Pillow would warn above its own limit.
     Image.new("1", (9_500, 9_500)).save(tmp_path / "large.png")
     broken = b"Exif\0\0MM\0*\0\0\0\x08\0\x05\x01\x12"
     saved("exif.jpg", noise(8, 8), exif=broken)

@@ -30,8 +30,8 @@ def labels_in(found: LabelsText) -> dict[str, str]:
     [
         ("path,label\na,x\nb,\n", {"a": "x", "b": ""}, "\n", ","),
         ("\ufeffpath;label\r\na;x\r\n\r\nb;y z", {"a": "x", "b": "y z"}, "\r\n", ";"),
-        ("sep=;\npath;label\na;x", {"a": "x"}, "\n", ";"),
-        ('"sep=\t"\r\npath\tlabel\r\na\tx', {"a": "x"}, "\r\n", "\t"),
+        ("path;label\na;x", {"a": "x"}, "\n", ";"),
+        ("path\tlabel\r\na\tx", {"a": "x"}, "\r\n", "\t"),
         ("path,label\ra,x\rb,y\r", {"a": "x", "b": "y"}, "\r", ","),
         ('label,path\n"x ""y""","a,b"\n', {"a,b": '"x ""y"""'}, "\n", ","),
         ('path, label\na, "x"\nb, y\n', {"a": ' "x"', "b": " y"}, "\n", ","),

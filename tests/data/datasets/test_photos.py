@@ -1,5 +1,7 @@
 """A folder of photographs with a CSV file of labels, and errors in them."""
 
+import csv
+import io
 import logging
 import os
 import re
@@ -11,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gcdflow.categories import gallery
-from gcdflow.categories.assignments import Assignments
 from gcdflow.config.settings import PhotosSettings
+from gcdflow.data.class_names import tidied
 from gcdflow.data.datasets import open_images
 from gcdflow.data.datasets.catalogue import split_catalogue
 from gcdflow.data.datasets.labels_table import LabelRow, read_labels
@@ -85,9 +86,7 @@ def test_spreadsheets(settings):
     assert read_labels_of(settings) == expected
     write(settings, TABLE.replace(",", "\t"))
     assert read_labels_of(settings) == expected
-    write(settings, "sep=;\r\n" + TABLE.replace(",", ";").replace("\n", "\r\n"))
-    assert read_labels_of(settings) == expected
-    assert [row.line for row in read_labels_of(settings)] == [3, 4, 5, 6]
+    assert [row.line for row in read_labels_of(settings)] == [2, 3, 4, 5]
     write(settings, TABLE.replace("path,label,split", '"Path","LABEL",Split'))
     assert read_labels_of(settings) == expected
     write(settings, TABLE.replace("\n", ",,\n"))  # empty columns
@@ -172,11 +171,11 @@ def test_files_of_programs_are_not_sorted(settings, caplog):
     machines += ["more/@eaDir/d.webp/SYNOPHOTO_THUMB_M.jpg", "@eaDir/a.jpg/SYNOPHOTO_THUMB_M.jpg"]
     machines += ["Lightroom Catalog Previews.lrdata/0/a.jpg", ".Trash-1000/files/a.jpg", "._a.jpg"]
     ours = ["recycled/a.jpg", "Trash/a.jpg", "Originals/a.jpg", "eaDir/a.jpg", "thumbnails/a.jpg"]
-    before = state_of_photographs(photos)
+    before = state_of_photographs(photos, table_of(settings))
     for name in machines:
         (photos / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(photos / "a.jpg", photos / name)
-    assert state_of_photographs(photos) == before
+    assert state_of_photographs(photos, table_of(settings)) == before
     for name in ours:
         (photos / name).parent.mkdir()
         shutil.copy(photos / "a.jpg", photos / name)
@@ -192,18 +191,61 @@ def test_files_of_programs_are_not_sorted(settings, caplog):
 
 def test_a_picture_that_was_changed_without_another_size_is_noticed(settings):
     photos = Path(settings.root) / "photos"
-    before = state_of_photographs(photos), state_of_labels(photos, table_of(settings))
-    assert before == (state_of_photographs(photos), state_of_labels(photos, table_of(settings)))
+    before = (
+        state_of_photographs(photos, table_of(settings)),
+        state_of_labels(photos, table_of(settings)),
+    )
+    assert before == (
+        state_of_photographs(photos, table_of(settings)),
+        state_of_labels(photos, table_of(settings)),
+    )
     content = (photos / "a.jpg").read_bytes()
     (photos / "a.jpg").write_bytes(content[:-1] + b"x")
     os.utime(photos / "a.jpg", ns=(1, 1))  # clocks may be too coarse for a test
-    changed = state_of_photographs(photos), state_of_labels(photos, table_of(settings))
+    changed = (
+        state_of_photographs(photos, table_of(settings)),
+        state_of_labels(photos, table_of(settings)),
+    )
     assert changed[0] != before[0]
     assert changed[1] != before[1]
     # One that the table does not list has nothing to do with the labels.
     os.utime(photos / "f.jpg", ns=(1, 1))
-    assert state_of_photographs(photos) != changed[0]
+    assert state_of_photographs(photos, table_of(settings)) != changed[0]
     assert state_of_labels(photos, table_of(settings)) == changed[1]
+
+
+@pytest.mark.parametrize(
+    "name", ["Abend\u202f1.png", " a\u00a0 b.png", unicodedata.normalize("NFD", "ä.png")]
+)
+def test_a_listed_picture_is_noticed_by_the_look_of_its_name(settings, name):
+    """A line without another label gets a new clustering if its picture is another one."""
+    photos = Path(settings.root) / "photos"
+    shutil.copy(photos / "b.png", photos / name)
+    write(settings, TABLE + f" ./{tidied(name)},robin,,\n")
+    assert name in catalogue(settings).paths[:5]
+    before = state_of_labels(photos, table_of(settings))
+    os.utime(photos / name, ns=(1, 1))
+    assert state_of_labels(photos, table_of(settings)) != before
+
+
+@pytest.mark.parametrize("path", [".hidden/x.jpg", "more/notes.txt", ".hidden\\x.jpg"])
+def test_a_listed_picture_elsewhere_is_noticed(settings, path):
+    """Those in hidden folders and with other suffixes are samples only if a line lists them."""
+    photos = Path(settings.root) / "photos"
+    shutil.copy(photos / "a.jpg", photos / "more/notes.txt")
+
+    def state() -> tuple[str, str]:
+        table = table_of(settings)
+        return state_of_photographs(photos, table), state_of_labels(photos, table)
+
+    write(settings, TABLE + f"{path},crow,,\n")
+    file = path.replace("\\", "/")
+    assert file in catalogue(settings).paths
+    before = state()
+    os.utime(photos / file, ns=(1, 1))
+    changed = state()
+    (photos / file).unlink()
+    assert all(len({*states}) == 3 for states in zip(before, changed, state(), strict=True))
 
 
 @pytest.mark.parametrize("name", ["x.jfif", "x.JPE", "x.dng", "x.CR3", "x.nef", "x.heic"])
@@ -383,24 +425,14 @@ def test_marks_for_nothing_in_labels(settings, caplog):
     assert words == "1 added, 0 changed, 0 removed since training began"
 
 
-@pytest.mark.parametrize("real_classes", ["None", [1], {"None": 1}])
-def test_a_split_with_strange_real_classes(settings, real_classes):
-    split = split_of(settings)
-    split.source["real_classes"] = real_classes
-    with pytest.raises(InputError, match=r"split\.npz: 'source' has no list of names as real_clas"):
-        present_labels(table_of(settings), split, ANEW)
-
-
 @pytest.mark.parametrize("path", [" best of/a.png", "a, b.jpg ", '"c".jpg', "d\n.jpg", "e\\f.jpg"])
-def test_lines_of_the_gallery_label_any_path(settings, path):
+def test_a_line_can_name_any_path(settings, path):
     folder = Path(settings.root) / "photos"
     (folder / path).parent.mkdir(exist_ok=True)
     shutil.copy(folder / "a.jpg", folder / path)
-    one, no = np.ones(1), np.zeros(1, bool)
-    table = Assignments([path], ["crow, NA"], one, ~no, [""], [""], ~no, np.zeros(1, np.int64))
-    row = gallery.GalleryRow("crow, NA", False, np.array([0]), np.array([0]), np.array([], int))
-    lines = gallery._table_lines(table, row, True)
-    write(settings, f"path,label\nc.JPG,robin\n{lines}")
+    line = io.StringIO(newline="")
+    csv.writer(line, lineterminator="\n").writerow([path, "crow, NA"])
+    write(settings, f"path,label\nc.JPG,robin\n{line.getvalue()}")
     found = catalogue(settings)
     assert found.class_names == ["crow, NA", "robin"]
     assert found.paths[1] == path

@@ -13,18 +13,19 @@ NEIGHBOURS = 3
 _BLOCK = 2**22
 
 
-def confidences(
+def measured(
     rows: np.ndarray,
     own: np.ndarray,
     core_mask: np.ndarray,
     column_categories: np.ndarray,
     threads: int = 1,
-) -> np.ndarray:
-    """Confidence of each sample: (b - a) / max(a, b), or 0 if this is negative.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence of each sample, and how far it is from its nearest category.
 
-    a is the mean distance to the 3 nearest core points of the sample's category (all, if fewer); b
-    is the smallest such mean over the other categories. A sample does not count for itself. If the
-    sample's category has no core point, the confidence is 0; if no other category has one, it is 1.
+    A confidence is (b - a) / max(a, b), or 0 if this is negative. a is the mean distance to the 3
+    nearest core points of the sample's category (all, if fewer); b is the smallest such mean over
+    the other categories. A sample does not count for itself. If the sample's category has no core
+    point, the confidence is 0; if no other category has one, it is 1.
 
     Parameters
     ----------
@@ -37,26 +38,9 @@ def confidences(
 
     Returns
     -------
-    float64 (n,)
-    """
-    return measured(rows, own, core_mask, column_categories, threads)[0]
-
-
-def measured(
-    rows: np.ndarray,
-    own: np.ndarray,
-    core_mask: np.ndarray,
-    column_categories: np.ndarray,
-    threads: int = 1,
-) -> tuple[np.ndarray, np.ndarray]:
-    """:func:`confidences`, and how far each sample is from its nearest category.
-
-    Returns
-    -------
     confidences : float64 (n,)
     distances : float64 (n,)
-        The smallest mean distance to the 3 nearest core points of a category; a sample does not
-        count for itself.
+        The smallest mean distance to the 3 nearest core points of a category.
     """
     core = np.flatnonzero(core_mask)
     core = core[np.argsort(column_categories[core], kind="stable")]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import itertools
 import re
 from collections.abc import Callable, Sequence
@@ -17,7 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from gcdflow.categories.assignments import Assignments, sample_names
 from gcdflow.categories.gallery_data import as_script_data, page_data, script_texts, visible
 from gcdflow.categories.next_step import NextStep
-from gcdflow.categories.thumbnails import FOLDER, SIDE, Thumbnail, Thumbnails, tile_side
+from gcdflow.categories.thumbnails import FOLDER, Thumbnail, Thumbnails, tile_side
 from gcdflow.categories.verdict import verdict
 from gcdflow.data.datasets import open_images
 from gcdflow.data.datasets.photos import labels_text
@@ -209,7 +207,6 @@ def write_gallery(
     next_step: NextStep | None = None,
     run: str = "",
     most: int = 40,
-    side: int = SIDE,
     threads: int = 1,
 ) -> str:
     """Write the page atomically.
@@ -231,8 +228,6 @@ def write_gallery(
         Name for the title.
     most : int
         Largest number of thumbnails per category; smaller if there are very many categories.
-    side : int
-        Side of a thumbnail, pixels.
 
     Returns
     -------
@@ -261,7 +256,7 @@ def write_gallery(
 
     names = assignments.paths
     paths = np.array(names if len(split.paths) else [], dtype=np.str_)
-    found, n = Thumbnails(open_images(split.source, paths), names, side, thumbs), len(names)
+    found, n = Thumbnails(open_images(split.source, paths), names, thumbs), len(names)
     shown = [int(i) for row in rows for part in (row.typical, row.tail) for i in part]
     embedded = range(n) if n <= _MOST_ON_A_PAGE else sorted(shown)
     thumbnails = found.all_of(embedded, threads)
@@ -277,13 +272,11 @@ def write_gallery(
         text=text,
     )
     page = _render(
-        split,
         assignments,
         in_page_order,
         looks_alike,
         thumbnails,
         data,
-        side=side,
         said=verdict(assignments, similarity),
         next_step=next_step,
     )
@@ -323,14 +316,12 @@ def _addresses(
 
 
 def _render(
-    split: Split,
     assignments: Assignments,
     rows: list[GalleryRow],
     looks_alike: list[bool],
     thumbnails: dict[int, Thumbnail],
     data: dict[str, Any],
     *,
-    side: int,
     said: str,
     next_step: NextStep | None,
 ) -> str:
@@ -343,11 +334,10 @@ def _render(
     number = {picture["path"]: n for n, picture in enumerate(data["pictures"])}
     tile = _tile_maker(assignments, thumbnails, number)
     old = assignments.old_categories
-    is_photos, can_correct = split.source.get("dataset") == "photos", data["table"] is not None
-    has_lines = len(split.paths) > 0 and not can_correct
+    can_correct = data["table"] is not None
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         run=data["run"],
-        side=tile_side(side, [thumb.pixel_side for thumb in thumbnails.values()]),
+        side=tile_side([thumb.pixel_side for thumb in thumbnails.values()]),
         style=STYLE.read_text(encoding="utf-8"),
         scripts=script_texts(),
         data=as_script_data(data),
@@ -379,26 +369,10 @@ def _render(
                 "typical": [tile(i) for i in row.typical.tolist()],
                 "tail": [tile(i) for i in row.tail.tolist()],
                 "tail_is_doubtful": bool(2 * doubtful[row.tail].sum() > len(row.tail)),
-                "lines": _table_lines(assignments, row, is_photos) if has_lines else "",
             }
             for k, row in enumerate(rows)
         ],
-        has_lines=has_lines,
     )
-
-
-def _table_lines(assignments: Assignments, row: GalleryRow, is_photos: bool) -> str:
-    """All images of a category as lines for a CSV file of labels; new categories have no name yet.
-
-    Photographs of the test split are omitted, because such a file must not label them.
-    """
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows(
-        (assignments.paths[i], "" if row.is_new else row.name)
-        for i in row.positions.tolist()
-        if assignments.train_mask[i] or not is_photos
-    )
-    return text.getvalue()
 
 
 def _tile_maker(

@@ -15,9 +15,8 @@ from urllib.parse import quote
 
 from gcdflow.categories.assignments import Assignments
 from gcdflow.categories.thumbnails import FOLDER
-from gcdflow.data.datasets.class_names import RULES_OF_NAMES
+from gcdflow.data.class_names import RULES_OF_NAMES
 from gcdflow.data.datasets.labels_text import LabelsText
-from gcdflow.data.datasets.photos import real_classes_of
 from gcdflow.files.atomic import canonical_json, sha256_text
 from gcdflow.files.formats import Split
 
@@ -102,7 +101,7 @@ def page_data(
         "table": None if text is None else _table(text, str(table), assignments.paths, number),
         "names": {
             **RULES_OF_NAMES,
-            "real": real_classes_of(split),
+            "real": split.real_classes,
             "known": sorted({*assignments.old_categories, *(text.names if text else ())}),
         },
     }

@@ -1,7 +1,7 @@
 "use strict";
 /* Names, changes of labels, and the text of labels.csv that they give. Nothing here touches the page. */
 
-/** Names as the `labels` stage reads them (gcdflow.data.datasets.class_names, which sends its rules). */
+/** Names as the `labels` stage reads them (gcdflow.data.class_names, which sends its rules). */
 class Names {
   constructor(rules) {
     const expression = (pattern, flags) =>

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gcdflow.config.settings import RunSettings
-from gcdflow.wording import about
+from gcdflow.wording import duration
 
 # Parts of the time that the features of an image take: to read it; to make a view of it, up to what
 # is trained; and to train on two views in an epoch. Of EfficientNet-Lite0 on two idle cores they
@@ -41,7 +41,7 @@ class NextStep:
         """The time in words, and how it is known."""
         if self.seconds is None:
             return "which takes several times as long as this look"
-        return f"which takes {about(self.seconds)} here, judging by the time of this look"
+        return f"which takes about {duration(self.seconds)} here, judging by the time of this look"
 
 
 def next_step(command: str, settings: RunSettings, n: int, started: Path, looked: Path) -> NextStep:

@@ -49,7 +49,7 @@ class Thumbnail:
         return f"data:image/{self.kind};base64,{text}"
 
 
-def thumbnail(pixels: np.ndarray, side: int) -> Thumbnail:
+def thumbnail(pixels: np.ndarray) -> Thumbnail:
     """Shrink an image for a square tile, which shows the middle of it.
 
     The shorter side of a photograph fills the tile; nothing is cut off, so that the thumbnail can
@@ -59,29 +59,28 @@ def thumbnail(pixels: np.ndarray, side: int) -> Thumbnail:
     Parameters
     ----------
     pixels : uint8 (height, width, 3 or 1)
-    side : int, of the tile
     """
     image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
     shorter, longer, target = min(image.size), max(image.size), io.BytesIO()
-    if 2 * longer <= side:
+    if 2 * longer <= SIDE:
         image.save(target, "png", optimize=True)
         return Thumbnail(target.getvalue(), "png", longer)
-    scale = min(1, side / shorter, _LONGEST * side / longer)
+    scale = min(1, SIDE / shorter, _LONGEST * SIDE / longer)
     size = tuple(max(1, round(scale * length)) for length in image.size)
     image = image.resize(size, Image.Resampling.LANCZOS)
     image.save(target, "jpeg", quality=_JPEG_QUALITY, optimize=True)
     return Thumbnail(target.getvalue(), "jpeg", None)
 
 
-def tile_side(side: int, pixel_sides: list[int | None]) -> int:
-    """Side of all tiles: ``side``, or, if all images are tiny, a multiple of theirs near its half.
+def tile_side(pixel_sides: list[int | None]) -> int:
+    """Side of all tiles: the usual one or, for tiny images, a multiple of theirs near its half.
 
     A whole multiple makes all enlarged pixels equal; half the side is enough for tiny images.
     """
     if not pixel_sides or None in pixel_sides:
-        return side
+        return SIDE
     longest = max(pixel_sides)
-    return -(-side // (2 * longest)) * longest
+    return -(-SIDE // (2 * longest)) * longest
 
 
 class Thumbnails:
@@ -91,15 +90,12 @@ class Thumbnails:
     ----------
     images : Images
     names : sequence of str, one for each image
-    side : int, of a tile
     listed : Path or None
         What :func:`write_thumbnails` made. What is missing there is made from the image.
     """
 
-    def __init__(
-        self, images: Images, names: Sequence[str], side: int = SIDE, listed: Path | None = None
-    ):
-        self._images, self._names, self._side = images, names, side
+    def __init__(self, images: Images, names: Sequence[str], listed: Path | None = None):
+        self._images, self._names = images, names
         self._folder = None if listed is None else listed.parent / FOLDER
         self._files = {} if listed is None else _files_by_name(listed)
 
@@ -125,8 +121,8 @@ class Thumbnails:
 
     def made(self, position: int) -> Thumbnail:
         """The thumbnail of one image, from the image itself."""
-        pixels = self._images.read([position], self._side)[0]  # one at a time: they may be huge
-        return thumbnail(pixels, self._side)
+        pixels = self._images.read([position], SIDE)[0]  # one at a time: they may be huge
+        return thumbnail(pixels)
 
     def _stored(self, position: int) -> Thumbnail | None:
         name = self.stored_file(position)

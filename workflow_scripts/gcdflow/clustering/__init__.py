@@ -1,4 +1,1 @@
-"""The clustering stage: SSDDBC on a feature cache, and comparison and use of clusterings.
-
-May import: ssddbc, files, errors.
-"""
+"""The clustering stage: SSDDBC on a feature cache, and comparison and use of clusterings."""

@@ -86,7 +86,7 @@ def semi_supervised_kmeans(
     Parameters
     ----------
     X : float (n, d)
-    labels : int (n,), class of each point, -1 where it is not labelled
+    labels : int (n,), class of each point, -1 where it is not labelled, as some are not
     n_clusters : int, at least the number of labelled classes
 
     Returns
@@ -94,22 +94,13 @@ def semi_supervised_kmeans(
     int64 (n,)
         Clusters; those of the labelled classes come first, in the order of the classes.
 
-    Raises
-    ------
-    InputError
-        If there are fewer clusters than labelled classes, or nothing is unlabelled.
-
     References
     ----------
     Vaze et al., *Generalized Category Discovery*, arXiv 2201.02609, section 3.2; Arthur and
     Vassilvitskii, *k-means++: The Advantages of Careful Seeding*, SODA 2007.
     """
     known, fixed = np.unique(labels[labels >= 0], return_inverse=True)
-    if len(known) > n_clusters:
-        raise InputError(f"{len(known)} labelled classes do not fit into {n_clusters} clusters")
     labelled = labels >= 0
-    if labelled.all():
-        raise InputError("all points are labelled, so there is nothing to cluster")
     X = np.asarray(X, dtype=np.float64)
     free, held = X[~labelled], X[labelled]
     sums = _sums(held, fixed, n_clusters)

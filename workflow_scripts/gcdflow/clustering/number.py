@@ -67,10 +67,8 @@ def number_by_silhouette(
     number of samples), then every number between the neighbours of the best one. Of equal scores,
     that of the smallest number counts.
 
-    The score and the two passes are CiPR's. The tree is ours: Ward's linkage, which sees no label.
-    CiPR's is that of its selective neighbour clustering, which the labels that are left constrain,
-    and whose levels are the first pass. Of more than :data:`TREE_SAMPLES` samples, our tree has so
-    many, drawn from labelled and unlabelled ones in proportion.
+    docs/contract.md, section 6, says where this is CiPR's method and where not. Of more than
+    :data:`TREE_SAMPLES` samples, the tree has so many, labelled and unlabelled in proportion.
 
     Parameters
     ----------
@@ -107,13 +105,8 @@ def joint_reference_scores(
 ) -> np.ndarray:
     """How tight and how right the clusters of several clusterings are, beside each other.
 
-    A fifth of the labelled classes is withheld, but at least :data:`FEWEST_WITHHELD` (or the only
-    one): those with the highest ids. Their samples count as unlabelled. The score is the product
-    of two parts, each scaled to 0..1 over the clusterings, unless all are equal:
-
-    * the mean silhouette, by cosine distances, of the samples that count as unlabelled, or of
-      :data:`SILHOUETTE_SAMPLES` of them; that of one cluster, or of single samples, is 0
-    * the accuracy of the withheld samples (:func:`~gcdflow.clustering.matching.labelled_accuracy`)
+    docs/contract.md, section 6 ("by silhouette"), defines the score. The samples of withheld
+    classes count as unlabelled. The silhouette of one cluster, or of single samples, is 0.
 
     Parameters
     ----------

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +16,15 @@ from gcdflow.clustering.guidance import edges_of_grid, guidance_warnings
 from gcdflow.clustering.matching import (
     count_against_labels,
     label_change_rate,
-    match_by_indices,
     merged_by_class,
 )
 from gcdflow.clustering.memory import available_memory
+from gcdflow.config.ranges import parse_range
+from gcdflow.config.settings import ClusteringSettings
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write
 from gcdflow.files.declared import GRID
-from gcdflow.files.formats import UNLABELLED, Features, PseudoLabels
+from gcdflow.files.formats import UNLABELLED, Features, PseudoLabels, align
 from gcdflow.ssddbc import (
     SSDDBCGridSearch,
     choose_neighbours,
@@ -39,35 +38,6 @@ log = logging.getLogger(__name__)
 _SECONDS_BETWEEN_REPORTS = 2.0
 N_NEIGHBOURS = 10  # that pseudo labels list for each sample
 LEAST_RECALL = 0.98
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The grid and the score of the search (docs/contract.md, section 3).
-
-    Attributes
-    ----------
-    k : numbers of neighbours
-    percentile : density percentiles
-    normalize : L2-normalise the features first
-    w_ce, w_sil, w_mod : weights of cross-entropy, silhouette and modularity in the score
-    neighbours : "exact", "approximate", or None for exact ones unless they would take hours
-    merge_by_class : clusters of the best configuration that belong to one old class become one
-    """
-
-    k: Sequence[int]
-    percentile: Sequence[int]
-    normalize: bool = True
-    w_ce: float = 1.0
-    w_sil: float = 3.0
-    w_mod: float = 0.0
-    neighbours: str | None = None
-    merge_by_class: bool = False
-
-    @property
-    def n_configurations(self) -> int:
-        """Number of configurations that are compared."""
-        return len(self.k) * len(self.percentile)
 
 
 class _ProgressLog:
@@ -94,7 +64,7 @@ class _ProgressLog:
 
 def cluster_features(
     features: Features,
-    grid: Grid,
+    grid: ClusteringSettings,
     *,
     threads: int,
     device: str = "cpu",
@@ -106,7 +76,7 @@ def cluster_features(
     ----------
     features : Features
         Test samples (``~train_mask``) are left out.
-    grid : Grid
+    grid : ClusteringSettings
     threads : int
     device : str
         Where points are compared with all others, as of :class:`SSDDBCGridSearch`.
@@ -130,12 +100,12 @@ def cluster_features(
     if len(X) < 2:
         raise InputError(f"found {len(X)} training samples to cluster, expected at least 2")
     search = _grid_search(grid, X, threads, device=device, progress=_ProgressLog())
-    _predict_cost(X, y, grid.n_configurations, threads, search)
+    _predict_cost(X, y, grid.n_configurations(), threads, search)
     search.fit(X, y)
     if search.recall_ is not None:
         _report_recall(search.recall_)
     k, percentile = (search.best_params_[name] for name in ("k", "density_percentile"))
-    values = {"k": grid.k, "percentile": grid.percentile}
+    values = {"k": parse_range(grid.k), "percentile": parse_range(grid.percentile)}
     for sentence in edges_of_grid({"k": k, "percentile": percentile}, values, len(X)):
         log.info("%s; a wider range may give better clusters", sentence)
     clusters = _clusters(search, y, grid)
@@ -153,7 +123,7 @@ def cluster_features(
     return _pseudo_labels(features, grid, search, clusters, nearest, previous), search.results_
 
 
-def _clusters(search: SSDDBCGridSearch, y: np.ndarray, grid: Grid) -> np.ndarray:
+def _clusters(search: SSDDBCGridSearch, y: np.ndarray, grid: ClusteringSettings) -> np.ndarray:
     """Clusters int64 (n,) of a search that is done, merged if the grid says so."""
     if not grid.merge_by_class:
         return search.labels_
@@ -167,24 +137,24 @@ def _clusters(search: SSDDBCGridSearch, y: np.ndarray, grid: Grid) -> np.ndarray
 
 
 def _grid_search(
-    grid: Grid, X: np.ndarray, threads: int | None, **options: Any
+    grid: ClusteringSettings, X: np.ndarray, threads: int | None, **options: Any
 ) -> SSDDBCGridSearch:
     """The search over a grid that suits the samples ``X`` (n, d)."""
     return SSDDBCGridSearch(
-        k=grid.k,
-        density_percentile=grid.percentile,
+        k=parse_range(grid.k),
+        density_percentile=parse_range(grid.percentile),
         w_ce=grid.w_ce,
         w_sil=grid.w_sil,
         w_mod=grid.w_mod,
         normalize=grid.normalize,
-        neighbours=choose_neighbours(grid.neighbours, *X.shape, 1, grid.n_configurations),
+        neighbours=choose_neighbours(grid.neighbours, *X.shape, 1, grid.n_configurations()),
         n_jobs=threads,
         **options,
     )
 
 
 def n_clusters_over_label_draws(
-    features: Features, grid: Grid, draws: int, *, threads: int | None = None
+    features: Features, grid: ClusteringSettings, draws: int, *, threads: int | None = None
 ) -> list[int]:
     """Number of clusters, merged if the grid says so, with each of several draws of the labels.
 
@@ -211,7 +181,7 @@ def n_clusters_over_label_draws(
 
 def _pseudo_labels(
     features: Features,
-    grid: Grid,
+    grid: ClusteringSettings,
     search: SSDDBCGridSearch,
     clusters: np.ndarray,
     neighbours: np.ndarray,
@@ -222,11 +192,8 @@ def _pseudo_labels(
     n = len(indices)
     before = None
     if previous is not None:
-        try:
-            order = match_by_indices(indices, previous.indices)
-        except InputError as error:
-            raise InputError(f"previous pseudo labels are of other samples: {error}") from None
-        before = previous.labels[order]
+        before = previous.labels[align("previous pseudo labels", previous.indices, indices)]
+        align("training samples", indices, previous.indices)
     best = search.best_index_
     n_clusters = len(np.unique(clusters))
     if n_clusters == 1:
@@ -334,12 +301,21 @@ def _predict_cost(
 
 
 def write_grid_table(path: Path, results: dict[str, np.ndarray]) -> None:
-    """Write one row per configuration, tab-separated."""
+    """Write one row per configuration, tab-separated.
+
+    Scores are exact, so that the highest of the table is the one that the search chose.
+    """
     with atomic_write(path, "w") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
         writer.writerow(GRID.columns())
-        for row in zip(*(results[column] for column in GRID.columns()), strict=True):
-            writer.writerow(f"{v:.6g}" if isinstance(v, float | np.floating) else v for v in row)
+        columns = [_written(results[name], exact=name == "score") for name in GRID.columns()]
+        writer.writerows(zip(*columns, strict=True))
+
+
+def _written(column: np.ndarray, exact: bool) -> list:
+    """The values of a column as a table has them."""
+    values = column.tolist()
+    return values if exact else [f"{v:.6g}" if isinstance(v, float) else v for v in values]
 
 
 def pseudo_label_scalars(pseudo: PseudoLabels) -> dict[str, float | None]:

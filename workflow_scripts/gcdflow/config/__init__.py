@@ -1,4 +1,1 @@
-"""Settings of runs and sweeps: models, defaults and YAML files.
-
-May import: errors.
-"""
+"""Settings of runs and sweeps: models, defaults and YAML files."""

@@ -255,7 +255,8 @@ def load_runs(path: str | Path) -> dict[str, RunSettings]:
 def check_class_numbers(path: str | Path) -> None:
     """Refuse numbers among old classes that YAML reads as different numbers.
 
-    YAML reads ``010`` as 8 and ``1:30`` as 90. After reading, the original text is lost.
+    YAML reads ``010`` as 8, ``0x1F`` as 31 and ``1:30`` as 90. After reading, the original
+    text is lost.
 
     Raises
     ------
@@ -286,12 +287,11 @@ def check_class_numbers(path: str | Path) -> None:
 
 
 def _check_number(path: str | Path, node: yaml.ScalarNode, number: int) -> None:
-    digits = node.value.replace("_", "")
-    if ":" in digits or (re.fullmatch(r"[-+]?\d+", digits) and int(digits) != number):
+    if node.value != str(number):
         raise InputError(
             f"{path}, line {node.start_mark.line + 1}: old_classes: YAML reads {node.value} as "
             f"the number {number}; write a class's name in quotation marks ('{node.value}'), an "
-            "id without zeros before it"
+            f"id in plain digits ({number})"
         )
 
 

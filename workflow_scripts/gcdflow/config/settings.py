@@ -158,13 +158,13 @@ class CropAugmentation(Settings):
 
     name: Literal["crop"] = Field("crop", description="this kind of augmentation")
     resize: int | None = Field(
-        None, ge=8, description="shorter side after resizing, pixels; null: as the model's weights"
+        None, ge=8, description="shorter side after resizing, pixels; null: that of the weights"
     )
     image_size: int | None = Field(
-        None, ge=8, description="side of the crop, pixels; null: as the model's weights"
+        None, ge=8, description="side of the crop, pixels; null: that of the weights"
     )
     interpolation: Literal["bilinear", "bicubic"] | None = Field(
-        None, description="for resizing: bilinear, bicubic; null: as the model's weights"
+        None, description="for resizing: bilinear, bicubic; null: that of the weights"
     )
     flip: bool = Field(True, description="mirror half of the images, at random")
 
@@ -294,9 +294,11 @@ class SimGCDSettings(Settings):
     first_teacher_temperature: float = Field(
         0.07, gt=0, description="temperature of the soft labels in the classifier's first epoch"
     )
-    teacher_temperature: float = Field(0.04, gt=0, description="the same after teacher_ramp_epochs")
+    teacher_temperature: float = Field(
+        0.04, gt=0, description="temperature of the soft labels after teacher_ramp_epochs"
+    )
     teacher_ramp_epochs: int = Field(
-        30, ge=0, description="epochs in which it falls by half a cosine"
+        30, ge=0, description="epochs in which that temperature falls (cosine)"
     )
     entropy_weight: float = Field(
         2.0, ge=0, description="weight of L_entropy, the mean-entropy regulariser"
@@ -453,9 +455,12 @@ class ClusteringSettings(Settings):
     w_ce: float = Field(1.0, ge=0, description="weight of the cross-entropy in the score")
     w_sil: float = Field(3.0, ge=0, description="weight of the silhouette in the score")
     w_mod: float = Field(3.0, ge=0, description="weight of the modularity in the score")
-    merge_by_class: bool = Field(True, description="clusters of one old class become one")
+    merge_by_class: bool = Field(True, description="merge clusters of one old class")
     label_draws: int = Field(
-        0, ge=0, le=100, description="draws of labels, for the range of clusters in the report"
+        0,
+        ge=0,
+        le=100,
+        description="searches with other draws of labels; the report shows the range of clusters",
     )
     # Null is left out of all that names a result, as with training.min_steps.
     neighbours: Literal["exact", "approximate"] | None = Field(
@@ -465,7 +470,7 @@ class ClusteringSettings(Settings):
     )
     device: Literal["cpu", "cuda"] = Field(
         "cpu",
-        description="cuda: a GPU compares all points (exact neighbours only; changes the speed)",
+        description="cpu or cuda; changes only the speed (exact neighbours only)",
         exclude_if=lambda device: device == "cpu",
     )
 

@@ -1,4 +1,1 @@
-"""Datasets, sampling, augmentation and loading: they turn image files into batches of views.
-
-May import: distributed, files, config, errors.
-"""
+"""Datasets, sampling, augmentation and loading: they turn image files into batches of views."""

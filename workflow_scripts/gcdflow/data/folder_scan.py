@@ -8,7 +8,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from gcdflow.errors import InputError, one_line
+from gcdflow.errors import InputError
+from gcdflow.wording import some_of
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,6 @@ _OTHER_SUFFIXES = frozenset(
     {".png", ".tif", ".tiff", ".webp", ".gif", ".bmp", ".avif", ".ppm", ".pgm"}
 )
 PHOTO_SUFFIXES = RAW_SUFFIXES | APPLE_SUFFIXES | _JPEG_SUFFIXES | _OTHER_SUFFIXES
-_NAMED = 10  # kinds that the log line names at most
 # Folders that systems and programs make beside pictures: thumbnails, deleted pictures, old
 # versions, metadata. The list has only names that no person gives to a class or an album, so not
 # `Trash`, `Originals` or `thumbnails`. Names are compared in lower case. Folders that begin with a
@@ -118,10 +118,8 @@ def _hidden_photograph(name: str) -> str | None:
 def report_left_out(folder: Path, left_out: Counter[str]) -> None:
     """Log in one line which kinds of files and folders were skipped."""
     if left_out:
-        kinds = left_out.most_common(_NAMED)
-        named = ", ".join(f"{n} × {kind}" for kind, n in kinds)
-        more = f" and {len(left_out) - _NAMED} other kinds" if len(left_out) > _NAMED else ""
-        log.info("%s", one_line(f"{folder}: left out {named}{more}"))
+        kinds = some_of(f"{n} × {kind}" for kind, n in left_out.most_common())
+        log.info("%s: left out %s", folder, kinds)
 
 
 def photographs(files: list[str]) -> list[str]:

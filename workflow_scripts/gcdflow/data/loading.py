@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,14 +13,13 @@ from torch import Tensor
 
 from gcdflow.data.augmentation import Augmentation
 from gcdflow.data.datasets.images import Images
-from gcdflow.data.randomness import uniforms
+from gcdflow.data.randomness import AUGMENTATION_STREAM, uniforms
 from gcdflow.data.sampling import BatchPlan, Neighbours, batches_per_epoch, plans_by_epoch
 from gcdflow.data.workers import Arrays, in_workers
 from gcdflow.files.formats import Split, align
 
 N_VIEWS = 2
 _BYTES = np.dtype(np.int64).itemsize  # of a position
-_AUGMENTATION_STREAM = 2  # the sampling streams are 0 and 1
 
 
 @dataclass(frozen=True)
@@ -37,26 +37,24 @@ class Batch:
     views: Tensor
 
 
+@dataclass(frozen=True)
 class _TrainingBatches:
     """Maps (epoch, plan) to a batch; a pure function, so any process may call it."""
 
-    def __init__(
-        self, split: Split, images: Images, augmentation: Augmentation, seed: int, part: slice
-    ):
-        self._split = split
-        self._images = images
-        self._augmentation = augmentation
-        self._seed = seed
-        self._part = part
+    split: Split
+    images: Images
+    augmentation: Augmentation
+    seed: int
+    part: slice
 
     def __call__(self, item: tuple[int, BatchPlan]) -> Arrays:
         epoch, whole = item
-        positions = align("split", self._split.indices, whole.ids)
-        plan = BatchPlan(whole.ids[self._part], whole.occurrences[self._part])
-        images = self._images.read(positions[self._part], self._augmentation.shortest_side)
-        prepared = self._augmentation.prepare(images)
+        positions = align("split", self.split.indices, whole.ids)
+        plan = BatchPlan(whole.ids[self.part], whole.occurrences[self.part])
+        images = self.images.read(positions[self.part], self.augmentation.shortest_side)
+        prepared = self.augmentation.prepare(images)
         views = [
-            self._augmentation.view(prepared, self._numbers(epoch, plan, view))
+            self.augmentation.view(prepared, self._numbers(epoch, plan, view))
             for view in range(N_VIEWS)
         ]
         return positions, torch.cat(views).contiguous().numpy()
@@ -65,7 +63,7 @@ class _TrainingBatches:
         """Uniform numbers for one view of each sample of the batch, float64 (B, n_draws)."""
         which = N_VIEWS * plan.occurrences + view
         return uniforms(
-            self._augmentation.n_draws, self._seed, epoch, plan.ids, which, _AUGMENTATION_STREAM
+            self.augmentation.n_draws, self.seed, epoch, plan.ids, which, AUGMENTATION_STREAM
         )
 
 
@@ -77,7 +75,7 @@ def training_batches(
     epochs: range,
     batch_size: int,
     seed: int,
-    num_workers: int,
+    num_workers: int | None = None,
     first_step: int = 0,
     min_steps: int | None = None,
     neighbours: Neighbours | None = None,
@@ -93,6 +91,8 @@ def training_batches(
         Least number of batches of an epoch.
     neighbours : Neighbours or None
         Whom batches bring along (see :func:`gcdflow.data.sampling.plan_epoch`).
+    num_workers : int or None
+        Processes that load images; None: :func:`default_workers`.
     part : slice
         Samples of each batch whose views this rank makes.
 
@@ -112,6 +112,8 @@ def training_batches(
         min_steps=min_steps,
         neighbours=neighbours,
     )
+    if num_workers is None:
+        num_workers = default_workers(images, augmentation)
     first = split.train_mask.nonzero()[0][:1]
     batches = in_workers(
         _TrainingBatches(split, images, augmentation, seed, part),
@@ -138,17 +140,10 @@ def _bytes_of_a_view(images: Images, augmentation: Augmentation, position: np.nd
     return augmentation.evaluation_view(prepared).nbytes
 
 
-class _EvaluationBatches:
-    """Maps an array of positions to images without randomness."""
-
-    def __init__(self, images: Images, augmentation: Augmentation):
-        self._images = images
-        self._augmentation = augmentation
-
-    def __call__(self, positions: np.ndarray) -> Arrays:
-        images = self._images.read(positions, self._augmentation.shortest_side)
-        view = self._augmentation.evaluation_view(self._augmentation.prepare(images))
-        return (view.contiguous().numpy(),)
+def _evaluation_batch(images: Images, augmentation: Augmentation, positions: np.ndarray) -> Arrays:
+    """Images at some positions, without randomness."""
+    read = images.read(positions, augmentation.shortest_side)
+    return (augmentation.evaluation_view(augmentation.prepare(read)).contiguous().numpy(),)
 
 
 def evaluation_batches(
@@ -157,14 +152,19 @@ def evaluation_batches(
     positions: np.ndarray,
     *,
     batch_size: int,
-    num_workers: int,
+    num_workers: int | None = None,
 ) -> Iterator[Tensor]:
-    """Images at the given positions in order, in batches (≤ batch_size, C, H, W)."""
+    """Images at the given positions in order, in batches (≤ batch_size, C, H, W).
+
+    ``num_workers`` as of :func:`training_batches`.
+    """
     if len(positions) == 0:
         return
+    if num_workers is None:
+        num_workers = default_workers(images, augmentation)
     chunks = [positions[i : i + batch_size] for i in range(0, len(positions), batch_size)]
     batches = in_workers(
-        _EvaluationBatches(images, augmentation),
+        partial(_evaluation_batch, images, augmentation),
         chunks,
         num_workers,
         lambda: batch_size * _bytes_of_a_view(images, augmentation, positions[:1]),

@@ -111,8 +111,8 @@ class PartialViews:
         self._lease.check()
         end = end_of_file(self._origin, self._result_version, self._checksums)
         self._write(end, self._size)
-        os.truncate(self._data, self._size + len(end))
         try:
+            os.truncate(self._data, self._size + len(end))
             os.utime(self._data)  # it is as new as its inputs, also where no chunk was to be made
             try:
                 atomic_link(self._data, self._output)

@@ -5,65 +5,36 @@ The module needs neither NumPy nor Pillow: the workflow asks it before it starts
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gcdflow.errors import InputError
 
 if TYPE_CHECKING:
-    from gcdflow.config.settings import DatasetSettings
+    from gcdflow.config.settings import BenchmarkSettings, DatasetSettings, ImageFolderSettings
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where one of the field's datasets lies.
-
-    Attributes
-    ----------
-    folder : str, its usual name in the root
-    first : str, what must be in it; empty: nothing particular
-    missing : str, the beginning of the sentence if it is missing
-    remedy : str, what to do then; both with ``{folder}``, ``{root}`` and ``{name}``
-    """
-
-    folder: str
-    first: str
-    missing: str
-    remedy: str
-
-
-_SET_BOTH = "or set dataset.root or dataset.folder to where"
-_OF_IMAGES = (
-    "no folder {folder} for dataset '{name}'",
-    f"put the images there, {_SET_BOTH} they are",
-)
+_PUT = "put the images there"
+# Usual folder in the root, what must be in it (empty: nothing particular), and what to do.
 _PLACES = {
-    "cub": Place(
-        "CUB_200_2011",
-        "images.txt",
-        "no CUB images at {folder}",
-        "unpack CUB_200_2011.tgz in {root}, or set dataset.root of the run to where it is",
-    ),
-    "scars": Place(
+    "cub": ("CUB_200_2011", "images.txt", "unpack CUB_200_2011.tgz in {root}"),
+    "scars": (
         "stanford_cars",
         "devkit/cars_meta.mat",
-        "no Stanford Cars at {folder}",
-        f"unpack car_devkit.tgz, cars_train.tgz and cars_test.tgz there, {_SET_BOTH} they are",
+        "unpack car_devkit.tgz, cars_train.tgz and cars_test.tgz there",
     ),
-    "aircraft": Place(
+    "aircraft": (
         "fgvc-aircraft-2013b",
         "data/images_variant_trainval.txt",
-        "no FGVC-Aircraft at {folder}",
-        "unpack fgvc-aircraft-2013b.tar.gz in {root}, " + f"{_SET_BOTH} it is",
+        "unpack fgvc-aircraft-2013b.tar.gz in {root}",
     ),
-    "herbarium19": Place("herbarium_19", "", *_OF_IMAGES),
-    "imagenet100": Place("imagenet", "", *_OF_IMAGES),
-    "image_folder": Place("images", "", *_OF_IMAGES),
+    "herbarium19": ("herbarium_19", "", _PUT),
+    "imagenet100": ("imagenet", "", _PUT),
+    "image_folder": ("images", "", _PUT),
 }
 
 
-def found_folder(settings: DatasetSettings) -> Path:
+def found_folder(settings: BenchmarkSettings | ImageFolderSettings) -> Path:
     """The folder of a dataset that lies in one.
 
     Raises
@@ -71,16 +42,14 @@ def found_folder(settings: DatasetSettings) -> Path:
     InputError
         If it is missing, or the file in it that comes first.
     """
-    if settings.name == "photos":
-        return photographs_folder(Path(settings.root, settings.folder))
-    place = _PLACES[settings.name]
-    folder = Path(settings.root, settings.folder or place.folder)
-    if not (folder / place.first).exists() or not folder.is_dir():
-        words = {"folder": folder, "root": settings.root, "name": settings.name}
-        expected = f" (expected {folder / place.first})" if place.first else ""
+    usual, first, remedy = _PLACES[settings.name]
+    folder = Path(settings.root, settings.folder or usual)
+    if not (folder / first).exists() or not folder.is_dir():
+        expected = f" (expected {folder / first})" if first else ""
         raise InputError(
-            f"dataset.root: {place.missing.format(**words)}{expected}; "
-            f"{place.remedy.format(**words)}"
+            f"dataset.root: no images of dataset '{settings.name}' at {folder}{expected}; "
+            f"{remedy.format(root=settings.root)}, or set dataset.root or dataset.folder to where "
+            "they are"
         )
     return folder
 
@@ -106,7 +75,7 @@ def check_images(settings: DatasetSettings) -> None:
         As the dataset itself says it.
     """
     if settings.name == "photos":
-        check_table(found_folder(settings) / settings.labels)
+        check_table(photographs_folder(Path(settings.root, settings.folder)) / settings.labels)
     elif settings.name in _PLACES:
         found_folder(settings)
 

@@ -9,6 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
+# Parts of keys that keep the numbers of each use apart. A change gives other results.
+LABELLED_STREAM, UNLABELLED_STREAM = 0, 1
+AUGMENTATION_STREAM = 2
+TORCH_STREAM = 3
+STORED_DRAW_STREAM = 4
+NEIGHBOUR_STREAM = 5
+STORED_VIEWS_STREAM = 5  # as the one before, but of epoch 0; training begins with epoch 1
+
 _GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 

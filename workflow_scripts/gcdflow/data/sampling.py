@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gcdflow.data.randomness import permutation, uniforms
+from gcdflow.data.randomness import (
+    LABELLED_STREAM,
+    NEIGHBOUR_STREAM,
+    UNLABELLED_STREAM,
+    permutation,
+    uniforms,
+)
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Split, align
-
-_LABELLED_STREAM, _UNLABELLED_STREAM = 0, 1
-_NEIGHBOUR_STREAM = 5  # apart from the streams of augmentation, PyTorch and stored views
 
 
 @dataclass(frozen=True)
@@ -102,16 +105,16 @@ def plan_epoch(
     if len(labelled) == 0 or len(unlabelled) == 0:
         n_labelled = batch_size if len(labelled) else 0
     streams = [
-        _stream(labelled, n_batches * n_labelled, (seed, epoch, _LABELLED_STREAM)),
+        _stream(labelled, n_batches * n_labelled, (seed, epoch, LABELLED_STREAM)),
         _stream(
-            unlabelled, n_batches * (batch_size - n_labelled), (seed, epoch, _UNLABELLED_STREAM)
+            unlabelled, n_batches * (batch_size - n_labelled), (seed, epoch, UNLABELLED_STREAM)
         ),
     ]
     ids = np.concatenate([stream.reshape(n_batches, -1) for stream in streams], axis=1)
     if neighbours is not None:
         n_pairs = (batch_size - n_labelled) // 2
         anchors = ids[:, n_labelled : n_labelled + n_pairs]
-        keys = (seed, epoch, anchors, _occurrences(anchors), _NEIGHBOUR_STREAM)
+        keys = (seed, epoch, anchors, _occurrences(anchors), NEIGHBOUR_STREAM)
         found = neighbours.draw(anchors, uniforms(1, *keys)[..., 0])
         room = ids[:, n_labelled + n_pairs : n_labelled + 2 * n_pairs]
         room[:] = np.where(found >= 0, found, room)

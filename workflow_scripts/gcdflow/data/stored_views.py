@@ -16,13 +16,12 @@ import torch
 from torch import Tensor
 
 from gcdflow.data.loading import N_VIEWS, Batch
-from gcdflow.data.randomness import uniforms
+from gcdflow.data.randomness import STORED_DRAW_STREAM, uniforms
 from gcdflow.data.sampling import BatchPlan, Neighbours, plans_by_epoch
 from gcdflow.data.view_files import DTYPE, Layout, Origin, described
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Split, align
 
-_DRAW_STREAM = 4  # apart from the streams of sampling, augmentation and PyTorch
 _MOST_READERS = 4  # threads that read a batch each, while the processor or GPU computes
 _Item = TypeVar("_Item")
 _Read = TypeVar("_Read")
@@ -37,7 +36,7 @@ def drawn_views(n_views: int, plan: BatchPlan, *, seed: int, epoch: int) -> np.n
     -------
     ndarray of int64, shape (N_VIEWS, B)
     """
-    u = uniforms(N_VIEWS, seed, epoch, plan.ids, plan.occurrences, _DRAW_STREAM)
+    u = uniforms(N_VIEWS, seed, epoch, plan.ids, plan.occurrences, STORED_DRAW_STREAM)
     first = (u[:, 0] * n_views).astype(np.int64)
     other = (first + 1 + (u[:, 1] * (n_views - 1)).astype(np.int64)) % n_views
     return np.stack([first, other])

@@ -1,4 +1,1 @@
-"""Processes that train together: they start, connect, share steps and end on signals.
-
-May import: files, errors.
-"""
+"""Processes that train together: they start, connect, share steps and end on signals."""

@@ -7,6 +7,7 @@ import os
 import torch
 
 from gcdflow.errors import InputError
+from gcdflow.wording import counted
 
 
 def resolve_device(name: str, n_ranks: int = 1, rank: int = 0) -> torch.device:
@@ -28,9 +29,14 @@ def resolve_device(name: str, n_ranks: int = 1, rank: int = 0) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise InputError(f"--device {name}: expected auto, cpu, cuda or cuda:<number>") from None
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise InputError(f"--device {name}: expected auto, cpu, cuda or cuda:<number>")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"--device {name}: PyTorch finds no GPU; use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= (n_gpus := torch.cuda.device_count()):
+        found = counted(n_gpus, "GPU")
+        raise InputError(f"--device {name}: PyTorch finds {found}, counted from cuda:0")
     if n_ranks == 1 or device.type == "cpu":
         return device
     if device.index is not None:

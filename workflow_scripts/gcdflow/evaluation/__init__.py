@@ -1,4 +1,1 @@
-"""Accuracy against the truth, and tables and curves of runs.
-
-May import: clustering, files, errors.
-"""
+"""Accuracy against the truth, and tables and curves of runs."""

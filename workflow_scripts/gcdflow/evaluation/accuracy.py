@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gcdflow.clustering.matching import aligned_ids, best_pairs, overlap
-from gcdflow.errors import InputError
+from gcdflow.clustering.matching import best_pairs, overlap
 
 
 def clustering_accuracy(
@@ -31,11 +30,6 @@ def clustering_accuracy(
         ``all_v1`` is their mean, weighted by the number of samples. Values are floats in [0, 1], or
         None if no such sample exists. No v1 value is below its v2 counterpart.
 
-    Raises
-    ------
-    InputError
-        If the arrays are not one-dimensional, of equal length, and of these types.
-
     Notes
     -----
     Several best matchings over all samples may divide the hits differently between old and new
@@ -47,13 +41,6 @@ def clustering_accuracy(
     Vaze, Han, Vedaldi, Zisserman: Generalized Category Discovery, CVPR 2022, arXiv:2201.02609;
     functions ``split_cluster_acc_v1`` and ``split_cluster_acc_v2`` in its code.
     """
-    clusters, truth = aligned_ids(clusters=clusters, truth=truth)
-    old = np.asarray(old, dtype=bool if truth.size == 0 else None)
-    if old.dtype != bool or old.shape != truth.shape:
-        raise InputError(
-            f"old has shape {old.shape} and dtype {old.dtype}, expected shape {truth.shape} and "
-            "dtype bool: True where the sample's true class is an old one"
-        )
     counts_old = overlap(clusters, truth, old)
     counts_new = overlap(clusters, truth, ~old)
     n_old, n_new = int(old.sum()), int((~old).sum())

@@ -16,7 +16,7 @@ from gcdflow.evaluation.accuracy import clustering_accuracy
 from gcdflow.files.formats import UNLABELLED, Classes, Features, Truth, align, other_origin
 
 if TYPE_CHECKING:
-    from gcdflow.clustering.search import Grid
+    from gcdflow.config.settings import ClusteringSettings
 
 _OF_PSEUDO_LABELS = ("label_change_rate", "agreement", "against_labels")
 
@@ -29,7 +29,7 @@ def evaluate(
     *,
     threads: int | None = None,
     label_draws: int = 0,
-    grid: Grid | None = None,
+    grid: ClusteringSettings | None = None,
 ) -> dict[str, Any]:
     """Accuracy of pseudo labels on the unlabelled training samples and on the test split.
 
@@ -43,7 +43,7 @@ def evaluate(
     label_draws : int
         How often the search is repeated with other labels, which says how sure the number of
         clusters is; 0: never.
-    grid : Grid or None
+    grid : ClusteringSettings or None
         What is searched then; nothing but that needs it.
 
     Returns

@@ -28,7 +28,6 @@ TSV_COLUMNS = (
 MARKDOWN_COLUMNS = ("setting", "runs", "epoch", *_ACCURACIES, "clusters")
 # Columns of the comparison, and the factor of each.
 _COMPARED = dict.fromkeys(SHARES, 100) | {"clusters": 1, "seconds": 1}
-NOTHING = "-"
 
 
 @dataclass(frozen=True)
@@ -46,17 +45,6 @@ class Result:
     path: Path
     metrics: dict[str, Any] | None
 
-    @classmethod
-    def read(cls, setting: str, path: Path) -> Result:
-        """Read the metrics if the file exists.
-
-        Raises
-        ------
-        InputError
-            If the file does not hold metrics.
-        """
-        return cls(setting, path, read_metrics(path) if path.exists() else None)
-
     @property
     def run(self) -> str:
         """Name of the run."""
@@ -64,7 +52,7 @@ class Result:
 
 
 def parse_result(text: str) -> Result:
-    """Read ``setting=path``.
+    """Read ``setting=path``, and the metrics if the file exists.
 
     Raises
     ------
@@ -74,7 +62,8 @@ def parse_result(text: str) -> Result:
     setting, separator, path = text.partition("=")
     if not (setting and separator and path):
         raise InputError(f"'{text}': expected setting=runs/<run>/metrics_epoch<epoch>.json")
-    return Result.read(setting, Path(os.path.expanduser(path)))
+    file = Path(os.path.expanduser(path))
+    return Result(setting, file, read_metrics(file) if file.exists() else None)
 
 
 def write_tsv(file: TextIO, results: Sequence[Result]) -> None:
@@ -121,7 +110,7 @@ def mean_and_deviation(values: Sequence[float | None], *, factor: float = 1) -> 
     """
     known = [factor * value for value in values if value is not None]
     if not known:
-        return NOTHING
+        return "-"
     mean = f"{statistics.fmean(known):.1f}"
     return mean if len(known) == 1 else f"{mean} ± {statistics.stdev(known):.1f}"
 

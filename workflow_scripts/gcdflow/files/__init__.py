@@ -1,4 +1,1 @@
-"""Writing, reading, checking and locking of the files of all stages.
-
-May import: errors.
-"""
+"""Writing, reading, checking and locking of the files of all stages."""

@@ -23,7 +23,7 @@ from gcdflow.files.keys import (
     Parameters,
     Provenance,
     SeenFolder,
-    Source,
+    SplitSource,
 )
 
 TINY = sys.float_info.min  # the least of numbers that must be positive
@@ -139,7 +139,7 @@ SPLIT = RunFile(
         Field("train_mask", "bool", _IN_TRAINING),
         Field("labelled_mask", "bool", "the label is given; only training samples have one"),
         Field("labels", "int64", _OLD_CLASS, least=-1, below="old_class_names"),
-        Field("source", "JSON", "where the images come from", (), keys=Source),
+        Field("source", "JSON", "where the images come from", (), keys=SplitSource),
         Field("paths", "text", "image of each sample, relative to the root", ("n or 0",)),
         Field("old_class_names", "text", "name of each label", ("old classes",), unique=True),
     ),
@@ -168,8 +168,7 @@ CHECKPOINT = RunFile(
         Field("settings", "JSON", "all settings that training depends on"),
         Field("split_sha256", "SHA-256", "the `split.npz` that was trained on"),
         Field("weights", "names", "tensors of backbone and head but the frozen ones of a file"),
-        Field("optimizer", "names", "state of the optimizer"),
-        Field("scheduler", "names", "state of the schedule of learning rates"),
+        Field("optimizer", "names", "state of the optimizer, of which only the momenta are read"),
         Field("frozen_sha256", "SHA-256 or none", "the file that holds the frozen weights"),
         Field(
             "prototypes",

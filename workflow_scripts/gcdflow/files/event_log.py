@@ -71,18 +71,13 @@ def event_file(log_dir: str | os.PathLike, stage: str, first_epoch: int, last_ep
     ------
     InputError
         If the epochs are not in order within 0 … 999 (more digits would break the order of names).
-    ValueError
-        If the name of the stage contains other characters.
     """
     if not 0 <= first_epoch <= last_epoch <= _LAST_EPOCH:
         raise InputError(
             f"epochs {first_epoch} to {last_epoch} cannot be logged, expected "
             f"0 <= first <= last <= {_LAST_EPOCH}: file names hold three digits"
         )
-    name = f"events.out.{_MARK}.epoch{first_epoch:03d}-{last_epoch:03d}.{stage}"
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"stage is {stage!r}, expected lower-case letters, digits, '_' and '-'")
-    return Path(log_dir) / name
+    return Path(log_dir) / f"events.out.{_MARK}.epoch{first_epoch:03d}-{last_epoch:03d}.{stage}"
 
 
 class EventLog:
@@ -169,21 +164,25 @@ class EventLog:
         self.close()
 
 
-def write_scalars(path: str | os.PathLike, step: int, values: Mapping[str, float | None]) -> None:
-    """Write an event file with the values of one step atomically.
+def write_scalars(
+    log_dir: str | os.PathLike | None, stage: str, epoch: int, values: Mapping[str, float | None]
+) -> None:
+    """Write the event file of a stage that runs once, atomically.
 
     Parameters
     ----------
-    path : path
-        See :func:`event_file`; an earlier file is replaced.
-    step, values
-        As in :meth:`EventLog.scalars`.
+    log_dir, stage, epoch
+        As in :func:`event_file`, whose file is replaced; without a directory nothing is written.
+    values
+        As in :meth:`EventLog.scalars`; the epoch is their step.
     """
-    path = Path(path)
+    if log_dir is None:
+        return
+    path = event_file(log_dir, stage, epoch, epoch)
     # TensorBoard would read a temporary file whose name contains the mark.
     staged = path.with_name(path.name.replace(_MARK, "staged"))
     with atomic_write(staged) as file:
-        file.write(_version_record() + _scalars_record(step, values))
+        file.write(_version_record() + _scalars_record(epoch, values))
     os.replace(staged, path)
     fsync_directory(path.parent)
 

@@ -201,6 +201,11 @@ class Split(
         """Path of each image that could not be read and is no sample, and why."""
         return self.source.get("left_out", {})
 
+    @property
+    def real_classes(self) -> list[str]:
+        """Names such as ``NA`` that are classes in the file of labels."""
+        return self.source.get("real_classes", [])
+
 
 class Truth(ArrayFile, declared=declared.TRUTH, invariants=(classes_old_or_new,)):
     """The hidden truth (``truth.npz``), for evaluation and monitoring only."""
@@ -333,7 +338,7 @@ def load_kept(kind: type[KeptFile], path: Path) -> KeptFile | None:
     try:
         return kind.load(path)
     except InputError as error:
-        log.warning("warning: %s; it is made again", error)
+        log.warning("%s; it is made again", error)
         return None
 
 

@@ -34,6 +34,14 @@ class Source(Keys):
     left_out: dict[Name, Name] = Key(MISSING, description="path and problem of unreadable images")
 
 
+class SplitSource(Source):
+    """Where the images of a split come from."""
+
+    real_classes: list[str] = Key(
+        MISSING, description="names such as `NA` that are classes in the file of labels"
+    )
+
+
 class SeenFolder(Source):
     """A folder of photographs, as a run saw it."""
 

@@ -1,4 +1,1 @@
-"""Losses and pseudo-label weights, one small module each.
-
-May import: errors. This file imports nothing, so ``gcdflow.losses.weights`` needs no PyTorch.
-"""
+"""Losses and pseudo-label weights, one small module each."""

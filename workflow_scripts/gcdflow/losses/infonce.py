@@ -6,13 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gcdflow.losses._tensors import (
-    at_least_float32,
-    check_temperature,
-    check_views,
-    scaled_similarities,
-    zero_loss,
-)
+from gcdflow.losses._tensors import at_least_float32, check_shape, scaled_similarities, zero_loss
 
 
 def info_nce(z1: Tensor, z2: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -41,7 +35,7 @@ def info_nce(z1: Tensor, z2: Tensor, *, temperature: float = 1.0) -> Tensor:
     Raises
     ------
     ValueError
-        If the shapes differ or are not (B, d), or the temperature is not positive.
+        If the shapes differ or are not (B, d).
 
     References
     ----------
@@ -49,9 +43,8 @@ def info_nce(z1: Tensor, z2: Tensor, *, temperature: float = 1.0) -> Tensor:
     arXiv 2002.05709, eq. 1. It is the unsupervised term of Vaze et al., *Generalized Category
     Discovery*, arXiv 2201.02609, eq. 1.
     """
-    check_temperature(temperature)
-    check_views("z1", z1, "z2", z2)
-    n_images = len(z1)
+    n_images, width = z1.shape
+    check_shape("z2", z2, n_images, width)
     z = torch.cat([at_least_float32(z1), at_least_float32(z2)])
     if n_images == 0:
         return zero_loss(z)

@@ -8,11 +8,7 @@ from torch import Tensor
 
 from gcdflow.losses._tensors import (
     at_least_float32,
-    check_embeddings,
-    check_labels,
-    check_same_width,
-    check_temperature,
-    check_weights,
+    check_shape,
     scaled_similarities,
     weighted_mean,
     zero_loss,
@@ -58,20 +54,16 @@ def prototypical(
     Raises
     ------
     ValueError
-        If shapes do not match, the temperature is not positive, or (on the CPU) a label is out of
-        range or a weight is negative.
+        If shapes do not match.
 
     References
     ----------
     Snell et al., *Prototypical Networks for Few-shot Learning*, arXiv 1703.05175, eq. 2, with
     cosine similarity over a temperature instead of the negative squared Euclidean distance.
     """
-    check_temperature(temperature)
-    check_embeddings("z", z)
-    check_embeddings("prototypes", prototypes)
-    check_same_width("embeddings z", z, prototypes)
-    check_labels(labels, len(z), n_classes=len(prototypes))
-    check_weights(weights, len(z))
+    check_shape("labels", labels, len(z))
+    check_shape("z", z, len(labels), prototypes.shape[1])
+    check_shape("weights", weights, len(z))
     if len(z) == 0:
         return zero_loss(z)
     empty = (prototypes == 0).all(dim=1)
@@ -99,17 +91,10 @@ def cluster_prototypes(z: Tensor, labels: Tensor, n_clusters: int) -> Tensor:
     Tensor of shape (K, d), at least float32
         A cluster without members has a zero row.
 
-    Raises
-    ------
-    ValueError
-        If shapes do not match or (on the CPU) a label is out of range.
-
     References
     ----------
     Snell et al., arXiv 1703.05175, eq. 1, projected onto the unit sphere.
     """
-    check_embeddings("z", z)
-    check_labels(labels, len(z), n_classes=n_clusters)
     sums, _ = _sums_and_counts(z, labels, n_clusters)
     return F.normalize(sums, dim=1, eps=_SMALLEST_NORM)
 
@@ -141,17 +126,9 @@ def update_prototypes(prototypes: Tensor, z: Tensor, labels: Tensor, *, momentum
     Raises
     ------
     ValueError
-        If shapes do not match, the momentum is outside [0, 1], or (on the CPU) a label is out of
-        range.
+        If shapes do not match.
     """
-    if not 0 <= momentum <= 1:
-        raise ValueError(
-            f"momentum is {momentum!r}, expected a number from 0 (forget) to 1 (keep), like 0.9"
-        )
-    check_embeddings("prototypes", prototypes)
-    check_embeddings("z", z)
-    check_same_width("embeddings z", z, prototypes)
-    check_labels(labels, len(z), n_classes=len(prototypes))
+    check_shape("z", z, len(labels), prototypes.shape[1])
     sums, counts = _sums_and_counts(z, labels, len(prototypes))
     means = sums / counts.clamp(min=1)
     moved = momentum * at_least_float32(prototypes) + (1 - momentum) * means

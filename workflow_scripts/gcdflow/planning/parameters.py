@@ -12,8 +12,8 @@ from pathlib import Path
 from gcdflow.config.settings import PhotosSettings, RunSettings, Settings, with_named_weights
 from gcdflow.config.sweeps import titles
 from gcdflow.errors import InputError
+from gcdflow.planning.job_resources import JobFiles
 from gcdflow.planning.plan import last_epoch, previous_epoch
-from gcdflow.planning.requests import JobFiles
 from gcdflow.planning.state import state_of_labels, state_of_photographs
 
 # A change of code re-runs nothing by itself. Whoever changes what a stage computes from the same
@@ -35,7 +35,7 @@ RESULT_VERSIONS = {
     "labels": 2,
     "assign": 3,
     "thumbs": 1,
-    "gallery": 2,
+    "gallery": 3,
     "sorted": 1,
     "sidecars": 1,
     "summary": 3,
@@ -132,7 +132,8 @@ def next_step_flags(settings: RunSettings, command: str, logs: str) -> list[str]
 
 def photographs_state(settings: RunSettings) -> str:
     """A text that changes with the photographs in the folder: they are no inputs."""
-    return state_of_photographs(Path(settings.dataset.root, settings.dataset.folder))
+    dataset = settings.dataset
+    return state_of_photographs(Path(dataset.root, dataset.folder), Path(labels_table(settings)))
 
 
 def labels_state(settings: RunSettings) -> str:

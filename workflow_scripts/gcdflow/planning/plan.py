@@ -212,35 +212,29 @@ def photographs_inputs(settings: RunSettings, run: str) -> Inputs:
     return {"split": declared.SPLIT.of(run)}
 
 
-def added_inputs(settings: RunSettings, run: str) -> Inputs:
-    """Inputs of the features of added photographs, but the weights."""
-    return _added(settings, run, last_epoch(settings))
+def _end(settings: RunSettings, run: str, look: bool) -> int:
+    """The epoch of the results: the last one, or that of a look before training."""
+    return checked_epoch(settings, run, 0) if look else last_epoch(settings)
 
 
-def added_first_look_inputs(settings: RunSettings, run: str) -> Inputs:
-    """The same before training."""
-    return _added(settings, run, 0)
+def added_inputs(settings: RunSettings, run: str, look: bool = False) -> Inputs:
+    """Inputs of the features of added photographs, but the weights.
 
-
-def _added(settings: RunSettings, run: str, epoch: int) -> Inputs:
+    Parameters
+    ----------
+    look : bool
+        For a look before training; also in the next functions.
+    """
     trained = {"features": declared.FEATURES, "checkpoint": declared.CHECKPOINT}
     seen = {"photographs": declared.PHOTOGRAPHS.of(run)}
     inputs = photographs_inputs(settings, run) | seen
-    return inputs | _of_epoch(settings, run, epoch, **trained)
+    return inputs | _of_epoch(settings, run, _end(settings, run, look), **trained)
 
 
-def cluster_final_inputs(settings: RunSettings, run: str) -> Inputs:
+def cluster_final_inputs(settings: RunSettings, run: str, look: bool = False) -> Inputs:
     """Inputs of the clustering with the labels as they are now."""
-    return _with_labels(run, last_epoch(settings))
-
-
-def cluster_first_look_inputs(settings: RunSettings, run: str) -> Inputs:
-    """The same before training."""
-    return _with_labels(run, checked_epoch(settings, run, 0))
-
-
-def _with_labels(run: str, epoch: int) -> Inputs:
-    return {"features": declared.FEATURES.of(run, epoch), "labels": declared.LABELS.of(run)}
+    features = declared.FEATURES.of(run, _end(settings, run, look))
+    return {"features": features, "labels": declared.LABELS.of(run)}
 
 
 def evaluate_inputs(settings: RunSettings, run: str, epoch: int) -> Inputs:
@@ -256,24 +250,19 @@ def report_inputs(settings: RunSettings, run: str) -> list[str]:
     return [declared.METRICS.of(run, epoch) for epoch in settings.checkpoint_epochs()]
 
 
-def assign_inputs(settings: RunSettings, run: str) -> Inputs:
+def assign_inputs(settings: RunSettings, run: str, look: bool = False) -> Inputs:
     """Inputs of the table of categories; photographs may have other labels and places now."""
-    now = {"pseudo_labels": declared.PSEUDO_FINAL, "added": declared.ADDED}
-    return _assigned(settings, run, last_epoch(settings), **now)
-
-
-def assign_first_look_inputs(settings: RunSettings, run: str) -> Inputs:
-    """The same before training."""
-    now = {"pseudo_labels": declared.PSEUDO_FIRST_LOOK, "added": declared.ADDED_FIRST_LOOK}
-    return _assigned(settings, run, checked_epoch(settings, run, 0), **now)
-
-
-def _assigned(settings: RunSettings, run: str, epoch: int, **now: RunFile) -> Inputs:
+    epoch = _end(settings, run, look)
     inputs = {"split": declared.SPLIT.of(run), "features": declared.FEATURES.of(run, epoch)}
-    if isinstance(settings.dataset, PhotosSettings):
-        now |= {"labels": declared.LABELS, "photographs": declared.PHOTOGRAPHS}
-        return inputs | {name: file.of(run) for name, file in now.items()}
-    return inputs | {"pseudo_labels": declared.PSEUDO.of(run, epoch)}
+    if not isinstance(settings.dataset, PhotosSettings):
+        return inputs | {"pseudo_labels": declared.PSEUDO.of(run, epoch)}
+    now = {
+        "pseudo_labels": declared.PSEUDO_FIRST_LOOK if look else declared.PSEUDO_FINAL,
+        "added": declared.ADDED_FIRST_LOOK if look else declared.ADDED,
+        "labels": declared.LABELS,
+        "photographs": declared.PHOTOGRAPHS,
+    }
+    return inputs | {name: file.of(run) for name, file in now.items()}
 
 
 def thumbs_inputs(settings: RunSettings, run: str) -> Inputs:
@@ -281,20 +270,12 @@ def thumbs_inputs(settings: RunSettings, run: str) -> Inputs:
     return photographs_inputs(settings, run) | {"photographs": declared.PHOTOGRAPHS.of(run)}
 
 
-def gallery_inputs(settings: RunSettings, run: str) -> Inputs:
+def gallery_inputs(settings: RunSettings, run: str, look: bool = False) -> Inputs:
     """Inputs of the page of thumbnails; those of photographs are made once."""
-    return _shown(settings, run, last_epoch(settings), declared.ASSIGNMENTS)
-
-
-def first_look_inputs(settings: RunSettings, run: str) -> Inputs:
-    """The same before training."""
-    return _shown(settings, run, checked_epoch(settings, run, 0), declared.FIRST_LOOK_TABLE)
-
-
-def _shown(settings: RunSettings, run: str, epoch: int, table: RunFile) -> Inputs:
+    table = declared.FIRST_LOOK_TABLE if look else declared.ASSIGNMENTS
     inputs = {
         "split": declared.SPLIT.of(run),
-        "features": declared.FEATURES.of(run, epoch),
+        "features": declared.FEATURES.of(run, _end(settings, run, look)),
         "assignments": table.of(run),
     }
     if isinstance(settings.dataset, PhotosSettings):

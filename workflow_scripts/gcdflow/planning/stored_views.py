@@ -62,12 +62,7 @@ def run_of_views(owners: Mapping[str, list[str]], digest: str) -> str:
     return owners[path][0]
 
 
-def views_split(settings: RunSettings, run: str) -> str:
-    """The split whose images are stored."""
-    return declared.SPLIT.of(run)
-
-
-def views_settings(settings: RunSettings, run: str) -> str:
+def views_settings(settings: RunSettings) -> str:
     """All that stored views depend on, besides the images and the weight file, as JSON text.
 
     Where a weight file lies that the run names is no setting.

@@ -5,12 +5,14 @@ Snakemake's own workflow object knows it; this module does not import Snakemake.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+_CALL = "GCDFLOW_CALL"
 _SNAKEFILES = ("Snakefile", "snakefile", "workflow/Snakefile", "workflow/snakefile")
 
 
@@ -27,19 +29,20 @@ def starts_jobs(workflow: Any) -> bool:
     return not workflow.execution_settings.keep_going
 
 
-def command(workflow: Any, target: str, arguments: Sequence[str], *more: str) -> str:
-    """A call of Snakemake for a target, of the same runs as this call.
+def remember(workflow: Any, arguments: Sequence[str]) -> None:
+    """Keep the options of this call for :func:`command`, in the environment.
 
-    It has the options that decide what a run is and where it lies: without them it would make
-    another run under the same name. Options that take several values come after the target.
+    They are those that decide what a run is and where it lies: without them a command would make
+    another run under the same name. The jobs of a cluster inherit them: the command line of a
+    job's own Snakemake has other ones, and no profile.
 
     Parameters
     ----------
     arguments : sequence of str
         The command line of this call.
-    more : str
-        Options at the end.
     """
+    if not workflow.is_main_process and _CALL in os.environ:
+        return
     settings = workflow.config_settings
     profile = _value("--profile", arguments)
     where = ["--profile", profile] if profile else ["--cores", "all"]
@@ -54,6 +57,20 @@ def command(workflow: Any, target: str, arguments: Sequence[str], *more: str) ->
         options += ["--config", *([given] if isinstance(given, str) else given)]
     if methods := sorted(method.name.lower() for method in _deployment(workflow)):
         options += ["--sdm", *(name.replace("_", "-") for name in methods)]
+    os.environ[_CALL] = json.dumps([where, options])
+
+
+def command(target: str, *more: str) -> str:
+    """A call of Snakemake for a target, of the same runs as the call that is remembered.
+
+    Options that take several values come after the target.
+
+    Parameters
+    ----------
+    more : str
+        Options at the end.
+    """
+    where, options = json.loads(os.environ[_CALL])
     return shlex.join(["snakemake", *where, target, *options, *more])
 
 

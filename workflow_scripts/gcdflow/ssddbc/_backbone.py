@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gcdflow.ssddbc import _kernels_graph as kernels
 from gcdflow.ssddbc import _kernels_samples
 from gcdflow.ssddbc._density import Configuration, Group
-from gcdflow.ssddbc._lists import Lists, deeper_lists, neighbour_lists
+from gcdflow.ssddbc._lists import Lists, Search, deeper_lists, neighbour_lists
 from gcdflow.ssddbc._nearest import NearestQuery, answer
 from gcdflow.ssddbc._samples import Samples
-from gcdflow.ssddbc._workers import Workers
 
 ISOLATED = 3  # a backbone cluster with at most this many members is isolated
 
@@ -67,6 +66,7 @@ def _connect(
         local,
         backbone.cell.density.cutoff,
         backbone.edges,
+        np.empty((0, 0)),
         backbone.counts,
     )
 
@@ -78,7 +78,7 @@ def _unconnected(backbone: Backbone, samples: Samples, rows: np.ndarray) -> np.n
 
 
 def grow_group(
-    group: Group, lists: Lists, samples: Samples, y: np.ndarray, workers: Workers
+    group: Group, lists: Lists, samples: Samples, y: np.ndarray, search: Search
 ) -> list[Backbone]:
     """Steps 3 and 4 for the configurations of a group.
 
@@ -86,6 +86,7 @@ def grow_group(
     ----------
     lists : one per row, of neighbours among the group's columns.
     y : (n,) int32, -1 = unlabelled.
+    search : that of the lists.
     """
 
     def start(cell: Configuration) -> Backbone:
@@ -104,10 +105,8 @@ def grow_group(
         backbone.seconds = time.perf_counter() - begin
         return backbone
 
-    backbones = workers.run(start, group.members)
+    backbones = search.workers.run(start, group.members)
     short = [b.rows[_unconnected(b, samples, b.rows)] for b in backbones]
-    points = samples.points
-    own = np.arange(len(points))
 
     def connect_deeper(
         number: int, places: np.ndarray, deeper: Lists, at: np.ndarray
@@ -116,8 +115,7 @@ def grow_group(
         _connect(backbone, samples, deeper, at, rows)
         return ~_unconnected(backbone, samples, rows)
 
-    m = lists.ids.shape[1]
-    deeper_lists(short, m, points, own, points, group.columns, workers, connect_deeper)
+    deeper_lists(short, lists.ids.shape[1], search, connect_deeper)
 
     def grow_one(backbone: Backbone) -> None:
         begin = time.perf_counter()
@@ -130,7 +128,7 @@ def grow_group(
         backbone.edges = backbone.counts = np.empty((0, 0), dtype=np.int32)
         backbone.seconds += time.perf_counter() - begin
 
-    workers.run(grow_one, backbones)
+    search.workers.run(grow_one, backbones)
     return backbones
 
 
@@ -156,19 +154,13 @@ def grow(
 
 
 def join_isolated(
-    backbones: list[Backbone],
-    group: Group,
-    lists: Lists,
-    samples: Samples,
-    y: np.ndarray,
-    workers: Workers,
+    backbones: list[Backbone], lists: Lists, samples: Samples, y: np.ndarray, search: Search
 ) -> None:
     """Step 5: update ``labels`` and ``n_clusters`` of each backbone in place."""
-    jobs = [job for job in workers.run(lambda b: _isolate(b, y), backbones) if job is not None]
+    found = search.workers.run(lambda b: _isolate(b, y), backbones)
+    jobs = [job for job in found if job is not None]
     if not jobs:
         return
-    points = samples.points
-    everyone = np.arange(len(points))
     members = [samples.membership(job.labels) for job in jobs]
     # A cluster of one point uses the list of that point. The others use lists of their centroids,
     # which many configurations share.
@@ -176,7 +168,7 @@ def join_isolated(
         NearestQuery.of(samples.row_of[job.homeless(True)[:, 0]], among, job.sizes)
         for job, among in zip(jobs, members, strict=True)
     ]
-    answer(singles, lists, points, everyone, points, group.columns, workers)
+    answer(singles, lists, search)
     sets = [_rows_of(job.homeless(False), samples) for job in jobs]
     distinct, place = np.unique(np.concatenate(sets), axis=0, return_inverse=True)
     place = np.split(place.ravel(), np.cumsum([len(s) for s in sets])[:-1])
@@ -185,12 +177,10 @@ def join_isolated(
         for p, among, job in zip(place, members, jobs, strict=True)
     ]
     if len(distinct):
-        centroids = points.embed(_centroids(points.rows, distinct), workers)
-        nobody = np.full(len(distinct), -1)
-        near = neighbour_lists(
-            centroids, nobody, points, group.columns, lists.ids.shape[1], workers
-        )
-        answer(several, near, centroids, nobody, points, group.columns, workers)
+        centroids = search.points.embed(_centroids(search.points.rows, distinct), search.workers)
+        of_centroids = replace(search, queries=centroids, own=np.full(len(distinct), -1))
+        near = neighbour_lists(of_centroids, lists.ids.shape[1])
+        answer(several, near, of_centroids)
     for job, single, other in zip(jobs, singles, several, strict=True):
         job.finish(single.found, other.found)
         job.backbone.seconds += single.seconds + other.seconds

@@ -8,7 +8,7 @@ blocks of queries, here of the sketches of those of one cell, and exact distance
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -57,10 +57,6 @@ class Cells:
         around = np.argsort(distances(centroids, centroids), axis=1, kind="stable")
         of = _nearest(sketches.rows, centroids, workers)
         return cls(sketches, centroids, of, around.astype(np.int32), reach)
-
-    def take(self, rows: np.ndarray) -> Cells:
-        """The cells of some of the points."""
-        return replace(self, sketches=self.sketches.take(rows), of=self.of[rows])
 
     def of_queries(self, queries: Points, own: np.ndarray, workers: Workers) -> np.ndarray:
         """The cell of each query; ``own`` (q,) is its index among the points, or -1."""

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gcdflow.ssddbc import _kernels_samples as kernels
-from gcdflow.ssddbc._lists import Lists
 from gcdflow.ssddbc._samples import Samples
 from gcdflow.ssddbc._workers import Workers
 
@@ -30,30 +28,17 @@ class Density:
     cutoff: float
 
 
-def density(samples: Samples, lists: Lists, k: int) -> Density:
-    """Steps 1 and 2 from the lists of all rows, which hold at least k samples each.
+def density(near: np.ndarray, far: np.ndarray, k: int) -> Density:
+    """Steps 1 and 2 from the nearest samples of each, and their distances, (n, k or more).
 
     The expressions are those of a direct NumPy transcription. They round in the same way, so that a
     threshold falls on the same side of a tie.
     """
-    near = np.empty((len(samples.points), k), dtype=np.int64)
-    dist = np.empty((len(samples.points), k))
-    kernels.neighbours_of_rows(
-        lists.ids,
-        lists.dist,
-        lists.valid,
-        samples.start,
-        samples.members,
-        samples.row_of,
-        near,
-        dist,
-    )
-    median = (dist[:, (k - 1) // 2] + dist[:, k // 2]) / 2
-    of_row = 1.0 / (median + 1e-8)
-    rho = samples.spread(of_row)
-    around = rho[near].mean(axis=1)
-    relative = samples.spread(of_row * (k + rho.mean()) / (k + around))
-    return Density(k, rho, relative, float(samples.spread(dist).mean()))
+    near, far = near[:, :k], np.ascontiguousarray(far[:, :k])
+    median = (far[:, (k - 1) // 2] + far[:, k // 2]) / 2
+    rho = 1.0 / (median + 1e-8)
+    relative = rho * (k + rho.mean()) / (k + rho[near].mean(axis=1))
+    return Density(k, rho, relative, float(far.mean()))
 
 
 @dataclass(frozen=True)
@@ -63,7 +48,7 @@ class Configuration:
     Attributes
     ----------
     index : int, position in the grid (k first, then percentile).
-    density : Density, shared by all configurations of the same effective k.
+    density : Density, shared by all configurations of the same k.
     percentile, threshold : float, the percentile and the relative density at it.
     core : (n,) bool.
     """
@@ -76,20 +61,27 @@ class Configuration:
 
 
 def configurations(
-    densities: list[Density], percentiles: Sequence[float], workers: Workers
+    near: np.ndarray,
+    far: np.ndarray,
+    ks: Sequence[int],
+    percentiles: Sequence[float],
+    workers: Workers,
 ) -> list[Configuration]:
-    """All configurations in grid order."""
+    """Steps 1 and 2 for all configurations, in grid order.
 
-    def of_density(row: int) -> list[Configuration]:
-        one, first = densities[row], row * len(percentiles)
-        cells = []
-        for column, percentile in enumerate(percentiles):
-            threshold = float(np.percentile(one.relative, percentile))
-            core = one.relative >= threshold
-            cells.append(Configuration(first + column, one, float(percentile), threshold, core))
-        return cells
+    Parameters
+    ----------
+    near, far : (n, m) int32 and float64, the nearest samples of each, and their distances; m is the
+        largest k, or n - 1.
+    """
 
-    return [cell for cells in workers.run(of_density, range(len(densities))) for cell in cells]
+    def of_k(row: int) -> list[Configuration]:
+        one = density(near, far, min(int(ks[row]), near.shape[1]))
+        thresholds = np.percentile(one.relative, percentiles).tolist()
+        cells = enumerate(zip(percentiles, thresholds, strict=True), row * len(percentiles))
+        return [Configuration(i, one, float(p), t, one.relative >= t) for i, (p, t) in cells]
+
+    return [cell for cells in workers.run(of_k, range(len(ks))) for cell in cells]
 
 
 @dataclass(frozen=True)

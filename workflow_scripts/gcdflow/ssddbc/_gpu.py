@@ -7,14 +7,16 @@ the same. Only this module imports PyTorch, and only if a GPU is requested.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from gcdflow.ssddbc._scores import _Distances, _Family
 from gcdflow.errors import InputError
 
 QUERIES_PER_BLOCK = 1024  # of lists,
@@ -154,33 +156,26 @@ class Silhouettes:
 
     Parameters
     ----------
-    gpu : Gpu, all points.
-    columns : (a,) int64, the points that distances go to, by piece.
-    piece : (a,) int64, the piece of each column, ascending, from 0. weights : (a,) float64, how
-        many samples it stands for.
-    families : for each family of labelings, its piece of each piece, and the numbers of its
-        labelings with the cluster of each of these.
+    distances : _Distances, from points to columns, which are in the order of their pieces.
+    families : list of _Family. (Both are of :mod:`gcdflow.ssddbc._scores`.)
     sizes : (c,) float64 for each labeling, samples of its clusters, of which there are several.
-    scale : factor by which the rows were multiplied.
     doubt, most : squared distances below the share ``doubt`` of the squared norms have lost too
         many digits; if more than the share ``most`` of a tile have, none of it is of use.
     """
 
     def __init__(
         self,
-        gpu: Gpu,
-        columns: np.ndarray,
-        piece: np.ndarray,
-        weights: np.ndarray,
-        families: Iterable[tuple[np.ndarray, Iterable[tuple[int, np.ndarray]]]],
+        distances: _Distances,
+        families: Sequence[_Family],
         sizes: Sequence[np.ndarray],
-        scale: float,
         doubt: float,
         most: float,
     ):
+        points, columns, piece = distances.columns.points, distances.columns.ids, distances.piece
+        gpu = points.gpu
         self._points, self._columns = gpu, gpu.take(columns)
-        self._scale, self._doubt, self._most = scale, doubt, most
-        self._weights, self._n_pieces = gpu.here(weights)[:, None], int(piece[-1]) + 1
+        self._scale, self._doubt, self._most = points.scale, doubt, most
+        self._weights, self._n_pieces = gpu.here(distances.weights)[:, None], int(piece[-1]) + 1
         self._tiles = []
         for first in range(0, len(columns), COLUMNS_PER_TILE):
             tile = slice(first, min(first + COLUMNS_PER_TILE, len(columns)))
@@ -188,8 +183,14 @@ class Silhouettes:
             runs = np.bincount(piece[tile] - pieces.start)
             self._tiles.append((tile, pieces, Runs(runs, gpu)))
         self._families = [
-            (Groups(of, gpu), [(number, Groups(clusters, gpu)) for number, clusters in labelings])
-            for of, labelings in families
+            (
+                Groups(family.piece, gpu),
+                [
+                    (number, Groups(clusters, gpu))
+                    for number, clusters in zip(family.indices, family.clusters, strict=True)
+                ],
+            )
+            for family in families
         ]
         self._sizes = [gpu.here(of_labeling) for of_labeling in sizes]
 

@@ -51,39 +51,6 @@ def _gather(row, ids, dist, valid, start, members, local, cutoff, near, far):
 
 
 @compiled
-def neighbours_of_rows(ids, dist, valid, start, members, local, near, far):
-    """The k nearest samples of each row's first sample, and their distances.
-
-    The lists hold enough entries. Those of the row's other samples differ only in which of the
-    equal rows they name.
-
-    Parameters
-    ----------
-    ids, dist, valid : neighbour lists of all rows, see :class:`gcdflow.ssddbc._lists.Lists`.
-    start, members : see :class:`gcdflow.ssddbc._samples.Samples`.
-    local : (n,) int, no value is negative.
-    near, far : (g, k) int64 and float64, outputs.
-    """
-    k = near.shape[1]
-    samples, distances = np.empty(k + 1, np.int64), np.empty(k + 1)
-    for row in range(near.shape[0]):
-        _gather(
-            np.int64(row),
-            ids[row],
-            dist[row],
-            valid[row],
-            start,
-            members,
-            local,
-            np.inf,
-            samples,
-            distances,
-        )
-        for c in range(k):
-            near[row, c], far[row, c] = samples[c + 1], distances[c + 1]
-
-
-@compiled
 def neighbours_within(
     ids,
     dist,
@@ -97,9 +64,10 @@ def neighbours_within(
     place,
     cutoff,
     near,
+    far,
     counts,
 ):
-    """The nearest samples of a subset, for each sample of some rows, without itself (step 3).
+    """The nearest samples of a subset, for each sample of some rows, without itself.
 
     Parameters
     ----------
@@ -111,6 +79,7 @@ def neighbours_within(
     cutoff : no neighbour is farther than this.
     near, counts : (m, k) int32 and (m,) int32, outputs: numbers of at most k neighbours, nearest
         first; the count is -1 if the list is too short.
+    far : (m, k) float64, output: their distances; (0, 0) if they are not wanted.
     """
     k = near.shape[1]
     samples, distances = np.empty(k + 1, np.int64), np.empty(k + 1)
@@ -125,6 +94,8 @@ def neighbours_within(
             for c in range(found):
                 if samples[c] != members[s] and count < k:
                     near[target, count] = local[samples[c]]
+                    if far.shape[0] > 0:
+                        far[target, count] = distances[c]
                     count += 1
             counts[target] = count if known else -1
 

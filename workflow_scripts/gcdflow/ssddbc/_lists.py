@@ -74,14 +74,35 @@ class Lists:
         return Lists(self.ids[part], self.dist[part], self.valid[part], self.radius[part])
 
 
+@dataclass(frozen=True)
+class Search:
+    """Queries, and the columns among which their nearest are looked for.
+
+    Attributes
+    ----------
+    queries : Points, in the frame of ``points``.
+    own : (q,) int64, index of the query among the points (it is not its own neighbour), or -1.
+    points, columns : all points, and the indices of those to search, (c,) int64 ascending.
+    """
+
+    queries: Points
+    own: np.ndarray
+    points: Points
+    columns: np.ndarray
+    workers: Workers
+
+    @classmethod
+    def of_all(cls, points: Points, columns: np.ndarray, workers: Workers) -> Search:
+        """The search for the nearest columns of every point."""
+        return cls(points, np.arange(len(points)), points, columns, workers)
+
+    def some(self, rows: np.ndarray) -> Search:
+        """The search for the nearest columns of some of the queries."""
+        return replace(self, queries=self.queries.take(rows), own=self.own[rows])
+
+
 def neighbour_lists(
-    queries: Points,
-    own: np.ndarray,
-    points: Points,
-    columns: np.ndarray,
-    m: int,
-    workers: Workers,
-    advance: Callable[[float], None] | None = None,
+    search: Search, m: int, advance: Callable[[float], None] | None = None
 ) -> Lists:
     """The m nearest columns of each query.
 
@@ -90,42 +111,30 @@ def neighbour_lists(
 
     Parameters
     ----------
-    queries : Points, in the frame of ``points``.
-    own : (q,) int64, index of the query among the points (it is not its own neighbour), or -1.
-    points, columns : all points, and the indices of those to search, (c,) int64 ascending.
     m : length of the lists; if even float64 products cannot separate neighbours, fewer entries are
         valid.
     advance : called repeatedly with the finished share of the work.
     """
-    lists = _lists_by_products(queries, own, points, columns, m, workers, False, advance)
+    lists = _lists_by_products(search, m, False, advance)
     m = lists.ids.shape[1]
     weak = np.flatnonzero((lists.valid < m // 2) & np.isfinite(lists.radius))
     for start in range(0, len(weak), DEEPER_QUERIES):
         part = weak[start : start + DEEPER_QUERIES]
-        better = _lists_by_products(
-            queries.take(part), own[part], points, columns, m, workers, True
-        )
-        lists.put(part, better)
+        lists.put(part, _lists_by_products(search.some(part), m, True))
     return lists
 
 
 def _lists_by_products(
-    queries: Points,
-    own: np.ndarray,
-    points: Points,
-    columns: np.ndarray,
-    m: int,
-    workers: Workers,
-    precise: bool,
-    advance: Callable[[float], None] | None = None,
+    search: Search, m: int, precise: bool, advance: Callable[[float], None] | None = None
 ) -> Lists:
     """Lists from products in one precision; parameters as in :func:`neighbour_lists`."""
+    queries, own, points, columns = search.queries, search.own, search.points, search.columns
     m = min(m, len(columns))
     kept = m if points.cells is None else min(points.cells.sketches.kept(m), len(columns))
     lists = Lists.empty(len(queries), m)
     reach = float(points.norms[columns].max()) * (1 + UNIT)
     errors = squared_error(queries, points, reach, PRECISE_UNIT if precise else UNIT)
-    blocks, of_block = _division(queries, own, points, columns, m, precise, workers)
+    blocks, of_block = _division(search, m, precise)
 
     def block(rows: np.ndarray | slice) -> None:
         mine, candidates = of_block(rows)
@@ -153,7 +162,7 @@ def _lists_by_products(
         if advance is not None:
             advance(1.0 - np.isinf(lists.dist[:, 0]).mean())
 
-    workers.run(block, blocks, report)
+    search.workers.run(block, blocks, report)
     return lists
 
 
@@ -194,25 +203,20 @@ def _place(columns: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def _division(
-    queries: Points,
-    own: np.ndarray,
-    points: Points,
-    columns: np.ndarray,
-    m: int,
-    precise: bool,
-    workers: Workers,
+    search: Search, m: int, precise: bool
 ) -> tuple[list, Callable[[np.ndarray | slice], tuple[np.ndarray, Columns]]]:
     """Blocks of queries, and a function that gives the rows of one and the columns it looks at."""
+    queries, points, columns = search.queries, search.points, search.columns
     if points.cells is None:
         all_columns, size = _all_columns(points, columns, precise), QUERIES_PER_BLOCK
         if all_columns.gpu is not None:  # large blocks, as long as each thread has one
-            share = -(-len(queries) // workers.n_threads)
+            share = -(-len(queries) // search.workers.n_threads)
             size = max(QUERIES_PER_BLOCK, min(QUERIES_ON_GPU, share))
         starts = range(0, len(queries), size)
         blocks = [slice(start, start + size) for start in starts]
         return blocks, lambda rows: (queries.work[rows], all_columns)
     cells, sketches = points.cells, points.cells.sketches
-    of = cells.of_queries(queries, own, workers)
+    of = cells.of_queries(queries, search.own, search.workers)
     candidates = Candidates.among(cells, columns)
 
     def of_block(rows: np.ndarray) -> tuple[np.ndarray, Columns]:
@@ -251,11 +255,7 @@ def whole_lists(queries: np.ndarray, own: np.ndarray, points: Points, columns: n
 def deeper_lists(
     short: Sequence[np.ndarray],
     m: int,
-    queries: Points,
-    own: np.ndarray,
-    points: Points,
-    columns: np.ndarray,
-    workers: Workers,
+    search: Search,
     use: Callable[[int, np.ndarray, Lists, np.ndarray], np.ndarray],
 ) -> None:
     """Compute longer and longer lists for the queries whose lists of length m are too short.
@@ -268,8 +268,8 @@ def deeper_lists(
     use : called with the number of a user, places in its array, lists, and which of the lists are
         those of the places, from several threads at once; returns whether these lists suffice.
     """
-    rows = _in_search_order(np.unique(np.concatenate(short)), queries, own, points, workers)
-    place_of = np.empty(len(queries), dtype=np.int64)
+    rows = _in_search_order(np.unique(np.concatenate(short)), search)
+    place_of = np.empty(len(search.queries), dtype=np.int64)
     place_of[rows] = np.arange(len(rows))
     # Of each user: its places, in the order of the search, and where they are in it.
     orders = [np.argsort(place_of[mine], kind="stable") for mine in short]
@@ -290,53 +290,45 @@ def deeper_lists(
         return places[too_short]
 
     places = np.arange(len(rows))
-    while len(places) and GROWTH * m < len(columns) // 2:
+    while len(places) and GROWTH * m < len(search.columns) // 2:
         m *= GROWTH
         at_once = max(QUERIES_PER_BLOCK, min(DEEPER_QUERIES, DEEPER_ENTRIES // m))
         remaining = []
         for start in range(0, len(places), at_once):
             part = places[start : start + at_once]
-            some = queries.take(rows[part])
-            lists = neighbour_lists(some, own[rows[part]], points, columns, m, workers)
-            lists = lists if points.cells is None else lists.closed()
+            lists = neighbour_lists(search.some(rows[part]), m)
+            lists = lists if search.points.cells is None else lists.closed()
             cuts = range(0, len(part), QUERIES_PER_BLOCK)
-            remaining += workers.run(
+            remaining += search.workers.run(
                 lambda cut, part=part, lists=lists: offer(
                     part[cut : cut + QUERIES_PER_BLOCK], lists.rows(cut, cut + QUERIES_PER_BLOCK)
                 ),
                 cuts,
             )
         places = np.concatenate(remaining)
-    step = max(1, min(WHOLE_QUERIES, EXACT_CELLS // max(len(columns), 1)))
+    step = max(1, min(WHOLE_QUERIES, EXACT_CELLS // max(len(search.columns), 1)))
 
     def compare_all(part: np.ndarray) -> None:
         some = rows[part]
-        offer(part, whole_lists(queries.rows[some], own[some], points, columns))
+        queries, own = search.queries.rows[some], search.own[some]
+        offer(part, whole_lists(queries, own, search.points, search.columns))
 
-    workers.run(
+    search.workers.run(
         compare_all, [places[start : start + step] for start in range(0, len(places), step)]
     )
 
 
-def _in_search_order(
-    rows: np.ndarray, queries: Points, own: np.ndarray, points: Points, workers: Workers
-) -> np.ndarray:
+def _in_search_order(rows: np.ndarray, search: Search) -> np.ndarray:
     """Queries, (r,) int64, in an order that puts those of one cell together."""
-    if points.cells is None or len(rows) == 0:
+    cells = search.points.cells
+    if cells is None or len(rows) == 0:
         return rows
-    cells = points.cells.of_queries(queries.take(rows), own[rows], workers)
-    return rows[np.argsort(cells, kind="stable")]
+    some = search.some(rows)
+    of = cells.of_queries(some.queries, some.own, search.workers)
+    return rows[np.argsort(of, kind="stable")]
 
 
-def complete_lists(
-    lists: Lists,
-    needed: int,
-    queries: Points,
-    own: np.ndarray,
-    points: Points,
-    columns: np.ndarray,
-    workers: Workers,
-) -> None:
+def complete_lists(lists: Lists, needed: int, search: Search) -> None:
     """Replace, in place, the lists with fewer than ``needed`` valid entries."""
     m = lists.ids.shape[1]
 
@@ -350,4 +342,4 @@ def complete_lists(
         return good
 
     short = np.flatnonzero((lists.valid < needed) & np.isfinite(lists.radius))
-    deeper_lists([short], m, queries, own, points, columns, workers, mend)
+    deeper_lists([short], m, search, mend)

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from gcdflow.ssddbc import _kernels_assign as kernels
-from gcdflow.ssddbc._lists import Lists, deeper_lists
-from gcdflow.ssddbc._points import Points
+from gcdflow.ssddbc._lists import Lists, Search, deeper_lists
 from gcdflow.ssddbc._samples import Membership
-from gcdflow.ssddbc._workers import Workers
 
 QUERIES_PER_TASK = 4096
 
@@ -49,28 +47,20 @@ class NearestQuery:
         )
 
 
-def answer(
-    requests: list[NearestQuery],
-    lists: Lists,
-    queries: Points,
-    own: np.ndarray,
-    points: Points,
-    columns: np.ndarray,
-    workers: Workers,
-) -> None:
+def answer(requests: list[NearestQuery], lists: Lists, search: Search) -> None:
     """Fill the answers from the lists, and from longer lists if these are too short.
 
     Approximate lists are taken as those of all points, as long as they hold the nearest members of
     a whole cluster. To know that no other cluster is nearer would take lists several times as long.
     """
-    if points.cells is not None:
+    if search.points.cells is not None:
         lists = lists.closed()
 
     def walk(task: tuple[NearestQuery, slice]) -> float:
         request, part = task
         begin = time.perf_counter()
         positions = request.positions[part]
-        _walk(request, part, lists, positions, own[positions])
+        _walk(request, part, lists, positions, search.own[positions])
         return time.perf_counter() - begin
 
     tasks = [
@@ -78,19 +68,18 @@ def answer(
         for request in requests
         for start in range(0, len(request.positions), QUERIES_PER_TASK)
     ]
-    for (request, _), seconds in zip(tasks, workers.run(walk, tasks), strict=True):
+    for (request, _), seconds in zip(tasks, search.workers.run(walk, tasks), strict=True):
         request.seconds += seconds
     pending = [np.flatnonzero(request.found < 0) for request in requests]
     short = [request.positions[rows] for request, rows in zip(requests, pending, strict=True)]
 
     def walk_deeper(number: int, places: np.ndarray, deeper: Lists, at: np.ndarray) -> np.ndarray:
         request, here = requests[number], pending[number][places]
-        _walk(request, here, deeper, at, own[request.positions[here]])
+        _walk(request, here, deeper, at, search.own[request.positions[here]])
         return request.found[here] >= 0
 
     if short:
-        m = lists.ids.shape[1]
-        deeper_lists(short, m, queries, own, points, columns, workers, walk_deeper)
+        deeper_lists(short, lists.ids.shape[1], search, walk_deeper)
 
 
 def _walk(

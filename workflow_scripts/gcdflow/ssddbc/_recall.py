@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from gcdflow.ssddbc._cells import Cells, distances
-from gcdflow.ssddbc._lists import Lists, neighbour_lists
+from gcdflow.ssddbc._lists import Lists, Search, neighbour_lists
 from gcdflow.ssddbc._points import Points
 from gcdflow.ssddbc._sketches import RIVALS, Sketches
 from gcdflow.ssddbc._workers import Workers
@@ -53,4 +53,4 @@ def _exact_lists(points: Points, m: int, seed: int, workers: Workers) -> tuple[n
     n = len(points)
     sample = np.sort(np.random.default_rng(seed).choice(n, min(n, SAMPLED), replace=False))
     exact = replace(points, cells=None)
-    return sample, neighbour_lists(exact.take(sample), sample, exact, np.arange(n), m, workers)
+    return sample, neighbour_lists(Search.of_all(exact, np.arange(n), workers).some(sample), m)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 
@@ -95,14 +95,6 @@ class Samples:
         """Copies and following entries, if no rows are equal."""
         n = len(self)
         return np.ones(n, dtype=np.int32), np.full(n, -1, dtype=np.int32)
-
-    def apart(self) -> Samples:
-        """The same samples, each with a row of its own."""
-        cells, gpu = (
-            part and part.take(self.row_of) for part in (self.points.cells, self.points.gpu)
-        )
-        points = replace(self.points.take(self.row_of), cells=cells, gpu=gpu)
-        return _grouped(points, np.arange(len(self)))
 
 
 def make_samples(rows: np.ndarray, workers: Workers, marks: np.ndarray | None = None) -> Samples:

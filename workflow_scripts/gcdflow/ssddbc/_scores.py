@@ -223,7 +223,8 @@ def mean_silhouettes(
     distances = _Distances.build(samples, atoms, piece, in_order=not draw)
     families = _families(labels[:, first], np.asarray(family_of)[chosen], workers)
     sizes = [np.bincount(row).astype(np.float64) for row in labels]
-    on_gpu = samples.points.gpu and _on_gpu(distances, families, sizes)
+    gpu = samples.points.gpu
+    on_gpu = gpu and _gpu.Silhouettes(distances, families, sizes, DOUBT, TOO_DOUBTFUL)
     n_blocks = -(-len(queries.atoms) // (_gpu.SCORED_PER_BLOCK if on_gpu else QUERIES_PER_BLOCK))
     sums, done = np.zeros((n_blocks, len(chosen))), np.zeros(n_blocks)
     values = np.empty((len(chosen), len(queries.atoms))) if draw else None
@@ -267,24 +268,6 @@ def mean_silhouettes(
     if draw:
         errors[chosen] = queries.errors(values.T)
     return means, errors
-
-
-def _on_gpu(
-    distances: _Distances, families: list[_Family], sizes: list[np.ndarray]
-) -> _gpu.Silhouettes:
-    """The same sums on a GPU; ``sizes`` are those of the clusters of each labeling."""
-    points = distances.columns.points
-    return _gpu.Silhouettes(
-        points.gpu,
-        distances.columns.ids,
-        distances.piece,
-        distances.weights,
-        [(family.piece, zip(family.indices, family.clusters, strict=True)) for family in families],
-        sizes,
-        points.scale,
-        DOUBT,
-        TOO_DOUBTFUL,
-    )
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from gcdflow.ssddbc import _gpu
 from gcdflow.ssddbc import _kernels_samples as kernels
 from gcdflow.ssddbc._backbone import Backbone, grow_group, join_isolated
 from gcdflow.ssddbc._cells import Cells, import_faiss
-from gcdflow.ssddbc._density import Configuration, Group, configurations, density, groups
-from gcdflow.ssddbc._lists import Lists, complete_lists, neighbour_lists
+from gcdflow.ssddbc._density import Configuration, Group, configurations, groups
+from gcdflow.ssddbc._lists import Lists, Search, complete_lists, neighbour_lists
 from gcdflow.ssddbc._modularity import N_LINKS, modularity
 from gcdflow.ssddbc._nearest import NearestQuery, answer
 from gcdflow.ssddbc._points import Points, prepare
@@ -85,13 +85,11 @@ def cluster_grid(
     """
     points = samples.points
     lists = _shared_lists(points, ks, percentiles, workers, lambda share: advance(0.5 * share))
-    if samples.has_copies and (lists.dist[:, :1] == 0).any():
-        # Squares underflow: equal rows are no longer alike, since other rows are as near to them.
-        return cluster_grid(samples.apart(), y, ks, percentiles, workers, advance)
-    everyone = np.arange(len(points))
-    cells = _grid_cells(samples, lists, ks, percentiles, workers)
     everything = np.ones(len(samples), dtype=bool)
-    links = nearest_samples(samples, lists, everything, min(N_LINKS, len(samples) - 1))
+    near, far = nearest_samples(samples, lists, everything, _longest(len(samples), ks))
+    cells = configurations(near, far, ks, percentiles, workers)
+    links = near[:, :N_LINKS].copy()
+    del near, far  # frees memory
     found_share = None
     if points.cells is not None:
         found_share = recall(points, lists, max(cell.density.k for cell in cells), workers)
@@ -109,10 +107,11 @@ def cluster_grid(
                 of_core = Cells.build(sketches, group.columns, reach, workers)
                 points = replace(points, cells=of_core)
                 samples = replace(samples, points=points)
-            lists = neighbour_lists(points, everyone, points, group.columns, length, workers)
+            search = Search.of_all(points, group.columns, workers)
+            lists = neighbour_lists(search, length)
             # Too many equal distances make lists short; steps 3 and 6 would both need longer ones.
             needed = min(k, len(group.columns) - 1) // 2
-            complete_lists(lists, needed, points, everyone, points, group.columns, workers)
+            complete_lists(lists, needed, search)
         for part in group.parts(GRAPH_BYTES):
             for backbone in _cluster_group(part, lists, samples, y, labels, workers):
                 index = backbone.cell.index
@@ -133,30 +132,30 @@ def _shared_lists(
     At least as many entries as the largest k, and as the links, are valid. Their content depends on
     the points alone; the grid determines only their length. Parameters as in :func:`cluster_grid`.
     """
-    everyone = np.arange(len(points))
-    k, length = _longest(points, ks), _shared_length(points, ks, percentiles)
-    lists = neighbour_lists(points, everyone, points, everyone, length, workers, advance)
-    complete_lists(lists, k, points, everyone, points, everyone, workers)
+    search = Search.of_all(points, np.arange(len(points)), workers)
+    k, length = _longest(len(points), ks), _shared_length(points, ks, percentiles)
+    lists = neighbour_lists(search, length, advance)
+    complete_lists(lists, k, search)
     advance(1.0)
     return lists
 
 
 def _shared_length(points: Points, ks: Sequence[int], percentiles: Sequence[float]) -> int:
     """Length of the lists of :func:`_shared_lists`."""
-    k, wide = _longest(points, ks), _widest(points, percentiles)
+    k, wide = _longest(len(points), ks), _widest(points, percentiles)
     if wide < 0:
         return k + SPARE_NEIGHBOURS
     return max(_list_length(k, 1 - wide / 100), k + SPARE_NEIGHBOURS)
 
 
-def _longest(points: Points, ks: Sequence[int]) -> int:
-    """The largest number of neighbours that something asks for."""
-    return min(max(N_LINKS, *map(int, ks)), len(points) - 1)
+def _longest(n: int, ks: Sequence[int]) -> int:
+    """The largest number of neighbours that something asks for, of n points."""
+    return min(max(N_LINKS, *map(int, ks)), n - 1)
 
 
 def approximate(samples: Samples, ks: Sequence[int], workers: Workers) -> Samples:
     """The same samples, whose neighbours are searched for in cells; parameters as above."""
-    length = _longest(samples.points, ks) + SPARE_NEIGHBOURS
+    length = _longest(len(samples.points), ks) + SPARE_NEIGHBOURS
     return replace(samples, points=with_cells(samples.points, length, workers))
 
 
@@ -193,19 +192,6 @@ def searchable(
     return approximate(samples, ks, workers) if neighbours == "approximate" else samples
 
 
-def _grid_cells(
-    samples: Samples,
-    lists: Lists,
-    ks: Sequence[int],
-    percentiles: Sequence[float],
-    workers: Workers,
-) -> list[Configuration]:
-    """Steps 1 and 2 for every configuration, from the lists of :func:`_shared_lists`."""
-    used = [min(int(k), len(samples) - 1) for k in ks]
-    by_k = dict(zip(used, workers.run(lambda k: density(samples, lists, k), used), strict=True))
-    return configurations([by_k[k] for k in used], percentiles, workers)
-
-
 def _widest(points: Points, percentiles: Sequence[float]) -> float:
     """The highest percentile that uses the lists among all points; -1 if none does."""
     widest = WIDEST_PERCENTILE if points.cells is None else WIDEST_APPROXIMATE
@@ -229,10 +215,9 @@ def _cluster_group(
 
     ``lists`` hold the neighbours of every row; their columns include the group's.
     """
-    points = samples.points
-    everyone = np.arange(len(points))
-    backbones = grow_group(group, lists, samples, y, workers)
-    join_isolated(backbones, group, lists, samples, y, workers)
+    search = Search.of_all(samples.points, group.columns, workers)
+    backbones = grow_group(group, lists, samples, y, search)
+    join_isolated(backbones, lists, samples, y, search)
 
     def ask(backbone: Backbone) -> NearestQuery:
         core_labels = labels[backbone.cell.index]
@@ -243,9 +228,9 @@ def _cluster_group(
         return NearestQuery.of(sparse, samples.membership(core_labels), sizes)
 
     requests = workers.run(ask, backbones)
-    answer(requests, lists, points, everyone, points, group.columns, workers)
+    answer(requests, lists, search)
     for backbone, request in zip(backbones, requests, strict=True):
-        found = np.empty(len(points), dtype=np.int32)
+        found = np.empty(len(samples.points), dtype=np.int32)
         found[request.positions] = request.found
         sparse = ~backbone.cell.core
         labels[backbone.cell.index, sparse] = samples.spread(found)[sparse]
@@ -288,7 +273,9 @@ def score_grid(
     return of_configurations(silhouettes, errors)
 
 
-def nearest_samples(samples: Samples, lists: Lists, among: np.ndarray, k: int) -> np.ndarray:
+def nearest_samples(
+    samples: Samples, lists: Lists, among: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest of some samples to every sample, without itself, from the lists of all rows.
 
     Parameters
@@ -298,10 +285,12 @@ def nearest_samples(samples: Samples, lists: Lists, among: np.ndarray, k: int) -
     Returns
     -------
     (n, k) int32, nearest first; -1 at the end of shorter lists.
+    (n, k) float64, their distances; infinite at the end.
     """
     everyone = np.arange(len(samples.points))
     every_sample = np.arange(len(samples), dtype=np.int32)
-    nearest = np.full((len(samples), k), -1, dtype=np.int32)
+    near = np.full((len(samples), k), -1, dtype=np.int32)
+    far = np.full((len(samples), k), np.inf)
     kernels.neighbours_within(
         lists.ids,
         lists.dist,
@@ -314,10 +303,11 @@ def nearest_samples(samples: Samples, lists: Lists, among: np.ndarray, k: int) -
         np.where(among, every_sample, -1).astype(np.int32),
         every_sample,
         np.inf,
-        nearest,
+        near,
+        far,
         np.empty(len(samples), dtype=np.int32),
     )
-    return nearest
+    return near, far
 
 
 def core_neighbours(
@@ -339,15 +329,10 @@ def core_neighbours(
     -------
     (n, n_neighbours) int64, numbers of samples, nearest first; -1 at the end of shorter lists.
     """
-    points, everyone = samples.points, np.arange(len(samples.points))
-    columns = np.flatnonzero(samples.of_rows(core))
-    lists = neighbour_lists(
-        points, everyone, points, columns, n_neighbours + SPARE_NEIGHBOURS, workers
-    )
-    complete_lists(
-        lists, min(n_neighbours, len(columns)), points, everyone, points, columns, workers
-    )
-    nearest = nearest_samples(samples, lists, core, n_neighbours)
+    search = Search.of_all(samples.points, np.flatnonzero(samples.of_rows(core)), workers)
+    lists = neighbour_lists(search, n_neighbours + SPARE_NEIGHBOURS)
+    complete_lists(lists, min(n_neighbours, len(search.columns)), search)
+    nearest, _ = nearest_samples(samples, lists, core, n_neighbours)
     mine = nearest >= 0
     mine &= labels[nearest] == labels[:, None]
     mine &= (y[nearest] == y[:, None]) | (y[nearest] < 0) | (y[:, None] < 0)
@@ -371,10 +356,10 @@ def nearest_clusters(
     members = make_samples(prepare(core_X, normalize, workers), workers)
     points = members.points
     queries = points.embed(prepare(X, normalize, workers), workers)
-    columns, nobody = np.arange(len(points)), np.full(len(queries), -1)
+    nobody = np.full(len(queries), -1)
+    search = Search(queries, nobody, points, np.arange(len(points)), workers)
     among = members.membership(core_labels.astype(np.int32))
     request = NearestQuery.of(np.arange(len(queries)), among, np.bincount(core_labels))
     if len(queries):
-        lists = neighbour_lists(queries, nobody, points, columns, NEW_SAMPLE_NEIGHBOURS, workers)
-        answer([request], lists, queries, nobody, points, columns, workers)
+        answer([request], neighbour_lists(search, NEW_SAMPLE_NEIGHBOURS), search)
     return request.found, request.means

@@ -8,7 +8,7 @@ A search by sketches keeps some spare neighbours and sorts them by their exact d
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -67,10 +67,6 @@ class Sketches:
     def of(self, work: np.ndarray) -> np.ndarray:
         """Sketches (q, r) of other rows (q, d), which are float32 in the frame of the points."""
         return work if self.axes is None else work @ self.axes
-
-    def take(self, rows: np.ndarray) -> Sketches:
-        """The sketches of some of the points."""
-        return replace(self, rows=self.rows[rows])
 
     def kept(self, m: int) -> int:
         """How many neighbours a search keeps so that the m nearest are among them."""

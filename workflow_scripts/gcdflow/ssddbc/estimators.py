@@ -36,21 +36,7 @@ class _Clusterer(ClusterMixin, BaseEstimator):
         self._core_normalized = bool(self.normalize)  # the parameter may change later
 
     def fit_predict(self, X, y=None):
-        """Cluster the samples and return ``labels_``; parameters and errors as in ``fit``.
-
-        This method exists because scikit-learn's drops ``y``. A
-        :class:`~sklearn.pipeline.Pipeline` that ends in this estimator calls it.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-        y : array-like of shape (n,) of whole numbers, or None
-
-        Returns
-        -------
-        ndarray of shape (n,), int64
-            The cluster of every sample, labelled or not.
-        """
+        """Cluster as ``fit`` does, and return ``labels_``. (scikit-learn's method drops ``y``.)"""
         return self.fit(X, y).labels_
 
     def predict(self, X):
@@ -191,19 +177,7 @@ class SSDDBCGridSearch(_Clusterer):
     density_percentile : sequence of float, default=40, 45, …, 95
     w_ce, w_sil, w_mod : float, default=1, 3 and 0
         Weights of the parts of the score.
-    normalize : bool, default=True
-        L2-normalise rows first, in float64; rows of zeros stay zero.
-    neighbours : {"exact", "approximate"} or None
-        Whether neighbours are exact, or searched for in cells by faiss (which has to be installed).
-        The work then grows little faster than n, not with n², and most of the exact neighbours are
-        found (``recall_``). None: exact, unless that would take hours (`choose_neighbours`).
-    device : str, default="cpu"
-        Where points are compared with all others: "cpu", or a GPU by PyTorch's name for it, such as
-        "cuda" (PyTorch has to be installed). Neighbours are the same; silhouettes differ by the
-        rounding of float32. Approximate neighbours are searched for by the CPU in any case.
-    n_jobs : int or None
-        Number of threads (None = 1, -1 = all that the process may use), for BLAS and compiled code.
-        With exact neighbours the result does not depend on it.
+    normalize, neighbours, device, n_jobs : as of `SSDDBC`.
     progress : callable or None
         ``progress(done, total, best)``, called repeatedly from the fitting thread: finished
         configurations, their total, and None or a dict of the best so far (k, density_percentile,
@@ -433,21 +407,22 @@ def core_neighbours(
     Raises
     ------
     gcdflow.errors.InputError
-        If the lengths differ, or there is no core point.
+        If an argument is not of its kind, the lengths differ, or there is no core point.
     """
     X, core = validate.features(X), validate.array(core_sample_mask, "core_sample_mask")
     labels = validate.array(labels, "labels")
-    y = np.full(len(X), -1) if y is None else validate.array(y, "y")
-    if {core.shape, labels.shape, y.shape} != {(len(X),)} or core.dtype != bool:
+    y = validate.labels(y, len(X))
+    if {core.shape, labels.shape} != {(len(X),)} or core.dtype != bool:
         raise InputError(
-            f"core_sample_mask has shape {core.shape} and dtype {core.dtype}, labels and y have "
-            f"shapes {labels.shape} and {y.shape}, expected ({len(X)},), and bool for the mask"
+            f"core_sample_mask has shape {core.shape} and dtype {core.dtype}, labels have shape "
+            f"{labels.shape}, expected ({len(X)},), and bool for the mask"
         )
     if not core.any():
         raise InputError("core_sample_mask marks no core point, expected some")
     n_neighbors = validate.neighbours(n_neighbors)
     neighbours = choose_neighbours(validate.neighbour_search(neighbours), *X.shape)
-    options = {"normalize": normalize, "neighbours": neighbours, "device": validate.device(device)}
+    normalize, device = validate.switch(normalize, "normalize"), validate.device(device)
+    options = {"normalize": normalize, "neighbours": neighbours, "device": device}
     from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
     with search.Workers(n_jobs) as workers:

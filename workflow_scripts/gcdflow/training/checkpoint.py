@@ -8,7 +8,6 @@ does not change a setting.
 
 from __future__ import annotations
 
-import inspect
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.lr_scheduler import LambdaLR
 
 from gcdflow.config.runs import validated
 from gcdflow.config.settings import (
@@ -37,27 +35,15 @@ from gcdflow.models.model import Model
 FORMAT = 1
 _is_sha256 = re.compile("[0-9a-f]{64}").fullmatch
 _BY_SHA256 = "sha256:"
-_LARGEST_OPTION = 1e9  # of the optimizer, such as a learning rate; no NaN either
 
 
 @dataclass
 class Checkpoint:
     """State of a training at the end of an epoch.
 
-    Attributes
-    ----------
-    epoch : int, epochs done
-    settings : TrainSettings, with the SHA-256 of a weight file that they name (:func:`identified`)
-    split_sha256 : str, SHA-256 of the ``split.npz`` that was trained on
-    weights : dict of name to tensor, the model without what a weight file holds
-    optimizer, scheduler : state dicts
-    frozen_sha256 : str or None, SHA-256 of the weight file that holds the frozen parameters
-    prototypes : tensor (K, out_dim) or None, of the prototypical loss; of a classifier
-        (K, feature_dim)
-    pseudo_sha256 : str or None, the pseudo labels that the last epochs were guided by
-    rolling : dict, what only a rolling checkpoint holds (see :mod:`gcdflow.training.state`)
-    history : dict of epoch to dict of tag to float, what TensorBoard shows of all epochs since the
-        run began, but for what tells of time
+    The fields are those of :data:`gcdflow.files.declared.CHECKPOINT`. ``settings`` name a weight
+    file by its SHA-256 (:func:`identified`). ``prototypes`` are (K, out_dim), of a classifier
+    (K, feature_dim). ``history`` maps epoch and tag to a number, but for what tells of time.
     """
 
     epoch: int
@@ -65,7 +51,6 @@ class Checkpoint:
     split_sha256: str
     weights: dict[str, Tensor]
     optimizer: dict[str, Any]
-    scheduler: dict[str, Any]
     frozen_sha256: str | None = None
     prototypes: Tensor | None = None
     pseudo_sha256: str | None = None
@@ -109,6 +94,7 @@ class Checkpoint:
         if type(version) is not int or version != FORMAT:
             raise InputError(f"{path}: written by another version of this project; train it again")
         values.setdefault("history", "{}")  # of a version that kept none
+        values.pop("scheduler", None)  # of a version that kept one
         if {"format", *values} != set(CHECKPOINT.columns()):
             raise InputError(f"{path}: not a checkpoint of this project")
         try:
@@ -176,13 +162,23 @@ def _check_types(values: dict[str, Any]) -> None:
         raise ValueError(f"epoch is {values['epoch']!r}, expected a whole number")
     if not all(1 <= epoch <= values["epoch"] for epoch in values["history"]):
         raise ValueError(f"history is of other epochs than 1 to {values['epoch']}")
-    first, speeds = values["rolling"].get("first_epoch", 1), values["rolling"].get("speeds", {})
-    if type(first) is not int or first < 1:
-        raise ValueError(f"first_epoch is {first!r}, expected an epoch")
+    _check_rolling(values["rolling"])
+
+
+def _check_rolling(rolling: dict[str, Any]) -> None:
+    for name, least in (("first_epoch", 1), ("step", 0), ("n_counted", 0), ("n_skipped", 0)):
+        count = rolling.get(name, least)
+        if type(count) is not int or count < least:
+            raise ValueError(f"{name} is {count!r}, expected a whole number from {least}")
+    speeds, sums = rolling.get("speeds", {}), rolling.get("sums", {})
     if type(speeds) is not dict or not all(
         type(epoch) is int and type(speed) is float for epoch, speed in speeds.items()
     ):
         raise ValueError("speeds is not a table of numbers by epoch")
+    if type(sums) is not dict or not all(
+        isinstance(total, Tensor) and total.ndim == 0 for total in sums.values()
+    ):
+        raise ValueError("sums is not a table of 0-d tensors")
 
 
 def _history(text: object) -> dict[int, dict[str, float]]:
@@ -300,7 +296,6 @@ def restore_model(
     if settings.has_classifier:
         shapes.append(_shape_of_classifier(path, checkpoint, model))
     _check_optimizer(path, checkpoint, shapes)
-    _check_scheduler(path, checkpoint)
     model.load_state_dict(stored, strict=False)
     return model
 
@@ -319,48 +314,18 @@ def _shape_of_classifier(path: str | Path, checkpoint: Checkpoint, model: Model)
 
 
 def _check_optimizer(path: str | Path, checkpoint: Checkpoint, shapes: list[torch.Size]) -> None:
-    """The optimizer's state must be one of SGD over the parameters of these shapes."""
+    """The momenta must be of parameters of these shapes; what else there is, nobody reads."""
     try:
-        (group,) = checkpoint.optimizer["param_groups"]
-        state = checkpoint.optimizer["state"]
-        fits = _is_sgd_group(group, len(shapes)) and _are_momenta(state, shapes)
-    except (KeyError, ValueError, TypeError, IndexError):
+        fits = _are_momenta(checkpoint.optimizer["state"], shapes)
+    except (KeyError, IndexError):
         fits = False
     if not fits:
         raise InputError(f"{path}: the stored optimizer does not fit the model of its settings")
 
 
-# Types come first in these: what stands in place of a number or a dictionary may be a tensor, which
-# compares and indexes in ways of its own.
-
-
-def _is_sgd_group(group: object, n_parameters: int) -> bool:
-    # The defaults of its arguments are what a new optimizer has; making one takes seconds.
-    usual = {
-        name: argument.default
-        for name, argument in inspect.signature(torch.optim.SGD).parameters.items()
-    }
-    options = {"lr", "initial_lr", "momentum", "weight_decay"}
-    if not isinstance(group, dict) or group.keys() != usual.keys() | options:
-        return False
-    numbers = group["params"]
-    return (
-        type(numbers) is list
-        and all(type(number) is int for number in numbers)
-        and numbers == list(range(n_parameters))
-        and all(
-            type(group[name]) in (int, float) and 0 <= group[name] <= _LARGEST_OPTION
-            for name in options
-        )
-        and all(
-            type(group[name]) is type(value) and group[name] == value
-            for name, value in usual.items()
-            if name not in {*options, "params"}
-        )
-    )
-
-
 def _are_momenta(state: object, shapes: list[torch.Size]) -> bool:
+    # Types come first: what stands in place of a number or a dictionary may be a tensor, which
+    # compares and indexes in ways of its own.
     return type(state) is dict and all(
         type(number) is int
         and type(entry) is dict
@@ -373,18 +338,3 @@ def _are_momenta(state: object, shapes: list[torch.Size]) -> bool:
         )
         for number, entry in state.items()
     )
-
-
-def _check_scheduler(path: str | Path, checkpoint: Checkpoint) -> None:
-    """The scheduler's state becomes its attributes, so it may name none of its methods."""
-    state = checkpoint.scheduler
-    rates = [state.get(name) for name in ("base_lrs", "_last_lr")]
-    counts = [state.get(name) for name in ("last_epoch", "_step_count")]
-    if (
-        any(callable(getattr(LambdaLR, name, None)) for name in state)
-        or not all(isinstance(one, list) and [type(r) for r in one] == [float] for one in rates)
-        or not all(0 <= one[0] <= _LARGEST_OPTION for one in rates)
-        or not all(type(count) is int and count >= 0 for count in counts)
-        or state.get("lr_lambdas") != [None]
-    ):
-        raise InputError(f"{path}: the stored scheduler is not one of this project")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from gcdflow.clustering.guidance import collapse
-from gcdflow.config.settings import TrainSettings
 from gcdflow.data.datasets import open_images
 from gcdflow.data.datasets.images import Images
-from gcdflow.data.loading import default_workers, evaluation_batches
+from gcdflow.data.loading import evaluation_batches
 from gcdflow.distributed.device import resolve_device
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import sha256_file
@@ -26,6 +25,8 @@ from gcdflow.training.inputs import open_views
 
 log = logging.getLogger(__name__)
 
+_BATCH_SIZE = 64
+
 
 @torch.no_grad()
 def extract_features(
@@ -35,7 +36,7 @@ def extract_features(
     *,
     device: str = "auto",
     threads: int | None = None,
-    batch_size: int = 64,
+    batch_size: int = _BATCH_SIZE,
     num_workers: int | None = None,
     weights: Path | None = None,
 ) -> Features:
@@ -64,22 +65,23 @@ def extract_features(
         raise InputError(f"{checkpoint_path}: was trained on another split than {split_path}")
     chosen = resolve_device(device)
     backbone = restore_model(checkpoint_path, checkpoint, weights).backbone.to(chosen).eval()
+    n = len(split.indices)
     if views_path is None:
-        images, n = open_images(split.source, split.paths), len(split.indices)
-        batches = _images_in_batches(images, n, checkpoint.settings, batch_size, num_workers)
-        part = backbone
+        part, images = backbone, open_images(split.source, split.paths)
+        inputs = images, augmentation_of(checkpoint.settings), np.arange(n)
+        batches = evaluation_batches(*inputs, batch_size=batch_size, num_workers=num_workers)
     else:
         stored = open_views(
             checkpoint.settings, views_path, split, checkpoint.frozen_sha256, chosen
         )
-        batches = stored.evaluation_batches(np.arange(len(split.indices)), batch_size=batch_size)
+        batches = stored.evaluation_batches(np.arange(n), batch_size=batch_size)
 
         def part(batch: Tensor) -> Tensor:
             return backbone.trained(batch.float())
 
     found = Features(
         indices=split.indices,
-        features=_computed(part, batches, len(split.indices), chosen, checkpoint_path),
+        features=_computed(part, batches, n, chosen, checkpoint_path),
         labels=split.labels,
         train_mask=split.train_mask,
         metadata={
@@ -101,7 +103,6 @@ def features_of_images(
     *,
     device: str = "auto",
     threads: int | None = None,
-    batch_size: int = 64,
     num_workers: int | None = None,
     weights: Path | None = None,
 ) -> np.ndarray:
@@ -121,9 +122,9 @@ def features_of_images(
         torch.set_num_threads(threads)
     checkpoint, chosen = Checkpoint.load(checkpoint_path), resolve_device(device)
     backbone = restore_model(checkpoint_path, checkpoint, weights).backbone.to(chosen).eval()
-    settings, n = checkpoint.settings, len(images)
-    batches = _images_in_batches(images, n, settings, batch_size, num_workers)
-    return _computed(backbone, batches, n, chosen, checkpoint_path)
+    inputs = images, augmentation_of(checkpoint.settings), np.arange(len(images))
+    batches = evaluation_batches(*inputs, batch_size=_BATCH_SIZE, num_workers=num_workers)
+    return _computed(backbone, batches, len(images), chosen, checkpoint_path)
 
 
 def _computed(
@@ -144,16 +145,3 @@ def _computed(
     if not np.isfinite(features).all():
         raise InputError(f"{checkpoint_path}: its features are NaN or infinite; train it again")
     return features
-
-
-def _images_in_batches(
-    images: Images, n: int, settings: TrainSettings, batch_size: int, num_workers: int | None
-) -> Iterator[Tensor]:
-    augmentation = augmentation_of(settings)
-    return evaluation_batches(
-        images,
-        augmentation,
-        np.arange(n),
-        batch_size=batch_size,
-        num_workers=default_workers(images, augmentation) if num_workers is None else num_workers,
-    )

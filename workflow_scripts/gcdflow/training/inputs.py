@@ -11,13 +11,7 @@ from torch import Tensor
 
 from gcdflow.config.settings import TrainSettings
 from gcdflow.data.datasets import open_images
-from gcdflow.data.loading import (
-    N_VIEWS,
-    Batch,
-    default_workers,
-    evaluation_batches,
-    training_batches,
-)
+from gcdflow.data.loading import N_VIEWS, Batch, evaluation_batches, training_batches
 from gcdflow.data.sampling import batches_per_epoch
 from gcdflow.data.stored_views import StoredViews
 from gcdflow.data.view_files import Origin
@@ -73,10 +67,7 @@ class SegmentInputs:
             )
         self._images = open_images(self.split.source, self.split.paths)
         self._augmentation = augmentation_of(settings)
-        if num_workers is None:
-            self._num_workers = default_workers(self._images, self._augmentation)
-        else:
-            self._num_workers = ranks.share(num_workers)
+        self._num_workers = None if num_workers is None else ranks.share(num_workers)
         n_train, options = int(self.split.train_mask.sum()), settings.training
         self.n_steps = batches_per_epoch(n_train, options.batch_size, options.min_steps)
         pseudo, self.pseudo_sha256 = None, None

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from gcdflow.config.settings import TrainSettings
 from gcdflow.data.loading import N_VIEWS, Batch
-from gcdflow.data.randomness import hash_keys
+from gcdflow.data.randomness import TORCH_STREAM, hash_keys
 from gcdflow.distributed.device import make_deterministic
 from gcdflow.distributed.interruption import Deferred
 from gcdflow.distributed.ranks import Ranks, joined
@@ -34,8 +34,6 @@ from gcdflow.training.state import SPEED, TrainingState
 from gcdflow.wording import per_second
 
 log = logging.getLogger(__name__)
-
-_TORCH_STREAM = 3  # apart from the streams of sampling and augmentation
 
 
 class Segment:
@@ -105,9 +103,10 @@ class Segment:
         state = self.state
         state.model.train()
         self._prepare_prototypes()
+        learning_rate = state.set_learning_rate(epoch)
         began, n_images = time.monotonic(), 0
         for step, batch in enumerate(batches, start=state.first_step):
-            torch.manual_seed(int(hash_keys(self.settings.seed, epoch, step, _TORCH_STREAM)) >> 1)
+            torch.manual_seed(int(hash_keys(self.settings.seed, epoch, step, TORCH_STREAM)) >> 1)
             self._train_step(epoch, step, batch)
             n_images += len(batch.positions)
             self._report(epoch, step + 1)
@@ -115,9 +114,8 @@ class Segment:
                 self._stop_within_epoch(epoch, step + 1)
         values = state.means()
         values |= self.objective.schedule(epoch)
-        values["learning_rate"] = state.scheduler.get_last_lr()[0]
+        values["learning_rate"] = learning_rate
         values[SPEED] = n_images / (time.monotonic() - began)
-        state.scheduler.step()
         return values
 
     def _train_step(self, epoch: int, step: int, batch: Batch) -> None:
@@ -280,8 +278,7 @@ def train_segment(
         the last bits.
     num_workers : int or None
         Processes that load images, of all ranks together; None: one for each thread, none for small
-        images in memory.
-        They change nothing but speed.
+        images in memory. They change nothing but speed.
     result_version : int
         What an earlier call left is gone on from only if it had the same number: whoever changes
         what training computes raises it.

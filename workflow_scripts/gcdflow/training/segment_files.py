@@ -28,7 +28,6 @@ class SegmentFiles:
     ----------
     split : path of ``split.npz``
     output : path of the checkpoint to write
-    rolling : path of the rolling checkpoint; deleted when the segment is done
     log_dir : directory of TensorBoard event files, or None
     resume_from : path of the checkpoint to resume from, or None to begin
     pseudo_labels : path of ``pseudo_epoch*.npz``, or None in the warm-up
@@ -37,11 +36,15 @@ class SegmentFiles:
 
     split: Path
     output: Path
-    rolling: Path
     log_dir: Path | None = None
     resume_from: Path | None = None
     pseudo_labels: Path | None = None
     views: Path | None = None
+
+    @property
+    def rolling(self) -> Path:
+        """Path of the rolling checkpoint, which is deleted when the segment is done."""
+        return self.output.parent / ".rolling" / self.output.name
 
     def starting_checkpoint(
         self, settings: TrainSettings, split_sha256: str, stop_at_epoch: int
@@ -51,7 +54,8 @@ class SegmentFiles:
         Raises
         ------
         InputError
-            If it is of other settings or another split, or not of an earlier epoch.
+            If it is of other settings or another split, not of an earlier epoch, or of one before
+            the end of the warm-up although pseudo labels are taken.
         """
         path = self.resume_from
         if path is None:
@@ -62,6 +66,12 @@ class SegmentFiles:
             raise InputError(
                 f"{path}: is of epoch {checkpoint.epoch}; there is nothing to train up to epoch "
                 f"{stop_at_epoch}"
+            )
+        warmup_epochs = settings.warmup_epochs or 0  # None where no pseudo labels are taken
+        if checkpoint.epoch < warmup_epochs:
+            raise InputError(
+                f"{path}: is of epoch {checkpoint.epoch}, expected {warmup_epochs} or more: pseudo "
+                "labels are only taken after the warm-up"
             )
         return checkpoint
 

@@ -48,7 +48,7 @@ def take_warmup(
     checkpoint.check_continues(path, identity, split_sha256)
     with atomic_write(output) as file, open(path, "rb") as source:
         shutil.copyfileobj(source, file)
-    if log_dir is not None:
+    if log_dir is not None and checkpoint.epoch > 0:  # no epoch has no curves
         remove_overlapping(log_dir, "train", 1, checkpoint.epoch)
         EventLog(event_file(log_dir, "train", 1, checkpoint.epoch), checkpoint.history).close()
     return checkpoint.epoch

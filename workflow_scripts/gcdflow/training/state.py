@@ -27,7 +27,7 @@ class TrainingState:
 
     Attributes
     ----------
-    model, optimizer, scheduler
+    model, optimizer
     epoch : int, epochs done
     prototypes : tensor (K, out_dim) or None; a parameter (K, feature_dim) of a classifier
     first_step : int, steps that are done of the next epoch, which was cut off within
@@ -125,23 +125,21 @@ class TrainingState:
             momentum=options.momentum,
             weight_decay=options.weight_decay,
         )
-        # The step after the last epoch asks for a rate that nobody will use, as does a run of none.
-        total_epochs = max(self._settings.total_epochs, 1)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer,
-            lambda done: (
-                cosine_lr(
-                    min(done + 1, total_epochs),
-                    total_epochs=total_epochs,
-                    lr=options.lr,
-                    final_factor=options.final_lr_factor,
-                )
-                / options.lr
-            ),
+        if checkpoint is not None:  # without the momenta of prototypes that are replaced
+            stored = checkpoint.optimizer["state"]
+            momenta = {number: stored[number] for number in stored if number < len(parameters)}
+            self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": momenta})
+
+    def set_learning_rate(self, epoch: int) -> float:
+        """Set the optimiser's learning rate to that of an epoch."""
+        options, (group,) = self._settings.training, self.optimizer.param_groups
+        group["lr"] = cosine_lr(
+            epoch,
+            total_epochs=self._settings.total_epochs,
+            lr=options.lr,
+            final_factor=options.final_lr_factor,
         )
-        if checkpoint is not None:
-            self.optimizer.load_state_dict(_of_first(len(parameters), checkpoint.optimizer))
-            self.scheduler.load_state_dict(checkpoint.scheduler)
+        return group["lr"]
 
     def checkpoint(self, rolling: dict | None = None) -> Checkpoint:
         """The state at the end of an epoch; ``rolling`` is what only a rolling checkpoint holds."""
@@ -151,7 +149,6 @@ class TrainingState:
             split_sha256=self._inputs.split_sha256,
             weights=stored_weights(self.model, self._settings),
             optimizer=self.optimizer.state_dict(),
-            scheduler=self.scheduler.state_dict(),
             frozen_sha256=self._inputs.frozen_sha256,
             prototypes=None if self.prototypes is None else self.prototypes.detach().cpu(),
             pseudo_sha256=self._inputs.pseudo_sha256,
@@ -213,10 +210,3 @@ class TrainingState:
             if epoch >= start
         }
         return EventLog(event_file(log_dir, "train", start, stop_at_epoch), own)
-
-
-def _of_first(n: int, optimizer: dict) -> dict:
-    """The state of an optimiser's first n parameters: prototypes, which are last, may be new."""
-    (group,) = optimizer["param_groups"]
-    state = {number: state for number, state in optimizer["state"].items() if number < n}
-    return {"state": state, "param_groups": [{**group, "params": group["params"][:n]}]}

@@ -19,7 +19,7 @@ from gcdflow.data.datasets import open_images
 from gcdflow.data.datasets.images import Images
 from gcdflow.data.loading import default_workers
 from gcdflow.data.partial_views import PartialViews
-from gcdflow.data.randomness import uniforms
+from gcdflow.data.randomness import STORED_VIEWS_STREAM, uniforms
 from gcdflow.data.view_files import Layout, Origin
 from gcdflow.data.workers import Arrays, in_workers
 from gcdflow.distributed.device import make_deterministic, resolve_device
@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 
 # The views belong to no run, so no seed of a run counts.
 _SEED, _EPOCH = 0, 0
-_VIEWS_STREAM = 5  # apart from the streams of training
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class _AllViews:
         prepared = self.augmentation.prepare(images)
         views = [
             self.augmentation.view(
-                prepared, uniforms(n_draws, _SEED, _EPOCH, ids, number, _VIEWS_STREAM)
+                prepared, uniforms(n_draws, _SEED, _EPOCH, ids, number, STORED_VIEWS_STREAM)
             )
             for number in range(self.n_views)
         ]

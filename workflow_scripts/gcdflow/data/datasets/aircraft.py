@@ -6,12 +6,11 @@ On disk (as its archive unpacks): ``<root>/fgvc-aircraft-2013b/data/`` with
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcdflow.data.datasets.catalogue import Catalogue, old_class_ids, published_split, read_lines
+from gcdflow.data.datasets.catalogue import Catalogue, old_class_ids, published_split, read_pairs
 from gcdflow.data.places import found_folder
 from gcdflow.errors import InputError
 
@@ -29,7 +28,7 @@ def catalogue(settings: BenchmarkSettings) -> Catalogue:
     """
     folder = found_folder(settings) / "data"
     train_file, test_file = (folder / f"images_variant_{s}.txt" for s in ("trainval", "test"))
-    train, test = _read_variants(train_file), _read_variants(test_file)
+    train, test = (read_pairs(file, "image", "variant") for file in (train_file, test_file))
     names = sorted(set(train.values()))
     unknown = sorted(set(test.values()) - set(names))
     if unknown:
@@ -46,18 +45,3 @@ def catalogue(settings: BenchmarkSettings) -> Catalogue:
         source={"dataset": "aircraft", "root": str(folder / "images")},
         paths=[f"{image}.jpg" for image in (*train, *test)],
     )
-
-
-def _read_variants(path: Path) -> dict[str, str]:
-    """Variant of each image from lines of ``<image> <variant>``, in file order."""
-    variants: dict[str, str] = {}
-    for number, line in enumerate(read_lines(path), start=1):
-        image, _, variant = line.partition(" ")
-        if not image or not variant.strip():
-            raise InputError(f"{path}, line {number}: expected '<image> <variant>', found '{line}'")
-        if image in variants:
-            raise InputError(f"{path}, line {number}: image {image} is listed a second time")
-        variants[image] = variant.strip()
-    if not variants:
-        raise InputError(f"{path}: lists no images")
-    return variants

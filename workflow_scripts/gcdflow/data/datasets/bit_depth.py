@@ -18,8 +18,8 @@ smallest and the largest value.
 
 from __future__ import annotations
 
-import io
 import math
+import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -28,9 +28,6 @@ from typing import BinaryIO, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
-from gcdflow.data.datasets.png_files import significant_bits
-
-Source = Path | io.BytesIO
 T = TypeVar("T")
 
 _ALL = 2**16 - 1
@@ -40,6 +37,7 @@ _TIFF_WHITE = (50717, 281, 341)  # WhiteLevel, MaxSampleValue, SMaxSampleValue
 _TIFF_BLACK = (50714, 280, 340)
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT, _PHOTOMETRIC = 258, 339, 262
 _UNSIGNED, _WHITE_IS_ZERO = 1, 0
+_PNG_SIGNATURE, _MOST_PNG_CHANNELS = b"\x89PNG\r\n\x1a\n", 4
 _JPEG2000_HEAD, _JPEG2000_START, _JPEG2000_BITS_AT = 2**20, b"\xff\x4f\xff\x51", 42
 # Pillow keeps only the upper 8 bits of 16-bit colours. With the opposite byte order in the raw
 # mode, it keeps the lower 8 bits.
@@ -62,14 +60,14 @@ class _Declared(NamedTuple):
     unused_bits: int = 0
 
 
-def levels(image: Image.Image, source: Source) -> tuple[np.ndarray, bool] | None:
+def levels(image: Image.Image, path: Path) -> tuple[np.ndarray, bool] | None:
     """Convert an image of more than 8 bits per sample to 8 bits, upright.
 
     Parameters
     ----------
     image : Image
         Opened by Pillow, not yet decoded.
-    source : Path or BytesIO, the file that it was opened from
+    path : Path, the file that it was opened from
 
     Returns
     -------
@@ -81,20 +79,20 @@ def levels(image: Image.Image, source: Source) -> tuple[np.ndarray, bool] | None
     """
     # Pillow reads 16-bit values as 32-bit ones only in PPM.
     if image.mode.startswith("I;16") or (image.format == "PPM" and image.mode == "I"):
-        declared = _declared(image, source)
+        declared = _declared(image, path)
         values = np.asarray(ImageOps.exif_transpose(image)).astype(np.uint16)
         table, is_guessed = _table([values], declared)
         grey = table[values]
     elif image.mode in ("I", "F"):
         grey, is_guessed = _stretched(_signed_or_not(image)), False
     else:
-        return _colours(image, source)
+        return _colours(image, path)
     # Pillow inverts negatives only in 8 bits.
     is_negative = image.format == "TIFF" and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
     return (255 - grey if is_negative else grey), is_guessed
 
 
-def _colours(image: Image.Image, source: Source) -> tuple[np.ndarray, bool] | None:
+def _colours(image: Image.Image, path: Path) -> tuple[np.ndarray, bool] | None:
     """Colours (and alpha, if present) from the upper and lower bytes of 16-bit values.
 
     All colours share one black and one white. If alpha also uses few bits, its largest value is
@@ -103,18 +101,18 @@ def _colours(image: Image.Image, source: Source) -> tuple[np.ndarray, bool] | No
     tiles = _wide_tiles(image)
     if tiles is None:
         return None
-    declared = _declared(image, source)
+    declared = _declared(image, path)
     if image.format == "TIFF":
         image.tile = tiles
     largest = max(high for _, high in image.getextrema()[:3])  # of the upper bytes
     if 256 * largest >= _FEW:
         return None
     if _raw_mode(tiles[0]) == "LA;16B":  # no mode for the other byte order; RGBA has as many bytes
-        both = _decoded(_with_raw_modes(tiles, lambda _: "RGBA"), image, source)
+        both = _decoded(_with_raw_modes(tiles, lambda _: "RGBA"), image, path)
         upper, lower = both[..., [0, 0, 0, 2]], both[..., [1, 1, 1, 3]]
     else:
         swapped = _with_raw_modes(tiles, lambda mode: mode[:-1] + _OTHER_ORDER[mode[-1]])
-        upper, lower = (_decoded(order, image, source) for order in (tiles, swapped))
+        upper, lower = (_decoded(order, image, path) for order in (tiles, swapped))
 
     def values(rows: slice, channels: slice) -> np.ndarray:
         part = upper[rows, :, channels].astype(np.uint16) << 8
@@ -166,9 +164,9 @@ def _with_raw_modes(tiles: list, change: Callable[[str], str]) -> list:
     return changed
 
 
-def _decoded(tiles: list, like: Image.Image, source: Source) -> np.ndarray:
+def _decoded(tiles: list, like: Image.Image, path: Path) -> np.ndarray:
     """Pixels of the file, decoded with other tiles, upright."""
-    with Image.open(source, formats=[like.format]) as image:
+    with Image.open(path, formats=[like.format]) as image:
         image.tile = tiles
         return np.asarray(ImageOps.exif_transpose(image))
 
@@ -176,16 +174,16 @@ def _decoded(tiles: list, like: Image.Image, source: Source) -> np.ndarray:
 # -- black and white -------------------------------------------------------------------------------
 
 
-def _declared(image: Image.Image, source: Source) -> _Declared | None:
+def _declared(image: Image.Image, path: Path) -> _Declared | None:
     """Black and white as a 16-bit file declares them; call this before decoding."""
     if image.format == "PNG":
-        bits = _read(source, significant_bits)
+        bits = _read(path, _significant_bits)
         return _Declared(0, 2**bits - 1, 16 - bits) if bits and bits < 16 else None
     if image.format == "PPM":
         is_narrower = _ppm_white(image) < _ALL
         return _Declared(0, _ALL) if is_narrower else None  # Pillow stretches them to 16 bits
     if image.format == "JPEG2000":
-        head = _read(source, lambda file: file.read(_JPEG2000_HEAD))
+        head = _read(path, lambda file: file.read(_JPEG2000_HEAD))
         start = head.find(_JPEG2000_START)
         bits = head[start + _JPEG2000_BITS_AT :][:1] if start >= 0 else b""
         return _Declared(0, _ALL) if bits and (bits[0] & 0x7F) + 1 < 16 else None  # as for PPM
@@ -199,11 +197,24 @@ def _declared(image: Image.Image, source: Source) -> _Declared | None:
     return None if white is None else _Declared(int(black), int(white))
 
 
-def _read(source: Source, reader: Callable[[BinaryIO], T]) -> T:
-    if isinstance(source, io.BytesIO):
-        source.seek(0)
-        return reader(source)
-    with open(source, "rb") as file:
+def _significant_bits(file: BinaryIO) -> int | None:
+    """Significant bits of a sample of a PNG (``sBIT``, the most of all channels), or None."""
+    if file.read(len(_PNG_SIGNATURE)) != _PNG_SIGNATURE:
+        return None
+    at = file.tell()
+    while len(head := file.read(8)) == 8:
+        length, name = struct.unpack(">I4s", head)
+        if name == b"sBIT":
+            return max(file.read(min(length, _MOST_PNG_CHANNELS)), default=None)
+        if name == b"IDAT":
+            break
+        at += 12 + length
+        file.seek(at)
+    return None
+
+
+def _read(path: Path, reader: Callable[[BinaryIO], T]) -> T:
+    with open(path, "rb") as file:
         return reader(file)
 
 

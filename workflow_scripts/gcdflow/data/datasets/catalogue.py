@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gcdflow.data.datasets.class_names import chosen_classes
-from gcdflow.errors import InputError, one_line
+from gcdflow.data.class_names import chosen_classes
+from gcdflow.errors import InputError
 from gcdflow.files.formats import UNLABELLED, Split, Truth, leaves_folder
 
 if TYPE_CHECKING:
@@ -53,20 +52,38 @@ class Catalogue:
     labelled_mask: np.ndarray | None = None
 
 
-def read_lines(path: Path) -> list[str]:
-    """Lines of a text file in UTF-8.
+def read_pairs(path: Path, key: str, value: str, pattern: str = r"\S+") -> dict[str, str]:
+    """Lines of ``<key> <value>`` of a text file in UTF-8, as a dictionary in their order.
+
+    Parameters
+    ----------
+    key, value : str
+        What they are, for messages.
+    pattern : str
+        Regular expression of a key.
 
     Raises
     ------
     InputError
-        If the file does not exist or is not such a file.
+        If the file cannot be read or is empty, a line is something else, or a key occurs twice.
     """
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: cannot be read (not UTF-8 text)") from None
+    pairs: dict[str, str] = {}
+    for number, line in enumerate(lines, start=1):
+        name, _, content = line.partition(" ")
+        if not re.fullmatch(pattern, name) or not content.strip():
+            raise InputError(f"{path}, line {number}: expected '<{key}> <{value}>', found '{line}'")
+        if name in pairs:
+            raise InputError(f"{path}, line {number}: {key} {name} is listed a second time")
+        pairs[name] = content.strip()
+    if not pairs:
+        raise InputError(f"{path}: lists no {key}s")
+    return pairs
 
 
 def published_split(name: str) -> dict[str, Any]:
@@ -83,7 +100,6 @@ def old_class_ids(
     chosen: list[int | str] | None,
     class_names: list[str],
     published: dict[str, Any] | None,
-    numbers: Mapping[str, Mapping[int, int]] | None = None,
 ) -> list[int]:
     """Ids of the old classes, according to the settings or the published split.
 
@@ -94,9 +110,6 @@ def old_class_ids(
     published : dict or None
         The published list, if one exists: ``known_classes`` (ids), ``num_classes`` and optionally
         ``class_names``. Results compare with published ones only if the classes have these names.
-    numbers : mapping, optional
-        Other numberings of the classes (see
-        :func:`~gcdflow.data.datasets.class_names.chosen_classes`).
 
     Raises
     ------
@@ -105,7 +118,7 @@ def old_class_ids(
         list has another number of classes.
     """
     if chosen is not None:
-        return chosen_classes("dataset.old_classes", chosen, class_names, numbers)
+        return chosen_classes("dataset.old_classes", chosen, class_names)
     if published is None:
         raise InputError("dataset.old_classes is missing: list the names of the old classes")
     # The published ids are ranks: an extra or missing class would shift them silently.
@@ -125,13 +138,10 @@ def _warn_of_other_classes(names: list[str], published: list[str]) -> None:
     if differ:
         first = differ[0]
         log.warning(
-            "warning: %s",
-            one_line(
-                f"dataset.root: {len(differ)} of {len(names)} classes are not those of the "
-                f"published list (first: class {first} is '{names[first]}', published: "
-                f"'{published[first]}'): results are not comparable with published ones; to choose "
-                "old classes among these, list names in dataset.old_classes"
-            ),
+            f"dataset.root: {len(differ)} of {len(names)} classes are not those of the published "
+            f"list (first: class {first} is '{names[first]}', published: '{published[first]}'): "
+            "results are not comparable with published ones; to choose old classes among these, "
+            "list names in dataset.old_classes"
         )
 
 

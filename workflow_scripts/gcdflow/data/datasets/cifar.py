@@ -73,10 +73,6 @@ def catalogue(settings: CIFARSettings) -> Catalogue:
                 "num_classes": len(chosen),
                 "class_names": [published["class_names"][c] for c in chosen],
             },
-            # Ids count the classes of the superclass, but a user may mean numbers of CIFAR-100.
-            {"number in CIFAR-100": {c: i for i, c in enumerate(chosen)}}
-            if settings.superclass is not None
-            else None,
         ),
         source={"dataset": settings.name, "root": str(folder)},
         paths=[paths[i] for i in taken],

@@ -6,13 +6,11 @@ On disk (as its archive unpacks): ``<root>/CUB_200_2011/`` with ``images.txt``,
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gcdflow.data.datasets.catalogue import Catalogue, old_class_ids, published_split, read_lines
+from gcdflow.data.datasets.catalogue import Catalogue, old_class_ids, published_split, read_pairs
 from gcdflow.data.places import found_folder
 from gcdflow.errors import InputError
 
@@ -29,16 +27,16 @@ def catalogue(settings: BenchmarkSettings) -> Catalogue:
         If the folder or a text file is missing, or the text files disagree.
     """
     folder = found_folder(settings)
-    image_path = _read_table(folder / "images.txt")
-    image_class = _read_table(folder / "image_class_labels.txt")
-    is_train = _read_table(folder / "train_test_split.txt")
-    class_names = _read_table(folder / "classes.txt")
+    image_path, image_class, is_train, class_names = (
+        read_pairs(folder / f"{name}.txt", "id", "value", r"[0-9]{1,9}")
+        for name in ("images", "image_class_labels", "train_test_split", "classes")
+    )
     for name, table in (("image_class_labels", image_class), ("train_test_split", is_train)):
         if table.keys() != image_path.keys():
             raise InputError(f"{folder / name}.txt: lists other image ids than images.txt")
-    ids = sorted(image_path)
-    class_ids = sorted(class_names)
-    rank = {str(class_id): position for position, class_id in enumerate(class_ids)}
+    ids = sorted(image_path, key=int)
+    class_ids = sorted(class_names, key=int)
+    rank = {class_id: position for position, class_id in enumerate(class_ids)}
     unknown = sorted(set(image_class.values()) - rank.keys())
     if unknown:
         raise InputError(
@@ -59,16 +57,3 @@ def catalogue(settings: BenchmarkSettings) -> Catalogue:
         source={"dataset": "cub", "root": str(folder / "images")},
         paths=[image_path[i] for i in ids],
     )
-
-
-def _read_table(path: Path) -> dict[int, str]:
-    """Read lines of ``<id> <value>`` as a dictionary."""
-    table: dict[int, str] = {}
-    for number, line in enumerate(read_lines(path), start=1):
-        identifier, _, value = line.partition(" ")
-        if not re.fullmatch(r"[0-9]{1,9}", identifier) or not value.strip():
-            raise InputError(f"{path}, line {number}: expected '<id> <value>', found '{line}'")
-        if int(identifier) in table:
-            raise InputError(f"{path}, line {number}: id {identifier} is listed a second time")
-        table[int(identifier)] = value.strip()
-    return table

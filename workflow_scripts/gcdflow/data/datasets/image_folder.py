@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gcdflow.data.class_names import position_of
 from gcdflow.data.datasets.catalogue import Catalogue, old_class_ids, published_split
-from gcdflow.data.datasets.class_names import position_of
 from gcdflow.data.folder_scan import files_below, is_of_machines, report_left_out
 from gcdflow.data.places import found_folder
 from gcdflow.errors import InputError
@@ -26,20 +25,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _IMAGENET_CLASSES = 1000
-
-
-@dataclass(frozen=True)
-class _Tree:
-    """Folders of the splits, in that of the dataset."""
-
-    train: str
-    test: str | None
-
-
-_BENCHMARKS = {
-    "herbarium19": _Tree("small-train", "small-validation"),
-    "imagenet100": _Tree("train", "val"),
-}
+# Folders of the training and the test split.
+_SPLITS = {"herbarium19": ("small-train", "small-validation"), "imagenet100": ("train", "val")}
 
 
 def catalogue(settings: BenchmarkSettings | ImageFolderSettings) -> Catalogue:
@@ -52,22 +39,27 @@ def catalogue(settings: BenchmarkSettings | ImageFolderSettings) -> Catalogue:
         split, a chosen class does not exist, or the number of classes differs from the published
         list.
     """
-    tree = _tree(settings)
+    train_folder, test_folder = _SPLITS.get(settings.name) or (settings.train, settings.test)
+    if train_folder == test_folder:
+        raise InputError(
+            f"dataset.test: '{test_folder}' is dataset.train too; expected another folder, or null "
+            "if there is no test split"
+        )
     folder = found_folder(settings)
     left_out: Counter[str] = Counter()
-    found = _class_folders(folder / tree.train, left_out)
-    names, published = _chosen(settings, found, folder / tree.train)
-    train = _samples(folder, tree.train, names, left_out)
+    found = _class_folders(folder / train_folder, left_out)
+    names, published = _chosen(settings, found, folder / train_folder)
+    train = _samples(folder, train_folder, names, left_out)
     test = []
-    if tree.test is not None:
-        there = _class_folders(folder / tree.test, left_out)
+    if test_folder is not None:
+        there = _class_folders(folder / test_folder, left_out)
         extra = sorted(set(there) - set(found))
         if extra and names == found:
             raise InputError(
-                f"{folder / tree.test}: class '{extra[0]}' is not in {folder / tree.train}"
+                f"{folder / test_folder}: class '{extra[0]}' is not in {folder / train_folder}"
             )
         names_there = [name for name in names if name in set(there)]
-        test = _samples(folder, tree.test, names_there, left_out)
+        test = _samples(folder, test_folder, names_there, left_out)
     report_left_out(folder, left_out)
     rank = {name: i for i, name in enumerate(names)}
     samples = train + test
@@ -79,17 +71,6 @@ def catalogue(settings: BenchmarkSettings | ImageFolderSettings) -> Catalogue:
         source={"dataset": settings.name, "root": str(folder)},
         paths=[path for path, _ in samples],
     )
-
-
-def _tree(settings: BenchmarkSettings | ImageFolderSettings) -> _Tree:
-    if settings.name == "image_folder":
-        if settings.test == settings.train:
-            raise InputError(
-                f"dataset.test: '{settings.test}' is dataset.train too; expected another folder, "
-                "or null if there is no test split"
-            )
-        return _Tree(settings.train, settings.test)
-    return _BENCHMARKS[settings.name]
 
 
 # -- classes ---------------------------------------------------------------------------------------

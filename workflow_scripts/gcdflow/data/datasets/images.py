@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import io
 import logging
 import os
 import stat
@@ -17,10 +16,9 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
-from gcdflow.data.datasets.bit_depth import Source, levels
-from gcdflow.data.datasets.png_files import without_metadata
+from gcdflow.data.datasets.bit_depth import levels
 from gcdflow.data.folder_scan import APPLE_SUFFIXES, RAW_SUFFIXES, suffix
 from gcdflow.errors import InputError, one_line
 from gcdflow.progress import Progress
@@ -39,6 +37,8 @@ _FORMATS = ("JPEG", "PNG", "MPO", "TIFF", "WEBP", "GIF", "BMP", "AVIF", "JPEG200
 # takes up to 20 bytes per pixel, so without a limit a file of a kilobyte could fill the memory.
 _MOST_PIXELS = 201_000_000
 Image.MAX_IMAGE_PIXELS = None
+# Editors write long histories; Pillow accepts a mebibyte for a text or profile, 64 for all texts.
+PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = 64 * 2**20, 256 * 2**20
 # Pillow warns when it repairs a damaged image; an image that it cannot repair is an error.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 _NAMED = 10  # unreadable images that a message names at most
@@ -167,20 +167,18 @@ class FileImages:
                 for path, found in zip(part, pool.map(self._examined, part), strict=True):
                     if isinstance(found, str):
                         reasons[path] = found
-                        log.warning("warning: %s", one_line(f"{self._root / path}: {found}"))
+                        log.warning(one_line(f"{self._root / path}: {found}"))
                     elif found:
                         guessed.append(path)
                 if progress.is_due(done := start + len(part)):
                     log.info("checked %d/%d images, %s", done, len(self), progress.left(done))
         if guessed:
-            log.warning(
-                "warning: %s",
-                one_line(
-                    f"{self._root}: {len(guessed)} of {len(self)} images hold small values in 16 "
-                    f"bits and do not say what is white (first: {guessed[0]}); each is stretched "
-                    "from its smallest to its largest value"
-                ),
+            found = (
+                f"{self._root}: {len(guessed)} of {len(self)} images hold small values in 16 bits "
+                f"and do not say what is white (first: {guessed[0]}); each is stretched from its "
+                "smallest to its largest value"
             )
+            log.warning(one_line(found))
         log.info(
             "checked %s in %s",
             *(counted(len(self), "image"), duration(time.monotonic() - began)),
@@ -267,15 +265,7 @@ def _decoded(path: Path, shortest_side: int | None) -> _Decoded:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would block
             raise OSError("no file, but a folder, a pipe or a device")
-        try:
-            return _read(path, shortest_side, formats)
-        except _UnreadableError:
-            raise
-        except Exception:
-            bare = _without_metadata(path)  # Pillow refuses some texts and colour profiles
-            if bare is None:
-                raise
-            return _read(bare, shortest_side, formats)
+        return _read(path, shortest_side, formats)
     except _UnreadableError:
         raise
     except FileNotFoundError:
@@ -288,13 +278,8 @@ def _decoded(path: Path, shortest_side: int | None) -> _Decoded:
         raise _UnreadableError(f"not a readable image ({_reason(error, path)})") from None
 
 
-def _without_metadata(path: Path) -> io.BytesIO | None:
-    with open(path, "rb") as file:
-        return without_metadata(file)
-
-
-def _read(source: Source, shortest_side: int | None, formats: Sequence[str]) -> _Decoded:
-    with Image.open(source, formats=formats) as image:
+def _read(path: Path, shortest_side: int | None, formats: Sequence[str]) -> _Decoded:
+    with Image.open(path, formats=formats) as image:
         width, height = image.size
         if width * height > _MOST_PIXELS:
             raise _UnreadableError(
@@ -303,7 +288,7 @@ def _read(source: Source, shortest_side: int | None, formats: Sequence[str]) -> 
             )
         if shortest_side is not None:
             image.draft(None, (_DRAFT_MARGIN * shortest_side,) * 2)
-        deep = levels(image, source)
+        deep = levels(image, path)
         if deep is None:
             return _Decoded(_rgb(ImageOps.exif_transpose(image)))
     pixels, is_guessed = deep

@@ -20,16 +20,16 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from gcdflow.data.datasets.class_names import says_nothing, tidied
+from gcdflow.data.class_names import says_nothing, tidied
 from gcdflow.data.places import check_table
-from gcdflow.errors import InputError, one_line
+from gcdflow.errors import InputError
 from gcdflow.files.formats import leaves_folder
+from gcdflow.wording import some_of
 
 COLUMNS = ("path", "label", "split", "truth")
 REQUIRED = ("path", "label")
 _EXPECTED = "expected the columns path and label, and optionally split and truth"
 _DELIMITERS = ",;\t"
-_MOST_MARKS = 10  # marks that the log line names at most
 
 log = logging.getLogger(__name__)
 
@@ -105,14 +105,10 @@ def _rows(table: Path, text: str, real_classes: Collection[str]) -> list[LabelRo
         split = name["split"].casefold() or "train"
         rows.append(LabelRow(written.strip(), name["label"], split, name["truth"], number, written))
     if marks:
-        named = ", ".join(f"{n} × '{mark}'" for mark, n in marks.most_common(_MOST_MARKS))
-        more = f" and {len(marks) - _MOST_MARKS} others" if len(marks) > _MOST_MARKS else ""
+        named = some_of(f"{n} × '{mark}'" for mark, n in marks.most_common())
         log.info(
-            "%s",
-            one_line(
-                f"{table}: cells that say nothing count as blank: {marks.total()} "
-                f"({named}{more}); list what is a class here in dataset.real_classes"
-            ),
+            f"{table}: cells that say nothing count as blank: {marks.total()} ({named}); "
+            "list what is a class here in dataset.real_classes"
         )
     return rows
 
@@ -123,12 +119,10 @@ class Dialect:
 
     Attributes
     ----------
-    has_first_line : bool, whether a line that only names the separator comes before the header
     delimiter : str
     skips_blanks : bool, whether spaces before a cell are no part of it
     """
 
-    has_first_line: bool
     delimiter: str
     skips_blanks: bool
 
@@ -141,12 +135,8 @@ def dialect_of(table: Path, text: str) -> Dialect:
     InputError
         If no known separator stands between the names of the columns.
     """
-    first, _, rest = text.partition("\n")
-    said = re.fullmatch(rf'"?sep=([{_DELIMITERS}])"?', first, re.IGNORECASE)  # as Excel writes it
-    if said:
-        text = rest
     header = next((line for line in text.split("\n") if line.strip()), "")
-    delimiter = said[1] if said else _delimiter(header)
+    delimiter = _delimiter(header)
     if delimiter not in header and set(REQUIRED) <= set(re.findall(r"\w+", header.lower())):
         raise InputError(
             f"{table}: the first line separates its columns neither by ',' nor by ';' or tabs "
@@ -154,14 +144,12 @@ def dialect_of(table: Path, text: str) -> Dialect:
         )
     # Spaces before a cell may belong to its text, unless a quotation mark follows them.
     has_blanks_before_quotes = re.search(rf'{delimiter} +"', text) is not None
-    return Dialect(bool(said), delimiter, has_blanks_before_quotes)
+    return Dialect(delimiter, has_blanks_before_quotes)
 
 
 def _lines(table: Path, text: str) -> list[_Line]:
     """The lines that are not blank, with their numbers in the file."""
     dialect = dialect_of(table, text)
-    if dialect.has_first_line:
-        text = text.partition("\n")[2]
     reader = csv.reader(
         io.StringIO(text, newline=""),
         delimiter=dialect.delimiter,
@@ -169,7 +157,7 @@ def _lines(table: Path, text: str) -> list[_Line]:
         strict=True,
     )
     try:
-        lines = [(reader.line_num + dialect.has_first_line, cells) for cells in reader]
+        lines = [(reader.line_num, cells) for cells in reader]
     except csv.Error as error:
         raise InputError(f"{table}: not a CSV file ({error})") from None
     return [(number, cells) for number, cells in lines if is_line(cells)]
@@ -213,23 +201,10 @@ def _check_places(table: Path, header: list[str], lines: list[_Line]) -> None:
             if tidied(cell) and not "".join(header[i : i + 1]):
                 raise InputError(
                     f"{table}, line {number}: '{tidied(cell)}' is in a column without a name, "
-                    f"expected cells for {', '.join(filter(None, header))}; "
-                    f"{_what_to_take_out(header, i, lines)}"
+                    f"expected cells for {', '.join(filter(None, header))}; remove the column of "
+                    "an index (pandas: index=False, R: row.names=FALSE), name the column, or put a "
+                    "text with a separator in it into quotation marks"
                 )
-
-
-def _what_to_take_out(header: list[str], place: int, lines: list[_Line]) -> str:
-    """The remedy for a cell without a column name, for example an index column."""
-    numbers = [cells[0].strip() for _, cells in lines]
-    is_index = numbers in ([str(i + start) for i in range(len(lines))] for start in (0, 1))
-    if place == 0 or (is_index and place == len(header)):
-        return (
-            "remove the first column: it is an index, as pandas writes without index=False and "
-            "R without row.names=FALSE"
-            if is_index
-            else "name the first column or remove it (pandas: index=False, R: row.names=FALSE)"
-        )
-    return "put a text with a separator in it into quotation marks"
 
 
 def _check_spelling(table: Path, rows: list[LabelRow]) -> None:

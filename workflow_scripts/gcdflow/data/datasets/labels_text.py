@@ -112,8 +112,6 @@ def _lines(text: str, dialect: Dialect) -> Iterator[tuple[int, list[Span]]]:
     blanks = " *" if dialect.skips_blanks else ""
     cell = re.compile(rf'{blanks}"(?:[^"]|"")*"|[^{dialect.delimiter}\r\n]*')
     position, number = len(_MARK) if text.startswith(_MARK) else 0, 0
-    if dialect.has_first_line:
-        position, number = _LINE_END.search(text).end(), 1
     while position < len(text):
         start, spans = position, []
         while not spans or text[position : position + 1] == dialect.delimiter:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from gcdflow.data.datasets.class_names import tidied
+from gcdflow.data.class_names import path_look
 from gcdflow.data.datasets.labels_table import LabelRow
 from gcdflow.errors import InputError
 from gcdflow.files.formats import leaves_folder
@@ -40,14 +40,14 @@ def match_paths(
     exact = set(known_paths)
     alike: dict[str, list[str]] = {}
     for path in sorted(exact):
-        alike.setdefault(_look(path), []).append(path)
+        alike.setdefault(path_look(path), []).append(path)
     folded = {look.casefold(): paths[0] for look, paths in alike.items()}
     found: dict[str, LabelRow] = {}
     for row in rows:
         where = f"{table}, line {row.line}"
         path = _spelt_as_there(row, exact, folder)
         if path is None:
-            several = alike.get(_look(row.path), [])
+            several = alike.get(path_look(row.path), [])
             if len(several) > 1:
                 raise InputError(f"{where}: {row.path} may be '{several[0]}' or '{several[1]}'")
             path = several[0] if several else row.path
@@ -70,11 +70,6 @@ def _difference(first: LabelRow, second: LabelRow) -> str:
     return f"{name}: '{one}' and '{other}'"
 
 
-def _look(path: str) -> str:
-    """A normalised path for comparison: tidied names, joined by ``/``."""
-    return "/".join(map(tidied, PurePosixPath(path.replace("\\", "/")).parts))
-
-
 def _spelt_as_there(row: LabelRow, exact: set[str], folder: Path) -> str | None:
     """The file with exactly this path, with or without outer spaces, or with ``\\`` as ``/``."""
     for written in (row.written, row.path):
@@ -93,13 +88,15 @@ def _check_not_misspelt(where: str, path: str, folder: Path, folded: dict[str, s
         raise InputError(
             f"{where}: the path '{path}' is outside the folder; expected one relative to {folder}"
         )
-    look = _look(path).casefold()
-    meant = folded.get(look) or folded.get(look.removeprefix(f"{_look(folder.name).casefold()}/"))
+    look = path_look(path).casefold()
+    meant = folded.get(look) or folded.get(
+        look.removeprefix(f"{path_look(folder.name).casefold()}/")
+    )
     if meant is not None:
         raise InputError(f"{where}: no file {path} in {folder}; did you mean {meant}?")
     for delimiter in ",;\t":
         beginning, _, rest = path.partition(delimiter)
-        if rest and _look(beginning).casefold() in folded:
+        if rest and path_look(beginning).casefold() in folded:
             raise InputError(
                 f"{where}: no file {path} in {folder}; separate the cells of this line as those of "
                 "the first line"

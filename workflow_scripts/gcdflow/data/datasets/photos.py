@@ -22,8 +22,8 @@ from gcdflow.data.datasets.labels_table import LabelRow, read_labels
 from gcdflow.data.datasets.labels_text import LabelsText, read_text
 from gcdflow.data.datasets.listed_paths import match_paths
 from gcdflow.data.folder_scan import files_below, photographs, report_left_out, suffix
-from gcdflow.data.places import found_folder, photographs_folder
-from gcdflow.errors import InputError, one_line
+from gcdflow.data.places import photographs_folder
+from gcdflow.errors import InputError
 from gcdflow.files.formats import UNLABELLED, Labels, Photographs, Split, leaves_folder
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def catalogue(settings: PhotosSettings) -> Catalogue:
     InputError
         If the folder or the CSV file is missing or wrong, no image is labelled, or all are.
     """
-    folder = found_folder(settings)
+    folder = photographs_folder(Path(settings.root, settings.folder))
     table = folder / settings.labels
     rows = read_labels(table, settings.real_classes)
     files, left_out = files_below(folder)
@@ -86,11 +86,8 @@ def without(settings: PhotosSettings, found: Catalogue, unreadable: Mapping[str,
         raise InputError(f"{error} ({said})") from None
     lost = {row.label for row in rows if row.label} - {row.label for row in kept}
     log.warning(
-        "warning: %s",
-        one_line(
-            f"{folder}: {len(unreadable)} of {n} photographs cannot be read and are left out"
-            + (f"; no label is left of {', '.join(sorted(lost))}" if lost else "")
-        ),
+        f"{folder}: {len(unreadable)} of {n} photographs cannot be read and are left out"
+        + (f"; no label is left of {', '.join(sorted(lost))}" if lost else "")
     )
     return left
 
@@ -106,6 +103,11 @@ def _catalogue_of(
     if all(row.label or row.split == "test" for row in rows):
         raise InputError(f"{table}: every image has a label already; there is nothing to sort")
     ids = {name: i for i, name in enumerate([*old, *new])}
+    source = {"dataset": "photos", "root": str(folder)}
+    if settings.real_classes:
+        source["real_classes"] = settings.real_classes
+    if left_out:
+        source["left_out"] = dict(left_out)
     return Catalogue(
         classes=np.array(
             [ids.get(row.label or row.truth, UNKNOWN) for row in rows], dtype=np.int64
@@ -113,19 +115,10 @@ def _catalogue_of(
         train_mask=np.array([row.split == "train" for row in rows]),
         class_names=[*old, *new],
         old_classes=list(range(len(old))),
-        source={
-            **{"dataset": "photos", "root": str(folder)},
-            **_real_classes(settings),
-            **({"left_out": dict(left_out)} if left_out else {}),
-        },
+        source=source,
         paths=[row.path for row in rows],
         labelled_mask=np.array([row.label != "" for row in rows]),
     )
-
-
-def _real_classes(settings: PhotosSettings) -> dict[str, list[str]]:
-    """The ``real_classes`` that the split records, so that the table can be read again later."""
-    return {"real_classes": settings.real_classes} if settings.real_classes else {}
 
 
 def _check_any_label(table: Path, rows: list[LabelRow]) -> None:
@@ -182,7 +175,7 @@ def present_labels(
     if seen is not None:
         known |= seen.ids
         present, others = set(seen.paths[seen.present].tolist()), others | set(seen.left_out)
-    rows = read_labels(table, real_classes_of(split))
+    rows = read_labels(table, split.real_classes)
     rows = match_paths(rows, table, folder, {*known, *others})
     _check_they_exist(rows, table, folder, known.keys() | others, again)
     rows = [row for row in rows if row.path in known]
@@ -208,12 +201,9 @@ def _check_they_exist(
         )
     if strangers:
         log.warning(
-            "warning: %s",
-            one_line(
-                f"{folder}: {len(strangers)} listed files are not named like photographs, or lie "
-                f"in hidden folders (first: {strangers[0]}), and are not sorted; to include them, "
-                f"train again: {again}"
-            ),
+            f"{folder}: {len(strangers)} listed files are not named like photographs, or lie in "
+            f"hidden folders (first: {strangers[0]}), and are not sorted; to include them, train "
+            f"again: {again}"
         )
 
 
@@ -261,24 +251,10 @@ def labels_text(table: Path, split: Split) -> LabelsText:
         As :func:`present_labels`, if the folder or the file is missing or wrong.
     """
     folder = folder_of_photographs(split)
-    rows = read_labels(table, real_classes_of(split))
+    rows = read_labels(table, split.real_classes)
     found = match_paths(rows, table, folder, [*files_below(folder).files, *split.paths.tolist()])
     path_of = {row.written: row.path for row in found}
     return read_text(table, [replace(row, path=path_of[row.written]) for row in rows])
-
-
-def real_classes_of(split: Split) -> list[str]:
-    """The ``real_classes`` that a split records.
-
-    Raises
-    ------
-    InputError
-        If they are no list of names.
-    """
-    names = split.source.get("real_classes", [])
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError("split.npz: 'source' has no list of names as real_classes; make it again")
-    return names
 
 
 def _labels(split: Split, names: Mapping[int, str]) -> tuple[Labels, str]:

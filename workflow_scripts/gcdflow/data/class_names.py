@@ -1,12 +1,14 @@
-"""Class names as people write them: similar names, numbers that may be ids, marks for "nothing"."""
+"""Class names as people write them: similar names, numbers that may be ids, marks for "nothing".
+
+The workflow compares paths with it when it looks for changes, so it needs no NumPy.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
-
-import yaml
+from collections.abc import Sequence
+from pathlib import PurePosixPath
 
 from gcdflow.errors import InputError
 from gcdflow.wording import did_you_mean
@@ -52,6 +54,11 @@ def tidied(name: str) -> str:
     return _SPACES.sub(" ", _INVISIBLE.sub("", unicodedata.normalize("NFC", name))).strip()
 
 
+def path_look(path: str) -> str:
+    """A normalised path for comparison: tidied names, joined by ``/``."""
+    return "/".join(map(tidied, PurePosixPath(path.replace("\\", "/")).parts))
+
+
 def says_nothing(name: str) -> bool:
     """Whether a tidied name is blank, or a common mark for a missing name.
 
@@ -78,37 +85,44 @@ def position_of(name: str, names: Sequence[str]) -> int | None:
     return alike[0] if len(alike) == 1 else None
 
 
-def chosen_classes(
-    key: str,
-    chosen: Sequence[int | str],
-    names: Sequence[str],
-    numbers: Mapping[str, Mapping[int, int]] | None = None,
-) -> list[int]:
+def chosen_classes(key: str, chosen: Sequence[int | str], names: Sequence[str]) -> list[int]:
     """Positions of the classes that a setting lists.
 
-    A text is a name. A number may be an id (the position), or a name without quotation marks, as
-    YAML reads it (``010`` is 8). All numbers of a list must have the same meaning. A list is
-    refused if two meanings fit it.
+    A text is a name. A number may be an id (the position), or a name without quotation marks. All
+    numbers of a list must have the same meaning. A list is refused if both meanings fit it.
 
     Parameters
     ----------
     key : str
         The setting, for messages.
     names : sequence of str, shape (n,)
-    numbers : mapping, optional
-        Other numberings of the classes: name of each numbering to {number: position}.
 
     Raises
     ------
     InputError
         If a name or number fits no class or more than one, or a class is listed twice.
     """
-    given = [entry for entry in chosen if not isinstance(entry, str)]
-    of_number = dict(zip(given, _numbered(key, given, names, numbers or {}), strict=True))
-    found = [
-        _named(key, entry, names) if isinstance(entry, str) else of_number[entry]
-        for entry in chosen
-    ]
+    numbers = [entry for entry in chosen if not isinstance(entry, str)]
+    named = {n: i for n in numbers if (i := position_of(str(n), names)) is not None}
+    ids = {n: n for n in numbers if 0 <= n < len(names)}
+    for n in numbers:
+        if n not in named and n not in ids:
+            raise InputError(f"{key}: {n} is not a class here {_found(names)}")
+    whole = [way for way in (named, ids) if all(n in way for n in numbers)]
+    for n in numbers:
+        if len({way[n] for way in whole or (named, ids) if n in way}) > 1:
+            raise InputError(
+                f"{key}: {n} may be the name of '{names[named[n]]}' or the id of '{names[n]}'; "
+                "write the name that is meant in quotation marks"
+            )
+    if not whole:
+        id_only = next(n for n in numbers if n not in named)
+        name_only = next(n for n in numbers if n not in ids)
+        raise InputError(
+            f"{key}: {id_only} is the id of a class, {name_only} the name; write the names in "
+            "quotation marks"
+        )
+    found = [_named(key, n, names) if isinstance(n, str) else whole[0][n] for n in chosen]
     if len(set(found)) != len(found):
         raise InputError(f"{key} lists a class twice")
     return found
@@ -124,66 +138,5 @@ def _named(key: str, name: str, names: Sequence[str]) -> int:
     return position
 
 
-def _numbered(
-    key: str,
-    given: list[int],
-    names: Sequence[str],
-    numbers: Mapping[str, Mapping[int, int]],
-) -> list[int]:
-    """The class of each number, in the only meaning that fits all of them."""
-    by_name: dict[int, list[int]] = {number: [] for number in given}
-    for i, name in enumerate(names if given else ()):
-        by_name.get(_yaml_number(name), []).append(i)
-    several = next((n for n, positions in by_name.items() if len(positions) > 1), None)
-    if several is not None:
-        meant = [f"'{names[i]}'" for i in by_name[several]]
-        raise InputError(
-            f"{key}: {several} may be the class {' or '.join(meant)}; write the name that is meant "
-            "in quotation marks"
-        )
-    ways = {
-        "name": {number: positions[0] for number, positions in by_name.items() if positions},
-        "id": {i: i for i in range(len(names))},
-        **numbers,
-    }
-    for number in given:
-        if not any(number in way for way in ways.values()):
-            raise InputError(f"{key}: {number!r} is not a class here {_found(names)}")
-    whole = {what: way for what, way in ways.items() if all(n in way for n in given)}
-    for number in given:
-        meant = {what: way[number] for what, way in (whole or ways).items() if number in way}
-        if len(set(meant.values())) > 1:
-            raise InputError(
-                f"{key}: {number} may be the {_readings(meant, names)}; write the name that is "
-                "meant in quotation marks"
-            )
-    if not whole:
-        one, other = given[0], next(n for n in given if _ways(n, ways) != _ways(given[0], ways))
-        raise InputError(
-            f"{key}: {one} is the {_ways(one, ways)} of a class, {other} the {_ways(other, ways)}; "
-            "write the names in quotation marks"
-        )
-    return [next(iter(whole.values()))[number] for number in given]
-
-
-def _readings(meant: Mapping[str, int], names: Sequence[str]) -> str:
-    return " or the ".join(f"{what} of '{names[i]}'" for what, i in meant.items())
-
-
-def _ways(number: int, ways: Mapping[str, Mapping[int, int]]) -> str:
-    return " or ".join(what for what, way in ways.items() if number in way)
-
-
 def _found(names: Sequence[str]) -> str:
     return f"(found {len(names)}, ids 0…{len(names) - 1}: {', '.join(names[:3])} …)"
-
-
-def _yaml_number(name: str) -> int | None:
-    """The whole number that YAML reads in a name without quotation marks; None if it reads none."""
-    tag = yaml.resolver.Resolver().resolve(yaml.ScalarNode, name, (True, False))
-    if tag != "tag:yaml.org,2002:int":
-        return None
-    try:
-        return yaml.constructor.SafeConstructor().construct_yaml_int(yaml.ScalarNode(tag, name))
-    except ValueError:  # such as 0b_
-        return None
