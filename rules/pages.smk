@@ -4,6 +4,7 @@ report.md and summary.md need. Unlike summary.md, the page of all default runs h
 
 
 use rule report as report_page with:
+    """Write the table of a run as an HTML page."""
     output:
         report(
             "runs/{run}/report.html",
@@ -13,6 +14,7 @@ use rule report as report_page with:
         ),
     log:
         "logs/{run}/report_page.log",
+    localrule: True  # which is not inherited
     params:
         version=RESULT_VERSIONS["pages"],
 

@@ -39,7 +39,8 @@ def shape(monkeypatch: pytest.MonkeyPatch):
     """Says how many rows and columns the arrays in all inputs have."""
 
     def say(n: int, d: int = 1):
-        monkeypatch.setattr(job_resources, "array_shape", lambda path, name: (n, d))
+        shapes = {"indices": (n, 1), "features": (n, d)}
+        monkeypatch.setattr(job_resources, "array_shape", lambda path, name: shapes[name])
 
     return say
 

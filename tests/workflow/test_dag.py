@@ -191,6 +191,17 @@ def test_the_list_of_rules_explains_each(tmp_path: Path):
     assert "message:" not in "".join(texts)  # it would hide everything else in a dry run
 
 
+def test_rules_of_rules_are_local_where_those_are():
+    text = "".join(path.read_text() for path in (ROOT / "rules").glob("*.smk"))
+    blocks = re.split(r"^(?=(?:use )?rule \w+)", text, flags=re.MULTILINE)[1:]
+    heads = [re.match(r"(?:use rule (\w+) as|rule) (\w+)", block).groups() for block in blocks]
+    local = {name: "localrule: True" in text for (_, name), text in zip(heads, blocks, strict=True)}
+    derived = {name: base for base, name in heads if base}
+    assert local["report"]
+    assert derived["report_page"] == "report"
+    assert all(local[name] == local[base] for name, base in derived.items())
+
+
 def test_graphs_and_the_summary_of_files(tmp_path: Path):
     graph = printed(tmp_path, "--rulegraph", "dot", "--", f"{RUN}/report.md")
     assert graph.startswith("digraph")

@@ -82,7 +82,7 @@ def test_the_slurm_profile_limits_jobs_and_not_their_number(parsed):
     assert arguments.cores == 32
     assert limits(arguments) == {"mem_mb": 180_000, "runtime": 1440}  # and no gpu: Slurm counts
     assert arguments.set_resource_scopes == {"runtime": "local"}
-    with_gpus = {"train", "features", "added", "views"}
+    with_gpus = {"train", "features", "added", "added_first_look", "views"}
     assert arguments.set_resources.keys() == with_gpus  # the partition of GPUs
 
 
