@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,11 +23,28 @@ _SLOW_FOLDERS = ("slurm", "workflow")
 _SLOW_FILES = (
     *("test_launcher.py", "test_failing_workers.py", "test_ranks.py"),
     *("test_segment.py", "test_two_trainings.py", "test_views.py"),
+    *("test_simgcd.py", "test_copies.py"),
     *("test_host_waits.py", "test_prediction.py", "test_reference.py", "test_properties.py"),
     *("test_timm_backbone.py", "test_weight_files.py"),
     *("test_fuzz.py", "test_wrong_content.py", "test_hostile_files.py"),
     *("test_gallery_browser.py", "test_spreadsheets.py"),
 )
+
+
+_SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """In a new checkout, compile the clustering beside the first stages, which come before it.
+
+    Else each process that clusters first would compile it, for 17 s.
+    """
+    is_main = not hasattr(config, "workerinput") and config.getoption("numprocesses", None)
+    if not is_main or list(_SCRIPTS.glob("gcdflow/ssddbc/__pycache__/*.nbi")):
+        return
+    script = Path(__file__).with_name("compile_kernels.py")
+    environment = {**os.environ, "PYTHONPATH": str(_SCRIPTS)}
+    subprocess.Popen([sys.executable, script], env=environment)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

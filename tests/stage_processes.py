@@ -1,14 +1,53 @@
-"""Stages as separate processes, as a shell starts them."""
+"""Stages as separate processes, as a shell starts them, or in the process of the tests."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import io
+import logging
 import os
+import runpy
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
+
+
+def in_process(
+    stage: str, *arguments: object, cwd: Path | None = None
+) -> subprocess.CompletedProcess:
+    """Run a stage in this process, which has imported its packages; status and messages.
+
+    In tests/workflow, every stage also has a Python of its own.
+    """
+    root, argv = logging.getLogger(), sys.argv
+    level, log_handlers = root.level, root.handlers[:]
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
+    script, status = SCRIPTS / f"{stage}.py", 0
+    with (
+        contextlib.redirect_stdout(io.StringIO()) as output,
+        contextlib.redirect_stderr(io.StringIO()) as errors,
+        contextlib.chdir(cwd or os.getcwd()),
+    ):
+        root.handlers.clear()  # those of pytest; with any, a stage does not log
+        sys.argv = [str(script), *map(str, arguments)]
+        try:
+            runpy.run_path(str(script), run_name="__main__")
+        except SystemExit as end:
+            status = int(end.code or 0)
+        finally:
+            sys.argv = argv
+            root.setLevel(level)
+            root.handlers[:] = log_handlers
+            for signum, handler in handlers.items():
+                signal.signal(signum, handler)
+            gc.collect()  # files that a failed stage left open
+    return subprocess.CompletedProcess(arguments, status, output.getvalue(), errors.getvalue())
 
 
 def begun(command: list[str], directory: Path, **environment: str) -> subprocess.Popen:

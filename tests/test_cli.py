@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import re
-import runpy
 import signal
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from gcdflow.config.settings import BenchmarkSettings, Dataset, DigitsSettings, 
 from gcdflow.errors import InputError
 from gcdflow.files.formats import PseudoLabels, Split, Truth
 from gcdflow.planning.parameters import result_settings
+from stage_processes import in_process
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
 STAGES = ["settings", "dataset", "train", "features", "cluster", "evaluate"]
@@ -189,12 +189,12 @@ def test_cluster_evaluate_and_report_without_torch(clustered):
     assert "Warning" not in text
     assert text in result.stdout
 
-    result = stage("report", "--run", "x", "--output", "r.html", "m.json", cwd=clustered)
+    result = in_process("report", "--run", "x", "--output", "r.html", "m.json", cwd=clustered)
     assert result.returncode == 0, result.stderr
     assert '<td class="number">012</td>' in (clustered / "r.html").read_text()
 
     (clustered / "m.json").write_text(json.dumps(metrics | {"against_labels": 0.2}))
-    result = stage("report", "--run", "x", "--output", "r.html", "m.json", cwd=clustered)
+    result = in_process("report", "--run", "x", "--output", "r.html", "m.json", cwd=clustered)
     assert result.returncode == 0, result.stderr
     assert "<ul><li>Warning: the clusters of epoch 012 contradict" in (
         (clustered / "r.html").read_text()
@@ -202,21 +202,14 @@ def test_cluster_evaluate_and_report_without_torch(clustered):
 
 
 @pytest.fixture
-def refusal(tmp_path, monkeypatch, capsys):
-    """The error sentence of a stage for bad input, run in an empty folder in this process.
-
-    Separate processes would spend most of the time importing PyTorch.
-    """
+def refusal(tmp_path):
+    """The error sentence of a stage for bad input, run in an empty folder in this process."""
 
     def call(name: str, *arguments: str) -> str:
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
-        with pytest.raises(SystemExit) as info:
-            runpy.run_path(str(SCRIPTS / f"{name}.py"), run_name="__main__")
-        assert info.value.code == 2
-        said = capsys.readouterr().err
-        assert said.count("\n") == 1
-        return said
+        done = in_process(name, *arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
+        return done.stderr
 
     return call
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +15,10 @@ from gcdflow.categories.naming import name_clusters, new_names
 from gcdflow.categories.verdict import is_poor, verdict
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Features, Labels, PseudoLabels, Split
+from stage_processes import in_process
 
 N, N_TRAIN = 90, 70
 SHA = {"checkpoint_sha256": "1f", "fingerprint": "2e"}
-SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 HEADER = "path,category,confidence,doubtful,core_point,label,suggested,split,cluster,problem"
 
 
@@ -308,28 +306,17 @@ def test_a_bad_table_is_one_sentence(tmp_path: Path, text: str | bytes | None, m
     assert "\n" not in str(error.value)
 
 
-def test_stage_ends_with_a_summary_and_needs_no_torch(tmp_path: Path, parts: dict):
+def test_stage_ends_with_a_summary(tmp_path: Path, parts: dict):
     found = assigned(tmp_path, parts)
     arguments = ["--split", "split.npz", "--features", "features.npz", "--threads", "1"]
     arguments += ["--pseudo-labels", "pseudo.npz", "--output", "a.csv"]
-    done = subprocess.run(
-        [sys.executable, SCRIPTS / "assign.py", *arguments],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = in_process("assign", *arguments, cwd=tmp_path)
     share = 100 * np.mean(found.doubtful)
     mark = "warning: " if is_poor(found) else ""
     assert done.stderr.splitlines()[-2].endswith(f" {mark}{verdict(found)}")
     assert done.stderr.splitlines()[-1].endswith(
         f"a.csv: 90 images in 4 categories: 2 of yours, 2 discovered; {share:.0f} % doubtful"
     )
-    code = (
-        "import sys, gcdflow.categories.assignments, gcdflow.categories.gallery; "
-        "sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, check=False).returncode == 0
 
 
 def test_doubtful_is_far_below_the_median_of_the_category_or_nothing(tmp_path: Path, parts: dict):

@@ -30,6 +30,7 @@ from gcdflow.categories.thumbnails import thumbnail, tile_side, write_thumbnails
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Features, Photographs, Split
 from PIL import Image
+from stage_processes import in_process
 
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 EVIL = '<script>alert("1")</script>'
@@ -290,21 +291,8 @@ def test_digits_are_enlarged_and_have_no_files(tmp_path: Path, make_split):
     table = assignments(["new-1"] * 20, [0.5] * 20)
     replace(table, paths=[str(i) for i in split.indices]).save(tmp_path / "a.csv")
     arguments = ["--split", "split.npz", "--assignments", "a.csv", "--output", "g.html"]
-    done = subprocess.run(
-        [
-            sys.executable,
-            SCRIPTS / "gallery.py",
-            *arguments,
-            "--run",
-            "digits",
-            "--thumbnails",
-            "8",
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    arguments += ["--run", "digits", "--thumbnails", "8"]
+    done = in_process("gallery", *arguments, cwd=tmp_path)
     assert "g.html: 8 of 20 images in 1 category" in done.stderr
     page = Page((tmp_path / "g.html").read_text(encoding="utf-8"))
     assert {image.get("class") for image in page.thumbnails} == {"pixels"}

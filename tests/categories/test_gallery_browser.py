@@ -469,11 +469,13 @@ NAMES = [
     ids=["plain", "spreadsheet", "old-mac", "blanks"],
 )
 def test_hostile_files_and_names_arrive(tmp_path: Path, open_page, table: str):
+    """All names in one kind of table; in the others one, because their lines are kept."""
     run = make_run(tmp_path, table, extra=[*HOSTILE, LOCKED])
     page = open_page(run.write_page(run="\u202e</title><b>"))
     assert page.locator("b").count() == page.locator("details b, .note b, .count b").count()
     expected = {"tour/00.jpg": "robin"}
-    for path, given in zip(HOSTILE, NAMES, strict=True):
+    named = list(zip(HOSTILE, NAMES, strict=True))
+    for path, given in named if table.startswith("path") else named[1:2]:
         tile(page, path).click()
         name(page, given)
         expected[path] = tidied(given)

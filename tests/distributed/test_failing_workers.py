@@ -18,7 +18,6 @@ import numpy as np
 import psutil
 import pytest
 import torch
-from forked_ranks import run_as_ranks
 from gcdflow.config.settings import AffineAugmentation
 from gcdflow.data import loading, workers
 from gcdflow.data.augmentation import build_augmentation
@@ -163,7 +162,7 @@ def test_workers_need_no_shared_memory_of_the_system(make_split, monkeypatch):
 
 STAGE = """
 import time
-from torch.multiprocessing import Process
+from multiprocessing import Process
 from gcdflow.cli import run_stage, stage_parser
 from gcdflow.errors import InputError
 from gcdflow.distributed.interruption import outlive_first_sigterm
@@ -219,25 +218,33 @@ def kill_a_worker(command: list[str], directory: Path, n_workers: int) -> tuple[
 GONE = ": error: a data-loading process was ended by SIGKILL; "
 
 
-@pytest.mark.parametrize("n_ranks", [1, 2])
-def test_training_ends_with_a_killed_worker_and_resumes(split_path, tmp_path, n_ranks):
+def assert_ended_by_a_killed_worker(command: list[str], directory: Path) -> None:
+    """Kill a worker of a training: no checkpoint and no lock is left."""
+    status, last = kill_a_worker(command, directory, 2)
+    assert status == 71
+    assert re.search(f"train.py{GONE}", last), last
+    assert [path.name for path in directory.iterdir() if path.suffix == ".pt"] == []
+    assert not list((directory / ".rolling").glob("*.lock*"))
+
+
+def test_training_ends_with_a_killed_worker_and_resumes(split_path, tmp_path):
     calm = tmp_path / "calm" / "c.pt"
     files = SegmentFiles(split_path, calm)
-    options = {"stop_at_epoch": 16, "device": "cpu", "threads": n_ranks, "num_workers": 0}
-    assert run_as_ranks(n_ranks, lambda: train_segment(LONG, files, **options)) == [0] * n_ranks
+    train_segment(LONG, files, stop_at_epoch=16, device="cpu", threads=1, num_workers=0)
 
     work = tmp_path / "work"
     work.mkdir()
-    command = arguments(split_path, work / "c.pt")
-    command += ["--threads", str(n_ranks), "--num-workers", "2", "--gpus", str(n_ranks)]
-    status, last = kill_a_worker(command, work, 2)
-    assert status == 71
-    assert re.search(f"train.py{GONE}", last), last
-    assert [path.name for path in work.iterdir() if path.suffix == ".pt"] == []
-    assert not list((work / ".rolling").glob("*.lock*"))
+    command = [*arguments(split_path, work / "c.pt"), "--threads", "1", "--num-workers", "2"]
+    assert_ended_by_a_killed_worker(command, work)
     process = begun([sys.executable, *command], work)
     assert ended(process, work)[0] == 0
     assert digest(work / "c.pt") == digest(calm)
+
+
+def test_two_ranks_end_with_a_killed_worker(split_path, tmp_path):
+    """That they resume is tested by test_launcher.py."""
+    command = [*arguments(split_path, tmp_path / "c.pt"), "--num-workers", "2", "--gpus", "2"]
+    assert_ended_by_a_killed_worker(command, tmp_path)
 
 
 def test_features_end_with_a_killed_worker(split_path, tmp_path):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,8 +11,7 @@ from gcdflow.errors import InputError
 from gcdflow.evaluation.comparison import COLUMNS, compared, markdown_comparison
 from gcdflow.evaluation.summary import compared_results, parse_result
 from gcdflow.files.declared import GRID
-
-SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
+from stage_processes import in_process
 
 
 def write_run(folder: Path, **changes) -> tuple[Path, list[Path]]:
@@ -90,13 +87,12 @@ def test_report_and_summary_show_the_classifier(tmp_path: Path, name: str):
         (tmp_path / f"{epoch}.json").write_text(json.dumps(with_classifier(epoch)))
     flag = {".md": "--markdown", ".html": "--html"}[Path(name).suffix]
     for stage, *arguments in (
-        ("report.py", "--run", "x", "--output", name, "50.json", "75.json"),
-        ("summary.py", flag, name, "x=75.json"),
+        ("report", "--run", "x", "--output", name, "50.json", "75.json"),
+        ("summary", flag, name, "x=75.json"),
     ):
-        command = [sys.executable, SCRIPTS / stage, *arguments]
-        subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+        assert in_process(stage, *arguments, cwd=tmp_path).returncode == 0
         said = (tmp_path / name).read_text()
-        assert said.count("classifier") == {"report.py": 4, "summary.py": 3}[stage]
+        assert said.count("classifier") == {"report": 4, "summary": 3}[stage]
         assert "90.0" in said
 
 
@@ -149,16 +145,16 @@ def test_report_and_summary_with_and_without_baselines(tmp_path: Path, kind: str
     metrics, paths = write_run(tmp_path / "r", label_draws=5, k_range=[9, 13])
 
     def said(stage: str, *arguments: object) -> str:
-        command = [sys.executable, SCRIPTS / f"{stage}.py", *map(str, arguments)]
-        subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
+        assert in_process(stage, *arguments, cwd=tmp_path).returncode == 0
         return (tmp_path / f"out.{kind}").read_text()
 
     report = ("report", "--run", "r", "--output", f"out.{kind}", metrics, "--baselines")
     flag = {"md": "--markdown", "html": "--html"}[kind]
     summary = ("summary", flag, f"out.{kind}", f"x={metrics}", "--baselines")
     for arguments in (report, summary):
-        assert "semi" not in said(*arguments)
-        assert "Beside SSDDBC" not in said(*arguments)
+        alone = said(*arguments)
+        assert "semi" not in alone
+        assert "Beside SSDDBC" not in alone
         text = said(*arguments, *paths)
         assert "Beside SSDDBC" in text
         for way in ("estimated", "silhouette"):

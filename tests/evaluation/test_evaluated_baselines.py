@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +22,8 @@ from gcdflow.files import declared
 from gcdflow.files.declared import BASELINE
 from gcdflow.files.formats import Features, Truth
 from sklearn.metrics import adjusted_rand_score
+from stage_processes import in_process
 
-SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 WITHOUT_EXTRA = [method for method in BASELINES if method != "hdbscan_bcubed"]
 
 
@@ -40,7 +39,7 @@ def evaluated(folder: Path, parts: dict, method: str, **options) -> dict:
     parts["features"].save(paths[0])
     parts["truth"].save(paths[1])
     numbers = folder / "estimates.json"
-    numbers.write_text(json.dumps(estimates(paths[0], **options)))
+    numbers.write_text(json.dumps(make_estimates(normalize=options.get("normalized", True))))
     return evaluate_baseline(method, *paths, numbers, threads=1, **options)
 
 
@@ -195,6 +194,8 @@ def test_labels_are_needed_and_not_of_all(tmp_path: Path, parts: dict, labelled:
     count = {"none": 0, "all": 90}[labelled]
     with pytest.raises(InputError, match=f"{count} of 90 training samples are labelled, expected"):
         evaluated(tmp_path, changed, "kmeans")
+    with pytest.raises(InputError, match=f"{count} of 90 training samples are labelled, expected"):
+        estimates(tmp_path / "features.npz")
 
 
 def test_another_truth_is_refused(tmp_path: Path, parts: dict):
@@ -208,9 +209,8 @@ def test_by_hand(tmp_path: Path, parts: dict):
     parts["features"].save(tmp_path / "features.npz")
 
     def call(stage: str, *arguments: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, SCRIPTS / f"{stage}.py", *arguments]
-        command += ["--features", "features.npz", "--threads", "1"]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        features = ("--features", "features.npz", "--threads", "1")
+        return in_process(stage, *arguments, *features, cwd=tmp_path)
 
     def run(method: str) -> subprocess.CompletedProcess:
         files = ("--truth", "truth.npz", "--estimates", "e.json", "--output", "b.json")

@@ -1,7 +1,4 @@
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from example_files import make_metrics as metrics
@@ -14,8 +11,7 @@ from gcdflow.evaluation.report import (
     row,
     warning_text,
 )
-
-SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
+from stage_processes import in_process
 
 
 @pytest.mark.parametrize(
@@ -87,8 +83,8 @@ def test_collapsed_features_are_said():
 def test_the_verdict_of_a_collapsed_run_says_so(tmp_path, name):
     text = json.dumps(metrics(50, against_labels=0.02, mean_cosine=0.99999))
     (tmp_path / "50.json").write_text(text)
-    command = [sys.executable, SCRIPTS / "report.py", "--run", "x", "--output", name]
-    subprocess.run([*command, "50.json"], cwd=tmp_path, capture_output=True, check=True)
+    done = in_process("report", "--run", "x", "--output", name, "50.json", cwd=tmp_path)
+    assert done.returncode == 0
     assert "Verdict: the representation has collapsed: " in (tmp_path / name).read_text()
 
 
@@ -97,8 +93,9 @@ def test_the_report_has_one_line_of_verdict_about_the_last_epoch(tmp_path, name)
     for epoch, share in ((50, 0.4), (75, 0.02)):
         text = json.dumps(metrics(epoch, against_labels=share))
         (tmp_path / f"{epoch}.json").write_text(text)
-    command = [sys.executable, SCRIPTS / "report.py", "--run", "x", "--output", name]
-    subprocess.run([*command, "50.json", "75.json"], cwd=tmp_path, capture_output=True, check=True)
+    files = ("50.json", "75.json")
+    done = in_process("report", "--run", "x", "--output", name, *files, cwd=tmp_path)
+    assert done.returncode == 0
     said = (tmp_path / name).read_text()
     assert said.count("Verdict: ") == 1
     assert "Verdict: the clusters agree with 98 % of the labels." in said

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import runpy
-import sys
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +15,8 @@ from gcdflow.categories.assignments import COLUMNS, assign
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import sha256_file
 from gcdflow.training.checkpoint import Checkpoint, restore_model
+from stage_processes import in_process
 
-SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
 N, N_TRAIN = 40, 32
 METRICS = make_metrics(12, n_classes=4)
 OTHER_CLASSES = json.dumps(METRICS | {"epoch": 25, "n_classes": 9})
@@ -49,7 +48,7 @@ COMMANDS = {
 
 
 @pytest.fixture
-def run(tmp_path, parts, monkeypatch, capsys):
+def run(tmp_path, parts, monkeypatch):
     """Call a stage in a folder of the files of a run, of which some are replaced by ``changes``."""
 
     def call(stage: str, **changes: object) -> tuple[int, str]:
@@ -68,13 +67,9 @@ def run(tmp_path, parts, monkeypatch, capsys):
             if isinstance(value, str):
                 Path(name.replace("_", ".")).write_text(value)
         Path("out").write_text("good")
-        monkeypatch.setattr(sys, "argv", [f"{stage}.py", *COMMANDS[stage].split()])
-        code = 0
-        try:
-            runpy.run_path(str(SCRIPTS / f"{stage}.py"), run_name="__main__")
-        except SystemExit as error:
-            code = error.code
-        return code, capsys.readouterr().err
+        done = in_process(stage, *COMMANDS[stage].split())
+        # What it logs begins with the time.
+        return done.returncode, re.sub(r"^\d\d:.*\n", "", done.stderr, flags=re.MULTILINE)
 
     return call
 

@@ -182,24 +182,6 @@ def test_dinos_resnet_comes_from_a_file_only(tmp_path):
         fetch_weights("dino_resnet50", tmp_path / "w")
 
 
-class Payload:
-    """An object whose unpickling would create a file."""
-
-    def __init__(self, path):
-        self._path = str(path)
-
-    def __reduce__(self):
-        return open, (self._path, "w")
-
-
-def test_payloads_are_not_run(tmp_path):
-    trap = tmp_path / "executed"
-    path = saved(tmp_path, {"cls_token": Payload(trap)})
-    with pytest.raises(InputError, match=r"w\.pth: not a weight file that can be read safely"):
-        convert_weights(path, tmp_path / "out")
-    assert not trap.exists()
-
-
 @pytest.mark.parametrize("content", [b"", b"hello", b"\x08" + 7 * b"\0" + b"{", b"PK\3\4"])
 def test_files_that_are_no_weights(tmp_path, content):
     (tmp_path / "w.pth").write_bytes(content)

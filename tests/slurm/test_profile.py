@@ -20,6 +20,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from gcdflow.config.settings import DigitsSettings
+from gcdflow.data.datasets.catalogue import split_catalogue
+from gcdflow.data.datasets.digits import catalogue
 from one_node import OneNode, can_confine
 from slurm_runs import ROOT, rule_of, stages_by_job, start
 
@@ -74,6 +77,9 @@ class Seen:
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """All runs, made at the same time."""
     seen = Seen(*(tmp_path_factory.mktemp(name) for name in ("slurm", "calm", "failed")))
+    for directory, runs in ((seen.directory, KILLED), (seen.calm, ("undisturbed",))):
+        for run in runs:
+            write_split(directory / "runs" / run)
     # More processors than exist, so that no job waits: Slurm only counts them.
     with OneNode(tmp_path_factory.mktemp("one") / "node", cpus=64, memory_mb=500_000) as node:
         killed = [f"runs/{name}/ckpt_epoch012.pt" for name in KILLED]
@@ -95,6 +101,14 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
         seen.jobs = sorted(node.jobs(), key=lambda job: int(job["JobId"]))
     seen.status = {directory: process.wait() for directory, process in processes.items()}
     return seen
+
+
+def write_split(folder: Path) -> None:
+    """What the rule `dataset` makes for a run of the digits, as digits-smoke shows."""
+    folder.mkdir(parents=True)
+    split, truth = split_catalogue(catalogue(DigitsSettings()), DigitsSettings())
+    split.save(folder / "split.npz")
+    truth.save(folder / "truth.npz")
 
 
 def watch(node: OneNode, seen: Seen, processes: dict[Path, subprocess.Popen]) -> None:
@@ -153,7 +167,7 @@ def test_trainings_run_with_one_gpu_and_clusterings_with_their_threads(seen: See
             found[rule].add((job["Partition"], job.get("TresPerJob"), job["NumCPUs"]))
     assert found == {rule: {values} for rule, values in expected.items()}
     counts = {rule: sum(rule_of(j)[0] == rule for j in seen.jobs) for rule in expected}
-    assert counts == {"dataset": 5, "train": 7, "features": 1, "cluster": 1, "evaluate": 1}
+    assert counts == {"dataset": 2, "train": 7, "features": 1, "cluster": 1, "evaluate": 1}
 
 
 def test_jobs_request_memory_and_time(seen: Seen):

@@ -34,8 +34,13 @@ class Result:
     n_isolated_label_match: int = 0
     cross_entropy: float = 0.0
     silhouette: float = 0.0
-    modularity: float = 0.0
     score: float = 0.0
+    dist: np.ndarray | None = field(default=None, repr=False)
+
+    @property
+    def modularity(self) -> float:
+        """Modularity of the clusters, which takes as long as all the rest."""
+        return modularity(self.dist, self.labels)
 
 
 def normalise(features: np.ndarray) -> np.ndarray:
@@ -56,6 +61,12 @@ def nearest(dist: np.ndarray, k: int) -> np.ndarray:
     others = dist.copy()
     np.fill_diagonal(others, np.inf)
     return np.argsort(others, axis=1, kind="stable")[:, :k]
+
+
+def pairs(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What all configurations share: distances (n, n), and the others of each point by distance."""
+    dist = distances(rows)
+    return dist, nearest(dist, len(dist) - 1)
 
 
 def density(neighbour_dist: np.ndarray, neighbours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -251,15 +262,18 @@ def fit_configuration(
     *,
     w_ce: float = 1.0,
     w_sil: float = 3.0,
-    w_mod: float = 0.0,
+    known: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Result:
-    """One configuration from start to end; ``rows`` are not normalised."""
+    """One configuration from start to end; ``rows`` are not normalised.
+
+    Several configurations of the same rows may share ``known``, the result of :func:`pairs`.
+    """
     rows = np.asarray(rows, dtype=np.float64)
     n = len(rows)
     y = np.full(n, -1) if y is None else np.asarray(y)
     k = min(k, n - 1)
-    dist = distances(rows)
-    neighbours = nearest(dist, k)
+    dist, others = known or pairs(rows)
+    neighbours = others[:, :k]
     neighbour_dist = np.take_along_axis(dist, neighbours, axis=1)
     rho, relative = density(neighbour_dist, neighbours)
     threshold = np.percentile(relative, percentile)
@@ -272,7 +286,6 @@ def fit_configuration(
     labels = assign_sparse(dist, core_labels, len(joined))
     ce = cross_entropy(labels, y)
     sil = silhouette(dist, labels, y)
-    mod = modularity(dist, labels)
     return Result(
         labels=labels,
         core_mask=core,
@@ -289,6 +302,6 @@ def fit_configuration(
         n_isolated_label_match=n_matched,
         cross_entropy=ce,
         silhouette=sil,
-        modularity=mod,
-        score=-w_ce * ce + w_sil * sil + w_mod * mod,
+        score=-w_ce * ce + w_sil * sil,
+        dist=dist,
     )

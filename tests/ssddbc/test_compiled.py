@@ -6,6 +6,7 @@ import importlib.util
 import logging
 from pathlib import Path
 
+import compile_kernels
 import pytest
 from gcdflow.ssddbc import _compiled
 from numba import config
@@ -87,3 +88,7 @@ def test_a_cache_that_is_not_writable(kernel, monkeypatch, caplog, error):
         assert added(1.5, 2.0) == 3.5
     (line,) = caplog.messages
     assert f"cannot be kept ({error.strerror})" in line
+
+
+def test_the_tests_can_compile_all_kernels_before():
+    compile_kernels.main()

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from ssddbc.reference import fit_configuration, normalise
+from ssddbc.reference import fit_configuration, normalise, pairs
 
 COMMON = settings(
     deadline=None,
@@ -29,9 +29,9 @@ def assert_equals_reference(X, y, ks=KS, percentiles=PERCENTILES, normalize=Fals
         found = cluster_grid(samples, classes, ks, percentiles, workers)
         scores = score_grid(samples, found, classes, workers)
     total = scores.total(1.0, 3.0)
-    grid = [(k, p) for k in ks for p in percentiles]
+    grid, known = [(k, p) for k in ks for p in percentiles], pairs(rows)
     for cell, (k, p) in zip(found.cells, grid, strict=True):
-        expected = fit_configuration(rows, y, k, p)
+        expected = fit_configuration(rows, y, k, p, known=known)
         name = f"k={k}, percentile={p}"
         np.testing.assert_array_equal(cell.core, expected.core_mask, err_msg=name)
         np.testing.assert_array_equal(found.labels[cell.index], expected.labels, err_msg=name)

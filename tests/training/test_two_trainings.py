@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import psutil
 import pytest
+import torch
 from gcdflow.errors import InputError
 from gcdflow.files import lease as lease_module
 from gcdflow.files.atomic import canonical_json
 from gcdflow.files.event_log import read_scalars
+from gcdflow.losses.infonce import info_nce
 from gcdflow.training.segment import train_segment
 from gcdflow.training.segment_files import SegmentFiles
 from small_training import settings
+from stage_processes import in_process, wait_for
 
-SCRIPT = Path(__file__).parents[2] / "workflow_scripts" / "train.py"
 EPOCHS = 8
 
 
@@ -27,12 +30,27 @@ def files(split_path: Path, folder: Path) -> SegmentFiles:
     return SegmentFiles(split_path, folder / "ckpt.pt", folder / "log")
 
 
-def start(split_path: Path, folder: Path) -> subprocess.Popen:
-    """A process that trains the segment of :func:`files`."""
-    flags = ["--settings", canonical_json(settings().model_dump()), "--split", str(split_path)]
-    flags += ["--output", str(folder / "ckpt.pt"), "--log-dir", str(folder / "log")]
-    flags += ["--stop-at-epoch", str(EPOCHS), "--threads", "1", "--device", "cpu"]
-    return subprocess.Popen([sys.executable, SCRIPT, *flags], stderr=subprocess.PIPE, text=True)
+def start(split_path: Path, folder: Path) -> BaseProcess:
+    """A fork that runs the stage for the segment of :func:`files`, and writes what it says."""
+    flags = ["--settings", canonical_json(settings().model_dump()), "--split", split_path]
+    flags += ["--output", folder / "ckpt.pt", "--log-dir", folder / "log"]
+    flags += ["--stop-at-epoch", EPOCHS, "--threads", 1, "--device", "cpu"]
+
+    def stage() -> None:
+        torch.set_num_threads(1)  # a fork cannot use the threads of its parent
+        done = in_process("train", *flags)
+        (folder / f"said{os.getpid()}").write_text(done.stderr)
+        sys.exit(done.returncode)
+
+    process = multiprocessing.get_context("fork").Process(target=stage)
+    process.start()
+    return process
+
+
+def ended(process: BaseProcess, folder: Path) -> tuple[int | None, str]:
+    """Wait for a stage; return its status and what it said."""
+    process.join(300)
+    return process.exitcode, (folder / f"said{process.pid}").read_text()
 
 
 def train_here(split_path: Path, folder: Path) -> None:
@@ -41,19 +59,21 @@ def train_here(split_path: Path, folder: Path) -> None:
     train_segment(settings(), where, stop_at_epoch=EPOCHS, device="cpu", threads=1)
 
 
-def start_and_stop(split_path: Path, folder: Path) -> subprocess.Popen:
-    """The same, stopped (it stands still) once it has saved an epoch."""
-    process = start(split_path, folder)
-    wait_for(files(split_path, folder).rolling.exists)
-    process.send_signal(signal.SIGSTOP)
+def start_and_stop(split_path: Path, folder: Path) -> BaseProcess:
+    """The same, stopped (it stands still) in its second epoch."""
+    calls: list[int] = []
+
+    def loss_and_stop(*arguments, **options):
+        calls.append(len(calls) + 1)
+        if calls[-1] == 6:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return info_nce(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gcdflow.training.objective.info_nce", loss_and_stop)
+        process = start(split_path, folder)
+    wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
     return process
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def assert_whole(folder: Path, undisturbed: bytes) -> None:
@@ -75,9 +95,9 @@ def undisturbed(split_path: Path, tmp_path_factory: pytest.TempPathFactory) -> b
 
 def test_the_second_waits_for_the_first(split_path, tmp_path, undisturbed):
     both = [start(split_path, tmp_path) for _ in range(2)]
-    said = [process.communicate(timeout=300)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert sum(f"already trained to epoch {EPOCHS}" in text for text in said) == 1
+    found = [ended(process, tmp_path) for process in both]
+    assert [status for status, _ in found] == [0, 0], found
+    assert sum(f"already trained to epoch {EPOCHS}" in said for _, said in found) == 1
     assert_whole(tmp_path, undisturbed)
 
 
@@ -89,8 +109,8 @@ def test_the_second_refuses_where_the_first_takes_long(
     expected = rf"ckpt\.pt: is being written by process {first.pid} on .*; wait until it ends"
     with pytest.raises(InputError, match=expected):
         train_here(split_path, tmp_path)
-    first.send_signal(signal.SIGCONT)
-    assert first.wait(timeout=300) == 0, first.stderr.read()
+    os.kill(first.pid, signal.SIGCONT)
+    assert ended(first, tmp_path)[0] == 0
     assert_whole(tmp_path, undisturbed)
 
 
@@ -106,8 +126,8 @@ def test_a_first_on_another_host_that_stood_still_gives_up(
     lock.write_text(json.dumps({**owner, "machine": "elsewhere"}))
     train_here(split_path, tmp_path)
     assert_whole(tmp_path, undisturbed)
-    first.send_signal(signal.SIGCONT)
-    _, said = first.communicate(timeout=300)
-    assert first.returncode == 2
+    os.kill(first.pid, signal.SIGCONT)
+    status, said = ended(first, tmp_path)
+    assert status == 2
     assert "another process has taken this over while this one stood still" in said
     assert_whole(tmp_path, undisturbed)

@@ -8,14 +8,12 @@ import os
 import resource
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forked_ranks import run_as_ranks
 from gcdflow.data import partial_views
 from gcdflow.data.partial_views import PartialViews, delete_views
 from gcdflow.data.randomness import uniforms
@@ -32,8 +30,7 @@ from gcdflow.training.segment_files import SegmentFiles
 from gcdflow.training.views import ViewMaker, _as_float16
 from small_training import digest
 from small_views import N_VIEWS, make, settings, write_pictures, write_split
-
-SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
+from stage_processes import in_process
 
 
 @pytest.fixture(scope="module")
@@ -191,22 +188,26 @@ def test_a_torn_note_and_a_torn_chunk_are_made_again(
     assert digest(output) == digest(views)
 
 
-def test_a_killed_process_goes_on_and_ends_in_equal_bytes(split: Path, views: Path, tmp_path: Path):
-    output = tmp_path / "v.npy"
+def test_a_killed_process_goes_on_and_ends_in_equal_bytes(
+    split: Path, views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Killed when the data of the third chunk are written, and not noted."""
+    output, note = tmp_path / "v.npy", PartialViews._note
+
+    def note_or_die(part: PartialViews, checksum: str) -> None:
+        if part.n_done == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        note(part, checksum)
+
+    monkeypatch.setattr(PartialViews, "_note", note_or_die)
+    assert run_as_ranks(1, make, split, output) == [-signal.SIGKILL]
+    monkeypatch.undo()
+    assert not output.exists()
     stored = canonical_json(settings().stored_views().model_dump())
-    command = [
-        *(sys.executable, str(SCRIPTS / "views.py"), "--split", str(split), "--settings", stored),
-        *("--output", str(output), "--threads", "1", "--device", "cpu", "--num-workers", "0"),
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    notes = tmp_path / ".v.npy.chunks"
-    while not (notes.exists() and notes.read_text().count("\n") > 1) and process.poll() is None:
-        time.sleep(0.005)
-    process.kill()
-    process.wait()
-    done = subprocess.run(command, check=True, capture_output=True, text=True).stderr
-    assert "chunks are done already" in done
-    assert "v.npy: 4 views of each training image" in done.splitlines()[-1]
+    arguments = ("--split", split, "--settings", stored, "--output", output, "--threads", "1")
+    said = in_process("views", *arguments, "--device", "cpu", "--num-workers", "0").stderr
+    assert "2 of 4 chunks are done already" in said
+    assert "v.npy: 4 views of each training image" in said.splitlines()[-1]
     assert digest(output) == digest(views)
 
 

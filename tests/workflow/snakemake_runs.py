@@ -26,8 +26,17 @@ def snakemake(
     changes: dict | None = None,
     project: Path = ROOT,
     environment: dict[str, str] | None = None,
+    later: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess:
-    """Run Snakemake with a project's configuration (if it exists) and changes; never raises."""
+    """Run Snakemake with a project's configuration (if it exists) and changes; never raises.
+
+    Parameters
+    ----------
+    environment : dict, optional
+        Variables with which a Python of its own starts.
+    later : dict, optional
+        Further ones, for all that Snakemake starts: they would slow down Snakemake's Python.
+    """
     configuration = project / "config" / "config.yaml"
     files = [str(configuration)] if configuration.exists() else []
     with tempfile.NamedTemporaryFile("w", suffix=".json") as changed:
@@ -43,9 +52,9 @@ def snakemake(
         if environment is None:
             variables["PATH"] = f"{_warm_stages(seen_stages)}:{path}"
             return _forked([*command, *arguments], variables)
-        # Python itself may look at these variables when it starts.
+        code = f"import os; os.environ |= {later or {}}; from snakemake.cli import main; main()"
         return subprocess.run(
-            [sys.executable, "-m", "snakemake", *command, *arguments],
+            [sys.executable, "-c", code, *command, *arguments],
             capture_output=True,
             text=True,
             check=False,

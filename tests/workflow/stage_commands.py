@@ -11,6 +11,7 @@ from snakemake_runs import snakemake
 RUN = "runs/digits-smoke"
 OPTIONS = ("--cores", "2", "--dry-run", "--forceall", "--printshellcmds")
 TWIN = "runs/twin"  # takes the warm-up of the run
+FEW = f"{RUN}/few.npz"  # features of few samples, for stages whose time grows with their square
 TARGETS = (
     f"{TWIN}/ckpt_epoch002.pt",
     f"{RUN}/report.md",
@@ -35,7 +36,10 @@ STAGES = ("settings", "dataset", "train", "features", "cluster", "evaluate", "re
 
 
 def commands_of_stages(finished_run: Path) -> dict[str, list[str]]:
-    """Arguments of each stage, as Snakemake would run it for one epoch."""
+    """Arguments of each stage, as Snakemake would run it for one epoch.
+
+    But estimates and other methods get the features of few samples.
+    """
     result = snakemake(
         finished_run,
         *OPTIONS,
@@ -47,11 +51,15 @@ def commands_of_stages(finished_run: Path) -> dict[str, list[str]]:
         r"^Shell command: .*; stage (\w+) (.*?) 2>&1", result.stdout + result.stderr, re.MULTILINE
     )
     assert {stage for stage, _ in found} == set(STAGES)
-    return {
-        stage: shlex.split(flags.replace(f"{TWIN}/split.npz", f"{RUN}/split.npz"))
+    found = {
+        stage: flags.replace(f"{TWIN}/split.npz", f"{RUN}/split.npz")
         for stage, flags in sorted(found)
         if TWIN not in flags or stage == "share"
     }
+    for stage in ("estimate", "baseline"):
+        found[stage] = found[stage].replace(f"{RUN}/features_epoch003.npz", FEW)
+        assert FEW in found[stage]
+    return {stage: shlex.split(flags) for stage, flags in found.items()}
 
 
 def content(directory: Path) -> dict[str, bytes]:

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from snakemake_runs import ROOT, snakemake
-from stage_commands import RUN, STAGES, commands_of_stages, content
+from snakemake_runs import snakemake
+from stage_commands import RUN, STAGES, content
+from stage_processes import SCRIPTS
 
-SCRIPTS = ROOT / "workflow_scripts"
 ANYWHERE = {
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
     "MPLCONFIGDIR": "/dev/null/matplotlib",
@@ -42,13 +42,15 @@ ANYWHERE = {
     "COLUMNS": "1",
     "TERM": "dumb",
 }
+BY_HAND = {**ANYWHERE, "PYTHONWARNINGS": "error"}
+# With optimization, Python compiles again what a stage imports: of large packages for ten seconds.
+OPTIMIZED = ("settings", "dataset", "report", "summary")
 # Complete, as torchrun leaves them; and what only the shells that Snakemake starts look at.
 IN_SNAKEMAKE = {
     **ANYWHERE,
     "RANK": "0",
     "MASTER_PORT": "1",
     "PYTHONSAFEPATH": "1",
-    "PYTHONOPTIMIZE": "2",
     "BASH_ENV": "/dev/null/bash",
     "CDPATH": "/",
     "GREP_OPTIONS": "-v",
@@ -70,23 +72,6 @@ def run(code: Path, stage: str, arguments: list[str], environment: dict[str, str
     return result.stdout + result.stderr
 
 
-@pytest.fixture(scope="module")
-def commands(finished_run: Path) -> dict[str, list[str]]:
-    """Arguments of each stage."""
-    return commands_of_stages(finished_run)
-
-
-@pytest.fixture(scope="module")
-def by_hand(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Variables for stages without Snakemake, which keep what Python compiles in a folder.
-
-    With PYTHONOPTIMIZE, else each stage compiles all of PyTorch.
-    """
-    kept = {"PYTHONPYCACHEPREFIX": str(tmp_path_factory.mktemp("kept"))}
-    kept["PYTHONDONTWRITEBYTECODE"] = ""
-    return {**ANYWHERE, "PYTHONOPTIMIZE": "2", "PYTHONWARNINGS": "error", **kept}
-
-
 @pytest.fixture
 def read_only_code(tmp_path: Path) -> Path:
     """A copy of the stages without a cache of compiled code: a file replaces its folder."""
@@ -97,54 +82,43 @@ def read_only_code(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def directory(finished_copy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the finished run, as the current directory."""
-    monkeypatch.chdir(finished_copy)
-    return finished_copy
+def directory(complete_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the complete run, as the current directory."""
+    copy = shutil.copytree(complete_run, tmp_path / "copy", copy_function=shutil.copy2)
+    monkeypatch.chdir(copy)
+    return copy
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_gives_the_same_output(directory, commands, by_hand, stage):
-    if stage == "gallery":
-        run(SCRIPTS, "assign", commands["assign"], {})
+def test_a_stage_gives_the_same_output(directory, commands, stage):
     if stage == "train":
         shutil.rmtree(f"{RUN}/.rolling")  # else it would reuse the finished training
     before = content(directory)
-    run(SCRIPTS, stage, commands[stage], by_hand)
+    optimized = {"PYTHONOPTIMIZE": "2"} if stage in OPTIMIZED else {}
+    run(SCRIPTS, stage, commands[stage], BY_HAND | optimized)
     after = content(directory)
     assert {name: after[name] for name in before} == before
 
 
-def test_clustering_with_read_only_code_and_home(directory, commands, by_hand, read_only_code):
+def test_clustering_with_read_only_code_and_home(directory, commands, read_only_code):
     before = content(directory)
-    environment = {**by_hand, "PYTHONDONTWRITEBYTECODE": "1"}
-    said = run(read_only_code, "cluster", commands["cluster"], environment)
+    said = run(read_only_code, "cluster", commands["cluster"], BY_HAND)
     assert "compiled code cannot be kept (no folder can be written)" in said
     assert content(directory) == before
 
 
-def test_two_processes_still_connect(directory, commands, by_hand):
-    shutil.rmtree(f"{RUN}/.rolling")
-    arguments = [*commands["train"], "--gpus", "2", "--device", "cpu"]
-    said = run(SCRIPTS, "train", arguments, by_hand)
-    assert "trained to epoch" in said
-
-
-def test_stages_of_snakemake_ignore_all_of_it(tmp_path):
-    target = f"{RUN}/split.npz"
-    environment = {**IN_SNAKEMAKE, "XDG_CACHE_HOME": str(tmp_path / "cache")}  # Snakemake's own
-    result = snakemake(tmp_path, "--cores", "1", "--", target, environment=environment)
-    assert result.returncode == 0, result.stderr
-    assert (tmp_path / target).exists()
-
-
-def test_snakemake_by_its_path_finds_its_python(tmp_path):
+def test_stages_of_snakemake_ignore_all_of_it_and_find_their_python(tmp_path):
+    """Also where Snakemake was called by its path: no Python is in the PATH."""
     (tmp_path / "bin").mkdir()
     for name in ("bash", "env", "tee", "which", "uname"):
         (tmp_path / "bin" / name).symlink_to(shutil.which(name))
-    target, path = f"{RUN}/split.npz", {"PATH": str(tmp_path / "bin")}
-    result = snakemake(tmp_path, "--cores", "1", "--", target, environment=path)
+    environment = {**IN_SNAKEMAKE, "PATH": str(tmp_path / "bin")}
+    environment["XDG_CACHE_HOME"] = str(tmp_path / "cache")  # Snakemake's own
+    target, later = f"{RUN}/split.npz", {"PYTHONOPTIMIZE": "2"}
+    arguments = ("--cores", "1", "--", target)
+    result = snakemake(tmp_path, *arguments, environment=environment, later=later)
     assert result.returncode == 0, result.stderr
+    assert (tmp_path / target).exists()
 
 
 STRICT = """

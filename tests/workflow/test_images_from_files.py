@@ -5,16 +5,16 @@ from __future__ import annotations
 import csv
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
+from example_files import write_cub
 from PIL import Image
-from snakemake_runs import ROOT, make, planned, snakemake
+from snakemake_runs import make, planned, snakemake
+from stage_processes import in_process
 
 # A vision transformer of 0.3 million weights, and images that fit it.
 SMALL = {
@@ -42,41 +42,29 @@ def write_weights(directory: Path) -> None:
 
 @pytest.fixture
 def cub(tmp_path: Path) -> Path:
-    """Twelve classes of eight JPEGs, as CUB's archive unpacks, and a weight file."""
-    rng, folder = np.random.default_rng(0), tmp_path / "data" / "CUB_200_2011"
-    tables = {"images": [], "image_class_labels": [], "train_test_split": [], "classes": []}
-    for label in range(12):
-        name = f"{label + 1:03d}.Bird_{label + 1}"
-        tables["classes"].append(name)
-        (folder / "images" / name).mkdir(parents=True)
-        for i in range(8):
-            path = f"{name}/Bird_{i:04d}.jpg"
-            size = (60, 45) if i % 2 else (41, 64)
-            picture(rng, label, size).save(folder / "images" / path)
-            tables["images"].append(path)
-            tables["image_class_labels"].append(label + 1)
-            tables["train_test_split"].append(int(i < 6))
-    for name, values in tables.items():
-        lines = (f"{i} {value}\n" for i, value in enumerate(values, start=1))
-        (folder / f"{name}.txt").write_text("".join(lines))
+    """Twelve classes of eight JPEGs, seven for training, as CUB's archive unpacks; and weights."""
+    rng, images = np.random.default_rng(0), tmp_path / "data" / "CUB_200_2011" / "images"
+    images.mkdir(parents=True)
+    for i, path in enumerate(write_cub(tmp_path / "data", n_classes=12, per_class=8)):
+        (images / path).parent.mkdir(exist_ok=True)
+        picture(rng, i // 8, (60, 45) if i % 2 else (41, 64)).save(images / path)
     write_weights(tmp_path / "vit.pth")
     return tmp_path
 
 
 def test_a_small_cub_from_jpegs_to_pseudo_labels(cub: Path):
     run = {"inherit": "cub", "dataset": {"old_classes": [5, 0, 2, 7, 9, 11]}, **SMALL}
-    targets = [f"runs/mini/pseudo_epoch{epoch:03d}.npz" for epoch in (1, 2)]
-    make(cub, *targets, "runs/mini/metrics_epoch002.json", changes={"runs": {"mini": run}})
-    with np.load(cub / targets[1], allow_pickle=False) as pseudo:
-        assert len(pseudo["labels"]) == 72
+    make(cub, "runs/mini/metrics_epoch001.json", changes={"runs": {"mini": run}})
+    with np.load(cub / "runs/mini/pseudo_epoch001.npz", allow_pickle=False) as pseudo:
+        assert len(pseudo["labels"]) == 84
     with np.load(cub / "runs/mini/split.npz", allow_pickle=False) as split:
-        assert split["labelled_mask"].sum() == 18  # half of the 36 training images of old classes
+        assert split["labelled_mask"].sum() == 21  # half of the 42 training images of old classes
         assert split["old_class_names"][0] == "006.Bird_6"
-    checkpoint = torch.load(cub / "runs/mini/ckpt_epoch002.pt", weights_only=True)
+    checkpoint = torch.load(cub / "runs/mini/ckpt_epoch001.pt", weights_only=True)
     stored = [name for name in checkpoint["weights"] if name.startswith("backbone.")]
     assert stored
     assert all(".blocks.5." in name for name in stored)
-    for name in ("001.Bird_1/Bird_0003.jpg", "012.Bird_12/Bird_0007.jpg"):
+    for name in ("001.Bird_1/Bird_1_0003.jpg", "012.Bird_12/Bird_12_0007.jpg"):
         path = cub / "data/CUB_200_2011/images" / name
         path.write_bytes(path.read_bytes()[:300])
         (cub / "runs/mini/split.npz").unlink(missing_ok=True)
@@ -108,6 +96,7 @@ def test_pretrained_weights_without_network_say_which_file_to_put_where(tmp_path
 PHOTOS = {"photos": {"dataset": {"name": "photos", "folder": "mine"}, **SMALL}}
 PHOTOS["photos"]["schedule"] = {"warmup_epochs": 1, "refresh_interval": 1, "total_epochs": 1}
 GALLERY = "runs/photos/gallery.html"
+LABELS = {f"tour{n}/{i}.png": name for n, name in enumerate(("robin", "wren")) for i in range(6)}
 
 
 def write_table(directory: Path, rows: dict[str, str]) -> None:
@@ -124,19 +113,29 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_photographs_are_sorted_and_a_correction_does_not_train_again(tmp_path: Path):
-    rng, labels = np.random.default_rng(0), {}
-    for label, name in enumerate(["robin", "wren", "crow", "gull"]):
-        (tmp_path / "data" / "mine" / f"tour{label}").mkdir(parents=True)
+@pytest.fixture(scope="module")
+def sorted_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 48 photographs of four kinds, one that cannot be read, and their gallery."""
+    folder, rng = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for label in range(4):
+        (folder / "data" / "mine" / f"tour{label}").mkdir(parents=True)
         for i in range(12):
-            path = f"tour{label}/{i}.png"
-            picture(rng, label, (50, 40)).save(tmp_path / "data" / "mine" / path)
-            if label < 2 and i < 6:
-                labels[path] = name
-    (tmp_path / "data" / "mine" / "torn.jpg").write_bytes(b"\xff\xd8\xff")
-    write_table(tmp_path, labels)
-    write_weights(tmp_path / "vit.pth")
-    make(tmp_path, GALLERY, changes={"runs": PHOTOS})
+            picture(rng, label, (50, 40)).save(folder / "data" / "mine" / f"tour{label}/{i}.png")
+    (folder / "data" / "mine" / "torn.jpg").write_bytes(b"\xff\xd8\xff")
+    write_table(folder, LABELS)
+    write_weights(folder / "vit.pth")
+    make(folder, GALLERY, changes={"runs": PHOTOS})
+    return folder
+
+
+@pytest.fixture
+def photos(sorted_photos: Path, tmp_path: Path) -> Path:
+    """A copy of it with its modification times; tests may change it."""
+    return shutil.copytree(sorted_photos, tmp_path / "copy", copy_function=shutil.copy2)
+
+
+def test_photographs_are_sorted_and_a_correction_does_not_train_again(photos: Path):
+    tmp_path, labels = photos, dict(LABELS)
     first = assignments(tmp_path)
     assert len(first) == 49
     torn = first["torn.jpg"]
@@ -189,19 +188,11 @@ def test_photographs_are_sorted_and_a_correction_does_not_train_again(tmp_path: 
 ADDITION = dict.fromkeys(("photographs", "added", "thumbs", "assign", "gallery"), 1)
 
 
-def test_photographs_come_go_and_move_without_training(tmp_path: Path):
-    rng, labels, folder = np.random.default_rng(0), {}, tmp_path / "data" / "mine"
-    for label, name in enumerate(["robin", "wren", "crow"]):
-        (folder / name).mkdir(parents=True)
-        for i in range(12):
-            picture(rng, label, (50, 40)).save(folder / name / f"{i}.png")
-            if label < 2 and i < 6:
-                labels[f"{name}/{i}.png"] = name
-    write_table(tmp_path, labels)
-    write_weights(tmp_path / "vit.pth")
-    make(tmp_path, GALLERY, changes={"runs": PHOTOS})
+def test_photographs_come_go_and_move_without_training(photos: Path):
+    tmp_path, labels, folder = photos, dict(LABELS), photos / "data" / "mine"
+    rng = np.random.default_rng(1)
     first, trained = assignments(tmp_path), states(tmp_path)
-    assert len(first) == 36
+    assert len(first) == 49
 
     def step(expected: dict[str, int]) -> tuple[str, dict[str, dict[str, str]]]:
         """Make the gallery again by these jobs, of which none trains or reads what is known."""
@@ -212,53 +203,53 @@ def test_photographs_come_go_and_move_without_training(tmp_path: Path):
         return output, assignments(tmp_path)
 
     # Added: each goes to its category, one that cannot be read is listed.
-    for name, label in (("robin/new.png", 0), ("new/a.png", 2)):
+    for name, label in (("tour0/new.png", 0), ("new/a.png", 2)):
         (folder / name).parent.mkdir(exist_ok=True)
         picture(rng, label, (50, 40)).save(folder / name)
-    (folder / "torn.jpg").write_bytes(b"\xff\xd8\xff")
+    (folder / "half.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     clustered = (tmp_path / "runs/photos/pseudo_final.npz").stat().st_mtime_ns
     output, second = step(ADDITION)
-    assert "39 photographs: 3 added, 0 renamed or moved, 0 removed since training" in output
-    assert "2 features of added photographs, 2 of them new; 1 cannot be read" in output
-    assert second["torn.jpg"]["problem"].startswith("not a readable image")
-    assert second.keys() - first.keys() == {"robin/new.png", "new/a.png", "torn.jpg"}
+    assert "52 photographs: 4 added, 0 renamed or moved, 0 removed since training" in output
+    assert "2 features of added photographs, 2 of them new; 2 cannot be read" in output
+    assert second["half.jpg"]["problem"].startswith("not a readable image")
+    assert second.keys() - first.keys() == {"tour0/new.png", "new/a.png", "half.jpg"}
     assert {path: second[path]["category"] for path in first} == {
         path: row["category"] for path, row in first.items()
     }
 
     # A second addition reads the newest alone; what moved is what it was.
     picture(rng, 1, (50, 40)).save(folder / "new" / "b.png")
-    shutil.move(folder / "crow", folder / "black birds")
+    shutil.move(folder / "tour2", folder / "black birds")
     (folder / "new" / "a.png").rename(folder / "new" / "c.png")
     output, third = step(ADDITION)
-    assert "40 photographs: 4 added, 12 renamed or moved, 0 removed since training" in output
+    assert "53 photographs: 5 added, 12 renamed or moved, 0 removed since training" in output
     assert "checked 1 image in" in output
-    assert "3 features of added photographs, 1 of them new; 1 cannot be read" in output
+    assert "3 features of added photographs, 1 of them new; 2 cannot be read" in output
     for new, old in [("new/c.png", "new/a.png")] + [
-        (f"black birds/{i}.png", f"crow/{i}.png") for i in range(12)
+        (f"black birds/{i}.png", f"tour2/{i}.png") for i in range(12)
     ]:
         assert third[new] == second[old] | {"path": new}
-    assert len(third) == 40
+    assert len(third) == 53
     assert (tmp_path / "runs/photos/pseudo_final.npz").stat().st_mtime_ns == clustered
 
     # A listed one keeps its label under another name; lines label added and moved ones.
-    (folder / "robin" / "0.png").rename(folder / "robin" / "zero.png")
+    (folder / "tour0" / "0.png").rename(folder / "tour0" / "zero.png")
     write_table(tmp_path, labels | {"new/b.png": "tit", "black birds/3.png": "rook"})
     with_labels = ADDITION | {"labels": 1, "cluster_final": 1}
     output, fourth = step(with_labels)
     assert "1 added, 0 changed, 0 removed since training began; 1 of added photographs" in output
-    assert fourth["robin/zero.png"]["label"] == "robin"
+    assert fourth["tour0/zero.png"]["label"] == "robin"
     assert fourth["new/b.png"]["category"] == fourth["new/b.png"]["label"] == "tit"
     assert fourth["black birds/3.png"]["label"] == "rook"
 
     # Removed ones leave the tables, and nothing asks for them.
-    shutil.rmtree(folder / "wren")
-    (folder / "torn.jpg").unlink()
+    shutil.rmtree(folder / "tour1")
+    (folder / "half.jpg").unlink()
     output, fifth = step(with_labels)
-    gone = {path for path in fourth if path.startswith("wren/") or path == "torn.jpg"}
+    gone = {path for path in fourth if path.startswith("tour1/") or path == "half.jpg"}
     assert len(gone) == 13
     assert fifth.keys() == fourth.keys() - gone
-    assert '"path":"wren/' not in (tmp_path / GALLERY).read_text()
+    assert '"path":"tour1/' not in (tmp_path / GALLERY).read_text()
     assert '"path":"new/c.png"' in (tmp_path / GALLERY).read_text()
 
     # The same by hand, in a folder of its own.
@@ -266,7 +257,9 @@ def test_photographs_come_go_and_move_without_training(tmp_path: Path):
     other.mkdir()
     shutil.copy(folder / "new" / "c.png", other / "x.png")
     found = tmp_path / "found.csv"
-    stage("predict", "--run", "runs/photos", "--images", other, "--output", found, cwd=tmp_path)
+    arguments = ("--run", "runs/photos", "--images", other, "--output", found)
+    done = in_process("predict", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     rows = {row["path"]: row for row in read_rows(found)}
     assert rows == {"x.png": fifth["new/c.png"] | {"path": "x.png", "split": "test"}}
 
@@ -275,14 +268,6 @@ def states(directory: Path) -> dict[str, int]:
     """When the files of training were made."""
     names = ("split.npz", "ckpt_epoch001.pt", "features_epoch001.npz")
     return {name: (directory / "runs/photos" / name).stat().st_mtime_ns for name in names}
-
-
-def stage(name: str, *arguments: object, cwd: Path) -> None:
-    command = [sys.executable, ROOT / "workflow_scripts" / f"{name}.py", *arguments]
-    done = subprocess.run(
-        list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
 
 
 def forced_plan(directory: Path) -> dict[str, int]:

@@ -23,7 +23,7 @@ shell.prefix("echo by my own prefix; ")
 rule mine:
     input: {input!r}
     output: "mine.txt"
-    shell: "trap >{{output}}; cat {{input}} >>{{output}}"
+    shell: "trap -p TERM >{{output}}; cat {{input}} >>{{output}}"
 """
 
 

@@ -86,16 +86,11 @@ def test_the_slurm_profile_limits_jobs_and_not_their_number(parsed):
     assert arguments.set_resources.keys() == with_gpus  # the partition of GPUs
 
 
-def test_failures_of_input_are_not_retried(tmp_path: Path):
+def test_failures_of_input_come_before_any_job(tmp_path: Path):
     result = snakemake(tmp_path, "--", "runs/cub/split.npz")
-    assert result.returncode == 1  # before any job
+    assert result.returncode == 1
     assert "no images of dataset 'cub' at data/CUB_200_2011" in result.stdout + result.stderr
     assert not (tmp_path / "logs/cub/dataset.log").exists()
-    result = snakemake(tmp_path, "--keep-going", "--", "runs/cub/split.npz")
-    assert result.returncode == 1
-    assert "Trying to restart" not in result.stdout + result.stderr
-    log = (tmp_path / "logs/cub/dataset.log").read_text()
-    assert log.count("no images of dataset 'cub' at data/CUB_200_2011") == 1
 
 
 def test_other_failures_are_retried_once(tmp_path: Path):

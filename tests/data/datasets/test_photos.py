@@ -23,6 +23,7 @@ from gcdflow.errors import InputError
 from gcdflow.files.formats import Split, Truth
 from gcdflow.planning.state import state_of_labels, state_of_photographs
 from PIL import Image
+from stage_processes import in_process
 
 SCRIPTS = Path(__file__).parents[3] / "workflow_scripts"
 ANEW = "snakemake --cores all runs/mine/gallery.html --forcerun dataset"
@@ -326,12 +327,7 @@ def test_listed_images_that_are_missing_or_broken(settings):
 def make_splits(settings, tmp_path) -> tuple[int, str]:
     arguments = ["--settings", settings.model_dump_json()]
     arguments += ["--split", tmp_path / "split.npz", "--truth", tmp_path / "truth.npz"]
-    done = subprocess.run(
-        [sys.executable, SCRIPTS / "dataset.py", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = in_process("dataset", *arguments)
     return done.returncode, done.stderr
 
 
@@ -532,12 +528,7 @@ def test_stage_names_its_run_by_the_folder(settings, tmp_path):
     split_of(settings).save(tmp_path / "runs" / "mine" / "split.npz")
     write(settings, TABLE.replace("a.jpg,,train", "a.jpg,,test"))
     arguments = ["--table", "photos/labels.csv", "--split", "runs/mine/split.npz"]
-    done = subprocess.run(
-        [sys.executable, SCRIPTS / "labels.py", *arguments, "--output", "runs/mine/labels.npz"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    arguments += ["--output", "runs/mine/labels.npz"]
+    done = in_process("labels", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.endswith(f"train again: {ANEW}\n")
