@@ -22,7 +22,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 _SLOW_FOLDERS = ("slurm", "workflow")
 _SLOW_FILES = (
     *("test_launcher.py", "test_failing_workers.py", "test_ranks.py"),
-    *("test_segment.py", "test_two_trainings.py", "test_views.py"),
+    *("test_added.py", "test_segment.py", "test_two_trainings.py", "test_views.py"),
     *("test_simgcd.py", "test_copies.py"),
     *("test_host_waits.py", "test_prediction.py", "test_reference.py", "test_properties.py"),
     *("test_timm_backbone.py", "test_weight_files.py"),

@@ -304,8 +304,8 @@ _OF_THE_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno
 _OF_THE_MACHINE |= {errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN, errno.ENODEV}
 _FOREIGN = "not a readable image (Pillow cannot read this format; export it as JPEG)"
 _APPLE = (
-    "not a readable image (HEIC needs an optional package: pip install -e '.[heif]' in the folder "
-    "of gcdflow; or export it as JPEG)"
+    "not a readable image (HEIC needs an optional package: pip install --constraint "
+    "constraints.txt -e '.[heif]' in the folder of gcdflow; or export it as JPEG)"
 )
 
 
