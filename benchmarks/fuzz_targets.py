@@ -165,7 +165,7 @@ def _checkpoint(folder: Path) -> Target:
 
 
 def check_checkpoint(path: Path, value: tuple[Checkpoint, Model]) -> None:
-    """All is finite, fits the model, and the optimizer takes its momenta and goes on."""
+    """Everything is finite and fits the model, and a training can continue with its momenta."""
     checkpoint, model = value
     check_weights(path, model)
     assert 0 <= checkpoint.epoch <= checkpoint.settings.total_epochs

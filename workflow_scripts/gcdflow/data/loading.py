@@ -92,7 +92,7 @@ def training_batches(
     neighbours : Neighbours or None
         Whom batches bring along (see :func:`gcdflow.data.sampling.plan_epoch`).
     num_workers : int or None
-        Processes that load images; None: :func:`default_workers`.
+        Processes that load images, as for :func:`n_workers`.
     part : slice
         Samples of each batch whose views this rank makes.
 
@@ -112,13 +112,11 @@ def training_batches(
         min_steps=min_steps,
         neighbours=neighbours,
     )
-    if num_workers is None:
-        num_workers = default_workers(images, augmentation)
     first = split.train_mask.nonzero()[0][:1]
     batches = in_workers(
         _TrainingBatches(split, images, augmentation, seed, part),
         ((epoch, plan) for epoch, plans in by_epoch for plan in plans),
-        num_workers,
+        n_workers(num_workers, images, augmentation),
         lambda: batch_size * (N_VIEWS * _bytes_of_a_view(images, augmentation, first) + _BYTES),
     )
     n_batches = batches_per_epoch(int(split.train_mask.sum()), batch_size, min_steps)
@@ -128,8 +126,10 @@ def training_batches(
             yield epoch, (Batch(*map(torch.from_numpy, next(batches))) for _ in range(left))
 
 
-def default_workers(images: Images, augmentation: Augmentation) -> int:
-    """Default number of image-loading processes: one per thread, none if loading is cheap."""
+def n_workers(asked: int | None, images: Images, augmentation: Augmentation) -> int:
+    """Number of image-loading processes; None: one per thread, none if loading is cheap."""
+    if asked is not None:
+        return asked
     wanted = images.needs_workers or augmentation.needs_workers
     return torch.get_num_threads() if wanted else 0
 
@@ -160,13 +160,11 @@ def evaluation_batches(
     """
     if len(positions) == 0:
         return
-    if num_workers is None:
-        num_workers = default_workers(images, augmentation)
     chunks = [positions[i : i + batch_size] for i in range(0, len(positions), batch_size)]
     batches = in_workers(
         partial(_evaluation_batch, images, augmentation),
         chunks,
-        num_workers,
+        n_workers(num_workers, images, augmentation),
         lambda: batch_size * _bytes_of_a_view(images, augmentation, positions[:1]),
     )
     with contextlib.closing(batches):

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gcdflow.errors import InputError
+
 if TYPE_CHECKING:
     from gcdflow.ssddbc._scores import _Distances, _Family
-from gcdflow.errors import InputError
 
 QUERIES_PER_BLOCK = 1024  # of lists,
 SCORED_PER_BLOCK = 512  # and of silhouettes, which need sums for each piece

@@ -67,9 +67,14 @@ def extract_features(
     backbone = restore_model(checkpoint_path, checkpoint, weights).backbone.to(chosen).eval()
     n = len(split.indices)
     if views_path is None:
-        part, images = backbone, open_images(split.source, split.paths)
-        inputs = images, augmentation_of(checkpoint.settings), np.arange(n)
-        batches = evaluation_batches(*inputs, batch_size=batch_size, num_workers=num_workers)
+        part = backbone
+        batches = evaluation_batches(
+            open_images(split.source, split.paths),
+            augmentation_of(checkpoint.settings),
+            np.arange(n),
+            batch_size=batch_size,
+            num_workers=num_workers,
+        )
     else:
         stored = open_views(
             checkpoint.settings, views_path, split, checkpoint.frozen_sha256, chosen
@@ -122,8 +127,13 @@ def features_of_images(
         torch.set_num_threads(threads)
     checkpoint, chosen = Checkpoint.load(checkpoint_path), resolve_device(device)
     backbone = restore_model(checkpoint_path, checkpoint, weights).backbone.to(chosen).eval()
-    inputs = images, augmentation_of(checkpoint.settings), np.arange(len(images))
-    batches = evaluation_batches(*inputs, batch_size=_BATCH_SIZE, num_workers=num_workers)
+    batches = evaluation_batches(
+        images,
+        augmentation_of(checkpoint.settings),
+        np.arange(len(images)),
+        batch_size=_BATCH_SIZE,
+        num_workers=num_workers,
+    )
     return _computed(backbone, batches, len(images), chosen, checkpoint_path)
 
 

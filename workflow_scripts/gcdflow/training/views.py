@@ -17,7 +17,7 @@ from gcdflow.config.settings import ViewsSettings
 from gcdflow.data.augmentation import Augmentation
 from gcdflow.data.datasets import open_images
 from gcdflow.data.datasets.images import Images
-from gcdflow.data.loading import default_workers
+from gcdflow.data.loading import n_workers
 from gcdflow.data.partial_views import PartialViews
 from gcdflow.data.randomness import STORED_VIEWS_STREAM, uniforms
 from gcdflow.data.view_files import Layout, Origin
@@ -88,9 +88,7 @@ class ViewMaker:
         self._split, self._device = split, device
         self._augmentation = augmentation_of(settings)
         self._images = open_images(split.source, split.paths)
-        self._num_workers = num_workers
-        if num_workers is None:
-            self._num_workers = default_workers(self._images, self._augmentation)
+        self._num_workers = n_workers(num_workers, self._images, self._augmentation)
         torch.manual_seed(settings.seed or 0)  # as a training begins that has random weights
         backbone: nn.Module = build_backbone(settings.backbone, self._augmentation.image_size)
         self._backbone = backbone.to(device).eval()

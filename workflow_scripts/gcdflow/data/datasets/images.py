@@ -167,6 +167,7 @@ class FileImages:
                 for path, found in zip(part, pool.map(self._examined, part), strict=True):
                     if isinstance(found, str):
                         reasons[path] = found
+                        # gcdflow.predict has no log of a stage, which would escape names.
                         log.warning(one_line(f"{self._root / path}: {found}"))
                     elif found:
                         guessed.append(path)
