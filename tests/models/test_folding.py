@@ -88,4 +88,4 @@ def test_what_cannot_be_folded_runs_as_it_is(kind):
     found = folded(kind)
     assert found.pairs == []
     images = torch.rand(2, 3, 8, 8)
-    assert torch.equal(found(images), copy.deepcopy(found._model)(images))
+    assert torch.equal(found(images, found.weights()), copy.deepcopy(found._model)(images))

@@ -19,7 +19,7 @@ from gcdflow.distributed.interruption import Interrupted
 from gcdflow.distributed.ranks import Ranks
 from gcdflow.errors import InputError
 from gcdflow.files.event_log import read_scalars
-from gcdflow.files.formats import PseudoLabels
+from gcdflow.files.formats import PseudoLabels, Split
 from gcdflow.losses.infonce import info_nce
 from gcdflow.models.model import Model
 from gcdflow.training.checkpoint import Checkpoint, stored_weights
@@ -338,12 +338,28 @@ def test_a_bad_batch_leaves_no_trace_in_running_means(
     assert all(torch.equal(found[name], value) for name, value in start.items())
 
 
-def test_pseudo_labels_of_one_cluster_guide_nobody(split_path: Path, tmp_path: Path, caplog):
+@pytest.mark.parametrize(
+    ("n_clusters", "loss", "said"),
+    [
+        (1, "supcon", "are in one cluster (of 1 cluster and"),
+        (1, "prototypical", "are in one cluster (of 1 cluster and"),
+        (7, "prototypical", "all of its 0 points that count are in one cluster (of 7 clusters and"),
+    ],
+)
+def test_pseudo_labels_of_one_cluster_guide_nobody(
+    split_path: Path, tmp_path: Path, caplog, n_clusters: int, loss: str, said: str
+):
+    """So it is where no point counts, because all core points are labelled."""
     start = train(split_path, tmp_path / "start.pt", 3)
-    one = pseudo_labels(split_path, tmp_path / "one.npz", n_clusters=1)
-    guided = {"resume_from": start, "pseudo_labels": one, "settings": settings(True)}
-    weights = Checkpoint.load(train(split_path, tmp_path / "one.pt", 5, **guided)).weights
-    assert "are in one cluster (of 1 cluster and" in caplog.text
+    path = pseudo_labels(split_path, tmp_path / "pseudo.npz", n_clusters=n_clusters)
+    if n_clusters > 1:
+        split, pseudo = Split.load(split_path), PseudoLabels.load(path)
+        labelled = split.indices[split.labelled_mask]
+        replace(pseudo, core_mask=np.isin(pseudo.indices, labelled)).save(path)
+    chosen = settings(True, pseudo={"loss": loss, "points": "core", "samples": "unlabelled"})
+    guided = {"resume_from": start, "pseudo_labels": path, "settings": chosen}
+    weights = Checkpoint.load(train(split_path, tmp_path / "guided.pt", 5, **guided)).weights
+    assert said in caplog.text
     without = Checkpoint.load(train(split_path, tmp_path / "none.pt", 5, resume_from=start)).weights
     assert all(torch.equal(weights[name], value) for name, value in without.items())
 

@@ -41,6 +41,15 @@ class Call:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
+    def on(self, device: torch.device) -> Call:
+        """The same call with its tensors on a device."""
+
+        def moved(value: Any) -> Any:
+            return value.to(device) if isinstance(value, Tensor) else value
+
+        kwargs = {name: moved(value) for name, value in self.kwargs.items()}
+        return Call(self.name, tuple(map(moved, self.args)), kwargs)
+
 
 def block_names(model: nn.Module) -> list[str]:
     """Names of the blocks or stages of a model of timm, in order.

@@ -22,8 +22,8 @@ _TOLERANCE = 1e-3  # of the largest number; rounding gives about 1e-6
 class Folded:
     """A network that runs without those of its batch norms that convolutions can compute.
 
-    It has no weights of its own: each call folds those that the network has then. So it follows
-    every change of them, and adds nothing to the network's state.
+    It keeps no weights: :meth:`weights` folds those that the network has then. So it follows every
+    change of them, and adds nothing to the network's state.
 
     Parameters
     ----------
@@ -46,12 +46,14 @@ class Folded:
             self._shell = _Running(_without(copy.deepcopy(model), self.pairs).to("meta"), run)
             self.pairs = self.pairs if self._agrees(image) else []
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """What ``run`` gives for images (B, 3, height, width)."""
-        return self._folded(self._model, images) if self.pairs else self._run(self._model, images)
+    def weights(self) -> dict[str, Tensor]:
+        """The network's present weights, folded; for any number of calls."""
+        return _weights(self._model, self.pairs)
 
-    def _folded(self, model: nn.Module, images: Tensor) -> Tensor:
-        weights = {f"model.{name}": value for name, value in _weights(model, self.pairs).items()}
+    def __call__(self, images: Tensor, weights: dict[str, Tensor]) -> Tensor:
+        """What ``run`` gives for images (B, 3, height, width)."""
+        if not self.pairs:
+            return self._run(self._model, images)
         return torch.func.functional_call(self._shell, weights, (images,))
 
     @torch.no_grad()
@@ -63,7 +65,8 @@ class Folded:
             for values in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
                 values.copy_(torch.linspace(0.5, 1.5, norm.num_features))
         expected = self._run(trial, image)
-        difference = (self._folded(trial, image) - expected).abs().max()
+        folded = torch.func.functional_call(self._shell, _weights(trial, self.pairs), (image,))
+        difference = (folded - expected).abs().max()
         return bool(difference <= _TOLERANCE * expected.abs().max())
 
 
@@ -129,7 +132,7 @@ def _without(model: nn.Module, pairs: list[tuple[str, str]]) -> nn.Module:
 
 
 def _weights(model: nn.Module, pairs: list[tuple[str, str]]) -> dict[str, Tensor]:
-    """Parameters and buffers of the model of :func:`_without`."""
+    """Parameters and buffers of the model of :func:`_without`, as :class:`_Running` names them."""
     found = dict(model.named_parameters(remove_duplicate=False))
     found |= dict(model.named_buffers(remove_duplicate=False))
     for conv_name, norm_name in pairs:
@@ -141,4 +144,4 @@ def _weights(model: nn.Module, pairs: list[tuple[str, str]]) -> dict[str, Tensor
         found[f"{conv_name}.weight"], found[f"{conv_name}.bias"] = weight, bias
         for name, _ in [*norm.named_parameters(), *norm.named_buffers()]:
             del found[f"{norm_name}.{name}"]
-    return found
+    return {f"model.{name}": value for name, value in found.items()}

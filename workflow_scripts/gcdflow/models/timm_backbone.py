@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import timm
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from gcdflow.config.settings import TimmSettings
 from gcdflow.errors import InputError
 from gcdflow.models.cut import (
+    Call,
     CannotBeCut,
     block_names,
     calls_from,
@@ -77,6 +77,11 @@ class TimmBackbone(nn.Module):
         image = (ramp[:, None] * ramp).expand(1, len(own.mean), -1, -1)
         first = (self._trained or blocks[-1:])[0]
         self._calls = calls_from(model, first, image)
+        for call in self._calls:
+            for module in self.model.get_submodule(call.name).modules():
+                if getattr(module, "inplace", False):
+                    module.inplace = False  # autograd would copy what such an activation overwrites
+        self._calls_on: dict[torch.device, list[Call]] = {}
         self._front = Folded(model, lambda model, images: input_of(model, first, images), image)
         self._token_only = blocks[-1] if reads_class_token(model, self._calls) else None
         for name in ("mean", "std"):
@@ -107,7 +112,8 @@ class TimmBackbone(nn.Module):
             The input of the first trained block; the features where none is trained.
         """
         size = _CHUNK if images.device.type == "cpu" else max(len(images), 1)
-        return torch.cat([self._to_cut(chunk) for chunk in images.split(size)])
+        weights = self._front.weights()
+        return torch.cat([self._to_cut(chunk, weights) for chunk in images.split(size)])
 
     def trained(self, stored: Tensor) -> Tensor:
         """Features (B, feature_dim) from what ``frozen`` gave."""
@@ -117,18 +123,20 @@ class TimmBackbone(nn.Module):
         """Features (B, feature_dim) of uint8 images (B, 3, side, side)."""
         return self.trained(self.frozen(images))
 
-    def _to_cut(self, images: Tensor) -> Tensor:
+    def _to_cut(self, images: Tensor, weights: dict[str, Tensor]) -> Tensor:
         images = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
-        x = self._front(images)
+        x = self._front(images, weights)
         return x if self._trained else self._from_cut(x)
 
     def _from_cut(self, x: Tensor) -> Tensor:
-        for call in self._calls:
+        if x.device not in self._calls_on:  # once: a step would wait for the copy of a tensor
+            self._calls_on[x.device] = [call.on(x.device) for call in self._calls]
+        for call in self._calls_on[x.device]:
             module = self.model.get_submodule(call.name)
             if call.name == self._token_only:
                 x = class_token(module, x)
             else:
-                x = module(x, *_on(x.device, call.args), **_on(x.device, call.kwargs))
+                x = module(x, *call.args, **call.kwargs)
         if x.requires_grad and x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
             x.register_hook(_channels_last)
         return self.model.forward_head(x)
@@ -137,15 +145,6 @@ class TimmBackbone(nn.Module):
 def _channels_last(gradient: Tensor) -> Tensor:
     """The gradient of pooled features in their layout; in another one, a CPU takes longer."""
     return gradient.contiguous(memory_format=torch.channels_last)
-
-
-def _on(device: torch.device, values: Any) -> Any:
-    """Arguments on a device; most are no tensors."""
-    if isinstance(values, dict):
-        return {name: _on(device, value) for name, value in values.items()}
-    if isinstance(values, tuple):
-        return tuple(_on(device, value) for value in values)
-    return values.to(device) if isinstance(values, Tensor) else values
 
 
 def build_timm(settings: TimmSettings, image_size: int | None) -> TimmBackbone:

@@ -38,7 +38,9 @@ class Objective:
     @property
     def has_prototypes(self) -> bool:
         """Whether the losses need prototypes."""
-        return self.pseudo is not None and self.settings.pseudo.loss == "prototypical"
+        if self.pseudo is None or not self.pseudo.can_guide:
+            return False
+        return self.settings.pseudo.loss == "prototypical"
 
     @property
     def classifies(self) -> bool:

@@ -160,8 +160,8 @@ class Segment:
         state.n_skipped += 1
         if state.n_skipped > allowed:
             raise InputError(
-                f"{found}; the last good state is kept in {self.files.rolling}; try a smaller "
-                f"training.lr (now {self.settings.training.lr:g}) or larger temperatures, or let "
+                f"{found}; whole epochs before it are kept; try a smaller training.lr (now "
+                f"{self.settings.training.lr:g}) or larger temperatures, or let "
                 f"training.skip_bad_steps (now {allowed}) leave such steps out"
             )
         log.warning("%s; left out, %d of at most %d", found, state.n_skipped, allowed)
@@ -234,17 +234,22 @@ class Segment:
         if state.prototypes is not None or not self.objective.has_prototypes:
             return
         positions = np.flatnonzero(pseudo.labels.numpy() >= 0)
+        labels = pseudo.labels[positions].to(self.device)
         n, size = len(positions), self.ranks.size
         padded = np.resize(positions, -(-n // size) * size)  # each rank has as many
         state.model.eval()
-        parts = []
+        # Sums, because embeddings of 65,536 numbers for each point would not fit.
+        sums, done = None, 0
         for views in self.inputs.evaluation_batches(padded[self.ranks.part]):
             z, features = self._embed(views)
-            parts.append(features if self.objective.classifies else z)
+            rows = self.ranks.gather(features if self.objective.classifies else z)[: n - done]
+            if sums is None:
+                sums = rows.new_zeros(pseudo.n_clusters, rows.shape[1])
+            sums.index_add_(0, labels[done : done + len(rows)], rows)
+            done += len(rows)
             self.stop.raise_if_requested("; the same call resumes after the last whole epoch")
-        z = self.ranks.gather(torch.cat(parts))[:n]
-        labels = pseudo.labels[positions].to(self.device)
-        prototypes = cluster_prototypes(z, labels, pseudo.n_clusters)
+        clusters = torch.arange(pseudo.n_clusters, device=self.device)
+        prototypes = cluster_prototypes(sums, clusters, pseudo.n_clusters)
         if self.objective.classifies:
             torch.manual_seed(self.settings.seed)
             prototypes = in_random_directions_if_zero(prototypes)
