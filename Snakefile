@@ -9,7 +9,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-min_version("9.0")
+min_version("9.11")
 
 # The folder of this file, even if it is linked or another workflow imports it.
 if not isinstance(workflow.included_stack[-1], os.PathLike):

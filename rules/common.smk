@@ -18,7 +18,7 @@ os.environ.update(GCDFLOW_SCRIPTS=str(SCRIPTS_DIR), GCDFLOW_PYTHON=str(Path(sys.
 from gcdflow.surroundings import foreign_interpreter
 
 try:
-    from gcdflow.config.runs import RUN_NAME, find_run
+    from gcdflow.config.runs import find_run, names_of_runs
     from gcdflow.planning import baselines, job_resources, parameters, plan
     from gcdflow.planning import shared_warmup, startup, stored_views, this_call
     from gcdflow.planning.job_resources import asks
@@ -43,22 +43,24 @@ if workflow.is_main_process:
     ):
         logger.info(sentence)
 
-VIEWS = stored_views.runs_by_views(RUNS)
+VIEWS = stored_views.runs_by_views(RUNS, placed)
 OWNERS = shared_warmup.warmup_owners(RUNS, placed)
+# Runs that left the configuration give others what exists of them, which no rule makes again.
+RUN = names_of_runs({*sum(VIEWS.values(), []), *OWNERS.values()} - RUNS.keys())
 SUMMARY_METRICS = plan.summary_metrics(RUNS, DEFAULT_RUNS, placed)
 SUMMARY_BASELINES = baselines.summary_baselines(RUNS, DEFAULT_RUNS, placed)
 
 
 wildcard_constraints:
-    run=RUN_NAME.pattern,
+    run=RUN,
     epoch=r"\d{3}",
 
 
 # Functions of the plan as Snakemake calls them, by what they ask for; `job` is what resources add.
-# Stored views belong to the first of the runs that share them.
+# All runs that share stored views agree in their settings; the last is in the configuration.
 def run_of(wildcards):
     if "views" in wildcards.keys():
-        return stored_views.run_of_views(VIEWS, wildcards.views)
+        return stored_views.runs_of_views(VIEWS, wildcards.views)[-1]
     return wildcards.run
 
 

@@ -24,7 +24,7 @@ rule dataset:
     threads: 8
     resources:
         mem_mb=4000,
-        runtime=60,
+        runtime=240,  # of many large images; it is not retried
     params:
         settings=of_settings(parameters.dataset_settings),
         version=RESULT_VERSIONS["dataset"],

@@ -11,7 +11,10 @@ rule summary:
     """Write the tables of all default runs."""
     input:
         lambda wildcards: plan.results_asked_for(
-            SUMMARY_METRICS, SUMMARY_BASELINES, workflow.dag_settings.targets
+            plan.summary_metrics(RUNS, DEFAULT_RUNS, str),
+            baselines.summary_baselines(RUNS, DEFAULT_RUNS, str),
+            workflow.dag_settings.targets,
+            placed,
         ),
     output:
         tsv="results/summary.tsv",

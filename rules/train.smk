@@ -20,7 +20,7 @@ rule train:
     benchmark:
         "logs/{run}/train_epoch{epoch}.benchmark.tsv"
     wildcard_constraints:
-        run=shared_warmup.training_runs(OWNERS, RUNS),
+        run=shared_warmup.training_runs(OWNERS, RUNS, RUN),
     conda:
         "../envs/train.yaml"
     threads: of_settings(job_resources.train_threads)

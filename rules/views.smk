@@ -2,15 +2,16 @@
 its backbone gives for N views of each training image, and for each image without randomness.
 
 Runs that differ only in what comes after the frozen part (labels, losses, schedule, head, seed) share
-the file; the split is that of the first of them. A killed job resumes from what lies hidden beside its
-output, which is no output (the outputs of a failed job are deleted).
+the file; the split is that of the first of them, or of the run from which an existing file was made.
+A killed job resumes from what lies hidden beside its output, which is no output (the outputs of a
+failed job are deleted).
 """
 
 
 rule views:
     """Compute the frozen part of a backbone once, for views that training draws from."""
     input:
-        split=lambda wildcards: f"runs/{run_of(wildcards)}/split.npz",
+        split=lambda wildcards: f"runs/{stored_views.runs_of_views(VIEWS, wildcards.views)[0]}/split.npz",
         weights=weights_of,
     output:
         "views/{views}.npy",

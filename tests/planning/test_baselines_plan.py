@@ -59,9 +59,10 @@ def test_a_table_of_runs_takes_the_last_epoch_and_waits_for_what_is_reported():
         f"sub/runs/{name}_epoch008.json" for name in ("b/baseline_kmeans", "a/baseline_ward")
     )
     assert found == [of_b, of_a]
-    metrics = plan.summary_metrics(runs, runs, "sub/{}".format)
-    asked = plan.results_asked_for(metrics, found, ["sub/runs/a/report.md", "sub/runs/c/report.md"])
-    assert asked == [metrics["a"], metrics["c"], of_a]
+    metrics, found = plan.summary_metrics(runs, runs, str), [path[4:] for path in found]
+    targets = ["sub/runs/a/report.md", "sub/runs/c/report.md"]
+    asked = plan.results_asked_for(metrics, found, targets, "sub/{}".format)
+    assert asked == [metrics["a"], metrics["c"], of_a[4:]]
 
 
 def test_what_is_only_compared_is_no_setting_of_results():

@@ -202,8 +202,11 @@ def test_inputs_of_the_report_and_the_summary():
         (["results/summary.md", "sub/runs/a/report.md"], ["a"]),
         (["sub/runs/a/report.html", "sub/runs/b/metrics_epoch006.json"], ["b", "a"]),
         (["sub/runs/a/metrics_epoch005.json", "runs/b/report.md"], []),
+        (["all", "results/summary.md"], ["b", "a"]),
     ):
-        assert plan.results_asked_for(metrics, [], targets) == [metrics[run] for run in expected]
+        unplaced = plan.summary_metrics(runs, ["b", "a"], str)  # Snakemake places inputs itself
+        asked = plan.results_asked_for(unplaced, [], targets, "sub/{}".format)
+        assert asked == [unplaced[run] for run in expected]
     with pytest.raises(InputError, match="the table has no runs: name some under 'default_runs'"):
         parameters.summary_runs(runs, {})
 

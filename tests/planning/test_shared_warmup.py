@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from gcdflow.config.runs import merged
+from gcdflow.config.runs import RUN_NAME, merged
 from gcdflow.config.settings import RunSettings
 from gcdflow.planning import parameters
 from gcdflow.planning.shared_warmup import (
@@ -76,8 +76,8 @@ def test_only_warm_ups_are_taken():
     assert found == {"a-b": "a", "a.b": "a", "axb": "x"}
     assert taken_checkpoint(found, "a-b", 4) == "runs/a/ckpt_epoch004.pt"
     takes, trains = (
-        re.compile(rf"runs/(?P<run>{pattern(found, runs)})/ckpt_epoch(?P<epoch>\d{{3}})\.pt")
-        for pattern in (taking_runs, training_runs)
+        re.compile(rf"runs/(?P<run>{pattern})/ckpt_epoch(?P<epoch>\d{{3}})\.pt")
+        for pattern in (taking_runs(found, runs), training_runs(found, runs, RUN_NAME.pattern))
     )
     for name, settings in runs.items():
         for epoch in (2, 4, 6, 8):
@@ -85,7 +85,7 @@ def test_only_warm_ups_are_taken():
             taken = name in found and epoch == settings.schedule.warmup_epochs
             assert (bool(takes.fullmatch(path)), bool(trains.fullmatch(path))) == (taken, not taken)
     assert not re.fullmatch(taking_runs({}, {}), "a")
-    assert re.fullmatch(training_runs({}, {}), "a")
+    assert re.fullmatch(training_runs({}, {}, RUN_NAME.pattern), "a")
 
 
 # -- what exists -----------------------------------------------------------------------------------

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
-from gcdflow.config.runs import merged, resolve_runs
+from gcdflow.config.runs import merged, names_of_runs, resolve_runs
 from gcdflow.config.settings import RunSettings
 from gcdflow.errors import InputError
+from gcdflow.files.atomic import write_json
 from gcdflow.planning import plan
 from gcdflow.planning.stored_views import (
-    run_of_views,
     runs_by_views,
+    runs_of_views,
     unneeded_views,
     views_file,
     views_settings,
@@ -97,12 +99,38 @@ def test_training_and_features_take_the_file():
 
 def test_the_first_run_gives_the_images():
     runs = {"a": run(training={"views": None}), "b": run(), "c": run(seed=1), "d": run(seed=2)}
-    owners = runs_by_views(runs)
+    owners = runs_by_views(runs, str)
     assert owners == {views_file(run()): ["b", "c", "d"]}
     digest = Path(views_file(run())).stem
-    assert run_of_views(owners, digest) == "b"
+    assert runs_of_views(owners, digest) == ["b", "c", "d"]
     with pytest.raises(InputError, match=rf"views/00\.npy \(there are: views/{digest}\.npy \(b\)"):
-        run_of_views(owners, "00")
+        runs_of_views(owners, "00")
+
+
+def test_existing_views_stay_with_the_run_that_they_were_made_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    runs, path = {"a": run(), "b": run(seed=1)}, Path(views_file(run()))
+    record = {"outputs": {path.name: ""}, "inputs": {"../runs/b/split.npz": ""}, "beside": []}
+
+    def owners(maker: str) -> list[str]:
+        record["inputs"] = {f"../runs/{maker}/split.npz": "", "../weights/w.safetensors": ""}
+        write_json(tmp_path / "below/views/.made" / f"{path.name}.json", record)
+        return runs_by_views(runs, "below/{}".format)[str(path)]
+
+    assert owners("a") == ["a", "b"]
+    assert owners("b") == ["b", "a"]
+    assert owners("gone") == ["a", "b"]
+    split = tmp_path / "below/runs/gone/split.npz"
+    split.parent.mkdir(parents=True)
+    split.touch()
+    assert owners("gone") == ["gone", "a", "b"]
+    # The files of such a run are plain files: no rule makes them again.
+    for others, makes_it in (((), True), ({"gone"}, False)):
+        names = re.compile(names_of_runs(others) + "/split.npz")
+        assert bool(names.fullmatch("gone/split.npz")) == makes_it
+        assert names.fullmatch("gone2/split.npz")
 
 
 def test_views_are_needed_until_all_their_runs_have_all_checkpoints_and_features(
@@ -110,7 +138,7 @@ def test_views_are_needed_until_all_their_runs_have_all_checkpoints_and_features
 ):
     monkeypatch.chdir(tmp_path)
     runs = {"a": run(), "b": run(seed=1), "other": run(augmentation={"flip": False})}
-    owners, path = runs_by_views(runs), f"below/{views_file(run())}"
+    owners, path = runs_by_views(runs, str), f"below/{views_file(run())}"
     files = [
         Path("below/runs", name, file.format(epoch))
         for name in ("a", "b")

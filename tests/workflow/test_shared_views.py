@@ -50,6 +50,12 @@ def test_runs_share_a_file_and_only_a_target_of_its_own_deletes_it(folder: Path)
     assert files_of_views(folder) == [name]  # b needs it
     make(folder, B, changes=CHANGES, options=OPTIONS)
     assert planned(folder, A, B, changes=CHANGES) == {}
+    # Views stay with the run that they were made from, whatever becomes of it in the configuration.
+    for runs in ({"b": SECOND}, {"before": merged(FIRST, {"seed": 1}), **RUNS}):
+        assert planned(folder, B, changes={"runs": runs}) == {}
+    alone = {"runs": {"b": SECOND}}
+    result = snakemake(folder, "--dry-run", "--forceall", "--", B, changes=alone)
+    assert result.returncode == 0, result.stdout + result.stderr
     output = make(folder, "delete_views", changes=CHANGES)
     assert f"stored views deleted: views/{name}, 0.1 MB" in output
     assert list((folder / "views").glob("*.np*")) + list((folder / "views").glob(".*.*")) == []

@@ -51,6 +51,9 @@ def test_in_a_module_with_a_prefix(tmp_path: Path):
     targets = [f"sub/{target}" for target in TARGETS]
     plan = planned(ours, *targets, changes=SWEEP, project=ours)
     assert (plan["gcd_train"], plan["gcd_share"]) == (4, 2)
+    table = ("sub/runs/digits-smoke/report.md", "sub/results/summary.md")
+    plan = planned(ours, *table, changes={"default_runs": ["digits-smoke"]}, project=ours)
+    assert (plan["gcd_report"], plan["gcd_summary"]) == (1, 1)
     # What exists below the prefix counts: the last of the runs has trained its own.
     trained = ours / "sub/runs/tries-high/ckpt_epoch002.pt"
     trained.parent.mkdir(parents=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -114,6 +114,12 @@ def _keys_of_kind(section: str, name: object) -> set[str]:
     known = isinstance(name, str) and section in RunSettings.model_fields
     kind = kinds(section).get(name) if known else None
     return set(kind.model_fields) if kind is not None else set()
+
+
+def names_of_runs(others: Iterable[str]) -> str:
+    """A pattern of names of runs in paths, but of those of others, whose files no rule makes."""
+    gone = "".join(f"(?!{re.escape(name)}/)" for name in sorted(set(others)))
+    return f"{gone}{RUN_NAME.pattern}"
 
 
 def resolve_runs(config: Mapping[str, Any], where: str = "configuration") -> dict[str, RunSettings]:

@@ -298,26 +298,31 @@ def summary_metrics(
 
 
 def results_asked_for(
-    metrics: Mapping[str, str], baselines: Iterable[str], targets: Iterable[str]
+    metrics: Mapping[str, str],
+    baselines: Iterable[str],
+    targets: Iterable[str],
+    placed: Callable[[str], str],
 ) -> list[str]:
     """What a table of runs waits for: results of those that are reported in the same call.
 
     Parameters
     ----------
     metrics : mapping
-        Name of a run to the metrics of its last epoch.
+        Name of a run to the metrics of its last epoch; paths without prefix, as the result.
     baselines : iterable of str
         What other methods have found at these epochs.
     targets : iterable of str
-        What the user asks Snakemake for.
+        What the user asks Snakemake for; ``all`` asks for all reports.
+    placed : callable
+        Puts a path below the prefix of all files, where there is one.
     """
     asked = {Path(target) for target in targets}
     pages = (declared.REPORT.path, declared.REPORT_PAGE.path)
-    found = [
-        path
-        for path in metrics.values()
-        if asked & {Path(path), *(Path(path).parent / page for page in pages)}
-    ]
+    found = []
+    for path in metrics.values():
+        own = Path(placed(path))
+        if asked & {Path("all"), own, *(own.parent / page for page in pages)}:
+            found.append(path)
     folders = {Path(path).parent for path in found}
     return [*found, *(path for path in baselines if Path(path).parent in folders)]
 

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from gcdflow.config.runs import RUN_NAME
 from gcdflow.config.settings import RunSettings
 from gcdflow.files import declared
 from gcdflow.files.records import made_from
@@ -87,6 +86,12 @@ def taking_runs(owners: Owners, runs: Mapping[str, RunSettings]) -> str:
     return f"(?:{'|'.join(taken)})" if taken else "(?!)"  # which matches nothing
 
 
-def training_runs(owners: Owners, runs: Mapping[str, RunSettings]) -> str:
-    """A pattern of the names of runs in paths of all other checkpoints."""
-    return f"(?!{taking_runs(owners, runs)}){RUN_NAME.pattern}"
+def training_runs(owners: Owners, runs: Mapping[str, RunSettings], names: str) -> str:
+    """A pattern of the names of runs in paths of all other checkpoints.
+
+    Parameters
+    ----------
+    names : str
+        A pattern of the names of all runs.
+    """
+    return f"(?!{taking_runs(owners, runs)}){names}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from gcdflow.config.settings import RunSettings, with_named_weights
 from gcdflow.errors import InputError
 from gcdflow.files import declared
-from gcdflow.files.records import content_digest
+from gcdflow.files.records import content_digest, made_from
 
 FOLDER = "views"
 DIGEST = "[0-9a-f]{16}"  # the name of a file, without its suffix
@@ -36,17 +36,43 @@ def views_file(settings: RunSettings) -> str | None:
     return f"{FOLDER}/{digest[:16]}.npy"
 
 
-def runs_by_views(runs: Mapping[str, RunSettings]) -> dict[str, list[str]]:
-    """Names of the runs that share each file of stored views, by its path."""
+def runs_by_views(
+    runs: Mapping[str, RunSettings], placed: Callable[[str], str]
+) -> dict[str, list[str]]:
+    """Names of the runs that share each file of stored views, by its path.
+
+    The views are made of the split of the first. An existing file stays with the run that it was
+    made from, even if the order of runs changes or that run leaves the configuration: otherwise,
+    finished runs that use it would train again. The last name is always of the configuration.
+
+    Parameters
+    ----------
+    placed : callable
+        Puts a path below the prefix of all files, where there is one.
+    """
     found: dict[str, list[str]] = {}
     for name, settings in runs.items():
         if (path := views_file(settings)) is not None:
             found.setdefault(path, []).append(name)
+    for path, names in found.items():
+        maker = _maker(placed(path))
+        split = Path(placed(declared.SPLIT.of(maker or names[0])))
+        if maker in names[1:]:
+            names.remove(maker)
+            names.insert(0, maker)
+        elif maker is not None and maker not in runs and split.exists():
+            names.insert(0, maker)
     return found
 
 
-def run_of_views(owners: Mapping[str, list[str]], digest: str) -> str:
-    """The first run that has the stored views of a digest: its images are what they are made of.
+def _maker(views: str) -> str | None:
+    """The run from whose split a file was made; None if no record says so."""
+    splits = [path for path in map(Path, made_from(Path(views)) or []) if path.name == "split.npz"]
+    return splits[0].parent.name if splits else None
+
+
+def runs_of_views(owners: Mapping[str, list[str]], digest: str) -> list[str]:
+    """The runs that share the stored views of a digest, as :func:`runs_by_views` has them.
 
     Raises
     ------
@@ -59,7 +85,7 @@ def run_of_views(owners: Mapping[str, list[str]], digest: str) -> str:
         raise InputError(
             f"no run of the configuration has the stored views {path} (there are: {listed})"
         )
-    return owners[path][0]
+    return owners[path]
 
 
 def views_settings(settings: RunSettings) -> str:
@@ -93,7 +119,7 @@ def unneeded_views(
 
 
 def _made_of(names: Iterable[str], runs: Mapping[str, RunSettings]) -> Iterator[str]:
-    for run in names:
+    for run in filter(runs.__contains__, names):
         for epoch in filter(None, runs[run].checkpoint_epochs()):  # epoch 0 does without
             yield declared.CHECKPOINT.of(run, epoch)
             yield declared.FEATURES.of(run, epoch)

@@ -42,7 +42,8 @@ def take_warmup(
         raise InputError(
             f"{path}: was trained on another split than {split}, although both runs have the same "
             "settings; if their images were listed at different times, `--forcerun dataset` at the "
-            "end of the command lists them again for both"
+            "end of the command lists them again for both; if that run has left the configuration, "
+            "delete its folder"
         )
     identity = identified(settings, frozen_sha256(settings))
     checkpoint.check_continues(path, identity, split_sha256)
