@@ -6,6 +6,7 @@ Files of a run: docs/contract.md, section 2.
 import os
 from pathlib import Path
 
+import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
@@ -21,9 +22,17 @@ CHECKOUT = Path(workflow.included_stack[-1]).resolve().parent
 
 # The configuration in the working directory, or else the shipped one.
 CONFIG = "config/config.yaml"
+if not Path(CONFIG).exists() and not workflow.overwrite_configfiles:
+    CONFIG = CHECKOUT / CONFIG
+try:
+    yaml.safe_load(Path(CONFIG).read_text(encoding="utf-8"))
+except (OSError, ValueError):  # Snakemake says what is wrong
+    pass
+except yaml.YAMLError as error:  # Snakemake would not say where
+    raise WorkflowError(f"{CONFIG}: {error}")
 
 
-configfile: CONFIG if Path(CONFIG).exists() or workflow.overwrite_configfiles else CHECKOUT / CONFIG
+configfile: CONFIG
 
 
 include: CHECKOUT / "rules/common.smk"

@@ -34,12 +34,13 @@ rule train:
         resume=flags_of(
             checkpoint="--resume-from-ckpt", pseudo_labels="--pseudo-labels", views="--views"
         ),
+        limits=lambda wildcards, input: parameters.limit_flags(settings_of(wildcards)),
         log_dir=log_dir,
         version=RESULT_VERSIONS["train"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage train --settings {params.settings:q} --split {input.split:q}"
-        " {params.weights:q} {params.resume:q} --stop-at-epoch {wildcards.epoch} --output {output:q}"
+        " {params.weights:q} {params.resume:q} {params.limits:q} --stop-at-epoch {wildcards.epoch} --output {output:q}"
         " --log-dir {params.log_dir:q} --result-version {params.version}"
         " --threads {threads} --gpus {resources.gpu} --num-workers {resources.num_workers}"
         " 2>&1 | tee -i {log:q}"

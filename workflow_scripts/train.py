@@ -33,6 +33,9 @@ def main(arguments: argparse.Namespace) -> None:
     """Train the segment."""
     guided = arguments.pseudo_labels is not None
     settings = read_settings(arguments, TrainSettings, lambda run: run.train_settings(guided))
+    if arguments.skip_bad_steps is not None:
+        training = settings.training.model_copy(update={"skip_bad_steps": arguments.skip_bad_steps})
+        settings = settings.model_copy(update={"training": training})
     if arguments.gpus > 1 and launched_ranks() == 1:
         sys.exit(launch(arguments.gpus))
 
@@ -79,6 +82,12 @@ if __name__ == "__main__":
     )
     parser.add_argument("--resume-from-ckpt", type=Path, help="checkpoint to resume from")
     parser.add_argument("--pseudo-labels", type=Path, help="pseudo labels that guide the segment")
+    parser.add_argument(
+        "--skip-bad-steps",
+        type=whole_number(0),
+        help="steps that may be skipped because their loss is not finite; no result depends on "
+        "it, so --settings do not hold it (default: that of --run, or 0)",
+    )
     parser.add_argument("--views", type=Path, help="stored views to start from (training.views)")
     add_device_arguments(parser)
     parser.add_argument(

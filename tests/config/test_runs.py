@@ -9,7 +9,7 @@ import pytest
 import yaml
 from gcdflow.config.ranges import parse_range
 from gcdflow.config.runs import (
-    check_class_numbers,
+    check_text,
     find_run,
     load_runs,
     merged,
@@ -496,9 +496,9 @@ def test_numbers_of_classes_that_yaml_reads_as_others(tmp_path, text, written, n
     path.write_text(text.replace("NUMBER", written))
     expected = rf"c\.yaml, line [23]: old_classes: YAML reads {written} as the number {number}; "
     with pytest.raises(InputError, match=expected + ".* in quotation marks"):
-        check_class_numbers(path)
+        check_text(path)
     path.write_text(text.replace("NUMBER", f"'{written}'"))
-    check_class_numbers(path)
+    check_text(path)
 
 
 def test_loading_checks_the_numbers_of_classes_and_no_others(tmp_path):
@@ -508,6 +508,21 @@ def test_loading_checks_the_numbers_of_classes_and_no_others(tmp_path):
     path.write_text("runs: {a: {dataset: {name: cub, old_classes: [017]}}}")
     with pytest.raises(InputError, match=r"^\S*c\.yaml, line 1: old_classes: YAML reads 017 as"):
         load_runs(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("runs: {a: {seed: 1}}\nruns: {b: {}}\n", "runs", (2, 1)),
+        ("runs:\n  a: {seed: 1}\n  b: {}\n  a: {seed: 2}\n", "a", (4, 2)),
+        ("runs: {a: {seed: 1, seed: 2}}", "seed", (1, 1)),
+    ],
+)
+def test_a_key_that_occurs_twice_is_not_lost(tmp_path, text, key, lines):
+    (tmp_path / "c.yaml").write_text(text)
+    expected = rf"c\.yaml, line {lines[0]}: the key '{key}' is in line {lines[1]} already"
+    with pytest.raises(InputError, match=expected):
+        load_runs(tmp_path / "c.yaml")
 
 
 def test_missing_file(tmp_path):

@@ -186,6 +186,16 @@ def test_other_pseudo_labels_are_no_matter_of_a_classifier():
     assert parameters.train_settings(run, "a", 8) == parameters.train_settings(simgcd(20), "a", 8)
 
 
+def test_a_limit_on_bad_steps_trains_nothing_again():
+    patient = settings(training={"skip_bad_steps": 3})
+    for epoch in (0, 5, 8):
+        before, after = (parameters.train_settings(run, "a", epoch) for run in (settings(), patient))
+        assert before == after
+    assert parameters.limit_flags(settings()) == []
+    assert parameters.limit_flags(patient) == ["--skip-bad-steps", "3"]
+    assert json.loads(parameters.result_settings(patient))["training"]["skip_bad_steps"] == 3
+
+
 def test_inputs_of_the_report_and_the_summary():
     expected = [f"runs/a/metrics_epoch00{epoch}.json" for epoch in (0, 5, 7, 8)]
     assert plan.report_inputs(settings(), "a") == expected

@@ -323,6 +323,11 @@ def test_a_bounded_number_of_bad_steps_is_left_out(
     failing_at(monkeypatch, {2, 7, 9})
     with pytest.raises(InputError, match=r"epoch 3, step 1 of 4: .*skip_bad_steps \(now 2\)"):
         train(split_path, tmp_path / "d.pt", 3, settings=patient)
+    # A larger limit resumes there, and is not part of the result.
+    failing_at(monkeypatch, {1})
+    more_patient = settings(training={"batch_size": 64, "skip_bad_steps": 3})
+    train(split_path, tmp_path / "d.pt", 3, settings=more_patient)
+    assert caplog.text.count("the loss is not finite") == 2 + 2 + 1  # those of epochs 1, 2 once
 
 
 def test_a_bad_batch_leaves_no_trace_in_running_means(

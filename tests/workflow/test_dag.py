@@ -255,6 +255,16 @@ def test_a_bad_configuration_names_the_key(tmp_path: Path):
     assert expected in result.stdout + result.stderr
 
 
+def test_broken_yaml_is_named_with_its_line(tmp_path: Path):
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text("runs:\n  a: {inherit: digits\n  b: {}\n")
+    result = snakemake(tmp_path, "--dry-run", "--", f"{RUN}/report.md")
+    assert result.returncode != 0
+    output = result.stdout + result.stderr
+    assert "config/config.yaml: while parsing a flow mapping" in output
+    assert "line 3, column 4" in output
+
+
 def test_cub_plans_without_images_and_names_their_folder(tmp_path: Path):
     rules = ("dataset", "weights", "train", "features", "cluster")
     assert planned(tmp_path, "runs/cub/pseudo_epoch050.npz") == dict.fromkeys(rules, 1)

@@ -243,7 +243,7 @@ def load_runs(path: str | Path) -> dict[str, RunSettings]:
         if Path(path).stat().st_size > _LARGEST_FILE:
             raise ValueError(f"larger than {_LARGEST_FILE} bytes")
         config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        check_class_numbers(path)
+        check_text(path)
     except InputError:
         raise
     except OSError as error:
@@ -258,16 +258,16 @@ def load_runs(path: str | Path) -> dict[str, RunSettings]:
     return resolve_runs(config, str(path))
 
 
-def check_class_numbers(path: str | Path) -> None:
-    """Refuse numbers among old classes that YAML reads as different numbers.
+def check_text(path: str | Path) -> None:
+    """Refuse what is lost when YAML is read: keys that occur twice, and how a number was written.
 
-    YAML reads ``010`` as 8, ``0x1F`` as 31 and ``1:30`` as 90. After reading, the original
-    text is lost.
+    Of equal keys, YAML keeps the last. Among old classes, it reads ``010`` as 8, ``0x1F`` as 31 and
+    ``1:30`` as 90.
 
     Raises
     ------
     InputError
-        The message names the line and both readings.
+        The message names the line.
     """
     text = Path(path).read_text(encoding="utf-8")
     loader = yaml.SafeLoader(text)
@@ -280,6 +280,7 @@ def check_class_numbers(path: str | Path) -> None:
                 continue
             seen.add((id(node), is_of_classes))
             if isinstance(node, yaml.MappingNode):
+                _check_keys(path, node)
                 nodes += [
                     (value, is_of_classes or str(key.value).endswith("old_classes"))
                     for key, value in node.value
@@ -290,6 +291,18 @@ def check_class_numbers(path: str | Path) -> None:
                 _check_number(path, node, loader.construct_object(node))
     finally:
         loader.dispose()
+
+
+def _check_keys(path: str | Path, node: yaml.MappingNode) -> None:
+    lines: dict[tuple[str, str], int] = {}
+    for key, _ in node.value:
+        line, identity = key.start_mark.line + 1, (key.tag, str(key.value))
+        if identity in lines:
+            raise InputError(
+                f"{path}, line {line}: the key '{key.value}' is in line {lines[identity]} already; "
+                "YAML would keep only one of them"
+            )
+        lines[identity] = line
 
 
 def _check_number(path: str | Path, node: yaml.ScalarNode, number: int) -> None:

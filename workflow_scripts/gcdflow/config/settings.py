@@ -13,7 +13,14 @@ import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_serializer,
+    model_validator,
+)
 
 from gcdflow.config.ranges import parse_range, range_within
 from gcdflow.errors import InputError
@@ -88,7 +95,9 @@ class CIFARSettings(LabelDrawSettings):
     name: Literal["cifar10", "cifar100"] = Field(
         "cifar10", description="dataset: cifar10, cifar100"
     )
-    download: bool = Field(True, description="fetch the archive if it is missing")
+    download: bool = Field(
+        True, description="fetch the archive if it is missing; changing this re-runs all"
+    )
     superclass: str | None = Field(
         None, description="superclass of cifar100 to take; null: all classes"
     )
@@ -368,6 +377,11 @@ class TrainingSettings(Settings):
         False, description="equal bytes on a GPU too, where PyTorch can; slower (a CPU always does)"
     )
 
+    @field_serializer("skip_bad_steps")
+    def _no_limit(self, limit: int) -> int:
+        """0: what settings are compared by leaves out a limit, which changes no result."""
+        return 0
+
     def check_shared_by(self, n_gpus: int) -> None:
         """Refuse a number of GPUs that cannot have equal parts of each batch (InputError)."""
         if self.batch_size % n_gpus:
@@ -640,7 +654,9 @@ class RunSettings(Settings):
     def for_results(self) -> dict[str, Any]:
         """All that can change a category, as plain values: not GPUs, nor what is only compared."""
         others = {"gpus": True, "baselines": True, "clustering": {"label_draws", "device"}}
-        return self.model_dump(exclude=others)
+        values = self.model_dump(exclude=others)
+        values["training"]["skip_bad_steps"] = self.training.skip_bad_steps
+        return values
 
     def train_settings(self, guided: bool) -> TrainSettings:
         """Settings of a segment, guided or not: only what can change its result.

@@ -88,7 +88,7 @@ def array_shape(path: str | Path, name: str) -> tuple[int, int]:
     """
     try:
         with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as array:
-            # Snakemake's own environment need not have NumPy: "\x93NUMPY", version 1.0, length, header.
+            # Without NumPy, which Snakemake's environment need not have: magic, version, length.
             length = int.from_bytes(array.read(10)[8:], "little")
             shape = ast.literal_eval(array.read(length).decode("latin1"))["shape"]
             rows, columns, *_ = (*shape, 1, 1)

@@ -68,6 +68,12 @@ def train_settings(settings: RunSettings, run: str, epoch: int) -> str:
     return as_json(with_named_weights(settings.train_settings(guided), "file"))
 
 
+def limit_flags(settings: RunSettings) -> list[str]:
+    """What a training may do without another result; Snakemake must not compare it."""
+    limit = settings.training.skip_bad_steps
+    return ["--skip-bad-steps", str(limit)] if limit else []
+
+
 def cluster_flags(settings: RunSettings) -> list[str]:
     """The grid, as the flags of the clustering stage."""
     grid = settings.clustering

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gcdflow.config.runs import check_class_numbers, resolve_default_runs, resolve_runs
+from gcdflow.config.runs import check_text, resolve_default_runs, resolve_runs
 from gcdflow.config.settings import RunSettings
 from gcdflow.errors import InputError
 from gcdflow.files.records import mend_times
@@ -48,7 +48,7 @@ def configured_runs(
         If it is not valid; the message names the key.
     """
     for path in files:
-        check_class_numbers(path)
+        check_text(path)
     runs = resolve_runs(config)
     return runs, resolve_default_runs(config, runs)
 
