@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from gcdflow.categories.assignments import Assignments
 from gcdflow.categories.gallery import write_gallery
 from gcdflow.categories.thumbnails import write_thumbnails
 from gcdflow.config.settings import PhotosSettings
@@ -15,6 +14,7 @@ from gcdflow.data.datasets.catalogue import split_catalogue
 from gcdflow.data.datasets.photos import catalogue, present_labels
 from gcdflow.files.formats import Features, Split
 from PIL import Image
+from small_tables import table_of
 
 SIZE = (160, 120)
 PLAIN = [f"tour/{i:02d}.jpg" for i in range(16)]
@@ -79,16 +79,9 @@ class Run:
         categories = [own[i] or CLASSES[kinds[i]] for i in range(n)]
         confidences = np.where(np.arange(n) % 5 == 4, 0.1, 0.5 + np.arange(n) / (4 * n))
         confidences[[bool(label) for label in own]] = 1
-        Assignments(
-            paths=paths,
-            categories=categories,
-            confidences=confidences.round(3),
-            core_mask=np.ones(n, dtype=bool),
-            labels=own,
-            suggested=[""] * n,
-            train_mask=split.train_mask,
-            clusters=kinds,
-        ).save(self.beside("assignments.csv"))
+        given = {"labels": own, "train_mask": split.train_mask, "clusters": kinds}
+        table = table_of(paths, categories, confidences.round(3), **given)
+        table.save(self.beside("assignments.csv"))
         places = {"robin": (1, 0), "new-2": (1, 0.2), "wren": (0, 1), "new-1": (0.2, 1)}
         vectors = [places.get(category, (1, 1)) for category in categories]
         Features(

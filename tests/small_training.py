@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import pkgutil
+import signal
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
+import pytest
 from gcdflow.config.runs import merged
 from gcdflow.config.settings import RunSettings, TrainSettings
 from gcdflow.files.formats import PseudoLabels, Split
@@ -46,6 +51,26 @@ def pseudo_labels(split_path: Path, path: Path, n_clusters: int = 7, seed: int =
         metadata={},
     ).save(path)
     return path
+
+
+def signal_at(
+    patch: pytest.MonkeyPatch,
+    wanted: Container[int],
+    signum: int = signal.SIGTERM,
+    loss: str = "gcdflow.training.objective.info_nce",
+) -> list[int]:
+    """Send this process a signal at some calls of a loss, counted from 1; the calls so far."""
+    calls: list[int] = []
+    original = pkgutil.resolve_name(loss)
+
+    def signalling(*arguments: object, **options: object):
+        calls.append(len(calls) + 1)
+        if calls[-1] in wanted:
+            os.kill(os.getpid(), signum)
+        return original(*arguments, **options)
+
+    patch.setattr(loss, signalling)
+    return calls
 
 
 def digest(path: Path) -> str:

@@ -191,12 +191,12 @@ def test_cluster_evaluate_and_report_without_torch(clustered):
 
     result = in_process("report", "--run", "x", "--output", "r.html", "m.json", cwd=clustered)
     assert result.returncode == 0, result.stderr
-    assert '<td class="number">012</td>' in (clustered / "r.html").read_text()
+    assert '<td style="text-align: right;">012</td>' in (clustered / "r.html").read_text()
 
     (clustered / "m.json").write_text(json.dumps(metrics | {"against_labels": 0.2}))
     result = in_process("report", "--run", "x", "--output", "r.html", "m.json", cwd=clustered)
     assert result.returncode == 0, result.stderr
-    assert "<ul><li>Warning: the clusters of epoch 012 contradict" in (
+    assert "<ul>\n<li>Warning: the clusters of epoch 012 contradict" in (
         (clustered / "r.html").read_text()
     )
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gcdflow.categories.assignments import Assignments
 from gcdflow.categories.folders import distinct_names, write_folders
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Split
+from small_tables import run_of, table_of
 
 PATHS = ["a/1.jpg", "b/1.jpg", "b/2.JPG", "c.png"]
 CATEGORIES = ["tit", "tit", "a/b", "tit"]
@@ -20,31 +20,8 @@ CATEGORIES = ["tit", "tit", "a/b", "tit"]
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """The folder of a run on four images, which lie beside it."""
-    for path in PATHS:
-        (tmp_path / "images" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "images" / path).write_text(path)
-    n, folder = len(PATHS), tmp_path / "runs" / "mine"
-    folder.mkdir(parents=True)
-    Split(
-        indices=np.arange(n),
-        train_mask=np.ones(n, dtype=bool),
-        labelled_mask=np.zeros(n, dtype=bool),
-        labels=np.full(n, -1),
-        source={"dataset": "image_folder", "root": str(tmp_path / "images")},
-        paths=np.array(PATHS),
-        old_class_names=np.array(["tit"]),
-    ).save(folder / "split.npz")
-    Assignments(
-        paths=PATHS,
-        categories=CATEGORIES,
-        confidences=np.full(n, 0.5),
-        core_mask=np.ones(n, dtype=bool),
-        labels=[""] * n,
-        suggested=[""] * n,
-        train_mask=np.ones(n, dtype=bool),
-        clusters=np.zeros(n, dtype=np.int64),
-    ).save(folder / "a.csv")
-    return folder
+    table = table_of(PATHS, CATEGORIES, [0.5] * len(PATHS))
+    return run_of(tmp_path, table, "image_folder", "tit")
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -28,8 +28,9 @@ from gcdflow.categories.gallery_data import as_script_data, visible
 from gcdflow.categories.next_step import NextStep
 from gcdflow.categories.thumbnails import thumbnail, tile_side, write_thumbnails
 from gcdflow.errors import InputError
-from gcdflow.files.formats import Features, Photographs, Split
+from gcdflow.files.formats import Features, Photographs
 from PIL import Image
+from small_tables import split_of, table_of
 from stage_processes import in_process
 
 SCRIPTS = Path(__file__).parents[2] / "workflow_scripts"
@@ -81,17 +82,8 @@ class Page(HTMLParser):
 
 
 def assignments(categories: list[str], confidences: list[float], labels=None) -> Assignments:
-    n = len(categories)
-    return Assignments(
-        paths=[f"a/{i}.png" for i in range(n)],
-        categories=categories,
-        confidences=np.array(confidences),
-        core_mask=np.ones(n, dtype=bool),
-        labels=labels or [""] * n,
-        suggested=[""] * n,
-        train_mask=np.ones(n, dtype=bool),
-        clusters=np.zeros(n, dtype=np.int64),
-    )
+    paths = [f"a/{i}.png" for i in range(len(categories))]
+    return table_of(paths, categories, confidences, labels=labels or [""] * len(paths))
 
 
 @pytest.fixture
@@ -99,22 +91,13 @@ def run(tmp_path: Path):
     """A function that makes a page from categories, confidences and labels of photographs."""
 
     def make(table: Assignments, change=None, **options) -> Page:
-        n = len(table.paths)
         rng = np.random.default_rng(0)
         for path in table.paths:
             file = tmp_path / "images" / path
             file.parent.mkdir(parents=True, exist_ok=True)
             size = (int(rng.integers(60, 300)), int(rng.integers(60, 300)))
             Image.new("RGB", size, tuple(rng.integers(0, 256, 3).tolist())).save(file)
-        split = Split(
-            indices=np.arange(n),
-            train_mask=np.ones(n, dtype=bool),
-            labelled_mask=np.zeros(n, dtype=bool),
-            labels=np.full(n, -1),
-            source={"dataset": "cub", "root": str(tmp_path / "images")},
-            paths=np.array(table.paths),
-            old_class_names=np.array(["owl"]),
-        )
+        split = split_of(table, tmp_path / "images", "cub", "owl")
         (split if change is None else change(split)).save(tmp_path / "split.npz")
         table.save(tmp_path / "a.csv")
         output = tmp_path / "gallery.html"

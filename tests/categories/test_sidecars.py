@@ -12,6 +12,7 @@ from gcdflow.categories.assignments import Assignments
 from gcdflow.categories.sidecars import write_sidecars, xmp_packet
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Split
+from small_tables import run_of, table_of
 
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 DC = "{http://purl.org/dc/elements/1.1/}"
@@ -37,35 +38,10 @@ def keywords(packet: bytes | str) -> list[str]:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """The folder of a run on images, one of which is doubtful and one labelled."""
-    n, folder = len(PATHS), tmp_path / "runs" / "mine"
-    folder.mkdir(parents=True)
-    confidences = np.full(n, 0.9)
-    confidences[0] = 0.1  # much less than the rest of `tit`
-    for path in PATHS:
-        (tmp_path / "images" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "images" / path).write_text(path)
-    Split(
-        indices=np.arange(n),
-        train_mask=np.ones(n, dtype=bool),
-        labelled_mask=np.arange(n) == 1,
-        labels=np.where(np.arange(n) == 1, 0, -1),
-        source={"dataset": "photos", "root": str(tmp_path / "images")},
-        paths=np.array(PATHS),
-        old_class_names=np.array([NAMES[1]]),
-    ).save(folder / "split.npz")
-    table = Assignments(
-        paths=PATHS,
-        categories=NAMES,
-        confidences=confidences,
-        core_mask=np.ones(n, dtype=bool),
-        labels=["", NAMES[1], "", "", "", ""],
-        suggested=["", "tit", "", "", "", ""],
-        train_mask=np.ones(n, dtype=bool),
-        clusters=np.zeros(n, dtype=np.int64),
-        left_out={"broken.jpg": "cannot be read"},
-    )
-    table.save(folder / "a.csv")
-    return folder
+    confidences = [0.1] + [0.9] * (len(PATHS) - 1)  # much less than the rest of `tit`
+    others = {"labels": ["", NAMES[1], "", "", "", ""], "suggested": ["", "tit", "", "", "", ""]}
+    others["left_out"] = {"broken.jpg": "cannot be read"}
+    return run_of(tmp_path, table_of(PATHS, NAMES, confidences, **others), "photos", NAMES[1])
 
 
 def write(run: Path) -> str:

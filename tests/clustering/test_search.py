@@ -3,11 +3,12 @@
 import csv
 import json
 import logging
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from gcdflow import __version__
+from gcdflow import __version__, progress
 from gcdflow.clustering import search as clustering
 from gcdflow.clustering.heatmap import read_grid_table
 from gcdflow.clustering.matching import label_change_rate
@@ -263,18 +264,16 @@ def test_scalars_for_tensorboard(clustered):
     assert json.loads(json.dumps(scalars)) == scalars
 
 
-def test_progress_is_rare_and_ends(monkeypatch, caplog):
-    clock = iter([0.0, 0.1, 0.5, 3.0, 3.5, 4.0])
-    monkeypatch.setattr(clustering.time, "monotonic", lambda: next(clock))
-    report = clustering._ProgressLog()
-    best = {"k": 3, "density_percentile": 40, "score": 0.5, "n_clusters": 7}
-    with caplog.at_level(logging.INFO):
-        for done in (0, 1, 2, 3, 4):
-            report(done, 4, best if done > 1 else None)
-    assert caplog.messages == [
-        "2/4 configurations, 3 s left; best so far k=3 percentile=40 score=0.5000 clusters=7",
-        "4/4 configurations, 0 s left; best so far k=3 percentile=40 score=0.5000 clusters=7",
-    ]
+def test_a_long_search_says_how_far_it_is(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    cluster_features(blobs(), GRID, threads=1)
+    assert not [m for m in caplog.messages if "/4 configurations" in m], "a short one needs none"
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_REPORTS", 0.0)
+    cluster_features(blobs(), GRID, threads=1)
+    said = [re.fullmatch(r"(\d)/4 configurations, .+ left", m) for m in caplog.messages]
+    done = [int(match[1]) for match in said if match]
+    assert done == sorted(done)
+    assert {1, 2} <= set(done) <= {1, 2, 3}
 
 
 def test_what_does_not_fit_into_memory_is_refused_before_work_starts(monkeypatch):

@@ -124,4 +124,4 @@ def test_by_hand(tmp_path):
     assert done.stdout.rstrip() == (tmp_path / "s.md").read_text().rstrip()
     assert "| a       | 1 of 2 |" in done.stdout
     assert (tmp_path / "s.tsv").read_text().count("\n") == 3
-    assert "<tr><td>a</td>" in (tmp_path / "s.html").read_text()
+    assert "<tr>\n<td>a</td>" in (tmp_path / "s.html").read_text()

@@ -227,26 +227,25 @@ def test_bad_input_is_named_in_one_sentence(call, message):
 def test_progress_is_reported_from_the_fitting_thread():
     X, y, _ = groups()
     calls = []
-    search = SSDDBCGridSearch([3, 4], [50, 60], progress=lambda *call: calls.append(call))
-    search.fit(X, y)
-    done = [call[0] for call in calls]
-    assert done == sorted(done)
-    assert calls[0] == (0, 4, None)
-    last_done, total, best = calls[-1]
-    assert last_done == total == 4
-    assert best == {
-        **search.best_params_,
-        "score": search.best_score_,
-        "n_clusters": search.n_clusters_,
-    }
+    threads = set()
+
+    def progress(*call: int) -> None:
+        calls.append(call)
+        threads.add(threading.current_thread())
+
+    SSDDBCGridSearch([3, 4], [50, 60], n_jobs=2, progress=progress).fit(X, y)
+    assert calls == sorted(calls)
+    assert calls[0] == (0, 4)
+    assert calls[-1] == (4, 4)
+    assert len(set(calls)) > 2, "nothing is said on the way"
+    assert threads == {threading.current_thread()}
 
 
 def _blas_threads():
     return [pool["num_threads"] for pool in threadpool_info()]
 
 
-def test_thread_limits_are_set_and_restored(monkeypatch):
-    monkeypatch.setattr(estimators, "PROGRESS_SECONDS", 0.0)
+def test_thread_limits_are_set_and_restored():
     before, inside, names = _blas_threads(), [], set()
 
     def look(*_):
@@ -263,8 +262,7 @@ def test_thread_limits_are_set_and_restored(monkeypatch):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_an_interruption_restores_thread_limits(monkeypatch, n_jobs):
-    monkeypatch.setattr(estimators, "PROGRESS_SECONDS", 0.0)
+def test_an_interruption_restores_thread_limits(n_jobs):
     before, calls = _blas_threads(), []
 
     def interrupt(*_):

@@ -107,7 +107,7 @@ def test_a_step_of_a_classifier(copies: _Copies):
     prototypes = torch.empty(N_CLUSTERS, 8, device=DEVICE, requires_grad=True)
     copies.waited_for.clear()
 
-    features = model.features(torch.empty(2 * BATCH, 1, 8, 8, device=DEVICE))
+    features = model.backbone(torch.empty(2 * BATCH, 1, 8, 8, device=DEVICE))
     views, rows = model.embed(features).chunk(2), unit_rows(features).chunk(2)
     losses, _ = SimGCD(chosen, labels, None).losses(4, *views, torch.arange(1, 9), prototypes, rows)
     losses["L_total"].backward()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import signal
@@ -28,7 +27,7 @@ from gcdflow.training.pseudo_targets import PseudoTargets
 from gcdflow.training.segment import train_segment
 from gcdflow.training.segment_files import SegmentFiles
 from gcdflow.training.state import TrainingState
-from small_training import TINY, digest, pseudo_labels, settings
+from small_training import TINY, digest, pseudo_labels, settings, signal_at
 
 
 def train(split: Path, output: Path, stop: int, **options: object) -> Path:
@@ -132,16 +131,8 @@ def test_killed_training_resumes_to_the_same_bytes_and_log(
 
     rolling, log = killed / ".rolling" / "c.pt", killed / "log"
     for epoch in (2, 4):
-        calls: list[int] = []
-
-        def loss_or_death(*arguments, calls=calls, **options):
-            calls.append(len(calls) + 1)
-            if calls[-1] == 10:  # in the third epoch of this process
-                os.kill(os.getpid(), signal.SIGKILL)
-            return info_nce(*arguments, **options)
-
         with monkeypatch.context() as patch:
-            patch.setattr("gcdflow.training.objective.info_nce", loss_or_death)
+            signal_at(patch, {10}, signal.SIGKILL)  # in the third epoch of this process
             resuming = partial(train, split_path, killed / "c.pt", 8, log_dir=log)
             assert run_as_ranks(1, resuming) == [-signal.SIGKILL]
         assert Checkpoint.load(rolling).epoch == epoch
@@ -386,15 +377,9 @@ def test_a_signal_saves_within_the_epoch_and_nothing_is_done_twice(
         options["settings"] = settings(True, pseudo={"loss": loss})
     stop = 6 if options else 3
     expected = digest(train(split_path, tmp_path / "calm.pt", stop, **dict(options)))
-    n_steps, calls = 12, []
-
-    def loss_with_signals(*arguments, **chosen):
-        calls.append(len(calls) + 1)
-        if calls[-1] in (1, 6, 8):  # in the first step, within an epoch, and at its last step
-            os.kill(os.getpid(), signum)
-        return info_nce(*arguments, **chosen)
-
-    monkeypatch.setattr("gcdflow.training.objective.info_nce", loss_with_signals)
+    n_steps = 12
+    # In the first step, within an epoch, and at its last step.
+    calls = signal_at(monkeypatch, {1, 6, 8}, signum)
     messages = []
     for _ in range(3):
         with pytest.raises(Interrupted) as info:
@@ -423,15 +408,7 @@ def test_longer_epochs_too_end_in_equal_bytes(
     assert digest(whole) == digest(rest) == digest(workers)
     assert digest(whole) != digest(train(split_path, tmp_path / "short.pt", 2))
 
-    calls = []
-
-    def loss_with_signals(*arguments, **chosen):
-        calls.append(len(calls) + 1)
-        if calls[-1] in (2, 7):  # in the first pass over the images, and in the second
-            os.kill(os.getpid(), signal.SIGTERM)
-        return info_nce(*arguments, **chosen)
-
-    monkeypatch.setattr("gcdflow.training.objective.info_nce", loss_with_signals)
+    calls = signal_at(monkeypatch, {2, 7})  # in the first pass over the images, and in the second
     for step in (2, 7):
         with pytest.raises(Interrupted, match=f"in epoch 1 after step {step} of 9"):
             train(split_path, tmp_path / "stopped.pt", 2, settings=longer)

@@ -6,8 +6,6 @@ See docs/contract.md, section 5.1.
 from __future__ import annotations
 
 import itertools
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +29,7 @@ from gcdflow.training.pseudo_targets import PseudoTargets
 from gcdflow.training.segment import train_segment
 from gcdflow.training.segment_files import SegmentFiles
 from gcdflow.training.simgcd import SimGCD
-from small_training import digest, pseudo_labels, settings
+from small_training import digest, pseudo_labels, settings, signal_at
 from small_views import make, write_pictures, write_split
 from small_views import settings as settings_of_views
 from torch import Tensor
@@ -300,15 +298,9 @@ def test_a_signal_saves_within_the_epoch_and_nothing_is_done_twice(
         stop, chosen = 7, from_clusters()
         options = {"resume_from": middle, "pseudo_labels": other}
     expected = digest(train(split_path, tmp_path / "calm.pt", stop, chosen, **options))
-    calls: list[int] = []
-
-    def loss_with_signals(*arguments, **given):
-        calls.append(len(calls) + 1)
-        if calls[-1] in (1, 6, 8):  # in the first step, within an epoch, and at its last step
-            os.kill(os.getpid(), signal.SIGTERM)
-        return self_distillation(*arguments, **given)
-
-    monkeypatch.setattr("gcdflow.training.simgcd.self_distillation", loss_with_signals)
+    loss = "gcdflow.training.simgcd.self_distillation"
+    # In the first step, within an epoch, and at its last step.
+    calls = signal_at(monkeypatch, {1, 6, 8}, loss=loss)
     for _ in range(3):
         with pytest.raises(Interrupted):
             train(split_path, tmp_path / "c.pt", stop, chosen, **options)

@@ -17,10 +17,9 @@ from gcdflow.errors import InputError
 from gcdflow.files import lease as lease_module
 from gcdflow.files.atomic import canonical_json
 from gcdflow.files.event_log import read_scalars
-from gcdflow.losses.infonce import info_nce
 from gcdflow.training.segment import train_segment
 from gcdflow.training.segment_files import SegmentFiles
-from small_training import settings
+from small_training import settings, signal_at
 from stage_processes import in_process, wait_for
 
 EPOCHS = 8
@@ -61,16 +60,8 @@ def train_here(split_path: Path, folder: Path) -> None:
 
 def start_and_stop(split_path: Path, folder: Path) -> BaseProcess:
     """The same, stopped (it stands still) in its second epoch."""
-    calls: list[int] = []
-
-    def loss_and_stop(*arguments, **options):
-        calls.append(len(calls) + 1)
-        if calls[-1] == 6:
-            os.kill(os.getpid(), signal.SIGSTOP)
-        return info_nce(*arguments, **options)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gcdflow.training.objective.info_nce", loss_and_stop)
+        signal_at(patch, {6}, signal.SIGSTOP)
         process = start(split_path, folder)
     wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
     return process

@@ -28,7 +28,7 @@ from gcdflow.training.features import extract_features
 from gcdflow.training.segment import train_segment
 from gcdflow.training.segment_files import SegmentFiles
 from gcdflow.training.views import ViewMaker, _as_float16
-from small_training import digest
+from small_training import digest, signal_at
 from small_views import N_VIEWS, make, settings, write_pictures, write_split
 from stage_processes import in_process
 
@@ -309,22 +309,14 @@ def test_training_from_views_needs_no_image_and_ends_in_equal_bytes(
     split: Path, views: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     from gcdflow.data.datasets.images import FileImages
-    from gcdflow.training import objective
 
     monkeypatch.setattr(FileImages, "read", None)
     whole = train(split, tmp_path / "whole.pt", 3, views)
     first = train(split, tmp_path / "first.pt", 1, views)
     second = train(split, tmp_path / "second.pt", 3, views, resume_from=first)
     assert digest(whole) == digest(second)
-    calls, info_nce = [], objective.info_nce
-
-    def loss_with_signals(*arguments, **chosen):
-        calls.append(1)
-        if len(calls) in (1, 4):  # in the first step of epoch 1, and in the last of epoch 2
-            os.kill(os.getpid(), signal.SIGTERM)
-        return info_nce(*arguments, **chosen)
-
-    monkeypatch.setattr(objective, "info_nce", loss_with_signals)
+    # In the first step of epoch 1, and in the last of epoch 2.
+    calls = signal_at(monkeypatch, {1, 4})
     for _ in range(2):
         with pytest.raises(Interrupted):
             train(split, tmp_path / "cut.pt", 3, views)

@@ -109,6 +109,14 @@ def _forked(arguments: list[str], environment: dict[str, str]) -> subprocess.Com
         return subprocess.CompletedProcess(arguments, status, *said)
 
 
+def copied_workflow(project: Path) -> Path:
+    """A copy of the workflow, in a new folder; tests may change it."""
+    for name in ("config", "envs", "profiles", "rules", "workflow_scripts"):
+        shutil.copytree(ROOT / name, project / name)
+    shutil.copy(ROOT / "Snakefile", project)
+    return project
+
+
 def make(
     directory: Path, *targets: str, changes: dict | None = None, options: tuple[str, ...] = ()
 ) -> str:
@@ -123,7 +131,13 @@ def planned(
     directory: Path, *targets: str, changes: dict | None = None, project: Path = ROOT
 ) -> dict[str, int]:
     """Number of jobs of each rule that Snakemake would run."""
-    result = snakemake(directory, "--dry-run", "--", *targets, changes=changes, project=project)
+    return jobs_of(
+        snakemake(directory, "--dry-run", "--", *targets, changes=changes, project=project)
+    )
+
+
+def jobs_of(result: subprocess.CompletedProcess) -> dict[str, int]:
+    """Number of jobs of each rule in what a dry run printed. Fails if Snakemake failed."""
     output = result.stdout + result.stderr
     assert result.returncode == 0, output
     if "Nothing to be done" in output:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from pathlib import Path
 
 import pytest
-from snakemake_runs import ROOT, make, planned, snakemake
+from snakemake_runs import ROOT, copied_workflow, make, planned, snakemake
 
 RUN = "runs/digits-smoke"
 
@@ -130,12 +129,7 @@ def test_a_gpu_for_the_clustering_re_runs_nothing(finished_copy: Path, tmp_path:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of the workflow; tests may change it."""
-    project = tmp_path / "project"
-    for name in ("config", "envs", "profiles", "rules", "workflow_scripts"):
-        shutil.copytree(ROOT / name, project / name)
-    shutil.copy(ROOT / "Snakefile", project)
-    return project
+    return copied_workflow(tmp_path / "project")
 
 
 def test_other_code_in_another_place_re_runs_nothing(finished_run: Path, project: Path):

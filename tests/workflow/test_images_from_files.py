@@ -13,7 +13,7 @@ import timm
 import torch
 from example_files import write_cub
 from PIL import Image
-from snakemake_runs import make, planned, snakemake
+from snakemake_runs import jobs_of, make, planned, snakemake
 from stage_processes import in_process
 
 # A vision transformer of 0.3 million weights, and images that fit it.
@@ -273,11 +273,7 @@ def states(directory: Path) -> dict[str, int]:
 def forced_plan(directory: Path) -> dict[str, int]:
     """The jobs that the command in the messages would run."""
     arguments = ["--dry-run", "--cores", "2", GALLERY, "--forcerun", "dataset"]
-    result = snakemake(directory, *arguments, changes={"runs": PHOTOS})
-    output = result.stdout + result.stderr
-    assert result.returncode == 0, output
-    table = output.split("Job stats:")[1].split("total")[0]
-    return {name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+    return jobs_of(snakemake(directory, *arguments, changes={"runs": PHOTOS}))
 
 
 def test_other_runs_have_no_table_of_labels(tmp_path: Path):

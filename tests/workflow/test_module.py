@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from snakemake_runs import ROOT, planned, snakemake
+from snakemake_runs import ROOT, copied_workflow, planned, snakemake
 
 RUN = "runs/digits-smoke"
 IMPORT = """
@@ -27,15 +27,6 @@ rule mine:
 """
 
 
-def checkout(folder: Path) -> Path:
-    """A copy of the workflow."""
-    folder.mkdir(parents=True)
-    for name in ("config", "envs", "profiles", "rules", "workflow_scripts"):
-        shutil.copytree(ROOT / name, folder / name)
-    shutil.copy(ROOT / "Snakefile", folder)
-    return folder
-
-
 def importing(folder: Path, *parts: str) -> Path:
     """Another workflow with the configuration of this one."""
     folder.mkdir()
@@ -50,7 +41,7 @@ def module(snakefile: Path, name: str = "gcd", prefix: str = "") -> str:
 
 
 def test_stages_run_from_a_checkout_with_any_name_and_with_a_prefix(tmp_path: Path):
-    elsewhere = checkout(tmp_path / 'it\'s a "check out" for $HOME') / "Snakefile"
+    elsewhere = copied_workflow(tmp_path / 'it\'s a "check out" for $HOME') / "Snakefile"
     target = f"sub/{RUN}/ckpt_epoch002.pt"
     ours = importing(
         tmp_path / "importing", module(elsewhere, prefix="sub"), OWN_RULE.format(input=target)
@@ -101,7 +92,7 @@ def test_two_imports_of_one_checkout_and_none_of_another(tmp_path: Path):
     )
     targets = [f"{folder}/{RUN}/split.npz" for folder in "ab"]
     assert planned(tmp_path, *targets, project=ours) == {"a_dataset": 1, "b_dataset": 1}
-    other = checkout(tmp_path / "other")
+    other = copied_workflow(tmp_path / "other")
     ours = importing(
         tmp_path / "both",
         module(ROOT / "Snakefile", "a", "a"),
@@ -125,7 +116,7 @@ def test_a_linked_snakefile_in_a_folder_without_configuration(tmp_path: Path):
 
 
 def test_from_a_repository_that_is_not_checked_out(tmp_path: Path):
-    repository = checkout(tmp_path / "repository")
+    repository = copied_workflow(tmp_path / "repository")
     for command in (
         ["init", "--quiet"],
         ["add", "."],
@@ -147,6 +138,6 @@ def test_from_a_repository_that_is_not_checked_out(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["a {brace}", "}"])
 def test_a_path_that_snakemake_cannot_take_is_one_sentence(tmp_path: Path, name: str):
-    result = snakemake(tmp_path, "--dry-run", project=checkout(tmp_path / name))
+    result = snakemake(tmp_path, "--dry-run", project=copied_workflow(tmp_path / name))
     assert result.returncode != 0
     assert "Snakemake takes braces in a path for wildcards" in result.stdout + result.stderr

@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 from gcdflow.config.settings import CIFARSettings
 from gcdflow.data.datasets import cifar, cifar_files, open_images
-from gcdflow.data.datasets.catalogue import split_catalogue
+from gcdflow.data.datasets.catalogue import published_split, split_catalogue
 from gcdflow.errors import InputError
 
 TABLE = json.loads(
     (Path(cifar.__file__).parent / "data" / "cifar100_superclasses.json").read_text()
 )
+NAMES_100 = published_split("cifar100")["class_names"]
 NAMES_10 = [
     "airplane",
     "automobile",
@@ -111,7 +112,7 @@ def write_cifar100(root: Path) -> Path:
             "data": pixels(n, seed),
         }
         (folder / name).write_bytes(python2(content))
-    names = {"fine_label_names": TABLE["fine_names"], "coarse_label_names": TABLE["coarse_names"]}
+    names = {"fine_label_names": NAMES_100, "coarse_label_names": TABLE["coarse_names"]}
     (folder / "meta").write_bytes(python2(names))
     return folder
 
@@ -149,7 +150,7 @@ def test_cifar100(tmp_path):
     found = cifar.catalogue(settings(tmp_path, "cifar100"))
     np.testing.assert_array_equal(found.classes, 99 - np.arange(400) % 100)
     assert found.train_mask.sum() == 300
-    assert [found.class_names[c] for c in found.old_classes] == TABLE["fine_names"][:80]
+    assert [found.class_names[c] for c in found.old_classes] == NAMES_100[:80]
 
 
 def test_images_are_in_the_requested_order(tmp_path):
@@ -210,7 +211,7 @@ def test_superclass(tmp_path):
     write_cifar100(tmp_path)
     found = cifar.catalogue(settings(tmp_path, "cifar100", superclass="marine_animals"))
     ids = [1, 26, 27, 30, 32, 45, 67, 73, 91, 95]  # the published list has another order
-    assert found.class_names == [TABLE["fine_names"][i] for i in ids]
+    assert found.class_names == [NAMES_100[i] for i in ids]
     assert found.old_classes == list(range(8))
     assert len(found.classes) == 4 * len(ids)
     assert found.paths[:2] == ["train/00004", "train/00008"]
@@ -241,7 +242,7 @@ def test_15_way_lists_are_those_of_the_table(tmp_path, name):
         return
     found = cifar.catalogue(settings(tmp_path, "cifar100", superclass=name))
     old = [found.class_names[c] for c in found.old_classes]
-    assert old == [TABLE["fine_names"][i] for i in sorted(entry["known_classes"])]
+    assert old == [NAMES_100[i] for i in sorted(entry["known_classes"])]
     assert len(found.class_names) - len(old) == entry["num_unknown"]
 
 
@@ -284,7 +285,7 @@ def test_superclass_without_new_classes_needs_a_choice(tmp_path):
 
 def test_superclass_of_other_names(tmp_path):
     folder = write_cifar100(tmp_path)
-    names = TABLE["fine_names"][:]
+    names = NAMES_100[:]
     names[3:5] = names[4], names[3]
     (folder / "meta").write_bytes(python2({"fine_label_names": names}))
     cifar.catalogue(settings(tmp_path, "cifar100"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write
 from gcdflow.files.declared import GRID
 from gcdflow.files.formats import UNLABELLED, Features, PseudoLabels, align
+from gcdflow.progress import Progress
 from gcdflow.ssddbc import (
     SSDDBCGridSearch,
     choose_neighbours,
@@ -35,31 +35,8 @@ from gcdflow.wording import counted, duration
 
 log = logging.getLogger(__name__)
 
-_SECONDS_BETWEEN_REPORTS = 2.0
 N_NEIGHBOURS = 10  # that pseudo labels list for each sample
 LEAST_RECALL = 0.98
-
-
-class _ProgressLog:
-    """Log the search's progress, at most every few seconds, with the time left."""
-
-    def __init__(self) -> None:
-        self._began = self._last = time.monotonic()
-        self._done = 0
-
-    def __call__(self, done: int, total: int, best: dict | None) -> None:
-        now = time.monotonic()
-        if done == self._done or (done < total and now - self._last < _SECONDS_BETWEEN_REPORTS):
-            return
-        self._last, self._done = now, done
-        left = (now - self._began) / done * (total - done)
-        found = ""
-        if best is not None:
-            found = (
-                f"; best so far k={best['k']} percentile={best['density_percentile']} "
-                f"score={best['score']:.4f} clusters={best['n_clusters']}"
-            )
-        log.info("%d/%d configurations, %s left%s", done, total, duration(left), found)
 
 
 def cluster_features(
@@ -100,7 +77,13 @@ def cluster_features(
     if len(X) < 2:
         raise InputError(f"found {len(X)} training samples to cluster, expected at least 2")
     before = None if previous is None else _in_order(previous, features.indices[train])
-    search = _grid_search(grid, X, threads, device=device, progress=_ProgressLog())
+    progress = Progress(grid.n_configurations())
+
+    def report(done: int, total: int) -> None:
+        if progress.is_due(done):
+            log.info("%d/%d configurations, %s", done, total, progress.left(done))
+
+    search = _grid_search(grid, X, threads, device=device, progress=report)
     _predict_cost(X, y, grid.n_configurations(), threads, search)
     search.fit(X, y)
     if search.recall_ is not None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +16,7 @@ from torch import Tensor
 from gcdflow.data.augmentation import Augmentation
 from gcdflow.data.datasets.images import Images
 from gcdflow.data.randomness import AUGMENTATION_STREAM, uniforms
-from gcdflow.data.sampling import BatchPlan, Neighbours, batches_per_epoch, plans_by_epoch
+from gcdflow.data.sampling import BatchPlan, plans_by_epoch
 from gcdflow.data.workers import Arrays, in_workers
 from gcdflow.files.formats import Split, align
 
@@ -72,29 +74,23 @@ def training_batches(
     images: Images,
     augmentation: Augmentation,
     *,
-    epochs: range,
     batch_size: int,
     seed: int,
     num_workers: int | None = None,
-    first_step: int = 0,
-    min_steps: int | None = None,
-    neighbours: Neighbours | None = None,
     part: slice = slice(None),
+    **options: Any,
 ) -> Iterator[tuple[int, Iterator[Batch]]]:
     """Batches of several epochs, epoch by epoch; workers do not stop between epochs.
 
     Parameters
     ----------
-    first_step : int
-        Number of finished batches of the first epoch, which are skipped.
-    min_steps : int or None
-        Least number of batches of an epoch.
-    neighbours : Neighbours or None
-        Whom batches bring along (see :func:`gcdflow.data.sampling.plan_epoch`).
     num_workers : int or None
         Processes that load images, as for :func:`n_workers`.
     part : slice
         Samples of each batch whose views this rank makes.
+    **options
+        The others of :func:`gcdflow.data.sampling.plans_by_epoch`: ``epochs``, and if needed
+        ``first_step``, ``min_steps`` and ``neighbours``.
 
     Yields
     ------
@@ -103,27 +99,18 @@ def training_batches(
     batches : iterator of Batch
         Must be exhausted before the next epoch begins.
     """
-    by_epoch = plans_by_epoch(
-        split,
-        epochs=epochs,
-        batch_size=batch_size,
-        seed=seed,
-        first_step=first_step,
-        min_steps=min_steps,
-        neighbours=neighbours,
-    )
+    plans_of_epochs = plans_by_epoch(split, batch_size=batch_size, seed=seed, **options)
+    by_epoch, ahead = itertools.tee(plans_of_epochs)  # workers begin the next epoch early
     first = split.train_mask.nonzero()[0][:1]
     batches = in_workers(
         _TrainingBatches(split, images, augmentation, seed, part),
-        ((epoch, plan) for epoch, plans in by_epoch for plan in plans),
+        ((epoch, plan) for epoch, plans in ahead for plan in plans),
         n_workers(num_workers, images, augmentation),
         lambda: batch_size * (N_VIEWS * _bytes_of_a_view(images, augmentation, first) + _BYTES),
     )
-    n_batches = batches_per_epoch(int(split.train_mask.sum()), batch_size, min_steps)
     with contextlib.closing(batches):
-        for epoch in epochs:
-            left = n_batches - first_step if epoch == epochs[0] else n_batches
-            yield epoch, (Batch(*map(torch.from_numpy, next(batches))) for _ in range(left))
+        for epoch, plans in by_epoch:
+            yield epoch, (Batch(*map(torch.from_numpy, next(batches))) for _ in plans)
 
 
 def n_workers(asked: int | None, images: Images, augmentation: Augmentation) -> int:

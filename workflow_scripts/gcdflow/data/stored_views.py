@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gcdflow.data.loading import N_VIEWS, Batch
 from gcdflow.data.randomness import STORED_DRAW_STREAM, uniforms
-from gcdflow.data.sampling import BatchPlan, Neighbours, plans_by_epoch
+from gcdflow.data.sampling import BatchPlan, plans_by_epoch
 from gcdflow.data.view_files import DTYPE, Layout, Origin, described
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Split, align
@@ -94,30 +94,14 @@ class StoredViews:
         self._file.close()
 
     def training_batches(
-        self,
-        *,
-        epochs: range,
-        batch_size: int,
-        seed: int,
-        first_step: int = 0,
-        min_steps: int | None = None,
-        neighbours: Neighbours | None = None,
-        part: slice = slice(None),
+        self, *, seed: int, part: slice = slice(None), **options: Any
     ) -> Iterator[tuple[int, Iterator[Batch]]]:
         """Batches of several epochs, as of :func:`gcdflow.data.loading.training_batches`.
 
-        Views are float16 (2 · b, …), as they are stored.
+        Views are float16 (2 · b, …), as they are stored. ``options`` are the others of
+        :func:`gcdflow.data.sampling.plans_by_epoch`.
         """
-        by_epoch = plans_by_epoch(
-            self._split,
-            epochs=epochs,
-            batch_size=batch_size,
-            seed=seed,
-            first_step=first_step,
-            min_steps=min_steps,
-            neighbours=neighbours,
-        )
-        for epoch, plans in by_epoch:
+        for epoch, plans in plans_by_epoch(self._split, seed=seed, **options):
             read = partial(self._batch, part=part, seed=seed, epoch=epoch)
             yield epoch, _ahead(read, plans)
 

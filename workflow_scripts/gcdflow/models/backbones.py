@@ -1,13 +1,13 @@
 """Backbones by name: from images to features.
 
 A backbone maps images (B, channels, height, width), as the augmentation makes them, to features
-(B, feature_dim), in two parts; :class:`Backbone` says what it must have. Another one needs a
-settings class in :mod:`gcdflow.config.settings` and a builder in :data:`BUILDERS`.
+(B, feature_dim), in two parts. Another one needs a subclass of :class:`Backbone`, a settings class
+in :mod:`gcdflow.config.settings` and a builder in :data:`BUILDERS`.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -23,32 +23,32 @@ from gcdflow.config.settings import (
 from gcdflow.data.augmentation import Augmentation, build_augmentation
 
 
-class Backbone(Protocol):
-    """What the model needs of a backbone, besides being a module.
-
-    ``train()`` leaves the frozen part in evaluation mode.
+class Backbone(nn.Module, ABC):
+    """A frozen and a trained part; ``train()`` leaves the frozen one in evaluation mode.
 
     Attributes
     ----------
     feature_dim : int, width of the features
+    trained_modules : list of str, names of the trained parts, if it has a weight file
     """
 
     feature_dim: int
+    trained_modules: list[str]
 
+    @abstractmethod
     def frozen(self, images: Tensor) -> Tensor:
         """What the frozen part gives for images, (B, …): no gradients, always the same numbers."""
-        ...
 
+    @abstractmethod
     def trained(self, stored: Tensor) -> Tensor:
         """Features (B, feature_dim) from what ``frozen`` gave; all trained parameters are here."""
-        ...
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (B, feature_dim) of images: ``trained(frozen(images))``."""
-        ...
+        """Features (B, feature_dim) of images."""
+        return self.trained(self.frozen(images))
 
 
-class SmallConvNet(nn.Module):
+class SmallConvNet(Backbone):
     """A convolutional net for tiny grey-level images (8 × 8 digits).
 
     Three stages of two 3 × 3 convolutions with batch normalisation; the last two stages halve the
@@ -89,16 +89,12 @@ class SmallConvNet(nn.Module):
         images = stored.contiguous(memory_format=torch.channels_last)
         return self.layers(images).mean(dim=(2, 3))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Features (B, feature_dim) of images (B, 1, height, width)."""
-        return self.trained(self.frozen(images))
 
-
-def _build_small_convnet(settings: SmallConvNetSettings, image_size: int | None) -> nn.Module:
+def _build_small_convnet(settings: SmallConvNetSettings, image_size: int | None) -> Backbone:
     return SmallConvNet(settings.width)
 
 
-def _build_timm(settings: TimmSettings, image_size: int | None) -> nn.Module:
+def _build_timm(settings: TimmSettings, image_size: int | None) -> Backbone:
     from gcdflow.models.timm_backbone import build_timm  # timm takes a second to import
 
     return build_timm(settings, image_size)
@@ -107,7 +103,7 @@ def _build_timm(settings: TimmSettings, image_size: int | None) -> nn.Module:
 BUILDERS = {"small_convnet": _build_small_convnet, "timm": _build_timm}
 
 
-def build_backbone(settings: Settings, image_size: int | None = None) -> nn.Module:
+def build_backbone(settings: Settings, image_size: int | None = None) -> Backbone:
     """Build the backbone that a configuration names; random weights come from torch's generator.
 
     Parameters

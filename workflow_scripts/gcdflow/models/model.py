@@ -12,8 +12,7 @@ from gcdflow.models.head import DINOHead
 class Model(nn.Module):
     """Backbone and projection head.
 
-    ``features`` gives the backbone's output, ``embed`` makes L2-normalised embeddings of it, and
-    ``forward`` does both. Embeddings are the head's compact ones where those are cheaper.
+    ``embed`` makes L2-normalised embeddings of the backbone's features. Embeddings are the head's compact ones where those are cheaper.
     Prototypes of embeddings need the wide ones: they last for longer than a step, and compact rows
     of two steps have no common axes.
     """
@@ -28,15 +27,7 @@ class Model(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings (B, out_dim or bottleneck_dim), rows of length 1, of images (B, C, H, W)."""
-        return self.embed(self.features(images))
-
-    def features(self, images: Tensor) -> Tensor:
-        """Features (B, feature_dim) of images (B, C, H, W)."""
-        return self.from_stored(self.backbone.frozen(images))
-
-    def from_stored(self, stored: Tensor) -> Tensor:
-        """Features from what the frozen part of the backbone gave for the images (B, …)."""
-        return self.backbone.trained(stored)
+        return self.embed(self.backbone(images))
 
     def embed(self, features: Tensor) -> Tensor:
         """Embeddings of features (B, feature_dim)."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gcdflow.config.settings import TimmSettings
 from gcdflow.errors import InputError
+from gcdflow.models.backbones import Backbone
 from gcdflow.models.cut import (
     Call,
     CannotBeCut,
@@ -28,7 +29,7 @@ from gcdflow.models.weights import load_weights
 _CHUNK = 16
 
 
-class TimmBackbone(nn.Module):
+class TimmBackbone(Backbone):
     """An image model of timm without its classifier; features are what timm pools.
 
     The last blocks (transformers) or stages (other models) are trained. All else is frozen and in
@@ -39,8 +40,6 @@ class TimmBackbone(nn.Module):
 
     Images are normalised here, by the mean and deviation that the weights were trained with. Where
     features are the class token's, the last block is computed for that token only.
-
-    ``trained_modules`` are the names of the trained blocks in this module.
 
     Parameters
     ----------
@@ -118,10 +117,6 @@ class TimmBackbone(nn.Module):
     def trained(self, stored: Tensor) -> Tensor:
         """Features (B, feature_dim) from what ``frozen`` gave."""
         return self._from_cut(stored) if self._trained else stored
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Features (B, feature_dim) of uint8 images (B, 3, side, side)."""
-        return self.trained(self.frozen(images))
 
     def _to_cut(self, images: Tensor, weights: dict[str, Tensor]) -> Tensor:
         images = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)

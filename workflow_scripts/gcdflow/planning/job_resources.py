@@ -14,9 +14,8 @@ import ast
 import math
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gcdflow.config.settings import RunSettings
 from gcdflow.planning.plan import segment_length
@@ -47,15 +46,8 @@ _KMEANS_MINUTES = 1e-5
 _TREE_SAMPLES = 20_000  # gcdflow.clustering.number takes seconds to import
 
 
-@dataclass(frozen=True)
-class JobRequest:
-    """What one job asks for.
-
-    Attributes
-    ----------
-    mem_mb : int, memory in MB.
-    runtime : int, walltime in minutes.
-    """
+class JobRequest(NamedTuple):
+    """What one job asks for: memory in MB and walltime in minutes."""
 
     mem_mb: int
     runtime: int

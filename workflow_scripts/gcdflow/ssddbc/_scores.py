@@ -187,7 +187,7 @@ def mean_silhouettes(
     family_of: np.ndarray,
     unlabelled: np.ndarray,
     workers: Workers,
-    advance: Callable[[float, np.ndarray], None] | None = None,
+    advance: Callable[[float], None] = lambda share: None,
     draw: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean silhouettes of the unlabelled samples, under each labeling.
@@ -201,7 +201,7 @@ def mean_silhouettes(
     labels : (l, n) int32, distinct labelings, consecutive from 0.
     family_of : (l,) int, labelings of the same family are similar.
     unlabelled : (u,) int64, these samples.
-    advance : called with the finished share of the points, and the (l,) means over these.
+    advance : called with the finished share of the points.
     draw : estimate the means from a stratified sample of ``unlabelled``, which is in an order that
         puts similar samples together.
 
@@ -226,7 +226,7 @@ def mean_silhouettes(
     gpu = samples.points.gpu
     on_gpu = gpu and _gpu.Silhouettes(distances, families, sizes, DOUBT, TOO_DOUBTFUL)
     n_blocks = -(-len(queries.atoms) // (_gpu.SCORED_PER_BLOCK if on_gpu else QUERIES_PER_BLOCK))
-    sums, done = np.zeros((n_blocks, len(chosen))), np.zeros(n_blocks)
+    sums, done = np.zeros((n_blocks, len(chosen))), np.zeros(n_blocks, bool)
     values = np.empty((len(chosen), len(queries.atoms))) if draw else None
     once = np.ones(len(first))
 
@@ -250,20 +250,15 @@ def mean_silhouettes(
         return found, found @ weights
 
     def block(row: int) -> None:
-        # Every block holds points from the whole range, so that early means are representative.
+        # Blocks of neighbouring points would add up in another order, to other last digits.
         part = slice(row, None, n_blocks)
         some, weights = atoms.first[queries.atoms[part]], queries.weights[part]
         found, sums[row] = (by_gpu if on_gpu else by_cpu)(some, weights)
         if draw:
             values[:, part] = found
-        done[row] = weights.sum()
+        done[row] = True
 
-    def report() -> None:
-        if advance is not None and done.any():
-            means[chosen] = sums[done > 0].sum(axis=0) / done.sum()
-            advance((done > 0).mean(), means)
-
-    workers.run(block, range(n_blocks), report)
+    workers.run(block, range(n_blocks), lambda: advance(done.mean()))
     means[chosen] = sums.sum(axis=0) / len(unlabelled)
     if draw:
         errors[chosen] = queries.errors(values.T)

@@ -243,34 +243,25 @@ def score_grid(
     clusterings: Clusterings,
     y: np.ndarray,
     workers: Workers,
-    advance: Callable[[float, Scores, np.ndarray], None] | None = None,
+    advance: Callable[[float], None] = lambda share: None,
 ) -> Scores:
     """The parts of the score of every configuration; equal labelings are scored once.
 
-    ``advance`` is called with the finished share of the points, the scores over these points, and
-    the numbers of clusters.
+    ``advance`` is called with the finished share of the points.
     """
     ks = np.array([cell.density.k for cell in clusterings.cells])
     labels, which, family_of = distinct_labelings(clusterings.labels, ks)
     entropies = np.array(workers.run(lambda row: cross_entropy(row, y), labels))
     agreements = np.array(workers.run(lambda row: modularity(row, clusterings.links), labels))
 
-    def of_configurations(silhouettes: np.ndarray, errors: np.ndarray) -> Scores:
-        return Scores(*(part[which] for part in (entropies, silhouettes, errors, agreements)))
-
-    def partly(share: float, silhouettes: np.ndarray) -> None:
-        if advance is not None:
-            errors = np.full(len(labels), np.nan)
-            advance(share, of_configurations(silhouettes, errors), clusterings.n_clusters)
-
     unlabelled, cells = np.flatnonzero(y < 0), samples.points.cells
     if cells is not None:  # similar samples together
         order = np.argsort(cells.of[samples.row_of[unlabelled]], kind="stable")
         unlabelled = unlabelled[order]
     silhouettes, errors = mean_silhouettes(
-        samples, labels, family_of, unlabelled, workers, partly, draw=cells is not None
+        samples, labels, family_of, unlabelled, workers, advance, draw=cells is not None
     )
-    return of_configurations(silhouettes, errors)
+    return Scores(*(part[which] for part in (entropies, silhouettes, errors, agreements)))
 
 
 def nearest_samples(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
@@ -15,7 +14,6 @@ from gcdflow.ssddbc.resources import choose_neighbours
 
 # Tuples, because scikit-learn's checks refuse a range as a default.
 DEFAULT_K, DEFAULT_PERCENTILES = tuple(range(3, 21)), tuple(range(40, 100, 5))
-PROGRESS_SECONDS = 0.5
 CLUSTERING_SHARE = 0.6  # of the work; the rest is scoring
 
 
@@ -179,10 +177,9 @@ class SSDDBCGridSearch(_Clusterer):
         Weights of the parts of the score.
     normalize, neighbours, device, n_jobs : as of `SSDDBC`.
     progress : callable or None
-        ``progress(done, total, best)``, called repeatedly from the fitting thread: finished
-        configurations, their total, and None or a dict of the best so far (k, density_percentile,
-        score, n_clusters). All configurations advance together, so ``done`` is the finished share
-        of the work, and ``best`` depends on the samples scored so far.
+        ``progress(done, total)``, called repeatedly from the fitting thread: finished
+        configurations and their total. All configurations advance together, so ``done`` is the
+        finished share of the work.
 
     Attributes
     ----------
@@ -227,20 +224,31 @@ class SSDDBCGridSearch(_Clusterer):
     def fit(self, X, y=None):
         """Cluster and score with every configuration; parameters as in :meth:`SSDDBC.fit`."""
         begin = time.perf_counter()
-        ks, percentiles, weights = self._checked_parameters()
+        ks, percentiles, _ = self._checked_parameters()
         X, y = validate.training_samples(X, y, self)
         from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
-        report = _Progress(self.progress, ks, percentiles, weights)
+        def report(share: float) -> None:
+            if self.progress is not None:
+                total = len(ks) * len(percentiles)
+                self.progress(int(share * total), total)
+
+        def clustered(share: float) -> None:
+            report(CLUSTERING_SHARE * share)
+
+        def scored(share: float) -> None:
+            report(CLUSTERING_SHARE + (1 - CLUSTERING_SHARE) * share)
+
+        report(0)
         with search.Workers(self.n_jobs) as workers:
             samples = self._samples(X, ks, percentiles, workers)
-            found = search.cluster_grid(samples, y, ks, percentiles, workers, report.clustered)
-            scores = search.score_grid(samples, found, y, workers, report.scored)
+            found = search.cluster_grid(samples, y, ks, percentiles, workers, clustered)
+            scores = search.score_grid(samples, found, y, workers, scored)
         self._take_best(X, found, scores)
         own = found.seconds / workers.n_threads
         shared = max(0.0, time.perf_counter() - begin - own.sum())
         self.results_["seconds"] = own + shared / len(own)
-        report.finished(self.best_index_, self.best_score_, self.n_clusters_)
+        report(1)
         return self
 
     def _checked_parameters(self) -> tuple[list, list, tuple[float, float, float]]:
@@ -285,48 +293,6 @@ class SSDDBCGridSearch(_Clusterer):
         self.n_clusters_ = int(found.n_clusters[best])
         self.recall_ = found.recall
         self._keep_core(X)
-
-
-class _Progress:
-    """Calls the user's function with the progress of the shared work."""
-
-    def __init__(self, call: Callable | None, ks: list, percentiles: list, weights: tuple):
-        self._call = call
-        self._cells = [(k, p) for k in ks for p in percentiles]
-        self._weights = weights
-        self._last = 0.0
-        self._send(0.0, None, force=True)
-
-    def parameters(self, index: int) -> dict:
-        """Parameters of a configuration, by its index in the grid."""
-        k, percentile = self._cells[index]
-        return {"k": k, "density_percentile": percentile}
-
-    def clustered(self, share: float) -> None:
-        """Report that ``share`` of the clustering is done."""
-        self._send(CLUSTERING_SHARE * share, None)
-
-    def scored(self, share: float, scores, n_clusters: np.ndarray) -> None:
-        """Report that ``share`` of the scoring is done, with the scores so far."""
-        total = scores.total(*self._weights)
-        best = int(np.argmax(total))
-        found = (best, float(total[best]), int(n_clusters[best]))
-        self._send(CLUSTERING_SHARE + (1 - CLUSTERING_SHARE) * share, found)
-
-    def finished(self, index: int, score: float, n_clusters: int) -> None:
-        """Report the end of the search."""
-        self._send(1.0, (index, score, n_clusters), force=True)
-
-    def _send(self, share: float, best: tuple | None, force: bool = False) -> None:
-        now = time.monotonic()
-        if self._call is None or not (force or now - self._last >= PROGRESS_SECONDS):
-            return
-        self._last = now
-        if best is not None:
-            index, score, n_clusters = best
-            best = {**self.parameters(index), "score": score, "n_clusters": n_clusters}
-        done = len(self._cells) if share >= 1 else int(share * len(self._cells))
-        self._call(done, len(self._cells), best)
 
 
 def assign_to_clusters(X, core_X, core_labels, *, n_jobs=None):

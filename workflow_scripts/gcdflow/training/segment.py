@@ -210,8 +210,8 @@ class Segment:
         mixed, model = self.settings.training.mixed_precision, self.state.model
         views = views.to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
-            are_stored = self.inputs.are_stored
-            features = model.from_stored(views.float()) if are_stored else model.features(views)
+            stored = views.float() if self.inputs.are_stored else model.backbone.frozen(views)
+            features = model.backbone.trained(stored)
             z = model.embed(features)
         return z, unit_rows(features) if self.objective.classifies else None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gcdflow.config.settings import ViewsSettings
 from gcdflow.data.augmentation import Augmentation
@@ -90,7 +90,7 @@ class ViewMaker:
         self._images = open_images(split.source, split.paths)
         self._num_workers = n_workers(num_workers, self._images, self._augmentation)
         torch.manual_seed(settings.seed or 0)  # as a training begins that has random weights
-        backbone: nn.Module = build_backbone(settings.backbone, self._augmentation.image_size)
+        backbone = build_backbone(settings.backbone, self._augmentation.image_size)
         self._backbone = backbone.to(device).eval()
         self.layout = Layout.of(split, settings.views)
 

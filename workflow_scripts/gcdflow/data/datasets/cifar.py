@@ -55,7 +55,7 @@ def catalogue(settings: CIFARSettings) -> Catalogue:
     known = published["known_classes"]
     chosen = list(range(layout.n_classes))
     if settings.superclass is not None:
-        _check_class_names(folder / layout.meta, names)
+        _check_class_names(folder / layout.meta, names, published["class_names"])
         chosen = _superclass_ids(settings, known)
     classes = np.concatenate(list(labels.values()))
     paths = [f"{split}/{i:05d}" for split, part in labels.items() for i in range(len(part))]
@@ -116,9 +116,8 @@ def open_images(source: dict, paths: np.ndarray) -> ArrayImages:
 # -- superclasses ----------------------------------------------------------------------------------
 
 
-def _check_class_names(path: Path, names: list[str]) -> None:
+def _check_class_names(path: Path, names: list[str], official: list[str]) -> None:
     """Refuse an unofficial order of names: the superclasses are lists of class numbers."""
-    official = _superclass_table()["fine_names"]
     for i, (found, expected) in enumerate(zip(names, official, strict=True)):
         if found != expected:
             raise InputError(
