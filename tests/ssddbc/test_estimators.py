@@ -4,6 +4,7 @@ import doctest
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,9 +17,10 @@ from gcdflow.ssddbc import (
     estimate_resources,
     estimators,
 )
+from gcdflow.ssddbc._workers import Workers
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from ssddbc import reference
 
@@ -276,6 +278,58 @@ def test_an_interruption_restores_thread_limits(monkeypatch, n_jobs):
     with pytest.raises(KeyboardInterrupt):
         search.fit(groups()[0])
     assert len(calls) == 3
+    assert _blas_threads() == before
+
+
+def _in_a_thread(call):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
+
+
+def test_a_fit_in_any_thread_has_one_blas_thread_and_the_same_bits(monkeypatch):
+    monkeypatch.setattr(estimators, "PROGRESS_SECONDS", 0.0)
+    before, inside = _blas_threads(), []
+    X = np.random.default_rng(0).normal(size=(2100, 50)).astype(np.float32)
+    grid = {"k": [3, 8], "density_percentile": [40, 80], "n_jobs": 2}
+
+    def look(done, total, _):
+        if 0 < done < total:  # the first and the last report come without the limits
+            inside.append(_blas_threads())
+
+    def scores():
+        search = SSDDBCGridSearch(**grid, progress=look)
+        return search.fit(X).results_["score"].tobytes()
+
+    with threadpool_limits(2):  # of the main thread, which so controls OpenBLAS
+        here, there = scores(), _in_a_thread(scores)
+        assert here == there == _in_a_thread(scores)
+    assert {n for threads in inside for n in threads} == {1}
+    assert _blas_threads() == before
+
+
+def test_a_fit_leaves_the_limits_of_blas_to_other_threads():
+    SSDDBC(k=3).fit(groups()[0])
+
+    def limited():
+        with threadpool_limits(1):
+            return _blas_threads()
+
+    assert set(_in_a_thread(limited)) == {1}
+
+
+@pytest.mark.parametrize("first_to_leave", [0, 1])
+def test_overlapping_contexts_restore_thread_limits(first_to_leave):
+    before = _blas_threads()
+    pools = [ThreadPoolExecutor(1) for _ in range(2)]
+    with pools[0], pools[1]:
+        contexts = [Workers(1) for _ in pools]
+        order = [first_to_leave, 1 - first_to_leave]
+        for pool, context in zip(pools, contexts, strict=True):
+            pool.submit(context.__enter__).result()
+        pools[order[0]].submit(contexts[order[0]].__exit__).result()
+        assert set(pools[order[1]].submit(_blas_threads).result()) == {1}
+        pools[order[1]].submit(contexts[order[1]].__exit__).result()
+        assert [pool.submit(_blas_threads).result() for pool in pools] == [before] * 2
     assert _blas_threads() == before
 
 
