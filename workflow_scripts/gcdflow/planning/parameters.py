@@ -27,7 +27,7 @@ RESULT_VERSIONS = {
     "cluster": 2,
     "heatmap": 1,
     "evaluate": 3,
-    "estimate": 1,
+    "estimate": 2,
     "baseline": 2,
     "report": 7,
     "photographs": 1,
