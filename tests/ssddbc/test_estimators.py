@@ -74,6 +74,15 @@ def test_results_of_the_search_agree_with_single_fits():
     assert (table["seconds"] > 0).all()
 
 
+@pytest.mark.parametrize("unit", [1e-100, 1e-45, 1e39, 1e145])
+def test_scores_do_not_depend_on_the_unit(unit):
+    X, y, _ = groups()
+    grid = SSDDBCGridSearch(k=[5, 10], density_percentile=[40, 60], normalize=False)
+    expected = grid.fit(X, y).results_["score"]
+    found = grid.fit(unit * X.astype(np.float64), y).results_["score"]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_ties_go_to_the_smaller_k_then_percentile():
     X = np.zeros((30, 2))
     search = SSDDBCGridSearch(k=[7, 5], density_percentile=[90, 50]).fit(X)
