@@ -155,6 +155,10 @@ def test_clustering_asks_for_more_than_was_measured(shape):
     shape(200_000, 768)
     larger = cluster_request(CUB, Files(), threads=2, attempt=1)
     assert larger.runtime > 3 * request.runtime
+    shape(50_000, 768)
+    wide = RunSettings.model_validate({"clustering": {"k": "1000"}})
+    lists = 12 * 1000 * 50_000 / 1e6
+    assert cluster_request(wide, Files(), threads=2, attempt=1).mem_mb > request.mem_mb + lists
 
 
 def test_an_evaluation_asks_for_the_time_of_all_its_searches(shape):

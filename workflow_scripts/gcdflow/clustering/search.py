@@ -101,7 +101,7 @@ def cluster_features(
         raise InputError(f"found {len(X)} training samples to cluster, expected at least 2")
     before = None if previous is None else _in_order(previous, features.indices[train])
     search = _grid_search(grid, X, threads, device=device, progress=_ProgressLog())
-    _predict_cost(X, y, grid.n_configurations(), threads, search)
+    _predict_cost(X, y, grid, threads, search)
     search.fit(X, y)
     if search.recall_ is not None:
         _report_recall(search.recall_)
@@ -155,7 +155,7 @@ def _grid_search(
         w_sil=grid.w_sil,
         w_mod=grid.w_mod,
         normalize=grid.normalize,
-        neighbours=choose_neighbours(grid.neighbours, *X.shape, 1, grid.n_configurations()),
+        neighbours=choose_neighbours(grid.neighbours, *X.shape, grid.n_configurations()),
         n_jobs=threads,
         **options,
     )
@@ -277,11 +277,18 @@ def _report_recall(recall: float) -> None:
 
 
 def _predict_cost(
-    X: np.ndarray, y: np.ndarray, n_configurations: int, threads: int, search: SSDDBCGridSearch
+    X: np.ndarray, y: np.ndarray, grid: ClusteringSettings, threads: int, search: SSDDBCGridSearch
 ) -> None:
     """Say what the search takes; refuse what does not fit into memory."""
     n, d = X.shape
-    cost = estimate_resources(n, d, 1, n_configurations, threads, search.neighbours)
+    cost = estimate_resources(
+        n,
+        d,
+        grid.n_configurations(),
+        largest_k=max(parse_range(grid.k)),
+        n_jobs=threads,
+        neighbours=search.neighbours,
+    )
     available = available_memory()
     labelled = int((y >= 0).sum())  # said, so that labels under another name are missed
     needed = (

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from gcdflow.config.ranges import parse_range
 from gcdflow.config.settings import RunSettings
 from gcdflow.planning.plan import segment_length
 from gcdflow.ssddbc import choose_neighbours, estimate_resources
@@ -176,9 +177,16 @@ def cluster_request(
     have to compile: hence three times as much.
     """
     n, d = array_shape(files.get("features"), "features")
-    cells = settings.clustering.n_configurations()
-    neighbours = choose_neighbours(settings.clustering.neighbours, n, d, 1, cells)
-    cost = estimate_resources(n, d, 1, cells, n_jobs=threads, neighbours=neighbours)
+    grid = settings.clustering
+    neighbours = choose_neighbours(grid.neighbours, n, d, grid.n_configurations())
+    cost = estimate_resources(
+        n,
+        d,
+        grid.n_configurations(),
+        largest_k=max(parse_range(grid.k)),
+        n_jobs=threads,
+        neighbours=neighbours,
+    )
     memory = _PYTHON_MB + 1.2 * cost.memory_bytes / _MB
     minutes = _START_MINUTES + 3 * searches * cost.seconds / 60
     return _rounded(_grown(memory, attempt), _grown(minutes, attempt))

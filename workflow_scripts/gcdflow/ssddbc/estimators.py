@@ -26,7 +26,7 @@ class _Clusterer(ClusterMixin, BaseEstimator):
         """Samples for a search over this grid, with exact or approximate neighbours."""
         from gcdflow.ssddbc import _search as search
 
-        self.neighbours_ = choose_neighbours(self.neighbours, *X.shape, len(ks), len(percentiles))
+        self.neighbours_ = choose_neighbours(self.neighbours, *X.shape, len(ks) * len(percentiles))
         options = {"normalize": self.normalize, "device": self.device}
         return search.searchable(X, ks, workers, neighbours=self.neighbours_, **options)
 
