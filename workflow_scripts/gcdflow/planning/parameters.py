@@ -28,7 +28,7 @@ RESULT_VERSIONS = {
     "heatmap": 1,
     "evaluate": 3,
     "estimate": 2,
-    "baseline": 2,
+    "baseline": 3,
     "report": 7,
     "photographs": 1,
     "added": 1,
