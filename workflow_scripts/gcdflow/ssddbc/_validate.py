@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, validate_data
 
 from gcdflow.errors import InputError
@@ -72,21 +73,17 @@ def features(X, *, name: str = "X") -> np.ndarray:
     return X
 
 
-def training_samples(X, y, estimator) -> tuple[np.ndarray, np.ndarray]:
-    """Features of at least two samples, and their class numbers as :func:`labels` returns them.
-
-    The estimator stores number and names of the features only after all checks, so that bad input
-    does not change an earlier fit.
-    """
+def training_samples(X, y) -> tuple[np.ndarray, np.ndarray]:
+    """Features of at least two samples, and their class numbers as :func:`labels` returns them."""
     checked = features(X)
     if len(checked) < 2:
         raise InputError(
             f"X has {len(checked)} sample(s), expected at least 2: a density needs a neighbour"
             " (minimum of 2 is required)"
         )
-    classes = labels(y, len(checked))
-    validate_data(estimator, X, skip_check_array=True)
-    return checked, classes
+    # Names of features: an estimator keeps them when it is fitted, but bad ones are refused now.
+    validate_data(BaseEstimator(), X, skip_check_array=True)
+    return checked, labels(y, len(checked))
 
 
 def new_samples(X, estimator) -> np.ndarray:
