@@ -176,13 +176,19 @@ def n_clusters_over_label_draws(
     """
     X, y = features.features[features.train_mask], features.labels[features.train_mask]
     labelled = np.flatnonzero(y != UNLABELLED)
+
+    def n_clusters(labels: np.ndarray) -> int:
+        search = _grid_search(grid, X, threads).fit(X, labels)
+        return len(np.unique(_clusters(search, labels, grid)))
+
+    if len(labelled) == 0:  # all draws are the same
+        return [n_clusters(y)] * draws
     found = []
     for draw in range(draws):
         drawn = np.random.default_rng(draw).choice(labelled, len(labelled))
         labels = np.full_like(y, UNLABELLED)
         labels[drawn] = y[drawn]
-        search = _grid_search(grid, X, threads).fit(X, labels)
-        found.append(len(np.unique(_clusters(search, labels, grid))))
+        found.append(n_clusters(labels))
         log.info("draw %d of %d: %s", draw + 1, draws, counted(found[-1], "cluster"))
     return found
 
