@@ -100,8 +100,8 @@ def cluster_features(
     if len(X) < 2:
         raise InputError(f"found {len(X)} training samples to cluster, expected at least 2")
     before = None if previous is None else _in_order(previous, features.indices[train])
-    search = _grid_search(grid, X, threads, device=device, progress=_ProgressLog())
-    _predict_cost(X, y, grid, threads, search)
+    _predict_cost(X, y, grid, threads, device)
+    search = _grid_search(grid, threads, device=device, progress=_ProgressLog())
     search.fit(X, y)
     if search.recall_ is not None:
         _report_recall(search.recall_)
@@ -117,7 +117,7 @@ def cluster_features(
         y,
         n_neighbors=N_NEIGHBOURS,
         normalize=grid.normalize,
-        neighbours=search.neighbours,
+        neighbours=search.neighbours_,
         device=device,
         n_jobs=threads,
     )
@@ -144,10 +144,8 @@ def _clusters(search: SSDDBCGridSearch, y: np.ndarray, grid: ClusteringSettings)
     return clusters
 
 
-def _grid_search(
-    grid: ClusteringSettings, X: np.ndarray, threads: int | None, **options: Any
-) -> SSDDBCGridSearch:
-    """The search over a grid that suits the samples ``X`` (n, d)."""
+def _grid_search(grid: ClusteringSettings, threads: int | None, **options: Any) -> SSDDBCGridSearch:
+    """The search over a grid."""
     return SSDDBCGridSearch(
         k=parse_range(grid.k),
         density_percentile=parse_range(grid.percentile),
@@ -155,7 +153,7 @@ def _grid_search(
         w_sil=grid.w_sil,
         w_mod=grid.w_mod,
         normalize=grid.normalize,
-        neighbours=choose_neighbours(grid.neighbours, *X.shape, grid.n_configurations()),
+        neighbours=grid.neighbours,
         n_jobs=threads,
         **options,
     )
@@ -178,7 +176,7 @@ def n_clusters_over_label_draws(
     labelled = np.flatnonzero(y != UNLABELLED)
 
     def n_clusters(labels: np.ndarray) -> int:
-        search = _grid_search(grid, X, threads).fit(X, labels)
+        search = _grid_search(grid, threads).fit(X, labels)
         return len(np.unique(_clusters(search, labels, grid)))
 
     if len(labelled) == 0:  # all draws are the same
@@ -283,17 +281,18 @@ def _report_recall(recall: float) -> None:
 
 
 def _predict_cost(
-    X: np.ndarray, y: np.ndarray, grid: ClusteringSettings, threads: int, search: SSDDBCGridSearch
+    X: np.ndarray, y: np.ndarray, grid: ClusteringSettings, threads: int, device: str
 ) -> None:
     """Say what the search takes; refuse what does not fit into memory."""
     n, d = X.shape
+    neighbours = choose_neighbours(grid.neighbours, n, d, grid.n_configurations())
     cost = estimate_resources(
         n,
         d,
         grid.n_configurations(),
         largest_k=max(parse_range(grid.k)),
         n_jobs=threads,
-        neighbours=search.neighbours,
+        neighbours=neighbours,
     )
     available = available_memory()
     labelled = int((y >= 0).sum())  # said, so that labels under another name are missed
@@ -307,10 +306,10 @@ def _predict_cost(
             "fewer configurations, or on a larger machine"
         )
     seconds = duration(cost.seconds)
-    time = seconds if search.device == "cpu" else f"less than {seconds} (a GPU is used)"
-    with_threads = f"with {counted(threads, 'thread')} and {search.neighbours} neighbours"
+    time = seconds if device == "cpu" else f"less than {seconds} (a GPU is used)"
+    with_threads = f"with {counted(threads, 'thread')} and {neighbours} neighbours"
     log.info("%s and %s %s", needed, time, with_threads)
-    if search.device != "cpu" and search.neighbours == "approximate":
+    if device != "cpu" and neighbours == "approximate":
         log.warning(
             "processors search for approximate neighbours, so the GPU has little to do; with "
             "neighbours: exact it would compare all points"

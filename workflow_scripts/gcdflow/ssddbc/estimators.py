@@ -22,14 +22,6 @@ CLUSTERING_SHARE = 0.6  # of the work; the rest is scoring
 class _Clusterer(ClusterMixin, BaseEstimator):
     """Methods of both estimators besides ``fit``; ``predict`` is step 6 for new samples."""
 
-    def _samples(self, X: np.ndarray, ks: list, percentiles: list, workers):
-        """Samples for a search over this grid, with exact or approximate neighbours."""
-        from gcdflow.ssddbc import _search as search
-
-        neighbours = choose_neighbours(self.neighbours, *X.shape, len(ks) * len(percentiles))
-        options = {"normalize": self.normalize, "device": self.device}
-        return search.searchable(X, ks, workers, neighbours=neighbours, **options)
-
     def _keep(self, given, X: np.ndarray, found, index: int) -> None:
         """Set what both estimators have, of one of the clusterings that were found.
 
@@ -157,15 +149,14 @@ class SSDDBC(_Clusterer):
         """
         k = validate.neighbours(self.k)
         percentile = validate.percentile(self.density_percentile)
-        validate.switch(self.normalize, "normalize")
-        validate.neighbour_search(self.neighbours)
-        validate.device(self.device)
+        options = validate.search_options(self.normalize, self.neighbours, self.device)
         given = X
         X, y = validate.training_samples(X, y)
         from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
         with search.Workers(self.n_jobs) as workers:
-            samples = self._samples(X, [k], [percentile], workers)
+            options["neighbours"] = choose_neighbours(self.neighbours, *X.shape, 1)
+            samples = search.searchable(X, [k], workers, **options)
             found = search.cluster_grid(samples, y, [k], [percentile], workers)
         self._keep(given, X, found, 0)
         cell = found.cells[0]
@@ -241,13 +232,16 @@ class SSDDBCGridSearch(_Clusterer):
         """Cluster and score with every configuration; parameters as in :meth:`SSDDBC.fit`."""
         begin = time.perf_counter()
         ks, percentiles, weights = self._checked_parameters()
+        options = validate.search_options(self.normalize, self.neighbours, self.device)
         given = X
         X, y = validate.training_samples(X, y)
         from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
         report = _Progress(self.progress, ks, percentiles, weights)
         with search.Workers(self.n_jobs) as workers:
-            samples = self._samples(X, ks, percentiles, workers)
+            n_configurations = len(ks) * len(percentiles)
+            options["neighbours"] = choose_neighbours(self.neighbours, *X.shape, n_configurations)
+            samples = search.searchable(X, ks, workers, **options)
             found = search.cluster_grid(samples, y, ks, percentiles, workers, report.clustered)
             scores = search.score_grid(samples, found, y, workers, report.scored)
         results = _results(ks, percentiles, weights, found, scores)
@@ -270,9 +264,6 @@ class SSDDBCGridSearch(_Clusterer):
         )
         names = ("w_ce", "w_sil", "w_mod")
         weights = tuple(validate.weight(getattr(self, name), name) for name in names)
-        validate.switch(self.normalize, "normalize")
-        validate.neighbour_search(self.neighbours)
-        validate.device(self.device)
         validate.function(self.progress, "progress")
         return ks, percentiles, weights
 
@@ -428,9 +419,8 @@ def core_neighbours(
     if not core.any():
         raise InputError("core_sample_mask marks no core point, expected some")
     n_neighbors = validate.neighbours(n_neighbors)
-    neighbours = choose_neighbours(validate.neighbour_search(neighbours), *X.shape)
-    normalize, device = validate.switch(normalize, "normalize"), validate.device(device)
-    options = {"normalize": normalize, "neighbours": neighbours, "device": device}
+    options = validate.search_options(normalize, neighbours, device)
+    options["neighbours"] = choose_neighbours(neighbours, *X.shape)
     from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
     with search.Workers(n_jobs) as workers:
