@@ -71,9 +71,22 @@ def test_names_that_every_file_system_takes():
         *("A", "a (2)", "a (2) (2)", "hidden", "_con", "_COM1.txt", "x_y", "é_", "_", "_ (2)"),
         *("n_", "z"),
     ]
+    assert distinct_names(["St. A", "st. a", "b.JPG", "b.jpg"]) == [
+        *("St. A", "st. a (2)", "b.JPG", "b (2).jpg"),
+    ]
     (long,) = distinct_names(["é" * 300 + ".jpeg"])
     assert len(os.fsencode(long)) <= 210
     assert long.endswith(".jpeg")
+
+
+@pytest.mark.parametrize(
+    "name", ["St. " + "x" * 300, "Mr. " + "é" * 130, "a." + "x" * 300, "x. " * 100]
+)
+def test_a_dot_in_a_long_name_begins_no_ending(name: str, tmp_path: Path):
+    for found in distinct_names([name, name]):
+        (tmp_path / found).mkdir()
+        assert len(os.fsencode(found)) <= 210
+        assert not found.endswith((".", " "))
 
 
 def test_a_missing_image_leaves_nothing(run: Path, tmp_path: Path):

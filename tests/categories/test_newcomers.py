@@ -81,6 +81,13 @@ def test_a_labelled_newcomer_is_what_its_label_says_and_names_its_cluster(parts)
     assert sort(newcomers, plain)[0].labels[N:] == [""] * 3
 
 
+def test_the_only_core_point_is_no_measure_of_strangers():
+    newcomers = Newcomers(np.arange(1000, 1002), np.zeros((2, 4), np.float32))
+    distances = np.append(np.linspace(0, 1, 40), [np.inf, 0.5, 7])
+    assert newcomers.strangers(distances).tolist() == [False, True]
+    assert newcomers.strangers(np.array([np.inf, 0.5, 7])).tolist() == [False, False]
+
+
 def test_what_lies_apart_resembles_no_category(parts):
     rows = np.concatenate([of_classes([0, 1, 2, 3] * 25, seed=1), -np.ones((5, 4), np.float32)])
     newcomers = Newcomers(1000 + np.arange(105), rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -70,6 +71,19 @@ def test_semi_supervised_kmeans_is_the_naive_one(seed):
     X, _, labels = blobs(seed, spread=0.8)
     found = semi_supervised_kmeans(X, labels, 6, seed=seed, n_starts=4)
     np.testing.assert_array_equal(found, naive(X, labels, 6, seed, 4))
+
+
+def test_sums_over_clusters_need_no_number_for_each_pair():
+    rng = np.random.default_rng(0)
+    X, clusters = rng.normal(size=(2000, 3)), rng.integers(1, 900, size=2000)
+    expected = np.zeros((1000, 3))  # some clusters have no rows
+    np.add.at(expected, clusters, X)
+    tracemalloc.start()
+    found = baselines._sums(X, clusters, 1000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert peak < 1000 * 2000 * 8 / 10
 
 
 def test_labelled_points_stay_with_their_class_however_far_they_lie():

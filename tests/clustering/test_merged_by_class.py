@@ -129,6 +129,19 @@ def test_draws_of_labels_count_merged_clusters():
     assert n_clusters_over_label_draws(two_styles(), MERGING, 2, threads=1) == [2, 2]
 
 
+def test_draws_of_no_labels_take_one_search(monkeypatch):
+    searches, fit = [], search.SSDDBCGridSearch.fit
+
+    def counted(self, X, y):
+        searches.append(y)
+        return fit(self, X, y)
+
+    monkeypatch.setattr(search.SSDDBCGridSearch, "fit", counted)
+    unlabelled = replace(two_styles(), labels=np.full(90, UNLABELLED))
+    assert n_clusters_over_label_draws(unlabelled, MERGING, 4, threads=1) == [3, 3, 3, 3]
+    assert len(searches) == 1
+
+
 def test_a_search_without_labels_merges_nothing():
     unlabelled = replace(two_styles(), labels=np.full(90, UNLABELLED))
     pseudo, _ = search.cluster_features(unlabelled, MERGING, threads=1)

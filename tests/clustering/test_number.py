@@ -185,6 +185,25 @@ def test_every_number_near_the_best_level_is_compared(seed, monkeypatch: pytest.
     assert number_by_silhouette(X, labels, most=24) == near[int(scores(near).argmax())]
 
 
+@pytest.mark.parametrize("n", [7, 60])
+def test_clusterings_have_as_many_clusters_as_their_number(n, monkeypatch: pytest.MonkeyPatch):
+    X = np.random.default_rng(0).normal(size=(n, 4))
+    seen = []
+
+    def watched(X, clusterings, labels, *, seed):
+        seen.append([len(np.unique(row)) for row in clusterings])
+        scores = np.zeros(len(clusterings))
+        scores[-1] = 1  # the second pass compares the highest numbers
+        return scores
+
+    monkeypatch.setattr(number, "joint_reference_scores", watched)
+    labels = np.where(np.arange(n) < 4, np.arange(n) % 2, -1)
+    assert number_by_silhouette(X, labels) == n
+    assert seen[0] == sorted(set(seen[0]))
+    assert seen[0][0] == 2
+    assert seen[1] == list(range(seen[0][-2], n + 1))
+
+
 def test_labels_have_no_part_in_the_tree(monkeypatch: pytest.MonkeyPatch):
     """Other samples with the same labels, also of classes that are withheld, change no cluster."""
     X, labels = apart(5, 3, 0)

@@ -198,6 +198,18 @@ def test_labels_are_needed_and_not_of_all(tmp_path: Path, parts: dict, labelled:
         estimates(tmp_path / "features.npz")
 
 
+@pytest.mark.parametrize("method", methods.NUMBER_NEEDED)
+def test_more_classes_than_training_samples_are_refused(tmp_path: Path, parts: dict, method: str):
+    features = parts["features"]
+    few = np.zeros(len(features.indices), bool)
+    few[np.flatnonzero(features.labels >= 0)[:1]] = True
+    few[np.flatnonzero(features.train_mask & (features.labels < 0))[:2]] = True
+    parts["features"] = replace(features, train_mask=few)
+    message = r"truth\.npz: has 4 classes, but .*features\.npz has only 3 training samples"
+    with pytest.raises(InputError, match=message):
+        evaluated(tmp_path, parts, method)
+
+
 def test_another_truth_is_refused(tmp_path: Path, parts: dict):
     truth = parts["truth"]
     other = replace(truth, labels=(truth.labels + 1) % 4, old_mask=(truth.labels + 1) % 4 < 2)

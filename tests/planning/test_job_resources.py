@@ -20,6 +20,7 @@ from gcdflow.planning.job_resources import (
     features_request,
     reading_request,
     train_request,
+    training_shape,
     views_request,
 )
 
@@ -41,6 +42,7 @@ def shape(monkeypatch: pytest.MonkeyPatch):
     def say(n: int, d: int = 1):
         shapes = {"indices": (n, 1), "features": (n, d)}
         monkeypatch.setattr(job_resources, "array_shape", lambda path, name: shapes[name])
+        monkeypatch.setattr(job_resources, "training_shape", lambda path: shapes["features"])
 
     return say
 
@@ -50,6 +52,30 @@ def test_shape_is_read_from_the_header(tmp_path: Path):
     np.savez(path, features=np.zeros((7, 3), np.float32), indices=np.arange(5))
     assert array_shape(path, "features") == (7, 3)
     assert array_shape(path, "indices") == (5, 1)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_the_shape_of_training_samples_is_read_from_the_mask(tmp_path: Path, save):
+    path, features = tmp_path / "f.npz", np.zeros((7, 3), np.float32)
+    save(path, features=features, train_mask=np.arange(7) % 2 == 0)
+    assert training_shape(path) == (4, 3)
+    save(path, features=features)
+    assert training_shape(path) == (7, 3)
+    save(path, features=features, train_mask=np.zeros(7, bool))
+    assert training_shape(path)[0] == 1, "an error of the stage"
+    save(path, features=features, train_mask=np.array([{}]))
+    assert training_shape(path) == (1, 1)
+
+
+def test_a_broken_mask_is_left_to_the_stage(tmp_path: Path):
+    path = tmp_path / "f.npz"
+    mask = np.random.default_rng(0).random(4000) < 0.5
+    np.savez_compressed(path, features=np.zeros((4000, 3), np.float32), train_mask=mask)
+    content = bytearray(path.read_bytes())
+    content[-1000:-800] = bytes(200)  # of the mask, which is last
+    path.write_bytes(content)
+    assert array_shape(path, "features") == (4000, 3)
+    assert training_shape(path) == (1, 1)
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive", b"PK\3\4"])
@@ -155,6 +181,19 @@ def test_clustering_asks_for_more_than_was_measured(shape):
     shape(200_000, 768)
     larger = cluster_request(CUB, Files(), threads=2, attempt=1)
     assert larger.runtime > 3 * request.runtime
+    shape(50_000, 768)
+    wide = RunSettings.model_validate({"clustering": {"k": "1000"}})
+    lists = 12 * 1000 * 50_000 / 1e6
+    assert cluster_request(wide, Files(), threads=2, attempt=1).mem_mb > request.mem_mb + lists
+
+
+def test_clustering_asks_for_the_search_of_the_training_samples(monkeypatch):
+    """Of 500,000 samples the search would be approximate, of the 450,000 for training it is not."""
+    monkeypatch.setattr(job_resources, "array_shape", lambda path, name: (500_000, 768))
+    monkeypatch.setattr(job_resources, "training_shape", lambda path: (450_000, 768))
+    exact = RunSettings.model_validate({"clustering": {"neighbours": "exact"}})
+    requests = [cluster_request(run, Files(1540.0), 4, 1) for run in (CUB, exact)]
+    assert requests[0] == requests[1]
 
 
 def test_an_evaluation_asks_for_the_time_of_all_its_searches(shape):

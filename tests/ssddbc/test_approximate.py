@@ -288,17 +288,17 @@ def test_the_error_is_that_of_a_stratified_sample():
 def test_exact_search_is_the_default_until_it_takes_hours():
     assert choose_neighbours(None, 50_000, 768) == "exact"
     assert choose_neighbours(None, 1_280_000, 768) == "approximate"
-    assert choose_neighbours(None, 1_280_000, 8, 1, 1) == "exact"  # one configuration is little
+    assert choose_neighbours(None, 1_280_000, 8, 1) == "exact"  # one configuration is little
     assert choose_neighbours("exact", 1_280_000, 768) == "exact"
     assert choose_neighbours("approximate", 100, 2) == "approximate"
 
 
 def test_a_million_points_are_predicted_to_fit_and_to_end():
-    cost = estimate_resources(1_000_000, 768, 18, 12, 2, "approximate")
+    cost = estimate_resources(1_000_000, 768, n_jobs=2, neighbours="approximate")
     features = 4 * 768 * 1_000_000  # of a mapped file, whose pages the system can take back
     assert 8 * 2**30 < cost.memory_bytes - features < 16 * 2**30
     assert cost.seconds < 3600
-    twice = estimate_resources(2_000_000, 768, 18, 12, 2, "approximate")
+    twice = estimate_resources(2_000_000, 768, n_jobs=2, neighbours="approximate")
     assert 2 < twice.seconds / cost.seconds < 2.6
 
 

@@ -4,6 +4,8 @@ import doctest
 import subprocess
 import sys
 import threading
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,9 +18,10 @@ from gcdflow.ssddbc import (
     estimate_resources,
     estimators,
 )
+from gcdflow.ssddbc._workers import Workers
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
-from threadpoolctl import threadpool_info
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from ssddbc import reference
 
@@ -70,6 +73,15 @@ def test_results_of_the_search_agree_with_single_fits():
     np.testing.assert_array_equal(search.labels_, best.labels_)
     assert search.best_score_ == table["score"].max() == table["score"][search.best_index_]
     assert (table["seconds"] > 0).all()
+
+
+@pytest.mark.parametrize("unit", [1e-100, 1e-45, 1e39, 1e145])
+def test_scores_do_not_depend_on_the_unit(unit):
+    X, y, _ = groups()
+    grid = SSDDBCGridSearch(k=[5, 10], density_percentile=[40, 60], normalize=False)
+    expected = grid.fit(X, y).results_["score"]
+    found = grid.fit(unit * X.astype(np.float64), y).results_["score"]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_ties_go_to_the_smaller_k_then_percentile():
@@ -277,6 +289,57 @@ def test_an_interruption_restores_thread_limits(n_jobs):
     assert _blas_threads() == before
 
 
+def _in_a_thread(call):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
+
+
+def test_a_fit_in_any_thread_has_one_blas_thread_and_the_same_bits():
+    before, inside = _blas_threads(), []
+    X = np.random.default_rng(0).normal(size=(2100, 50)).astype(np.float32)
+    grid = {"k": [3, 8], "density_percentile": [40, 80], "n_jobs": 2}
+
+    def look(done, total):
+        if 0 < done < total:  # the first and the last report come without the limits
+            inside.append(_blas_threads())
+
+    def scores():
+        search = SSDDBCGridSearch(**grid, progress=look)
+        return search.fit(X).results_["score"].tobytes()
+
+    with threadpool_limits(2):  # of the main thread, which so controls OpenBLAS
+        here, there = scores(), _in_a_thread(scores)
+        assert here == there == _in_a_thread(scores)
+    assert {n for threads in inside for n in threads} == {1}
+    assert _blas_threads() == before
+
+
+def test_a_fit_leaves_the_limits_of_blas_to_other_threads():
+    SSDDBC(k=3).fit(groups()[0])
+
+    def limited():
+        with threadpool_limits(1):
+            return _blas_threads()
+
+    assert set(_in_a_thread(limited)) == {1}
+
+
+@pytest.mark.parametrize("first_to_leave", [0, 1])
+def test_overlapping_contexts_restore_thread_limits(first_to_leave):
+    before = _blas_threads()
+    pools = [ThreadPoolExecutor(1) for _ in range(2)]
+    with pools[0], pools[1]:
+        contexts = [Workers(1) for _ in pools]
+        order = [first_to_leave, 1 - first_to_leave]
+        for pool, context in zip(pools, contexts, strict=True):
+            pool.submit(context.__enter__).result()
+        pools[order[0]].submit(contexts[order[0]].__exit__).result()
+        assert set(pools[order[1]].submit(_blas_threads).result()) == {1}
+        pools[order[1]].submit(contexts[order[1]].__exit__).result()
+        assert [pool.submit(_blas_threads).result() for pool in pools] == [before] * 2
+    assert _blas_threads() == before
+
+
 @pytest.mark.parametrize("n", [2, 3, 7])
 def test_default_grid_on_very_few_points(n):
     search = SSDDBCGridSearch().fit(np.random.default_rng(n).normal(size=(n, 4)))
@@ -330,18 +393,39 @@ assert Workers(-1000).n_threads == Workers(None).n_threads == 1
 
 
 def test_resources_grow_with_the_work():
-    small = estimate_resources(2500, 768, 18, 12, 2)
-    large = estimate_resources(50_000, 768, 18, 12, 2)
+    small = estimate_resources(2500, 768, n_jobs=2)
+    large = estimate_resources(50_000, 768, n_jobs=2)
     assert large.memory_bytes > small.memory_bytes > 50_000 * 8
     assert large.memory_bytes < 50_000 * 768 * 4 + 2 * 2**30
     assert large.seconds > 50 * small.seconds
-    assert estimate_resources(50_000, 768, 18, 12, 1).seconds > large.seconds
-    assert estimate_resources(50_000, 768, 1, 1, 2).seconds < large.seconds
+    assert estimate_resources(50_000, 768, n_jobs=1).seconds > large.seconds
+    assert estimate_resources(50_000, 768, 1, n_jobs=2).seconds < large.seconds
 
 
 def test_resources_of_nothing_are_refused():
     with pytest.raises(InputError, match=r"n_jobs is 0, expected a whole number of at least 1"):
-        estimate_resources(100, 8, 18, 12, 0)
+        estimate_resources(100, 8, n_jobs=0)
+
+
+@pytest.mark.parametrize("neighbours", ["exact", "approximate"])
+@pytest.mark.parametrize("ks", [[20], [50], [300], [100, 600]])
+def test_memory_is_predicted_for_any_k(ks, neighbours):
+    """The arrays of a fit need no more than is predicted, and not much less."""
+    n, d, fixed = 3000, 16, estimate_resources(1, 1, 1, neighbours=neighbours).memory_bytes
+    X = np.random.default_rng(0).normal(size=(n, d)).astype(np.float32)
+    search = SSDDBCGridSearch(ks, [70], neighbours=neighbours)
+    search.fit(X[:200])  # compiles
+    tracemalloc.start()
+    search.fit(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    predicted = estimate_resources(n, d, len(ks), largest_k=max(ks), neighbours=neighbours)
+    assert 0.3 < peak / (predicted.memory_bytes - fixed) < 1
+
+
+def test_no_more_neighbours_count_than_there_are():
+    most = estimate_resources(500, 8, largest_k=499)
+    assert estimate_resources(500, 8, largest_k=10_000) == most
 
 
 @pytest.mark.parametrize("normalize", [True, False])

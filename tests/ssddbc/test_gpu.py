@@ -70,8 +70,11 @@ def test_the_nearest_by_products(m):
         assert (bounds[query] == np.inf) == (m >= 700 - (own[query] >= 0))
 
 
-def test_silhouettes_are_those_of_the_definition():
-    X, labels = rows(), np.random.default_rng(1).integers(6, size=(3, 700))
+@pytest.mark.parametrize("unit", [1.0, 1e-100, 1e100])
+def test_silhouettes_are_those_of_the_definition(unit):
+    X = rows()
+    X[1] = X[0] + 1e-5 * X[1]  # a distance that the CPU mends
+    X, labels = unit * X, np.random.default_rng(1).integers(6, size=(3, 700))
     labels[1] = labels[0] // 3  # a family
     labels[2, labels[2] == 5] = 4
     labels[2, 17] = 5  # alone in its cluster

@@ -175,10 +175,12 @@ def test_predict_after_an_interruption_never_mixes_two_fits(touching):
         raise KeyboardInterrupt
 
     search = SSDDBCGridSearch(**GRID).fit(X, y)
+    before = search.predict(X)
     with pytest.raises(KeyboardInterrupt):
         search.set_params(progress=interrupt).fit(X[:, :1], y)
-    with pytest.raises(InputError, match="X has 1 features and core_X has 2"):
+    with pytest.raises(ValueError, match="X has 1 features, but SSDDBCGridSearch is expecting 2"):
         search.predict(X[:, :1])
+    np.testing.assert_array_equal(search.predict(X), before)
 
 
 def test_predict_treats_features_as_fit_did(estimator, touching):

@@ -1,11 +1,14 @@
 """Accepted and refused forms of features and labels."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from gcdflow.errors import InputError
 from gcdflow.ssddbc import SSDDBC, SSDDBCGridSearch, assign_to_clusters
+from gcdflow.ssddbc import _search as search
 from gcdflow.ssddbc import _validate as validate
 from scipy import sparse
 
@@ -123,6 +126,34 @@ def test_features_of_every_accepted_form_are_used(make, tmp_path):
         assign_to_clusters(same, same, np.abs(y)), assign_to_clusters(X, X, np.abs(y)), strict=True
     ):
         np.testing.assert_array_equal(found, right)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_jobs": 0},
+        {"k": 0},
+        {"device": "cuda:9"},
+        {"neighbours": "approximate"},
+    ],
+)
+@pytest.mark.parametrize("make", [SSDDBC, lambda: SSDDBCGridSearch([3], [50])])
+def test_a_refused_fit_leaves_an_earlier_one_as_it_was(make, change, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)  # not installed
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    model = make().fit(pd.DataFrame(X, columns=["a", "b"]), y)
+    before = dict(vars(model))
+    with pytest.raises(InputError):
+        model.set_params(**change).fit(np.eye(5), [0, 1, -1, -1, -1])
+    changed = {name for name, value in vars(model).items() if before[name] is not value}
+    assert changed == set(change)
+
+
+def test_names_of_features_are_checked_before_the_search(monkeypatch):
+    monkeypatch.setattr(search, "cluster_grid", None)
+    mixed = pd.DataFrame(X).rename(columns={0: "a"})
+    with pytest.raises(TypeError, match="feature names"):
+        SSDDBC().fit(mixed)
 
 
 @pytest.mark.parametrize("dtype", [int, np.uint8, bool])

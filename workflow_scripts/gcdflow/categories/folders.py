@@ -17,7 +17,8 @@ from gcdflow.wording import counted
 # What some system or shell does not take in a name: separators, control characters, wildcards.
 _FORBIDDEN = re.compile(r'[\x00-\x1f\x7f/\\:*?"<>|]')
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)", re.IGNORECASE)  # Windows
-_LONGEST = 200  # bytes of a name, of the 255 that file systems take
+_LONGEST = 200  # bytes of a name without its ending, of the 255 that file systems take
+_ENDING = re.compile(r"(?<=.)\.[^\s.]{1,10}$")  # not what follows the dot of "St. Gallen"
 
 
 def write_folders(
@@ -95,7 +96,7 @@ def distinct_names(names: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     found = []
     for name in map(_safe, names):
-        stem, ending = os.path.splitext(name)
+        stem, ending = _parts(name)
         chosen, number = name, 1
         while chosen.casefold() in taken:
             number += 1
@@ -108,6 +109,14 @@ def distinct_names(names: Sequence[str]) -> list[str]:
 def _safe(name: str) -> str:
     """A name that every file system takes; names that begin with a dot would be hidden."""
     name = _FORBIDDEN.sub("_", name).lstrip(".").strip().rstrip(". ")
-    stem, ending = os.path.splitext(name)
+    stem, ending = _parts(name)
     stem = stem.encode("utf-8", "surrogateescape")[:_LONGEST].decode("utf-8", "ignore")
-    return f"_{stem}{ending}" if not stem or _DEVICES.match(name) else stem + ending
+    cut = (stem + ending).rstrip(". ")
+    return f"_{cut}" if not stem or _DEVICES.match(name) else cut
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """A name without its ending, and the ending with its dot; empty if there is none."""
+    ending = _ENDING.search(name)
+    at = ending.start() if ending else len(name)
+    return name[:at], name[at:]

@@ -72,6 +72,7 @@ class Newcomers:
             Distance to the nearest category, of the samples of the split and then of newcomers.
         """
         own, new = np.split(distances, [len(distances) - len(self.indices)])
-        if self.unknown == 0:
+        own = own[np.isfinite(own)]  # the only core point of all has no other to be near
+        if self.unknown == 0 or len(own) == 0:
             return np.zeros(len(new), dtype=bool)
         return new > np.quantile(own, 1 - self.unknown)

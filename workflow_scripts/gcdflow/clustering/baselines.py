@@ -15,6 +15,7 @@ from pathlib import Path
 import numba
 import numpy as np
 from numba.core import inline_closurecall
+from scipy.sparse import csr_array
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans
 from sklearn.preprocessing import normalize
 
@@ -152,8 +153,8 @@ def _squared_distances(X: np.ndarray, centres: np.ndarray) -> np.ndarray:
 
 def _sums(X: np.ndarray, clusters: np.ndarray, n_clusters: int) -> np.ndarray:
     """Sum (n_clusters, d) of the rows of each cluster."""
-    members = np.zeros((n_clusters, len(X)))
-    members[clusters, np.arange(len(X))] = 1
+    rows = np.arange(len(X))
+    members = csr_array((np.ones(len(X)), (clusters, rows)), shape=(n_clusters, len(X)))
     return members @ X
 
 

@@ -90,7 +90,8 @@ def number_by_silhouette(
     tree = linkage(X, "ward")
 
     def best(numbers: np.ndarray) -> int:
-        clusterings = cut_tree(tree, numbers).T
+        # Descending: SciPy 1.17 writes the clusters of single samples to the first column always.
+        clusterings = cut_tree(tree, numbers[::-1]).T[::-1]
         return int(joint_reference_scores(X, clusterings, labels, seed=seed).argmax())
 
     levels = np.unique(np.geomspace(least, most, TREE_LEVELS).round().astype(int))

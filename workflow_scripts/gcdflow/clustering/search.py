@@ -83,8 +83,8 @@ def cluster_features(
         if progress.is_due(done):
             log.info("%d/%d configurations, %s", done, total, progress.left(done))
 
-    search = _grid_search(grid, X, threads, device=device, progress=report)
-    _predict_cost(X, y, grid.n_configurations(), threads, search)
+    _predict_cost(X, y, grid, threads, device)
+    search = _grid_search(grid, threads, device=device, progress=report)
     search.fit(X, y)
     if search.recall_ is not None:
         _report_recall(search.recall_)
@@ -100,7 +100,7 @@ def cluster_features(
         y,
         n_neighbors=N_NEIGHBOURS,
         normalize=grid.normalize,
-        neighbours=search.neighbours,
+        neighbours=search.neighbours_,
         device=device,
         n_jobs=threads,
     )
@@ -127,10 +127,8 @@ def _clusters(search: SSDDBCGridSearch, y: np.ndarray, grid: ClusteringSettings)
     return clusters
 
 
-def _grid_search(
-    grid: ClusteringSettings, X: np.ndarray, threads: int | None, **options: Any
-) -> SSDDBCGridSearch:
-    """The search over a grid that suits the samples ``X`` (n, d)."""
+def _grid_search(grid: ClusteringSettings, threads: int | None, **options: Any) -> SSDDBCGridSearch:
+    """The search over a grid."""
     return SSDDBCGridSearch(
         k=parse_range(grid.k),
         density_percentile=parse_range(grid.percentile),
@@ -138,7 +136,7 @@ def _grid_search(
         w_sil=grid.w_sil,
         w_mod=grid.w_mod,
         normalize=grid.normalize,
-        neighbours=choose_neighbours(grid.neighbours, *X.shape, 1, grid.n_configurations()),
+        neighbours=grid.neighbours,
         n_jobs=threads,
         **options,
     )
@@ -159,13 +157,19 @@ def n_clusters_over_label_draws(
     """
     X, y = features.features[features.train_mask], features.labels[features.train_mask]
     labelled = np.flatnonzero(y != UNLABELLED)
+
+    def n_clusters(labels: np.ndarray) -> int:
+        search = _grid_search(grid, threads).fit(X, labels)
+        return len(np.unique(_clusters(search, labels, grid)))
+
+    if len(labelled) == 0:  # all draws are the same
+        return [n_clusters(y)] * draws
     found = []
     for draw in range(draws):
         drawn = np.random.default_rng(draw).choice(labelled, len(labelled))
         labels = np.full_like(y, UNLABELLED)
         labels[drawn] = y[drawn]
-        search = _grid_search(grid, X, threads).fit(X, labels)
-        found.append(len(np.unique(_clusters(search, labels, grid))))
+        found.append(n_clusters(labels))
         log.info("draw %d of %d: %s", draw + 1, draws, counted(found[-1], "cluster"))
     return found
 
@@ -260,11 +264,19 @@ def _report_recall(recall: float) -> None:
 
 
 def _predict_cost(
-    X: np.ndarray, y: np.ndarray, n_configurations: int, threads: int, search: SSDDBCGridSearch
+    X: np.ndarray, y: np.ndarray, grid: ClusteringSettings, threads: int, device: str
 ) -> None:
     """Say what the search takes; refuse what does not fit into memory."""
     n, d = X.shape
-    cost = estimate_resources(n, d, 1, n_configurations, threads, search.neighbours)
+    neighbours = choose_neighbours(grid.neighbours, n, d, grid.n_configurations())
+    cost = estimate_resources(
+        n,
+        d,
+        grid.n_configurations(),
+        largest_k=max(parse_range(grid.k)),
+        n_jobs=threads,
+        neighbours=neighbours,
+    )
     available = available_memory()
     labelled = int((y >= 0).sum())  # said, so that labels under another name are missed
     needed = (
@@ -277,10 +289,10 @@ def _predict_cost(
             "fewer configurations, or on a larger machine"
         )
     seconds = duration(cost.seconds)
-    time = seconds if search.device == "cpu" else f"less than {seconds} (a GPU is used)"
-    with_threads = f"with {counted(threads, 'thread')} and {search.neighbours} neighbours"
+    time = seconds if device == "cpu" else f"less than {seconds} (a GPU is used)"
+    with_threads = f"with {counted(threads, 'thread')} and {neighbours} neighbours"
     log.info("%s and %s %s", needed, time, with_threads)
-    if search.device != "cpu" and search.neighbours == "approximate":
+    if device != "cpu" and neighbours == "approximate":
         log.warning(
             "processors search for approximate neighbours, so the GPU has little to do; with "
             "neighbours: exact it would compare all points"

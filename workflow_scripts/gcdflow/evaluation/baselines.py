@@ -16,6 +16,7 @@ from gcdflow.evaluation.metrics import KnownTruth
 from gcdflow.evaluation.report import read_measured
 from gcdflow.files import declared
 from gcdflow.files.formats import UNLABELLED, Features, other_origin
+from gcdflow.wording import counted
 
 
 def evaluate_baseline(
@@ -49,13 +50,18 @@ def evaluate_baseline(
     ------
     InputError
         If the files are not of the same run, a method lacks its estimates, fewer than two samples
-        are for training, or none or all of them are labelled.
+        are for training, or fewer than there are classes, or none or all of them are labelled.
     """
     features = Features.load(features_path)
     truth = KnownTruth(truth_path, features, features_path)
     X, labels = training_rows(features, features_path, normalized=normalized)
     estimates = {}
     if method in NUMBER_NEEDED:
+        if truth.n_classes is not None and truth.n_classes > len(X):
+            raise InputError(
+                f"{truth_path}: has {truth.n_classes} classes, but {features_path} has only "
+                f"{counted(len(X), 'training sample')}, which {method} cannot divide into as many"
+            )
         estimates = _read_estimates(estimates_path, features, features_path, normalized)
     unlabelled = labels == UNLABELLED
     ids = features.indices[features.train_mask][unlabelled]

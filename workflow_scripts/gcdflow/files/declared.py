@@ -211,8 +211,8 @@ PSEUDO = RunFile(
         Field(
             "neighbours",
             "int64",
-            "rows of the nearest core points in the same cluster and with no other label, nearest "
-            "first, then -1",
+            "rows of those of the 10 nearest core points that are in the same cluster and have no "
+            "other label, nearest first, then -1",
             ("n", "10"),
             least=-1,
             below="indices",

@@ -12,9 +12,9 @@ from gcdflow.models.head import DINOHead
 class Model(nn.Module):
     """Backbone and projection head.
 
-    ``embed`` makes L2-normalised embeddings of the backbone's features. Embeddings are the head's compact ones where those are cheaper.
-    Prototypes of embeddings need the wide ones: they last for longer than a step, and compact rows
-    of two steps have no common axes.
+    ``embed`` makes L2-normalised embeddings of the backbone's features. They are the head's compact
+    ones where those are cheaper. Prototypes of embeddings need the wide ones: they last for longer
+    than a step, and compact rows of two steps have no common axes.
     """
 
     def __init__(self, settings: TrainSettings):

@@ -1,9 +1,9 @@
 """What the jobs of a run ask a cluster for: GPUs, threads, memory in MB and walltime in minutes.
 
 Too little gets a job killed, too much makes it wait. The numbers are upper bounds from what is
-known before a job starts (settings and the headers of its inputs); comments give measured values. A
-profile may limit the requests (``resources:``). A job that is killed nevertheless requests more in
-its next attempt.
+known before a job starts (settings, and headers and masks of its inputs); comments give measured
+values. A profile may limit the requests (``resources:``). A job that is killed nevertheless
+requests more in its next attempt.
 
 A request raises FileNotFoundError if the input that says how much work there is does not exist yet.
 """
@@ -13,10 +13,12 @@ from __future__ import annotations
 import ast
 import math
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from gcdflow.config.ranges import parse_range
 from gcdflow.config.settings import RunSettings
 from gcdflow.planning.plan import segment_length
 from gcdflow.ssddbc import choose_neighbours, estimate_resources
@@ -86,6 +88,24 @@ def array_shape(path: str | Path, name: str) -> tuple[int, int]:
             rows, columns, *_ = (*shape, 1, 1)
             return max(rows, 1), max(columns, 1)
     except (zipfile.BadZipFile, KeyError, ValueError, SyntaxError, TypeError):
+        return 1, 1
+
+
+def training_shape(path: str | Path) -> tuple[int, int]:
+    """Training samples and dimensions of a feature cache.
+
+    A broken archive gives (1, 1), and a missing one is an error, as by :func:`array_shape`.
+    """
+    from numpy import count_nonzero  # slow to load
+    from numpy.lib.format import read_array
+
+    n, d = array_shape(path, "features")
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open("train_mask.npy") as mask:
+            return max(int(count_nonzero(read_array(mask))), 1), d
+    except KeyError:  # all samples are for training (docs/contract.md, section 2)
+        return n, d
+    except (zipfile.BadZipFile, zlib.error, ValueError):
         return 1, 1
 
 
@@ -166,13 +186,20 @@ def cluster_request(
     """Request of grid searches.
 
     The prediction of time is right within a factor of two or so (docs/ssddbc.md), and Numba may
-    have to compile: hence three times as much.
+    have to compile: hence three times as much. Test samples are read, but not searched.
     """
-    n, d = array_shape(files.get("features"), "features")
-    cells = settings.clustering.n_configurations()
-    neighbours = choose_neighbours(settings.clustering.neighbours, n, d, 1, cells)
-    cost = estimate_resources(n, d, 1, cells, n_jobs=threads, neighbours=neighbours)
-    memory = _PYTHON_MB + 1.2 * cost.memory_bytes / _MB
+    n, d = training_shape(files.get("features"))
+    grid = settings.clustering
+    neighbours = choose_neighbours(grid.neighbours, n, d, grid.n_configurations())
+    cost = estimate_resources(
+        n,
+        d,
+        grid.n_configurations(),
+        largest_k=max(parse_range(grid.k)),
+        n_jobs=threads,
+        neighbours=neighbours,
+    )
+    memory = _PYTHON_MB + files.size_mb + 1.2 * cost.memory_bytes / _MB
     minutes = _START_MINUTES + 3 * searches * cost.seconds / 60
     return _rounded(_grown(memory, attempt), _grown(minutes, attempt))
 

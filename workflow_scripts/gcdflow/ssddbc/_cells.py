@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from gcdflow.errors import InputError
 from gcdflow.ssddbc._points import ROWS_PER_TASK, Points
 from gcdflow.ssddbc._sketches import Sketches
-from gcdflow.ssddbc._workers import Workers
+from gcdflow.ssddbc._workers import Workers, openmp_threads
 
 CELLS_PER_ROOT = 4  # cells, in units of the square root of the number of points
 TRAINED_PER_CELL = 40  # points per cell that k-means sees; faiss warns below 39
@@ -135,7 +134,7 @@ def _nearest(rows: np.ndarray, centroids: np.ndarray, workers: Workers) -> np.nd
 def _k_means(rows: np.ndarray, n_cells: int, workers: Workers) -> np.ndarray:
     """Centroids of (n, d) float32 rows, (n_cells, d) float32."""
     faiss = import_faiss()
-    with threadpool_limits(workers.n_threads):
+    with openmp_threads(workers.n_threads):
         model = faiss.Kmeans(
             rows.shape[1],
             n_cells,

@@ -175,7 +175,7 @@ class Silhouettes:
         points, columns, piece = distances.columns.points, distances.columns.ids, distances.piece
         gpu = points.gpu
         self._points, self._columns = gpu, gpu.take(columns)
-        self._scale, self._doubt, self._most = points.scale, doubt, most
+        self._doubt, self._most = doubt, most
         self._weights, self._n_pieces = gpu.here(distances.weights)[:, None], int(piece[-1]) + 1
         self._tiles = []
         for first in range(0, len(columns), COLUMNS_PER_TILE):
@@ -243,7 +243,7 @@ class Silhouettes:
             if len(doubtful) > self._most * values.numel():
                 values = self._points.here(exact(tile, None))
             else:
-                values = values.clamp_(min=0).sqrt_().div_(self._scale)
+                values = values.clamp_(min=0).sqrt_()
                 better = exact(tile, doubtful.contiguous().cpu().numpy())
                 values[doubtful[:, 0], doubtful[:, 1]] = self._points.here(better)
             fine[pieces] += runs.sums(self._weights[tile] * values)

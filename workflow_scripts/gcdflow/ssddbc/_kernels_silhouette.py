@@ -1,4 +1,8 @@
-"""Compiled kernels for the silhouettes of many labelings in one pass over the distances."""
+"""Compiled kernels for the silhouettes of many labelings in one pass over the distances.
+
+Silhouettes do not depend on the unit of the distances. It is that of ``Points.work``, in which
+float32 holds distances between rows of any size.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +23,17 @@ def _distance(a, b):
 
 
 @compiled
-def tile_distances(products, column_squares, query_squares, scale, doubt, out):
+def tile_distances(products, column_squares, query_squares, doubt, out):
     """Distances from scalar products; returns the number of doubtful ones.
 
     Parameters
     ----------
     products : (t, b) float32 or float64, scalar products of t columns with b queries.
     column_squares, query_squares : (t,) and (b,) squared norms, of the same dtype.
-    scale : factor by which the rows were multiplied.
     doubt : squared distances below this share of the squared norms have lost too many digits.
     out : (t, b) float32, output.
     """
-    inverse, share = np.float32(1.0 / scale), np.float32(doubt)
-    two, zero = np.float32(2.0), np.float32(0.0)
+    share, two, zero = np.float32(doubt), np.float32(2.0), np.float32(0.0)
     doubtful = 0
     for c in range(products.shape[0]):
         square = column_squares[c]
@@ -39,16 +41,18 @@ def tile_distances(products, column_squares, query_squares, scale, doubt, out):
             norms = square + query_squares[b]
             squared = norms - two * products[c, b]
             doubtful += squared < share * norms
-            out[c, b] = np.sqrt(max(squared, zero)) * inverse
+            out[c, b] = np.sqrt(max(squared, zero))
     return doubtful
 
 
 @compiled
-def mend_distances(products, column_squares, query_squares, doubt, columns, points, rows, out):
+def mend_distances(
+    products, column_squares, query_squares, doubt, columns, points, rows, scale, out
+):
     """Compute the doubtful distances directly; the distance of a point to itself is zero.
 
     Parameters are those of :func:`tile_distances`; ``columns`` (t,) and ``points`` (b,) are int64
-    indices into ``rows``, the exact float64 rows.
+    indices into ``rows``, the exact float64 rows, and ``scale`` is that of the products' rows.
     """
     share, two = np.float32(doubt), np.float32(2.0)
     for c in range(products.shape[0]):
@@ -57,22 +61,23 @@ def mend_distances(products, column_squares, query_squares, doubt, columns, poin
             norms = square + query_squares[b]
             if norms - two * products[c, b] < share * norms:
                 same = columns[c] == points[b]
-                out[c, b] = 0.0 if same else _distance(rows[columns[c]], rows[points[b]])
+                out[c, b] = 0.0 if same else scale * _distance(rows[columns[c]], rows[points[b]])
 
 
 @compiled
-def pair_distances(pairs, columns, points, rows, out):
+def pair_distances(pairs, columns, points, rows, scale, out):
     """Compute the distances of some pairs directly; the distance of a point to itself is zero.
 
     Parameters
     ----------
     pairs : (p, 2) int64, places among ``columns`` (t,) and ``points`` (b,), which are int64 indices
         into ``rows``, the exact float64 rows.
+    scale : factor by which the distances are multiplied.
     out : (p,) float32, output.
     """
     for p in range(pairs.shape[0]):
         column, point = columns[pairs[p, 0]], points[pairs[p, 1]]
-        out[p] = 0.0 if column == point else _distance(rows[column], rows[point])
+        out[p] = 0.0 if column == point else scale * _distance(rows[column], rows[point])
 
 
 @compiled

@@ -269,6 +269,8 @@ def mean_silhouettes(
 class _Distances:
     """Distances from blocks of points to all rows, in the order of their pieces.
 
+    Their unit is that of ``Points.work``.
+
     Attributes
     ----------
     columns : Columns, the row of each atom.
@@ -316,8 +318,10 @@ class _Distances:
         if pairs is None:
             return np.concatenate([values.copy() for _, values in self._tiles(mine, tile)])
         found = np.empty(len(pairs), dtype=np.float32)
-        rows = self.columns.points.rows
-        kernels.pair_distances(pairs, self.columns.ids[tile], mine, rows, found)
+        points = self.columns.points
+        kernels.pair_distances(
+            pairs, self.columns.ids[tile], mine, points.rows, points.scale, found
+        )
         return found
 
     def _tiles(self, mine: np.ndarray, part: slice) -> Iterator[tuple[slice, np.ndarray]]:
@@ -332,14 +336,14 @@ class _Distances:
             np.matmul(work, queries, out=products)
             squares = squares, points.squares[mine]
             doubt = DOUBT
-            doubtful = kernels.tile_distances(products, *squares, points.scale, doubt, values)
+            doubtful = kernels.tile_distances(products, *squares, doubt, values)
             if doubtful > TOO_DOUBTFUL * values.size:
                 exact, columns = self.columns.centred(tile)
                 exact_mine, own = points.centred(mine)
                 products, squares, doubt = exact @ exact_mine.T, (columns, own), PRECISE_DOUBT
-                doubtful = kernels.tile_distances(products, *squares, points.scale, doubt, values)
+                doubtful = kernels.tile_distances(products, *squares, doubt, values)
             if doubtful:
                 kernels.mend_distances(
-                    products, *squares, doubt, rows[tile], mine, points.rows, values
+                    products, *squares, doubt, rows[tile], mine, points.rows, points.scale, values
                 )
             yield tile, values

@@ -20,15 +20,13 @@ from gcdflow.ssddbc._recall import recall, with_cells
 from gcdflow.ssddbc._samples import Samples, make_samples
 from gcdflow.ssddbc._scores import cross_entropy, distinct_labelings, mean_silhouettes
 from gcdflow.ssddbc._workers import Workers
-from gcdflow.ssddbc.resources import GRAPH_BYTES
+from gcdflow.ssddbc.resources import GRAPH_BYTES, LONGEST_LIST, SPARE_NEIGHBOURS
 
-SPARE_NEIGHBOURS = 12  # beyond the largest k, so that float32 can guarantee the k nearest
 # No core of a group is smaller than the union of all by more than this factor.
 RATIO = 3.0
 # Up to this percentile, lists among all points hold enough core points. Approximate ones are
 # shorter, because those of a million points would take too much memory.
 WIDEST_PERCENTILE, WIDEST_APPROXIMATE = 75, 60
-LONGEST_LIST = 256
 NEW_SAMPLE_NEIGHBOURS = 48
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numbers
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_array, validate_data
 
 from gcdflow.errors import InputError
@@ -72,21 +74,17 @@ def features(X, *, name: str = "X") -> np.ndarray:
     return X
 
 
-def training_samples(X, y, estimator) -> tuple[np.ndarray, np.ndarray]:
-    """Features of at least two samples, and their class numbers as :func:`labels` returns them.
-
-    The estimator stores number and names of the features only after all checks, so that bad input
-    does not change an earlier fit.
-    """
+def training_samples(X, y) -> tuple[np.ndarray, np.ndarray]:
+    """Features of at least two samples, and their class numbers as :func:`labels` returns them."""
     checked = features(X)
     if len(checked) < 2:
         raise InputError(
             f"X has {len(checked)} sample(s), expected at least 2: a density needs a neighbour"
             " (minimum of 2 is required)"
         )
-    classes = labels(y, len(checked))
-    validate_data(estimator, X, skip_check_array=True)
-    return checked, classes
+    # Names of features: an estimator keeps them when it is fitted, but bad ones are refused now.
+    validate_data(BaseEstimator(), X, skip_check_array=True)
+    return checked, labels(y, len(checked))
 
 
 def new_samples(X, estimator) -> np.ndarray:
@@ -184,25 +182,16 @@ def weight(value, name: str) -> float:
     return float(value)
 
 
-def neighbour_search(value, name: str = "neighbours") -> str | None:
-    """How neighbours are searched for; None: decided by the amount of work."""
-    if value is not None and value not in ("exact", "approximate"):
-        raise InputError(f"{name} is {value!r}, expected 'exact', 'approximate' or None")
-    return value
-
-
-def device(value, name: str = "device") -> str:
-    """Where products are formed: ``cpu``, or a GPU by PyTorch's name for it."""
-    if not isinstance(value, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", value):
-        raise InputError(f"{name} is {value!r}, expected 'cpu', 'cuda' or 'cuda:<number>'")
-    return value
-
-
-def switch(value, name: str) -> bool:
-    """True or False; not text, because a word such as "no" would count as true."""
-    if not isinstance(value, bool | np.bool_ | numbers.Integral) or value not in (0, 1):
-        raise InputError(f"{name} is {value!r}, expected True or False")
-    return bool(value)
+def search_options(normalize, neighbours, device) -> dict[str, Any]:
+    """Parameters of the estimators by name, which say how neighbours are searched for."""
+    # Not text, because a word such as "no" would count as true.
+    if not isinstance(normalize, bool | np.bool_ | numbers.Integral) or normalize not in (0, 1):
+        raise InputError(f"normalize is {normalize!r}, expected True or False")
+    if neighbours is not None and neighbours not in ("exact", "approximate"):
+        raise InputError(f"neighbours is {neighbours!r}, expected 'exact', 'approximate' or None")
+    if not isinstance(device, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise InputError(f"device is {device!r}, expected 'cpu', 'cuda' or 'cuda:<number>'")
+    return {"normalize": bool(normalize), "neighbours": neighbours, "device": device}
 
 
 def function(value, name: str):

@@ -4,22 +4,65 @@ from __future__ import annotations
 
 import itertools
 import numbers
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
+from threading import Lock
 
 from joblib.externals.loky import cpu_count
-from threadpoolctl import threadpool_limits
+from threadpoolctl import OpenBLASController, ThreadpoolController
 
 from gcdflow.errors import InputError
 
 REPORT_SECONDS = 0.2
 
 
+class _OneBlasThread:
+    """BLAS on one thread while any thread of the process is inside this context.
+
+    BLAS has one limit for the process. So the first to enter sets it, and the last to leave
+    restores it. threadpoolctl ignores all threads but the one that changed OpenBLAS's limit first,
+    and that may be any thread of the program: its control is cleared before every change.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._n_inside = Lock(), 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n_inside == 0:
+                OpenBLASController.clear_controlling_thread(force=True)
+                self._limits = ThreadpoolController().select(user_api="blas").limit(limits=1)
+            self._n_inside += 1
+
+    def __exit__(self, *_exception) -> None:
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0:
+                OpenBLASController.clear_controlling_thread(force=True)
+                self._limits.restore_original_limits()
+                OpenBLASController.clear_controlling_thread()
+
+
+_ONE_BLAS_THREAD = _OneBlasThread()
+
+
+@contextmanager
+def openmp_threads(n: int) -> Iterator[None]:
+    """Limit OpenMP, which has one limit for each thread, to ``n`` threads in the calling one."""
+    limits = ThreadpoolController().select(user_api="openmp").limit(limits=n)
+    try:
+        yield
+    finally:
+        limits.restore_original_limits()
+
+
 class Workers:
     """Run tasks on ``n_jobs`` threads, as a context manager.
 
-    Inside the context, BLAS and OpenMP run single-threaded in the whole process, because the tasks
-    themselves run in parallel. Tasks must not depend on their order.
+    Inside the context, BLAS runs on one thread in the whole process, because the tasks themselves
+    run in parallel; so does OpenMP in the calling thread. Contexts of several threads may overlap.
+    Tasks must not depend on their order.
 
     Parameters
     ----------
@@ -39,7 +82,9 @@ class Workers:
         self._pool: ThreadPoolExecutor | None = None
 
     def __enter__(self) -> Workers:
-        self._limits = threadpool_limits(limits=1)
+        self._limits = ExitStack()
+        self._limits.enter_context(openmp_threads(1))
+        self._limits.enter_context(_ONE_BLAS_THREAD)
         if self.n_threads > 1:
             self._pool = ThreadPoolExecutor(self.n_threads, thread_name_prefix="ssddbc")
         return self
@@ -48,7 +93,7 @@ class Workers:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
-        self._limits.restore_original_limits()
+        self._limits.close()
 
     def run(
         self, task: Callable, items: Iterable, after_each: Callable[[], None] | None = None

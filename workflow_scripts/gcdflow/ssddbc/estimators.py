@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClusterMixin
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gcdflow.errors import InputError
 from gcdflow.ssddbc import _validate as validate
@@ -20,15 +20,23 @@ CLUSTERING_SHARE = 0.6  # of the work; the rest is scoring
 class _Clusterer(ClusterMixin, BaseEstimator):
     """Methods of both estimators besides ``fit``; ``predict`` is step 6 for new samples."""
 
-    def _samples(self, X: np.ndarray, ks: list, percentiles: list, workers):
-        """Samples for a search over this grid, with exact or approximate neighbours."""
-        from gcdflow.ssddbc import _search as search
+    def _keep(self, given, X: np.ndarray, found, index: int) -> None:
+        """Set what both estimators have, of one of the clusterings that were found.
 
-        self.neighbours_ = choose_neighbours(self.neighbours, *X.shape, len(ks), len(percentiles))
-        options = {"normalize": self.normalize, "device": self.device}
-        return search.searchable(X, ks, workers, neighbours=self.neighbours_, **options)
+        A fit that is refused does not come here, and leaves an earlier one as it was.
 
-    def _keep_core(self, X: np.ndarray) -> None:
+        Parameters
+        ----------
+        given : the argument of ``fit``, which may name the features. X : (n, d), the same, checked.
+        """
+        validate_data(self, given, skip_check_array=True)  # keeps number and names of the features
+        cell = found.cells[index]
+        self.labels_ = found.labels[index].astype(np.int64)
+        self.core_sample_mask_ = cell.core
+        self.densities_ = cell.density.rho
+        self.n_clusters_ = int(found.n_clusters[index])
+        self.recall_ = found.recall
+        self.neighbours_ = "exact" if found.recall is None else "approximate"
         self._core_X = X[self.core_sample_mask_]
         self._core_labels = self.labels_[self.core_sample_mask_]
         self._core_normalized = bool(self.normalize)  # the parameter may change later
@@ -139,24 +147,20 @@ class SSDDBC(_Clusterer):
         """
         k = validate.neighbours(self.k)
         percentile = validate.percentile(self.density_percentile)
-        validate.switch(self.normalize, "normalize")
-        validate.neighbour_search(self.neighbours)
-        validate.device(self.device)
-        X, y = validate.training_samples(X, y, self)
+        options = validate.search_options(self.normalize, self.neighbours, self.device)
+        given = X
+        X, y = validate.training_samples(X, y)
         from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
         with search.Workers(self.n_jobs) as workers:
-            samples = self._samples(X, [k], [percentile], workers)
+            options["neighbours"] = choose_neighbours(self.neighbours, *X.shape, 1)
+            samples = search.searchable(X, [k], workers, **options)
             found = search.cluster_grid(samples, y, [k], [percentile], workers)
-        self.recall_, cell = found.recall, found.cells[0]
-        self.labels_ = found.labels[0].astype(np.int64)
-        self.core_sample_mask_ = cell.core
-        self.densities_ = cell.density.rho
+        self._keep(given, X, found, 0)
+        cell = found.cells[0]
         self.relative_densities_ = cell.density.relative
-        self.n_clusters_ = int(found.n_clusters[0])
         self.cutoff_ = cell.density.cutoff
         self.core_threshold_ = cell.threshold
-        self._keep_core(X)
         return self
 
 
@@ -224,8 +228,10 @@ class SSDDBCGridSearch(_Clusterer):
     def fit(self, X, y=None):
         """Cluster and score with every configuration; parameters as in :meth:`SSDDBC.fit`."""
         begin = time.perf_counter()
-        ks, percentiles, _ = self._checked_parameters()
-        X, y = validate.training_samples(X, y, self)
+        ks, percentiles, weights = self._checked_parameters()
+        options = validate.search_options(self.normalize, self.neighbours, self.device)
+        given = X
+        X, y = validate.training_samples(X, y)
         from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
         def report(share: float) -> None:
@@ -241,10 +247,18 @@ class SSDDBCGridSearch(_Clusterer):
 
         report(0)
         with search.Workers(self.n_jobs) as workers:
-            samples = self._samples(X, ks, percentiles, workers)
+            n_configurations = len(ks) * len(percentiles)
+            options["neighbours"] = choose_neighbours(self.neighbours, *X.shape, n_configurations)
+            samples = search.searchable(X, ks, workers, **options)
             found = search.cluster_grid(samples, y, ks, percentiles, workers, clustered)
             scores = search.score_grid(samples, found, y, workers, scored)
-        self._take_best(X, found, scores)
+        results = _results(ks, percentiles, weights, found, scores)
+        best = int(np.argmax(results["score"]))  # the first of equal scores
+        self._keep(given, X, found, best)
+        self.results_, self.best_index_ = results, best
+        self.best_score_ = float(results["score"][best])
+        row, column = divmod(best, len(percentiles))
+        self.best_params_ = {"k": ks[row], "density_percentile": percentiles[column]}
         own = found.seconds / workers.n_threads
         shared = max(0.0, time.perf_counter() - begin - own.sum())
         self.results_["seconds"] = own + shared / len(own)
@@ -259,40 +273,26 @@ class SSDDBCGridSearch(_Clusterer):
         )
         names = ("w_ce", "w_sil", "w_mod")
         weights = tuple(validate.weight(getattr(self, name), name) for name in names)
-        validate.switch(self.normalize, "normalize")
-        validate.neighbour_search(self.neighbours)
-        validate.device(self.device)
         validate.function(self.progress, "progress")
         return ks, percentiles, weights
 
-    def _take_best(self, X: np.ndarray, found, scores) -> None:
-        """Set all attributes except the seconds from clusterings and scores of the whole grid."""
-        ks, percentiles, weights = self._checked_parameters()
-        self.results_ = {
-            "k": np.repeat(ks, len(percentiles)),
-            "density_percentile": np.tile(percentiles, len(ks)),
-            "score": scores.total(*weights),
-            "cross_entropy": scores.cross_entropy,
-            "silhouette": scores.silhouette,
-            "silhouette_error": scores.silhouette_error,
-            "modularity": scores.modularity,
-            "n_clusters": found.n_clusters,
-            "n_core": np.array([int(cell.core.sum()) for cell in found.cells]),
-            "core_ratio": np.array([float(cell.core.mean()) for cell in found.cells]),
-            "cutoff": np.array([cell.density.cutoff for cell in found.cells]),
-            "core_threshold": np.array([cell.threshold for cell in found.cells]),
-        }
-        best = int(np.argmax(self.results_["score"]))  # the first of equal scores
-        self.best_index_ = best
-        self.best_score_ = float(self.results_["score"][best])
-        row, column = divmod(best, len(percentiles))
-        self.best_params_ = {"k": ks[row], "density_percentile": percentiles[column]}
-        self.labels_ = found.labels[best].astype(np.int64)
-        self.core_sample_mask_ = found.cells[best].core
-        self.densities_ = found.cells[best].density.rho
-        self.n_clusters_ = int(found.n_clusters[best])
-        self.recall_ = found.recall
-        self._keep_core(X)
+
+def _results(ks: list, percentiles: list, weights: tuple, found, scores) -> dict[str, np.ndarray]:
+    """The table of all configurations except the seconds, from their clusterings and scores."""
+    return {
+        "k": np.repeat(ks, len(percentiles)),
+        "density_percentile": np.tile(percentiles, len(ks)),
+        "score": scores.total(*weights),
+        "cross_entropy": scores.cross_entropy,
+        "silhouette": scores.silhouette,
+        "silhouette_error": scores.silhouette_error,
+        "modularity": scores.modularity,
+        "n_clusters": found.n_clusters,
+        "n_core": np.array([int(cell.core.sum()) for cell in found.cells]),
+        "core_ratio": np.array([float(cell.core.mean()) for cell in found.cells]),
+        "cutoff": np.array([cell.density.cutoff for cell in found.cells]),
+        "core_threshold": np.array([cell.threshold for cell in found.cells]),
+    }
 
 
 def assign_to_clusters(X, core_X, core_labels, *, n_jobs=None):
@@ -386,9 +386,8 @@ def core_neighbours(
     if not core.any():
         raise InputError("core_sample_mask marks no core point, expected some")
     n_neighbors = validate.neighbours(n_neighbors)
-    neighbours = choose_neighbours(validate.neighbour_search(neighbours), *X.shape)
-    normalize, device = validate.switch(normalize, "normalize"), validate.device(device)
-    options = {"normalize": normalize, "neighbours": neighbours, "device": device}
+    options = validate.search_options(normalize, neighbours, device)
+    options["neighbours"] = choose_neighbours(neighbours, *X.shape)
     from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
     with search.Workers(n_jobs) as workers:
