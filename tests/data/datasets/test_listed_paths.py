@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from gcdflow.data.datasets.labels_table import read_labels
-from gcdflow.data.datasets.listed_paths import match_paths
+from gcdflow.data.datasets.listed_paths import each_once, match_paths
 from gcdflow.data.folder_scan import files_below
 from gcdflow.errors import InputError
 
@@ -22,10 +22,8 @@ def folder(tmp_path: Path) -> Path:
 def found(folder: Path, lines: str, header: str = "path,label") -> list[str]:
     (folder / "labels.csv").write_text(f"{header}\n{lines}\n", encoding="utf-8")
     table = folder / "labels.csv"
-    return [
-        row.path
-        for row in match_paths(read_labels(table), table, folder, files_below(folder).files)
-    ]
+    rows = match_paths(read_labels(table), table, folder, files_below(folder).files)
+    return [row.path for row in each_once(rows)]
 
 
 @pytest.mark.parametrize(

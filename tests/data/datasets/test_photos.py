@@ -18,7 +18,7 @@ from gcdflow.data.class_names import tidied
 from gcdflow.data.datasets import open_images
 from gcdflow.data.datasets.catalogue import split_catalogue
 from gcdflow.data.datasets.labels_table import LabelRow, read_labels
-from gcdflow.data.datasets.photos import catalogue, present_labels, without
+from gcdflow.data.datasets.photos import catalogue, labels_text, present_labels, without
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Split, Truth
 from gcdflow.planning.state import state_of_labels, state_of_photographs
@@ -454,6 +454,18 @@ def test_corrections_after_training_began(settings):
     np.testing.assert_array_equal(labels.labels, [0, 3, -1, -1, 2, -1])
     np.testing.assert_array_equal(labels.indices, split.indices)
     assert words == "2 added, 1 changed, 1 removed since training began"
+
+
+@pytest.mark.parametrize("other", ["c.JPG ,robin", "./c.JPG,robin", "\u200bc.JPG, robin"])
+def test_a_photograph_may_be_listed_twice_in_two_spellings(settings, other):
+    text = f"{TABLE}{other},,\n"
+    write(settings, text)
+    split = split_of(settings)
+    labels, _ = present_labels(table_of(settings), split, ANEW)
+    np.testing.assert_array_equal(labels.labels, split.labels)
+    found = labels_text(table_of(settings), split)
+    assert "".join(found.pieces) == text
+    assert [found.pieces[cell.piece].strip() for cell in found.cells["c.JPG"]] == ["robin"] * 2
 
 
 def test_files_that_are_no_photographs_by_their_names_are_not_sorted(settings, caplog):

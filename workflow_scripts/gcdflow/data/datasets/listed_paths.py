@@ -20,7 +20,7 @@ _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 def match_paths(
     rows: list[LabelRow], table: Path, folder: Path, known_paths: Iterable[str]
 ) -> list[LabelRow]:
-    """The rows with paths spelt as on the disk, each once; paths of absent files are unchanged.
+    """All rows with paths spelt as on the disk; paths of absent files are unchanged.
 
     Paths in a table may differ from those on the disk: in composed and decomposed characters (as
     on Apple's file systems), in the separator of folders (as on Windows), and in spaces, which
@@ -42,7 +42,8 @@ def match_paths(
     for path in sorted(exact):
         alike.setdefault(path_look(path), []).append(path)
     folded = {look.casefold(): paths[0] for look, paths in alike.items()}
-    found: dict[str, LabelRow] = {}
+    first: dict[str, LabelRow] = {}
+    found = []
     for row in rows:
         where = f"{table}, line {row.line}"
         path = _spelt_as_there(row, exact, folder)
@@ -54,13 +55,21 @@ def match_paths(
             if not several:
                 _check_not_misspelt(where, path, folder, folded)
         row = replace(row, path=path)
-        if found.setdefault(path, row) != row:
-            first, differ = found[path], _difference(found[path], row)
+        found.append(row)
+        if (other := first.setdefault(path, row)) != row:
             raise InputError(
-                f"{where}: {path} is listed a second time (first: line {first.line}), with another "
-                f"{differ}; remove one of the lines"
+                f"{where}: {path} is listed a second time (first: line {other.line}), with another "
+                f"{_difference(other, row)}; remove one of the lines"
             )
-    return list(found.values())
+    return found
+
+
+def each_once(rows: Iterable[LabelRow]) -> list[LabelRow]:
+    """The first row of each path: others that :func:`match_paths` accepts say the same."""
+    first: dict[str, LabelRow] = {}
+    for row in rows:
+        first.setdefault(row.path, row)
+    return list(first.values())
 
 
 def _difference(first: LabelRow, second: LabelRow) -> str:

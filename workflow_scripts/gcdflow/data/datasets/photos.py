@@ -10,7 +10,6 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,7 @@ from gcdflow.data.datasets.catalogue import UNKNOWN, Catalogue
 from gcdflow.data.datasets.images import unreadable_images
 from gcdflow.data.datasets.labels_table import LabelRow, read_labels
 from gcdflow.data.datasets.labels_text import LabelsText, read_text
-from gcdflow.data.datasets.listed_paths import match_paths
+from gcdflow.data.datasets.listed_paths import each_once, match_paths
 from gcdflow.data.folder_scan import files_below, photographs, report_left_out, suffix
 from gcdflow.data.places import photographs_folder
 from gcdflow.errors import InputError
@@ -46,7 +45,7 @@ def catalogue(settings: PhotosSettings) -> Catalogue:
     table = folder / settings.labels
     rows = read_labels(table, settings.real_classes)
     files, left_out = files_below(folder)
-    listed = match_paths(rows, table, folder, files)
+    listed = each_once(match_paths(rows, table, folder, files))
     unlisted = sorted(set(photographs(files)) - {row.path for row in listed})
     rows = [*listed, *(LabelRow(path, "") for path in unlisted)]
     others = [path for path in set(files) - {row.path for row in rows} if folder / path != table]
@@ -176,7 +175,7 @@ def present_labels(
         known |= seen.ids
         present, others = set(seen.paths[seen.present].tolist()), others | set(seen.left_out)
     rows = read_labels(table, split.real_classes)
-    rows = match_paths(rows, table, folder, {*known, *others})
+    rows = each_once(match_paths(rows, table, folder, {*known, *others}))
     _check_they_exist(rows, table, folder, known.keys() | others, again)
     rows = [row for row in rows if row.path in known]
     position = {number: i for i, number in enumerate(split.indices.tolist())}
@@ -252,9 +251,8 @@ def labels_text(table: Path, split: Split) -> LabelsText:
     """
     folder = folder_of_photographs(split)
     rows = read_labels(table, split.real_classes)
-    found = match_paths(rows, table, folder, [*files_below(folder).files, *split.paths.tolist()])
-    path_of = {row.written: row.path for row in found}
-    return read_text(table, [replace(row, path=path_of[row.written]) for row in rows])
+    files = [*files_below(folder).files, *split.paths.tolist()]
+    return read_text(table, match_paths(rows, table, folder, files))
 
 
 def _labels(split: Split, names: Mapping[int, str]) -> tuple[Labels, str]:
