@@ -178,7 +178,7 @@ def test_photographs_are_sorted_and_a_correction_does_not_train_again(photos: Pa
 
     folder = tmp_path / "data" / "mine"
     write_table(tmp_path, {**labels, "elsewhere.png": "gull"})
-    assert "are not among the photographs of data/mine (first: elsewhere.png)" in sentence()
+    assert "no file elsewhere.png in data/mine; correct the path, or remove the line" in sentence()
     (folder / "labels.csv").unlink()
     assert "labels.csv: no such file; write one with the columns path" in sentence()
     folder.rename(tmp_path / "elsewhere")

@@ -311,10 +311,10 @@ def test_missing_files_and_foreign_text(settings):
 
 
 def test_listed_images_that_are_missing_or_broken(settings):
-    write(settings, TABLE + "gone.jpg,,,\n")
-    split, _ = split_catalogue(catalogue(settings), settings)
-    with pytest.raises(InputError, match=r"1 of 7 listed images are missing \(first: gone\.jpg\)"):
-        open_images(split.source, split.paths).check(1)
+    write(settings, TABLE + "d.webp,,,\n")
+    expected = r"labels\.csv, line 6: no file d\.webp in \S+/photos; did you mean more/d\.webp\?$"
+    with pytest.raises(InputError, match=expected):
+        catalogue(settings)
     write(settings, TABLE)
     with open(f"{settings.root}/photos/phone.heic", "wb") as file:
         file.write(b"\0\0\0\x18ftypheic")
@@ -510,7 +510,7 @@ def test_a_missing_table_and_labels_that_are_gone(settings):
 def test_a_listed_path_that_does_not_exist(settings, path):
     split = split_of(settings)
     write(settings, TABLE + f"{path},crow,,\n")
-    expected = "listed paths are not among the photographs of .* \\(first: gone|is outside"
+    expected = "line 6: no file gone.jpg in .*; correct the path, or remove the line|is outside"
     with pytest.raises(InputError, match=expected):
         present_labels(table_of(settings), split, ANEW)
 

@@ -228,7 +228,7 @@ def test_lines_that_disagree_on_one_photograph(folder: Folder):
 def test_a_path_that_no_photograph_ever_had(folder: Folder):
     folder.look()
     folder.write(LABELS | {"nowhere.jpg": "owl"})
-    expected = r"1 listed paths are not among the photographs of .*\(first: nowhere\.jpg\)"
+    expected = r"labels\.csv, line 7: no file nowhere\.jpg in .*; correct the path, or remove"
     with pytest.raises(InputError, match=expected):
         folder.labels()
 

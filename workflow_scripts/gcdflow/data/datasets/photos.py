@@ -7,7 +7,6 @@ training images.
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -19,11 +18,11 @@ from gcdflow.data.datasets.catalogue import UNKNOWN, Catalogue
 from gcdflow.data.datasets.images import unreadable_images
 from gcdflow.data.datasets.labels_table import LabelRow, read_labels
 from gcdflow.data.datasets.labels_text import LabelsText, read_text
-from gcdflow.data.datasets.listed_paths import each_once, match_paths
+from gcdflow.data.datasets.listed_paths import check_they_exist, each_once, match_paths
 from gcdflow.data.folder_scan import files_below, photographs, report_left_out, suffix
 from gcdflow.data.places import photographs_folder
 from gcdflow.errors import InputError
-from gcdflow.files.formats import UNLABELLED, Labels, Photographs, Split, leaves_folder
+from gcdflow.files.formats import UNLABELLED, Labels, Photographs, Split
 
 if TYPE_CHECKING:
     from gcdflow.config.settings import PhotosSettings
@@ -39,13 +38,15 @@ def catalogue(settings: PhotosSettings) -> Catalogue:
     Raises
     ------
     InputError
-        If the folder or the CSV file is missing or wrong, no image is labelled, or all are.
+        If the folder or the CSV file is missing or wrong, or lists a file that does not exist, no
+        image is labelled, or all are.
     """
     folder = photographs_folder(Path(settings.root, settings.folder))
     table = folder / settings.labels
     rows = read_labels(table, settings.real_classes)
     files, left_out = files_below(folder)
     listed = each_once(match_paths(rows, table, folder, files))
+    check_they_exist(listed, table, folder, files)
     unlisted = sorted(set(photographs(files)) - {row.path for row in listed})
     rows = [*listed, *(LabelRow(path, "") for path in unlisted)]
     others = [path for path in set(files) - {row.path for row in rows} if folder / path != table]
@@ -176,7 +177,7 @@ def present_labels(
         present, others = set(seen.paths[seen.present].tolist()), others | set(seen.left_out)
     rows = read_labels(table, split.real_classes)
     rows = each_once(match_paths(rows, table, folder, {*known, *others}))
-    _check_they_exist(rows, table, folder, known.keys() | others, again)
+    _check_listed(rows, table, folder, known.keys() | others, again)
     rows = [row for row in rows if row.path in known]
     position = {number: i for i, number in enumerate(split.indices.tolist())}
     _check_same_split(rows, table, [position.get(known[row.path]) for row in rows], split, again)
@@ -187,17 +188,12 @@ def present_labels(
     return _labels(split, {number: row.label for number, row in named.items() if row.label})
 
 
-def _check_they_exist(
+def _check_listed(
     rows: list[LabelRow], table: Path, folder: Path, known: Collection[str], again: str
 ) -> None:
     """Refuse paths that no photograph ever had; warn of files that are none for the run."""
+    check_they_exist(rows, table, folder, known)
     strangers = sorted({row.path for row in rows} - set(known))
-    nowhere = [p for p in strangers if leaves_folder(p) or not os.path.isfile(folder / p)]
-    if nowhere:
-        raise InputError(
-            f"{table}: {len(nowhere)} listed paths are not among the photographs of {folder} "
-            f"(first: {nowhere[0]}); correct them, or remove the lines"
-        )
     if strangers:
         log.warning(
             f"{folder}: {len(strangers)} listed files are not named like photographs, or lie in "
