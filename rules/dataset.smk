@@ -30,11 +30,12 @@ rule dataset:
         runtime=60,
     params:
         settings=of_settings(parameters.dataset_settings),
+        seen=lambda wildcards, output: plan.seen_photographs(output[0]),
         version=lambda wildcards: version_after(
             RESULT_VERSIONS["dataset"], placed(f"runs/{wildcards.run}/split.npz")
         ),
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- -- {log:q} -- {params.version} {params.settings:q}; "
-        "stage dataset --settings {params.settings:q}"
+        "stage dataset --settings {params.settings:q} --seen {params.seen:q}"
         " --split {output.split:q} --truth {output.truth:q} --threads {threads} 2>&1 | tee -i {log:q}"

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -23,17 +24,27 @@ from gcdflow.data.folder_scan import files_below, photographs, report_left_out, 
 from gcdflow.data.places import photographs_folder
 from gcdflow.errors import InputError
 from gcdflow.files.formats import UNLABELLED, Labels, Photographs, Split
+from gcdflow.wording import counted
 
 if TYPE_CHECKING:
     from gcdflow.config.settings import PhotosSettings
 
 log = logging.getLogger(__name__)
 
+Key = TypeVar("Key", bound=Hashable)
+_NOWHERE: Mapping[str, str | None] = {}
 
-def catalogue(settings: PhotosSettings) -> Catalogue:
+
+def catalogue(settings: PhotosSettings, places: Mapping[str, str | None] = _NOWHERE) -> Catalogue:
     """All images of the folder, with the labels of the CSV file.
 
     Old classes are the labels, in alphabetical order. New classes occur only in ``truth``.
+
+    Parameters
+    ----------
+    places : mapping from str to str or None
+        Where photographs are now that were at a path before; None: they are gone. A line with the
+        former path counts, as in :func:`present_labels`, or is ignored.
 
     Raises
     ------
@@ -45,13 +56,32 @@ def catalogue(settings: PhotosSettings) -> Catalogue:
     table = folder / settings.labels
     rows = read_labels(table, settings.real_classes)
     files, left_out = files_below(folder)
-    listed = each_once(match_paths(rows, table, folder, files))
-    check_they_exist(listed, table, folder, files)
+    rows = each_once(match_paths(rows, table, folder, {*files, *places}))
+    check_they_exist(rows, table, folder, {*files, *places})
+    listed = _where_they_are(rows, places, table)
     unlisted = sorted(set(photographs(files)) - {row.path for row in listed})
     rows = [*listed, *(LabelRow(path, "") for path in unlisted)]
     others = [path for path in set(files) - {row.path for row in rows} if folder / path != table]
     report_left_out(folder, left_out + Counter(suffix(path) or "no suffix" for path in others))
     return _catalogue_of(rows, settings)
+
+
+def _where_they_are(
+    rows: list[LabelRow], places: Mapping[str, str | None], table: Path
+) -> list[LabelRow]:
+    """The rows with present paths, each once, without those of photographs that are gone."""
+    gone = [row for row in rows if row.path in places and places[row.path] is None]
+    if gone:
+        log.info(
+            f"{table}: {counted(len(gone), 'line')} of photographs that are gone: ignored "
+            f"(first: line {gone[0].line}, {gone[0].path})"
+        )
+    known = {row.path: path for row in rows if (path := places.get(row.path, row.path))}
+    named: dict[str, LabelRow] = {}
+    for now in (True, False):
+        here = [row for row in rows if row.path in known and (row.path not in places) is now]
+        _name(here, known, named, now, table)
+    return [replace(row, path=path) for path, row in named.items()]
 
 
 def without(settings: PhotosSettings, found: Catalogue, unreadable: Mapping[str, str]) -> Catalogue:
@@ -218,12 +248,18 @@ def _check_same_split(
 
 def _name(
     rows: list[LabelRow],
-    known: Mapping[str, int],
-    named: dict[int, LabelRow],
+    known: Mapping[str, Key],
+    named: dict[Key, LabelRow],
     now: bool,
     table: Path,
 ) -> None:
-    """Add to ``named`` the line of each photograph, unless a line of its present path is there."""
+    """Add to ``named`` the line of each photograph, unless a line of its present path is there.
+
+    Parameters
+    ----------
+    known : mapping
+        What stands for the photograph of a path.
+    """
     earlier = dict(named)
     for row in rows:
         number = known[row.path]
