@@ -101,7 +101,7 @@ def assignments(categories: list[str], confidences: list[float], labels=None) ->
 def run(tmp_path: Path):
     """A function that makes a page from categories, confidences and labels of photographs."""
 
-    def make(table: Assignments, change=None, **options) -> Page:
+    def make(table: Assignments, /, change=None, **options) -> Page:
         n = len(table.paths)
         rng = np.random.default_rng(0)
         for path in table.paths:
@@ -421,6 +421,21 @@ def test_training_is_offered_with_its_command_and_time(run):
     unknown = run(table, next_step=NextStep(command, None))
     assert "which takes several times as long as this look" in unknown.text
     assert command in unknown.text
+
+
+def test_a_class_whose_labelled_photographs_are_gone_is_not_new(run, tmp_path: Path):
+    def of_photos(split: Split) -> Split:
+        return replace(split, source=split.source | {"dataset": "photos"})
+
+    listed = tmp_path / "images" / "labels.csv"
+    listed.parent.mkdir()
+    listed.write_text("path,label\na/0.png,owl\na/gone.png,face\n")
+    table = assignments(["owl", "face", "new-1", "face"], [1, 0.5, 0.5, 0.1], ["owl", "", "", ""])
+    page = run(table, of_photos, table=listed)
+    kinds = {row["name"]: row["isNew"] for row in page.data["categories"]}
+    assert kinds == {"face": False, "owl": False, "new-1": True}
+    assert [row["name"] for row in page.data["categories"]][:2] == ["face", "owl"]
+    assert {p["path"] for p in page.data["pictures"] if p.get("doubtful")} == {"a/3.png"}
 
 
 # -- thumbnails beside the page --------------------------------------------------------------------
