@@ -12,7 +12,7 @@ import pytest
 from gcdflow.config.settings import PhotosSettings
 from gcdflow.data.datasets import seen_photos
 from gcdflow.data.datasets.catalogue import split_catalogue
-from gcdflow.data.datasets.photos import present_labels
+from gcdflow.data.datasets.photos import catalogue, present_labels, without
 from gcdflow.data.datasets.seen_photos import catalogue_again, content_id, see_photographs
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import sha256_file
@@ -318,6 +318,17 @@ def test_a_list_of_another_folder_is_no_help(folder: Folder, tmp_path: Path):
     settings = PhotosSettings(root=str(tmp_path), folder="others")
     with pytest.raises(InputError, match=r"line 2: no file a\.jpg in \S+/others"):
         catalogue_again(settings, tmp_path / "photographs.npz", 1)
+
+
+def test_what_could_not_be_read_at_first_was_not_added(folder: Folder, caplog):
+    (folder.path / "torn.jpg").write_bytes(b"torn")
+    settings = PhotosSettings(root=str(folder.path.parent))
+    found = without(settings, catalogue(settings), {"torn.jpg": "torn"})
+    split_catalogue(found, settings)[0].save(folder.split_path)
+    with caplog.at_level(logging.INFO):
+        see_photographs(folder.split_path, None, 1)
+    expected = "6 photographs: 0 added, 0 renamed or moved, 0 removed since training began; 1 could"
+    assert expected in caplog.text
 
 
 def test_a_damaged_list_is_made_again(folder: Folder, tmp_path: Path, caplog):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from gcdflow.data.datasets.catalogue import UNKNOWN, Catalogue
-from gcdflow.data.datasets.images import unreadable_images
+from gcdflow.data.datasets.images import decode_image, unreadable_images
 from gcdflow.data.datasets.labels_table import LabelRow, read_labels
 from gcdflow.data.datasets.labels_text import LabelsText, read_text
 from gcdflow.data.datasets.listed_paths import check_they_exist, each_once, match_paths
@@ -153,7 +153,10 @@ def _catalogue_of(
 
 def _check_any_label(table: Path, rows: list[LabelRow]) -> None:
     if not any(row.label for row in rows):
-        raise InputError(f"{table}: no image has a label; label some of each old class")
+        raise InputError(
+            f"{table}: no photograph has a label yet; write the class of a few photographs into "
+            "the column label, a few of each class that you know"
+        )
 
 
 def folder_of_photographs(split: Split) -> Path:
@@ -224,12 +227,26 @@ def _check_listed(
     """Refuse paths that no photograph ever had; warn of files that are none for the run."""
     check_they_exist(rows, table, folder, known)
     strangers = sorted({row.path for row in rows} - set(known))
-    if strangers:
+    readable = [path for path in strangers if _is_picture(folder / path)]
+    if others := sorted(set(strangers) - set(readable)):
         log.warning(
-            f"{folder}: {len(strangers)} listed files are not named like photographs, or lie in "
-            f"hidden folders (first: {strangers[0]}), and are not sorted; to include them, train "
-            f"again: {again}"
+            f"{table}: {counted(len(others), 'line')} of files that are no pictures (first: "
+            f"{others[0]}), which are not sorted; remove them from it"
         )
+    if readable:
+        log.warning(
+            f"{folder}: {counted(len(readable), 'listed file')} not named like photographs, or in "
+            f"hidden folders (first: {readable[0]}), not sorted; to include them, train again: "
+            f"{again}"
+        )
+
+
+def _is_picture(path: Path) -> bool:
+    try:
+        decode_image(path, 1)
+    except InputError:
+        return False
+    return True
 
 
 def _check_same_split(

@@ -252,15 +252,17 @@ def _report(
 ) -> None:
     home = dict(zip(split.paths.tolist(), split.indices.tolist(), strict=True))
     samples = set(home.values())
-    added = sum(ids[path] not in samples for path in there)
+    untrained = [path for path in there if ids[path] not in samples]
+    never = sum(path in split.left_out for path in untrained)
     moved = sum(ids[path] in samples and home.get(path) != ids[path] for path in there)
-    gone = len(samples) - (len(there) - added)
+    gone = len(samples) - (len(there) - len(untrained))
     log.info(
-        "%s: %d photographs: %d added, %d renamed or moved, %d removed since training began%s",
+        "%s: %d photographs: %d added, %d renamed or moved, %d removed since training began%s%s",
         folder,
         len(there),
-        added,
+        len(untrained) - never,
         moved,
         gone,
+        f"; {never} could not be read then" if never else "",
         f"; {len(left_out)} cannot be opened" if left_out else "",
     )
