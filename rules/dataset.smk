@@ -1,6 +1,9 @@
 """Needs the images of the run's dataset; makes split.npz (for all stages) and truth.npz.
 
 The rule decodes every image once, so that broken ones are found here and not in training.
+
+Both files are kept when the rule runs again (`update`): if it fails, because of a typing error in a
+file of labels for instance, a finished run stays what it was.
 """
 
 
@@ -13,8 +16,8 @@ rule dataset:
             this_call.starts_jobs(workflow),
         ),
     output:
-        split="runs/{run}/split.npz",
-        truth="runs/{run}/truth.npz",
+        split=update("runs/{run}/split.npz"),
+        truth=update("runs/{run}/truth.npz"),
     log:
         "logs/{run}/dataset.log",
     priority: 1  # so it comes before the weights, which may take minutes
@@ -27,8 +30,12 @@ rule dataset:
         runtime=240,  # of many large images; it is not retried
     params:
         settings=of_settings(parameters.dataset_settings),
-        version=RESULT_VERSIONS["dataset"],
+        seen=lambda wildcards, output: plan.seen_photographs(output[0]),
+        version=lambda wildcards: version_after(
+            RESULT_VERSIONS["dataset"], placed(f"runs/{wildcards.run}/split.npz")
+        ),
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
-        "stage dataset --settings {params.settings:q}"
+        "made {output:q} -- -- {log:q} -- {params.version} {params.settings:q}; "
+        "stage dataset --settings {params.settings:q} --seen {params.seen:q}"
         " --split {output.split:q} --truth {output.truth:q} --threads {threads} 2>&1 | tee -i {log:q}"

@@ -23,6 +23,11 @@ use rule added as added_first_look with:
         update("runs/{run}/features_added_first_look.npz"),
     log:
         "logs/{run}/added_first_look.log",
+    params:
+        version=lambda wildcards: version_after(
+            RESULT_VERSIONS["added"],
+            placed(f"runs/{wildcards.run}/features_added_first_look.npz"),
+        ),
 
 
 use rule assign as assign_first_look with:

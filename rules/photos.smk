@@ -32,9 +32,12 @@ rule photographs:
         **asks(of_settings(job_resources.reading_request)),
     params:
         state=of_settings(parameters.photographs_state),
-        version=RESULT_VERSIONS["photographs"],
+        version=lambda wildcards: version_after(
+            RESULT_VERSIONS["photographs"], placed(f"runs/{wildcards.run}/photographs.npz")
+        ),
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q} -- {params.version} {params.state:q}; "
         "stage photographs --split {input.split:q} --output {output:q} --threads {threads}"
         " 2>&1 | tee -i {log:q}"
 
@@ -57,9 +60,12 @@ rule added:
         num_workers="auto",
     params:
         weights=flags_of(weights="--weights"),
-        version=RESULT_VERSIONS["added"],
+        version=lambda wildcards: version_after(
+            RESULT_VERSIONS["added"], placed(f"runs/{wildcards.run}/features_added.npz")
+        ),
     shell:
-        '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
+        '. "$GCDFLOW_SCRIPTS"/stage.sh; '
+        "made {output:q} -- {input:q} -- {log:q} -- {params.version}; "
         "stage added --split {input.split:q} --photographs {input.photographs:q}"
         " --features {input.features:q} --checkpoint {input.checkpoint:q} {params.weights:q}"
         " --output {output:q} --threads {threads} --num-workers {resources.num_workers}"

@@ -22,6 +22,7 @@ from gcdflow.cli import (
 from gcdflow.config.settings import Dataset
 from gcdflow.data.datasets import dataset_module, open_images
 from gcdflow.data.datasets.catalogue import split_catalogue
+from gcdflow.data.datasets.seen_photos import catalogue_again
 from gcdflow.wording import counted
 
 
@@ -29,9 +30,12 @@ def main(arguments: argparse.Namespace) -> None:
     """Write both files."""
     settings = read_settings(arguments, Dataset, lambda run: run.dataset)
     module = dataset_module(settings.name)
-    found = module.catalogue(settings)
-    split, truth = split_catalogue(found, settings)
     threads = arguments.threads or available_threads()
+    if arguments.seen and settings.name == "photos":
+        found = catalogue_again(settings, arguments.seen, threads)
+    else:
+        found = module.catalogue(settings)
+    split, truth = split_catalogue(found, settings)
     images = open_images(split.source, split.paths)
     if hasattr(module, "without"):
         unreadable = images.unreadable(threads)
@@ -59,4 +63,9 @@ if __name__ == "__main__":
     add_settings_arguments(parser)
     parser.add_argument("--split", type=Path, required=True, help="split.npz to write")
     parser.add_argument("--truth", type=Path, required=True, help="truth.npz to write")
+    parser.add_argument(
+        "--seen",
+        type=Path,
+        help="photographs.npz, if it exists, to recognise renamed photographs",
+    )
     run_stage(main, parser)

@@ -1,6 +1,6 @@
 # The shell of each rule sources this file and calls `stage <name> <flags> | tee <log>`. If the job
 # has inputs, it first calls `made <outputs> -- <inputs> -- <log>`, which names the files that the
-# stage records (gcdflow.files.records).
+# stage records (gcdflow.files.records). Rules that update their outputs add `-- <version> <params>`.
 #
 # A stage ends when the Snakemake that started it (the shell's parent) is gone. At the walltime, Slurm
 # sends SIGTERM to the whole group. Shell and tee ignore it, so that the stage can save and report.

@@ -211,7 +211,15 @@ def test_newer_labels_replace_those_of_the_split(tmp_path: Path, parts: dict):
     assert of_cluster[before.clusters[chosen]] == "tit"
     assert found.categories[test] == "new-1"
     assert set(found.categories) - {"tit", "new-1"} <= {"new-2", "new-3", "new-4"}
-    assert found.old_categories == {"tit", "new-1"}
+    assert found.old_categories == {"tit", "new-1", "jay"}
+
+    # Of rows without a label, the user's classes are still the user's.
+    unlabelled = np.flatnonzero([not label for label in found.labels])
+    some = found.at(unlabelled, [found.paths[i] for i in unlabelled], {})
+    discovered = {"new-2", "new-3", "new-4"} & set(some.categories)
+    assert "tit" in some.categories
+    n = len(set(some.categories) - discovered)
+    assert f": {n} of yours, {len(discovered)} discovered;" in some.summary()
 
 
 def test_a_label_against_the_cluster_is_certain_but_questioned(tmp_path: Path, parts: dict):
@@ -238,7 +246,8 @@ def test_table_as_written_and_read(tmp_path: Path, parts: dict):
     found.save(tmp_path / "a.csv")
     read = Assignments.load(tmp_path / "a.csv")
     assert read.left_out == {}
-    for name, value in vars(found).items():
+    assert found.class_names
+    for name, value in vars(replace(found, class_names=frozenset())).items():
         np.testing.assert_array_equal(getattr(read, name), value)
     content = (tmp_path / "a.csv").read_bytes()
     assert content.startswith("\ufeffpath".encode())  # so that spreadsheets read it as UTF-8

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gcdflow.categories import thumbnails
 from gcdflow.categories.assignments import Assignments
 from gcdflow.categories.gallery import (
     affordable,
@@ -28,7 +29,9 @@ from gcdflow.categories.gallery_data import as_script_data, visible
 from gcdflow.categories.next_step import NextStep
 from gcdflow.categories.thumbnails import thumbnail, tile_side, write_thumbnails
 from gcdflow.errors import InputError
-from gcdflow.files.formats import Features, Photographs
+from gcdflow.files.atomic import sha256_file
+from gcdflow.files.formats import Features, Photographs, Split
+from gcdflow.files.processes import machine
 from PIL import Image
 from small_tables import split_of, table_of
 from stage_processes import in_process
@@ -90,7 +93,7 @@ def assignments(categories: list[str], confidences: list[float], labels=None) ->
 def run(tmp_path: Path):
     """A function that makes a page from categories, confidences and labels of photographs."""
 
-    def make(table: Assignments, change=None, **options) -> Page:
+    def make(table: Assignments, /, change=None, **options) -> Page:
         rng = np.random.default_rng(0)
         for path in table.paths:
             file = tmp_path / "images" / path
@@ -403,6 +406,21 @@ def test_training_is_offered_with_its_command_and_time(run):
     assert command in unknown.text
 
 
+def test_a_class_whose_labelled_photographs_are_gone_is_not_new(run, tmp_path: Path):
+    def of_photos(split: Split) -> Split:
+        return replace(split, source=split.source | {"dataset": "photos"})
+
+    listed = tmp_path / "images" / "labels.csv"
+    listed.parent.mkdir()
+    listed.write_text("path,label\na/0.png,owl\na/gone.png,face\n")
+    table = assignments(["owl", "face", "new-1", "face"], [1, 0.5, 0.5, 0.1], ["owl", "", "", ""])
+    page = run(table, of_photos, table=listed)
+    kinds = {row["name"]: row["isNew"] for row in page.data["categories"]}
+    assert kinds == {"face": False, "owl": False, "new-1": True}
+    assert [row["name"] for row in page.data["categories"]][:2] == ["face", "owl"]
+    assert {p["path"] for p in page.data["pictures"] if p.get("doubtful")} == {"a/3.png"}
+
+
 # -- thumbnails beside the page --------------------------------------------------------------------
 
 
@@ -487,6 +505,72 @@ def test_thumbnails_of_photographs_are_made_once_by_content(run, tmp_path: Path)
     assert second["moved.png"] == first["a/1.png"]
     assert (tmp_path / second["moved.png"]).stat().st_mtime_ns == made
     assert not (tmp_path / first["a/0.png"]).exists()
+
+
+def write_copies(tmp_path: Path, folders: int, copies: int) -> Path:
+    """Photographs of which some are equal, side by side; the list of their thumbnails."""
+    names = [f"{i:03}/{c}.jpg" for i in range(folders) for c in range(copies)]
+    for number, name in enumerate(names):
+        (tmp_path / "copies" / name).parent.mkdir(parents=True, exist_ok=True)
+        colour = (10 * (number // copies), 80, 160)
+        Image.new("RGB", (300, 200), colour).save(tmp_path / "copies" / name)
+    n = len(names)
+    Split(
+        indices=np.arange(n),
+        train_mask=np.ones(n, dtype=bool),
+        labelled_mask=np.arange(n) == 0,
+        labels=np.where(np.arange(n) == 0, 0, -1),
+        source={"dataset": "photos", "root": str(tmp_path / "copies")},
+        paths=np.array(names),
+        old_class_names=np.array(["a"]),
+    ).save(tmp_path / "split.npz")
+    digests = [sha256_file(tmp_path / "copies" / name) for name in names]
+    Photographs(
+        paths=np.array(names),
+        present=np.ones(n, dtype=bool),
+        indices=np.arange(n),
+        sha256=np.array(digests),
+        sizes=np.zeros(n, dtype=np.int64),
+        times=np.zeros(n, dtype=np.int64),
+        sample_sha256=np.array(digests),
+        source={},
+    ).save(tmp_path / "photographs.npz")
+    return tmp_path / "thumbs.tsv"
+
+
+def test_equal_photographs_share_a_thumbnail_that_is_made_once(tmp_path: Path, monkeypatch):
+    listed, made = write_copies(tmp_path, folders=12, copies=3), []
+    of_pixels = thumbnails.thumbnail
+    monkeypatch.setattr(thumbnails, "thumbnail", lambda p: made.append(1) or of_pixels(p))
+    files = (tmp_path / "split.npz", listed, tmp_path / "photographs.npz")
+    assert write_thumbnails(*files, threads=8).startswith("36 thumbnails in")
+    assert len(made) == 12
+    assert len({line.split("\t")[0] for line in listed.read_text().splitlines()}) == 12
+    assert len(list((tmp_path / "thumbs").iterdir())) == 12
+
+
+def test_thumbnails_that_a_power_cut_damaged_are_made_again(tmp_path: Path):
+    listed = write_copies(tmp_path, folders=3, copies=1)
+    files = (tmp_path / "split.npz", listed, tmp_path / "photographs.npz")
+    write_thumbnails(*files)
+    paths = sorted((tmp_path / "thumbs").iterdir())
+    whole, times = [p.read_bytes() for p in paths], [p.stat().st_mtime_ns for p in paths]
+    paths[0].write_bytes(b"")
+    paths[1].write_bytes(whole[1][:50] + bytes(len(whole[1]) - 50))
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    (tmp_path / "thumbs" / f".x.jpeg.{machine()}.{dead.pid}.tmp").touch()
+    write_thumbnails(*files)
+    assert sorted((tmp_path / "thumbs").iterdir()) == paths
+    assert [p.read_bytes() for p in paths] == whole
+    assert paths[2].stat().st_mtime_ns == times[2]
+
+
+def test_a_thumbnail_costs_no_look_at_its_folder(tmp_path: Path, monkeypatch):
+    listed, looks, listdir = write_copies(tmp_path, folders=20, copies=1), [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: looks.append(folder) or listdir(folder))
+    write_thumbnails(tmp_path / "split.npz", listed, tmp_path / "photographs.npz")
+    assert len(looks) <= 3, "of orphans, of what left, and one beside the list"
 
 
 def test_thumbnails_that_cannot_be_written_are_one_sentence(run, tmp_path: Path):

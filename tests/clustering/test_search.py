@@ -195,6 +195,14 @@ def test_clusters_against_the_labels_are_said(clustered, caplog):
     )
 
 
+def test_only_a_grid_that_somebody_set_is_to_be_widened(monkeypatch, caplog):
+    asked = []
+    monkeypatch.setattr(clustering, "edges_of_grid", lambda *given: asked.append(given[0]) or [])
+    grid = ClusteringSettings(k="3:5", w_mod=0.0)
+    cluster_features(blobs(), grid, threads=1)
+    assert [set(best) for best in asked] == [{"k"}]
+
+
 def test_guidance_that_made_it_worse_is_said_even_after_an_older_file(clustered, caplog):
     """The share of the refresh before, which older files lack, is counted from its clusters."""
     features, (pseudo, _) = blobs(), clustered

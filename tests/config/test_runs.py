@@ -117,6 +117,11 @@ def test_shipped_configuration():
         ({"training": {"lr": 0}}, "key 'training.lr' is 0: input should be greater than 0"),
         ({"training": {"lr": "fast"}}, "key 'training.lr' is 'fast': .* valid number$"),
         ({"training": {"lr": "1e-3"}}, "'1e-3': .* \\(YAML reads it as text: .* 1\\.0e-3"),
+        (
+            {"schedule": {"warmup_epochs": "5"}},
+            "key 'schedule.warmup_epochs' is '5': .* valid integer \\(YAML reads it as text: no "
+            r"quotation marks; so does --config, use --configfile\)",
+        ),
         ({"training": {"batch_size": 12.5}}, "key 'training.batch_size' is 12.5: .* valid integer"),
         ({"training": {"batch_size": True}}, "key 'training.batch_size' is True: .*integer"),
         ({"training": {"lr": float("nan")}}, "key 'training.lr' is nan: .* finite"),

@@ -84,3 +84,13 @@ def test_what_is_in_a_package_or_fetched_is_never_missing(tmp_path: Path):
 def test_it_needs_no_arrays():
     code = "import sys, gcdflow.data.places; sys.exit(bool({'numpy', 'PIL'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["labels.csv.txt", "Labels.CSV", "labels.csv.csv"])
+def test_a_table_with_another_ending_is_named(tmp_path: Path, name: str):
+    settings = PhotosSettings(root=str(tmp_path))
+    (tmp_path / "photos").mkdir()
+    assert refused(settings).endswith("no such file; write one with the columns path and label")
+    (tmp_path / "photos" / name).touch()
+    table = tmp_path / "photos" / "labels.csv"
+    assert refused(settings) == f"{table}: no such file; found {name}: rename it"

@@ -339,7 +339,7 @@ def test_postscript_is_no_image(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "x.eps")
     (tmp_path / "x.jpg").write_bytes((tmp_path / "x.eps").read_bytes())
     Image.open(tmp_path / "x.jpg").close()  # Pillow knows it
-    with pytest.raises(InputError, match=r"x\.jpg: not a readable image \(cannot identify"):
+    with pytest.raises(InputError, match=r"x\.jpg: not a readable image \(whatever its name"):
         decode_image(tmp_path / "x.jpg")
 
 

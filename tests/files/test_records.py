@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from gcdflow.files.records import MADE, mend_times, recorded
+from gcdflow.files.records import MADE, mend_times, recorded, version_after
 
 RUN = Path("runs/r")
 
@@ -165,3 +165,49 @@ def test_a_broken_record_is_none(change):
     path.write_text(json.dumps({**record, "beside": ["../../weights.pt"]}))
     assert mend_times(RUN) == ["runs/r/ckpt_1.pt"]
     assert times()["weights.pt"] == before["weights.pt"]
+
+
+def update(
+    monkeypatch: pytest.MonkeyPatch, params: str, text: str | None, split: str = "split"
+) -> None:
+    """Do as the stage of a rule that updates its output; it fails if there is no text."""
+    (RUN / "split.npz").write_text(split)
+    version = version_after(1, RUN / "seen.npz")
+    parts = (RUN / "seen.npz", "--", RUN / "split.npz", "--", "logs/l.log", "--", version, params)
+    monkeypatch.setenv(MADE, "".join(f"{part}\n" for part in parts))
+    with recorded():
+        if text is None:
+            raise KeyError
+        (RUN / "seen.npz").write_text(text)
+
+
+def test_an_update_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch):
+    """Snakemake takes the old file, which it puts back, for one of the new params and inputs."""
+
+    def version() -> int | str:
+        return version_after(1, RUN / "seen.npz")
+
+    with pytest.raises(KeyError):
+        update(monkeypatch, "a", None)
+    assert version() == 1, "no file, which Snakemake sees"
+    update(monkeypatch, "a", "of a")
+    assert version() == 1
+    with pytest.raises(KeyError):
+        update(monkeypatch, "a", None)
+    assert version() == 1, "the old file is what the job would have made"
+    with pytest.raises(KeyError):
+        update(monkeypatch, "b", None)
+    assert version() == "1.1"
+    with pytest.raises(KeyError):
+        update(monkeypatch, "b", None)
+    assert version() == "1.2"
+    update(monkeypatch, "b", "of b")
+    assert version() == "1.2", "that of the job, by which Snakemake knows the file"
+    with pytest.raises(KeyError):
+        update(monkeypatch, "b", None)
+    assert version() == "1.2"
+    with pytest.raises(KeyError):
+        update(monkeypatch, "b", None, split="another")
+    assert version() == "1.3"
+    (RUN / ".made" / "seen.npz.failed").write_text("no number")
+    assert version() == 1

@@ -141,6 +141,32 @@ def test_a_corrected_label_is_in_the_next_look(folder: Path):
     assert "c3" in categories(folder / "runs/mine/first_look.csv")
 
 
+def test_a_failed_listing_leaves_the_run_as_it_was(folder: Path):
+    make(folder, PAGE, changes=CHANGES, options=OPTIONS)
+    table, split = folder / "data/mine/labels.csv", folder / "runs/mine/split.npz"
+    before, right = split.read_bytes(), table.read_bytes()
+    other = merged(CHANGES, {"runs": {"mine": {"dataset": {"real_classes": ["NA"]}}}})
+
+    def list_again(changes: dict) -> None:
+        table.write_bytes(right + b"train/elsewhere.png,c1,\r\n")
+        again = ("--cores", "2", PAGE, "--forcerun", "dataset")
+        result = snakemake(folder, *again, changes=changes)
+        assert result.returncode != 0
+        assert "elsewhere.png" in result.stdout + result.stderr
+        assert split.read_bytes() == before
+        assert (folder / "runs/mine/truth.npz").exists()
+        table.write_bytes(right)
+
+    list_again(CHANGES)
+    assert planned(folder, PAGE, changes=CHANGES) == {}
+    list_again(other)
+    assert planned(folder, PAGE, changes=other)["dataset"] == 1, (
+        "the split is not of these settings"
+    )
+    make(folder, PAGE, changes=other, options=OPTIONS)
+    assert planned(folder, PAGE, changes=other) == {}
+
+
 def test_the_look_may_guide_the_first_epoch(folder: Path):
     make(folder, "runs/guided/ckpt_epoch001.pt", changes=CHANGES, options=OPTIONS)
     checkpoint = torch.load(folder / "runs/guided/ckpt_epoch001.pt", weights_only=True)

@@ -80,10 +80,16 @@ def test_check(tmp_path, saved, monkeypatch, caplog, threads):
     FileImages(tmp_path, []).check(threads)
     (tmp_path / "6.jpg").write_bytes(b"hello")
     expected = (
-        rf"^{tmp_path}: 1 of 10 images cannot be read: 6\.jpg: not a readable image \(cannot "
-        r"identify image file\); put good copies in their place, or move them out of the folder$"
+        rf"^{tmp_path}: 1 of 10 images cannot be read: 6\.jpg: not a readable image \(whatever "
+        r"its name says, its content is no known image format\); put good copies in "
+        r"their place, or move them out of the folder$"
     )
     with pytest.raises(InputError, match=expected):
+        FileImages(tmp_path, paths).check(threads)
+    (tmp_path / "6.jpg").write_bytes(b"")
+    with pytest.raises(
+        InputError, match=r"6\.jpg: not a readable image \(the file is empty\); put"
+    ):
         FileImages(tmp_path, paths).check(threads)
     for i in (3, 7):
         (tmp_path / f"{i}.jpg").unlink()

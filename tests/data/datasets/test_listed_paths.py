@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from gcdflow.data.datasets.labels_table import read_labels
-from gcdflow.data.datasets.listed_paths import match_paths
+from gcdflow.data.datasets.listed_paths import check_they_exist, each_once, match_paths
 from gcdflow.data.folder_scan import files_below
 from gcdflow.errors import InputError
 
@@ -19,13 +19,14 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def found(folder: Path, lines: str, header: str = "path,label") -> list[str]:
+def found(folder: Path, lines: str, header: str = "path,label", exist: bool = False) -> list[str]:
     (folder / "labels.csv").write_text(f"{header}\n{lines}\n", encoding="utf-8")
     table = folder / "labels.csv"
-    return [
-        row.path
-        for row in match_paths(read_labels(table), table, folder, files_below(folder).files)
-    ]
+    files = files_below(folder).files
+    rows = match_paths(read_labels(table), table, folder, files)
+    if exist:
+        check_they_exist(rows, table, folder, files)
+    return [row.path for row in each_once(rows)]
 
 
 @pytest.mark.parametrize(
@@ -111,14 +112,34 @@ def test_a_line_break_in_a_name(folder):
         ("tour/b.png,x\ntour/b.png,", "tour/b.png is .* another label: 'x' and 'nothing'; rem"),
         (" best of/a.png,x\nbest of/a.png,y", r" best of/a\.png is listed a second time"),
         ("Tour/B.png,x", r"no file Tour/B\.png in .*photos; did you mean tour/b\.png\?"),
-        ("photos/tour/b.png,x", r"no file photos/tour.*; did you mean tour/b\.png\?"),
+        ("photos/tour/b.png,x", r"no file photos/tour.*; did you mean tour/b\.png\?$"),
+        ("data/photos/tour/b.png,x", r"no file data/photos/t.*; did you mean tour/b\.png\?$"),
+        ("b.png,x", r"no file b\.png in .*photos; did you mean tour/b\.png\?$"),
+        ("trip/B.PNG,x", r"no file trip/B\.PNG in .*photos; did you mean tour/b\.png\?$"),
+        ("tour/b,x", r"no file tour/b in .*photos; did you mean tour/b\.png\?$"),
+        ("data/photos/tour/b.jpg,x", r"no file .*; did you mean tour/b\.png\?$"),
+        ("B,x", r"no file B in .*photos; did you mean tour/b\.png\?$"),
+        ("tour/bb.png,x", r"no file tour/bb\.png in .*photos; did you mean 'tour/b\.png'\?$"),
+        ("zebra.png,x", r"no file zebra\.png in \S+; correct the path, or remove the line$"),
+        ("tour/b.png,x\nzebra,x\nb,x\nb,x", r"no file zebra .*\(the first of 3 such lines\)$"),
         ("C:\\Users\\me\\b.png,x", r"the path 'C:\\\\?Users.* is outside the folder"),
         ("\\\\nas\\me\\b.png,x", "is outside the folder; expected one relative to"),
     ],
 )
 def test_paths_with_errors(folder, line, message):
     with pytest.raises(InputError, match=f"labels.csv, line [23]: .*{message}"):
-        found(folder, line)
+        found(folder, line, exist=True)
+
+
+def test_files_of_one_name(folder):
+    (folder / "b.png").touch()
+    with pytest.raises(InputError, match=r"no file trip/b\.png .* mean b\.png or tour/b\.png\?$"):
+        found(folder, "trip/b.png,x", exist=True)
+    for name in ("one", "two"):
+        (folder / name).mkdir()
+        (folder / name / "b.png").touch()
+    with pytest.raises(InputError, match=r"no file holidays/b\.png in \S+; correct the path, or"):
+        found(folder, "holidays/b.png,x", exist=True)
 
 
 def test_pasted_lines_with_another_separator(folder):
@@ -126,5 +147,5 @@ def test_pasted_lines_with_another_separator(folder):
     with pytest.raises(
         InputError, match=r"line 3: no file tour/b\.png,wren .*; separate the cells"
     ):
-        found(folder, '"x, y.png";robin\ntour/b.png,wren', header="path;label")
+        found(folder, '"x, y.png";robin\ntour/b.png,wren', "path;label", exist=True)
     assert found(folder, "x, y.png;robin", header="path;label") == ["x, y.png"]

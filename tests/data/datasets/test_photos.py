@@ -18,7 +18,7 @@ from gcdflow.data.class_names import tidied
 from gcdflow.data.datasets import open_images
 from gcdflow.data.datasets.catalogue import split_catalogue
 from gcdflow.data.datasets.labels_table import LabelRow, read_labels
-from gcdflow.data.datasets.photos import catalogue, present_labels, without
+from gcdflow.data.datasets.photos import catalogue, labels_text, present_labels, without
 from gcdflow.errors import InputError
 from gcdflow.files.formats import Split, Truth
 from gcdflow.planning.state import state_of_labels, state_of_photographs
@@ -270,7 +270,7 @@ def test_two_columns_are_enough(settings):
             r"names no column 'label' \(found: path, name\); expected the col",
         ),
         ("path,label,path\n", "the column 'path' occurs twice .*, each once"),
-        ("path,label\na.jpg\n", "no image has a label"),
+        ("path,label\na.jpg\n", "no photograph has a label yet; write the class of a few"),
         (
             "path,label\na.jpg,x,y\n",
             "line 2: 'y' is in a column without a name, expected cells for",
@@ -288,7 +288,7 @@ def test_two_columns_are_enough(settings):
         ("path,label,split\na.jpg,x,val\n", "split is 'val', expected train, test or nothing"),
         ("path,label,split\na.jpg,x,test\n", "a test image carries the label 'x'"),
         ("path,label,truth\na.jpg,x,y\n", "label 'x' and truth 'y' differ"),
-        ("path,label\na.jpg,\n", "no image has a label"),
+        ("path,label\na.jpg,\n", "no photograph has a label yet"),
         ("path,label\n" + "".join(f"{p},x\n" for p in PATHS), "every image has a label already"),
     ],
 )
@@ -311,10 +311,10 @@ def test_missing_files_and_foreign_text(settings):
 
 
 def test_listed_images_that_are_missing_or_broken(settings):
-    write(settings, TABLE + "gone.jpg,,,\n")
-    split, _ = split_catalogue(catalogue(settings), settings)
-    with pytest.raises(InputError, match=r"1 of 7 listed images are missing \(first: gone\.jpg\)"):
-        open_images(split.source, split.paths).check(1)
+    write(settings, TABLE + "d.webp,,,\n")
+    expected = r"labels\.csv, line 6: no file d\.webp in \S+/photos; did you mean more/d\.webp\?$"
+    with pytest.raises(InputError, match=expected):
+        catalogue(settings)
     write(settings, TABLE)
     with open(f"{settings.root}/photos/phone.heic", "wb") as file:
         file.write(b"\0\0\0\x18ftypheic")
@@ -341,7 +341,7 @@ def test_unreadable_photographs_are_left_out(settings, tmp_path):
     (Path(settings.root) / "photos" / "link.jpg").symlink_to("gone.jpg")
     code, said = make_splits(settings, tmp_path)
     assert code == 0, said
-    reason = "not a readable image (cannot identify image file)"
+    reason = "not a readable image (whatever its name says, its content is no known image format)"
     photos = f"{settings.root}/photos"
     assert f"warning: {photos}/more/d.webp: {reason}\n" in said
     assert f"warning: {photos}/f.jpg: {reason}\n" in said
@@ -378,7 +378,10 @@ def test_excluded_photographs_do_not_count_as_new(settings, caplog):
     [
         (PATHS, r"photos: 6 of 6 images cannot be read: c\.JPG: not .* too many to leave out"),
         (PATHS[:4], r"photos: 4 of 6 images cannot be read: .* too many to leave out, put good"),
-        (["c.JPG", "more/d.webp"], r"no image has a label; .* \(2 of 6 images cannot be read: c\."),
+        (
+            ["c.JPG", "more/d.webp"],
+            r"no photograph has a label yet; .* \(2 of 6 images cannot be read: c\.",
+        ),
     ],
 )
 def test_too_few_photographs_are_left(settings, tmp_path, paths, message):
@@ -456,6 +459,18 @@ def test_corrections_after_training_began(settings):
     assert words == "2 added, 1 changed, 1 removed since training began"
 
 
+@pytest.mark.parametrize("other", ["c.JPG ,robin", "./c.JPG,robin", "\u200bc.JPG, robin"])
+def test_a_photograph_may_be_listed_twice_in_two_spellings(settings, other):
+    text = f"{TABLE}{other},,\n"
+    write(settings, text)
+    split = split_of(settings)
+    labels, _ = present_labels(table_of(settings), split, ANEW)
+    np.testing.assert_array_equal(labels.labels, split.labels)
+    found = labels_text(table_of(settings), split)
+    assert "".join(found.pieces) == text
+    assert [found.pieces[cell.piece].strip() for cell in found.cells["c.JPG"]] == ["robin"] * 2
+
+
 def test_files_that_are_no_photographs_by_their_names_are_not_sorted(settings, caplog):
     split, photos = split_of(settings), Path(settings.root) / "photos"
     shutil.copy(photos / "a.jpg", photos / ".hidden" / "new.jpg")
@@ -465,10 +480,20 @@ def test_files_that_are_no_photographs_by_their_names_are_not_sorted(settings, c
     np.testing.assert_array_equal(labels.labels, split.labels)
     assert words.startswith("0 added")
     (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
-    assert "2 listed files are not named like photographs, or lie" in record.getMessage()
+    assert "2 listed files not named like photographs, or in hidden folders" in record.getMessage()
     assert record.getMessage().endswith(
-        f"(first: .hidden/new.jpg), and are not sorted; to include them, train again: {ANEW}"
+        f"(first: .hidden/new.jpg), not sorted; to include them, train again: {ANEW}"
     )
+    caplog.clear()
+    (photos / "movie.MP4").write_bytes(b"\0\0\0\x18ftypmp42")
+    write(settings, TABLE + "movie.MP4,gull,,\n")
+    present_labels(table_of(settings), split, ANEW)
+    (record,) = [r for r in caplog.records if r.levelno == logging.WARNING]
+    assert (
+        "labels.csv: 1 line of files that are no pictures (first: movie.MP4), which are not so"
+        in (record.getMessage())
+    )
+    assert "train again" not in record.getMessage()
 
 
 def test_photographs_that_are_gone_keep_their_lines(settings):
@@ -487,7 +512,7 @@ def test_photographs_that_are_gone_keep_their_lines(settings):
 def test_a_missing_table_and_labels_that_are_gone(settings):
     split = split_of(settings)
     write(settings, "path,label\nc.JPG,\n")
-    with pytest.raises(InputError, match=r"labels\.csv: no image has a label; label some of"):
+    with pytest.raises(InputError, match=r"labels\.csv: no photograph has a label yet; w"):
         present_labels(table_of(settings), split, ANEW)
     table_of(settings).unlink()
     with pytest.raises(InputError, match=r"labels\.csv: no such file; write one with the columns"):
@@ -498,7 +523,7 @@ def test_a_missing_table_and_labels_that_are_gone(settings):
 def test_a_listed_path_that_does_not_exist(settings, path):
     split = split_of(settings)
     write(settings, TABLE + f"{path},crow,,\n")
-    expected = "listed paths are not among the photographs of .* \\(first: gone|is outside"
+    expected = "line 6: no file gone.jpg in .*; correct the path, or remove the line|is outside"
     with pytest.raises(InputError, match=expected):
         present_labels(table_of(settings), split, ANEW)
 

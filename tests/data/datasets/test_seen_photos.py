@@ -12,8 +12,8 @@ import pytest
 from gcdflow.config.settings import PhotosSettings
 from gcdflow.data.datasets import seen_photos
 from gcdflow.data.datasets.catalogue import split_catalogue
-from gcdflow.data.datasets.photos import catalogue, present_labels
-from gcdflow.data.datasets.seen_photos import content_id, see_photographs
+from gcdflow.data.datasets.photos import catalogue, present_labels, without
+from gcdflow.data.datasets.seen_photos import catalogue_again, content_id, see_photographs
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import sha256_file
 from gcdflow.files.formats import Photographs, load_kept
@@ -47,7 +47,8 @@ class Folder:
 
     def train(self) -> None:
         settings = PhotosSettings(root=str(self.path.parent))
-        self.split, _ = split_catalogue(catalogue(settings), settings)
+        found = catalogue_again(settings, self.split_path.with_name("photographs.npz"), 2)
+        self.split, _ = split_catalogue(found, settings)
         self.split.save(self.split_path)
 
     def look(self, **options) -> dict[str, str]:
@@ -228,7 +229,7 @@ def test_lines_that_disagree_on_one_photograph(folder: Folder):
 def test_a_path_that_no_photograph_ever_had(folder: Folder):
     folder.look()
     folder.write(LABELS | {"nowhere.jpg": "owl"})
-    expected = r"1 listed paths are not among the photographs of .*\(first: nowhere\.jpg\)"
+    expected = r"labels\.csv, line 7: no file nowhere\.jpg in .*; correct the path, or remove"
     with pytest.raises(InputError, match=expected):
         folder.labels()
 
@@ -271,6 +272,63 @@ def test_a_new_training_takes_what_is_there(folder: Folder):
     assert folder.look() == {name: name for name in there}
     folder.write({"a.jpg": "jay"})
     assert folder.labels()["z.jpg"] == "jay"  # its name before
+
+
+def test_a_new_training_knows_photographs_that_moved_or_went(folder: Folder, caplog):
+    """Their lines stay as they are in the table, where labels counted all the time."""
+    caplog.set_level(logging.INFO)
+    folder.draw("x.png")
+    folder.look()
+    (folder.path / "owls").mkdir()
+    (folder.path / "a.jpg").rename(folder.path / "owls" / "a.jpg")
+    (folder.path / "x.png").rename(folder.path / "owls" / "x.png")
+    (folder.path / "c.jpg").unlink()
+    labels = LABELS | {"x.png": "tit", "e.jpg": "wren"}
+    folder.write(labels)
+    folder.train()
+    named = folder.split.old_class_names.tolist()
+    trained = dict(zip(folder.split.paths.tolist(), folder.split.labels.tolist(), strict=True))
+    expected = {"owls/a.jpg": "owl", "b.jpg": "owl", "e.jpg": "wren", "owls/x.png": "tit"}
+    assert {path: named[i] for path, i in trained.items() if i >= 0} == expected
+    assert trained.keys() - expected.keys() == {"d.jpg"}
+    assert "1 line of photographs that are gone: ignored (first: line 4, c.jpg)" in caplog.text
+    folder.look()
+    now = {path: label for path, label in folder.labels().items() if path in trained}
+    assert now == expected | {"d.jpg": ""}, "the stage of labels agrees"
+
+    folder.write(labels | {"owls/a.jpg": "jay"})  # a line of the present path counts
+    folder.train()
+    assert folder.split.old_class_names.tolist() == ["jay", "owl", "tit", "wren"]
+    folder.write(labels | {"never.jpg": "owl"})
+    with pytest.raises(InputError, match=r"line 8: no file never\.jpg in"):
+        folder.train()
+    folder.look()
+    (folder.path / "b.jpg").rename(folder.path / "owls" / "b.jpg")
+    folder.look()
+    (folder.path / "owls" / "b.jpg").rename(folder.path / "b2.jpg")
+    folder.write(labels | {"owls/b.jpg": "jay"})
+    with pytest.raises(InputError, match=r"owls/b\.jpg is now the same photograph as b\.jpg of"):
+        folder.train()
+
+
+def test_a_list_of_another_folder_is_no_help(folder: Folder, tmp_path: Path):
+    folder.look()
+    folder.path.rename(tmp_path / "others")
+    (tmp_path / "others" / "a.jpg").rename(tmp_path / "others" / "z.jpg")
+    settings = PhotosSettings(root=str(tmp_path), folder="others")
+    with pytest.raises(InputError, match=r"line 2: no file a\.jpg in \S+/others"):
+        catalogue_again(settings, tmp_path / "photographs.npz", 1)
+
+
+def test_what_could_not_be_read_at_first_was_not_added(folder: Folder, caplog):
+    (folder.path / "torn.jpg").write_bytes(b"torn")
+    settings = PhotosSettings(root=str(folder.path.parent))
+    found = without(settings, catalogue(settings), {"torn.jpg": "torn"})
+    split_catalogue(found, settings)[0].save(folder.split_path)
+    with caplog.at_level(logging.INFO):
+        see_photographs(folder.split_path, None, 1)
+    expected = "6 photographs: 0 added, 0 renamed or moved, 0 removed since training began; 1 could"
+    assert expected in caplog.text
 
 
 def test_a_damaged_list_is_made_again(folder: Folder, tmp_path: Path, caplog):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +45,8 @@ class Assignments:
     train_mask : bool (n,)
     clusters : int64 (n,)
     left_out : dict of str to str, path of each image that is in no category, and why
+    class_names : set of str, names that a person gave, also to images that are not among these; the
+        table does not hold it
     """
 
     paths: list[str]
@@ -55,6 +58,7 @@ class Assignments:
     train_mask: np.ndarray
     clusters: np.ndarray
     left_out: dict[str, str] = field(default_factory=dict)
+    class_names: frozenset[str] = frozenset()
 
     @cached_property
     def doubtful(self) -> np.ndarray:
@@ -76,8 +80,13 @@ class Assignments:
 
     @property
     def old_categories(self) -> set[str]:
-        """Names that a person gave: every one of them labels a sample, and no other does."""
-        return {label for label in self.labels if label}
+        """Names that a person gave; all labels are such."""
+        return self.class_names | (set(self.labels) - {""})
+
+    def knowing(self, names: Iterable[str]) -> Assignments:
+        """These rows, and more names that a person gave."""
+        known = replace(self, class_names=self.class_names | set(names))
+        return known._with_doubtful(self.doubtful)
 
     def at(self, positions: np.ndarray, paths: list[str], left_out: dict[str, str]) -> Assignments:
         """Some of the rows, under other paths; what is doubtful stays so.
@@ -98,6 +107,7 @@ class Assignments:
             train_mask=self.train_mask[positions],
             clusters=self.clusters[positions],
             left_out=left_out,
+            class_names=self.class_names,
         )
         return rows._with_doubtful(self.doubtful[positions])
 
@@ -289,6 +299,7 @@ def sort_samples(
         suggested=["" if a == b else names[b] for a, b in zip(own, found, strict=True)],
         train_mask=train,
         clusters=clusters,
+        class_names=frozenset(class_names),
     ), strangers
 
 

@@ -242,6 +242,8 @@ def write_gallery(
     split = Split.load(split_path)
     assignments = load_assignments(assignments_path, split_path, split)
     text = None if table is None else labels_text(table, split)
+    if text is not None:  # a class stays the user's when its labelled photographs are removed
+        assignments = assignments.knowing(text.names)
     _, sizes = np.unique(assignments.categories, return_counts=True)
     fitting = affordable(sizes, most)
     rows = choose(assignments, fitting)
@@ -348,8 +350,8 @@ def _render(
         numbers=[
             ("images", f"{len(assignments.paths):,}"),
             ("categories", len(rows)),
-            ("old", len(rows) - n_new),
-            ("new", n_new),
+            ("yours", len(rows) - n_new),
+            ("discovered", n_new),
             ("labelled", f"{int(is_labelled.sum()):,}"),
             ("doubtful", f"{int(doubtful.sum()):,}"),
             *([("left out", f"{len(assignments.left_out):,}")] if assignments.left_out else []),

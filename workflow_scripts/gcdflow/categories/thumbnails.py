@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,12 +20,14 @@ from gcdflow.data.datasets.images import Images
 from gcdflow.errors import InputError, one_line
 from gcdflow.files.atomic import atomic_write, unwritable
 from gcdflow.files.formats import Photographs, Split
+from gcdflow.files.processes import remove_orphans_in
 
 FOLDER = "thumbs"  # beside the page
 SIDE = 112
 _JPEG_QUALITY = 82
 _LONGEST = 3  # longer side of a thumbnail by its shorter one, at most; beyond, it becomes smaller
-_KINDS = ("jpeg", "png")
+_ENDS = {"jpeg": b"\xff\xd9", "png": b"IEND\xaeB`\x82"}
+_KINDS = tuple(_ENDS)
 
 
 @dataclass(frozen=True)
@@ -176,9 +179,12 @@ def write_thumbnails(
     paths = np.array(names if len(split.paths) else [], dtype=np.str_)
     images = Thumbnails(open_images(split.source, paths), names)
 
-    def stored(position: int) -> str | None:
-        stem = stem_of[names[position]][:20]
-        kept = (name for kind in _KINDS if (folder / (name := f"{stem}.{kind}")).is_file())
+    # Photographs of the same content share a file, which one thread makes.
+    first = {stem: position for position, stem in reversed(list(enumerate(stem_of.values())))}
+
+    def stored(stem: str) -> str | None:
+        position, stem = first[stem], stem[:20]
+        kept = (name for kind in _KINDS if _is_whole(folder / (name := f"{stem}.{kind}")))
         if is_by_content and (name := next(kept, None)):
             return name
         try:
@@ -192,7 +198,9 @@ def write_thumbnails(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(threads) as pool:
-            files = list(pool.map(stored, range(len(names))))
+            file_of = dict(zip(first, pool.map(stored, first), strict=True))
+        files = [file_of[stem] for stem in stem_of.values()]
+        remove_orphans_in(folder, "tmp")
         known = set(files)
         for path in folder.iterdir():
             if path.name not in known and path.suffix[1:] in _KINDS:
@@ -209,9 +217,19 @@ def write_thumbnails(
 def _written(made: Thumbnail, folder: Path, stem: str) -> str:
     """Write a thumbnail, whole or not at all, since it is kept; return the name of its file."""
     name = f"{stem}.{made.kind}"
-    with atomic_write(folder / name, "wb") as file:
+    with atomic_write(folder / name, "wb", is_one_of_many=True) as file:
         file.write(made.data)
     return name
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a thumbnail is there with its end, which it may lack after a power cut."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(-len(_ENDS[path.suffix[1:]]), os.SEEK_END)
+            return file.read() == _ENDS[path.suffix[1:]]
+    except OSError:
+        return False
 
 
 def _files_by_name(listed: Path) -> dict[str, str]:

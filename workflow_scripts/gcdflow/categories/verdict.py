@@ -48,7 +48,7 @@ def verdict(assignments: Assignments, similarity: float | None = None) -> str:
 
 
 def _problems(assignments: Assignments, similarity: float | None) -> list[str]:
-    contradicted, mine = _contradicted(assignments), assignments.old_categories
+    contradicted, mine = _contradicted(assignments), set(assignments.labels) - {""}
     against, labelled = int(contradicted.sum()), int(assignments.labelled_mask.sum())
     found = [said] if (said := collapse(similarity)) else []
     if labelled and is_against(against / labelled):

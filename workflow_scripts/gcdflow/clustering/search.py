@@ -89,8 +89,11 @@ def cluster_features(
     if search.recall_ is not None:
         _report_recall(search.recall_)
     k, percentile = (search.best_params_[name] for name in ("k", "density_percentile"))
-    values = {"k": parse_range(grid.k), "percentile": parse_range(grid.percentile)}
-    for sentence in edges_of_grid({"k": k, "percentile": percentile}, values, len(X)):
+    best = {"k": k, "percentile": percentile}
+    # Who sets no range of a grid need not know of it.
+    own = {name for name in best if getattr(grid, name) != _default_of(name)}
+    values = {name: parse_range(getattr(grid, name)) for name in own}
+    for sentence in edges_of_grid({name: best[name] for name in own}, values, len(X)):
         log.info("%s; a wider range may give better clusters", sentence)
     clusters = _clusters(search, y, grid)
     nearest = core_neighbours(
@@ -105,6 +108,10 @@ def cluster_features(
         n_jobs=threads,
     )
     return _pseudo_labels(features, grid, search, clusters, nearest, before), search.results_
+
+
+def _default_of(name: str) -> Any:
+    return ClusteringSettings.model_fields[name].default
 
 
 def _in_order(previous: PseudoLabels, indices: np.ndarray) -> np.ndarray:

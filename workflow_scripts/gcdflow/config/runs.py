@@ -74,8 +74,10 @@ def _phrase(problem: ErrorDetails) -> str:
     if problem["type"] == "value_error":
         return f"{key}: {context['error']}" if key else str(context["error"])
     message = problem["msg"][0].lower() + problem["msg"][1:]
-    if problem["type"] == "float_type" and _is_number(value):
-        message += " (YAML reads it as text: write the digits out, or 1.0e-3 for 1e-3)"
+    if problem["type"] in ("int_type", "float_type") and _is_number(value):
+        is_whole = problem["type"] == "int_type"
+        remedy = "no quotation marks" if is_whole else "write the digits out, or 1.0e-3 for 1e-3"
+        message += f" (YAML reads it as text: {remedy}; so does --config, use --configfile)"
     if problem["type"] == "string_type" and not isinstance(value, list | dict):
         message += f" ({_NOT_TEXT}: put text into quotation marks)"
     return f"key '{key}' is {_shown(value)}: {message}" if key else f"{_shown(value)}: {message}"

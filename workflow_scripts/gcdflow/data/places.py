@@ -5,6 +5,7 @@ The module needs neither NumPy nor Pillow: the workflow asks it before it starts
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,5 +83,10 @@ def check_images(settings: DatasetSettings) -> None:
 
 def check_table(table: Path) -> None:
     """Refuse a missing file of labels (InputError)."""
-    if not table.exists():
-        raise InputError(f"{table}: no such file; write one with the columns path and label")
+    if table.exists():
+        return
+    names = {table.name.casefold() + more for more in ("", ".txt", ".csv")}
+    beside = os.listdir(table.parent) if table.parent.is_dir() else []
+    found = sorted(name for name in beside if name.casefold() in names)
+    hint = f"found {found[0]}: rename it" if found else "write one with the columns path and label"
+    raise InputError(f"{table}: no such file; {hint}")

@@ -74,7 +74,9 @@ class _Counting(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
+def atomic_write(
+    path: str | os.PathLike, mode: str = "wb", *, is_one_of_many: bool = False
+) -> Iterator[IO]:
     """Open a temporary file that becomes ``path`` when the block ends without an exception.
 
     The temporary file is in the same folder, and its name contains the number of this process, so
@@ -84,6 +86,10 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     ----------
     mode : str
         ``wb``, or ``w`` for text in UTF-8.
+    is_one_of_many : bool
+        Of thousands of small files in a folder, each would take most of its time to look for
+        temporary files and to flush. One of them does neither: a power cut may leave it damaged,
+        and the caller calls :func:`~gcdflow.files.processes.remove_orphans_in`.
 
     Raises
     ------
@@ -94,7 +100,8 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path}: cannot be written (is a directory)")
-    remove_orphans(path, "tmp")
+    if not is_one_of_many:
+        remove_orphans(path, "tmp")
     temporary = private_file(path, "tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +117,8 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
             file.flush()
             if counting.error is not None:
                 raise counting.error
-            os.fsync(opened.fileno())
+            if not is_one_of_many:
+                os.fsync(opened.fileno())
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -118,7 +126,8 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
             missing = counting.size - counting.written
             raise unwritable(path, error, counting.size, missing) from None
         raise
-    fsync_directory(path.parent)
+    if not is_one_of_many:
+        fsync_directory(path.parent)
 
 
 @contextlib.contextmanager

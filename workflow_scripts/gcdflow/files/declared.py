@@ -312,7 +312,7 @@ ASSIGNMENTS = RunFile(
 PHOTOGRAPHS = RunFile(
     "photographs.npz",
     "`photographs`, for photographs",
-    "`added`, `thumbs`, `assign`, `gallery`; `labels`, if it is there",
+    "`added`, `thumbs`, `assign`, `gallery`; `dataset` and `labels`, if it is there",
     "where the photographs are now, and where they were",
     (
         Field("paths", "text", "every path that a photograph ever had", unique=True),

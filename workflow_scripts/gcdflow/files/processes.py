@@ -41,14 +41,23 @@ def private_file(path: Path, suffix: str) -> Path:
 
 def remove_orphans(path: Path, suffix: str) -> None:
     """Delete private files of dead processes, and those of other machines older than a day."""
-    pattern = re.compile(re.escape(f".{path.name}.") + r"(.+)\.(\d+)" + re.escape(f".{suffix}"))
+    _remove_orphans(path.parent, re.escape(path.name), suffix)
+
+
+def remove_orphans_in(folder: Path, suffix: str) -> None:
+    """Do so for all files of a folder in one look: a look takes as long as the folder is large."""
+    _remove_orphans(folder, ".+", suffix)
+
+
+def _remove_orphans(folder: Path, names: str, suffix: str) -> None:
+    pattern = re.compile(rf"\.{names}\.(.+)\.(\d+)\.{re.escape(suffix)}", re.DOTALL)
     here = machine()
     with contextlib.suppress(OSError):  # no folder yet, or another process was faster
-        for name in os.listdir(path.parent):
+        for name in os.listdir(folder):
             match = pattern.fullmatch(name)
             if match is None:
                 continue
-            file = path.with_name(name)
+            file = folder / name
             if match[1] == here:
                 is_orphan = process_start(int(match[2])) is None
             else:

@@ -7,6 +7,11 @@ compares times, an output that is older than an input gets the input's time, pro
 still match the record. (``snakemake --touch`` does the same without checking the content.)
 
 A stage cannot repair the times of its own outputs, because Snakemake deletes them before the job.
+
+Some outputs stay when their job runs again (``update``). If the job fails, Snakemake puts the old
+file back, but takes it for one that the job made: new, and of the job's params. So that the job
+still runs again, unless the old file was made from the same anyway, a count of failed updates lies
+beside the record, and is part of the job's version (:func:`version_after`).
 """
 
 from __future__ import annotations
@@ -15,6 +20,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +31,7 @@ from gcdflow.files.json_text import parse_json_object
 from gcdflow.files.trailer import read_trailer
 
 FOLDER = ".made"  # beside the outputs
-MADE = "GCDFLOW_MADE"  # set by stage.sh: outputs, inputs and log of the rule's job
+MADE = "GCDFLOW_MADE"  # set by stage.sh: outputs, inputs, log, perhaps params of the rule's job
 _LARGEST_RECORD = 2**20
 
 
@@ -38,11 +44,13 @@ class Record:
     outputs : dict of path to SHA-256
     inputs : dict of path to SHA-256
     beside : paths of other files whose times Snakemake compares (benchmarks)
+    params : version and params of a job that updates its outputs; else empty
     """
 
     outputs: dict[str, str]
     inputs: dict[str, str]
     beside: list[str]
+    params: list[str]
 
 
 @contextlib.contextmanager
@@ -51,17 +59,20 @@ def recorded() -> Iterator[None]:
 
     If the record cannot be written, the stage succeeds without it.
     """
-    lines = os.environ.get(MADE, "").splitlines()
-    if lines.count("--") != 2:
+    text = os.environ.get(MADE, "")
+    parts = [part.splitlines() for part in re.split("^--$\n?", text, flags=re.MULTILINE)]
+    if not 3 <= len(parts) <= 4:
         yield
         return
-    first, second = (i for i, line in enumerate(lines) if line == "--")
-    outputs, inputs, logs = lines[:first], lines[first + 1 : second], lines[second + 1 :]
+    outputs, inputs, logs, params = [*parts, []][:4]
     digests = {path: content_digest(path) for path in inputs}  # before the block reads them
+    first = Path(outputs[0])
+    if params:
+        _begin_update(first, digests, params)
     yield
     from gcdflow.files.atomic import write_json  # imports NumPy, which Snakemake does not need
 
-    folder = Path(outputs[0]).parent
+    folder = first.parent
     made = {path: content_digest(path) for path in outputs}
     beside = [str(Path(log).with_suffix(".benchmark.tsv")) for log in logs]
     with contextlib.suppress(InputError, OSError):
@@ -70,7 +81,59 @@ def recorded() -> Iterator[None]:
             "inputs": _relative(digests, folder),
             "beside": [os.path.relpath(path, folder) for path in beside],
         }
-        write_json(folder / FOLDER / f"{Path(outputs[0]).name}.json", record)
+        write_json(_record_of(first), record | ({"params": params} if params else {}))
+        if params:
+            _count(first, _failed_before(params))
+
+
+def version_after(version: int, output: str | Path) -> int | str:
+    """The version of a job that updates a file, another one after each update that failed.
+
+    Parameters
+    ----------
+    version : int
+        The stage's own.
+    output : path of the job's first output
+    """
+    try:
+        failed = int(_counter(Path(output)).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        failed = 0
+    return f"{version}.{failed}" if failed else version
+
+
+def _failed_before(params: list[str]) -> int:
+    """The failed updates that a job knew of."""
+    return int(params[0].partition(".")[2] or 0)
+
+
+def _begin_update(output: Path, digests: dict[str, str | None], params: list[str]) -> None:
+    """Count an update as failed until it is done, unless the file was made from the same before."""
+    old = _read(_record_of(output))
+    folder = output.parent
+    relative = _relative(digests, folder).items()
+    inputs = {os.path.normpath(folder / path): digest for path, digest in relative}
+    is_same = old is not None and (old.inputs, old.params) == (inputs, params)
+    if output.exists() and not is_same:
+        with contextlib.suppress(OSError):
+            _count(output, _failed_before(params) + 1)
+
+
+def _count(output: Path, failed: int) -> None:
+    path = _counter(output)
+    if failed:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{failed}\n", encoding="ascii")
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _counter(output: Path) -> Path:
+    return output.parent / FOLDER / f"{output.name}.failed"
+
+
+def _record_of(output: Path) -> Path:
+    return output.parent / FOLDER / f"{output.name}.json"
 
 
 def made_from(path: Path) -> list[str] | None:
@@ -78,7 +141,7 @@ def made_from(path: Path) -> list[str] | None:
 
     A record outlives its file, which Snakemake deletes before it is made again.
     """
-    record = _read(path.parent / FOLDER / f"{path.name}.json")
+    record = _read(_record_of(path))
     return None if record is None else list(record.inputs)
 
 
@@ -126,6 +189,7 @@ def _read(path: Path) -> Record | None:
             {placed(name): digest for name, digest in outputs.items()},
             {placed(name): digest for name, digest in inputs.items()},
             [placed(name) for name in beside if name.endswith(".benchmark.tsv")],
+            list(values.get("params", [])),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from gcdflow.data.datasets.bit_depth import levels
 from gcdflow.data.folder_scan import APPLE_SUFFIXES, RAW_SUFFIXES, suffix
@@ -276,6 +276,8 @@ def _decoded(path: Path, shortest_side: int | None) -> _Decoded:
             raise InputError(f"{path}: cannot be read now ({_reason(error, path)})") from None
         if is_apple and not _reads_heif():
             raise _UnreadableError(_APPLE) from None
+        if isinstance(error, UnidentifiedImageError):
+            raise _UnreadableError(_NO_IMAGE if path.stat().st_size else _EMPTY) from None
         raise _UnreadableError(f"not a readable image ({_reason(error, path)})") from None
 
 
@@ -304,6 +306,8 @@ def _read(path: Path, shortest_side: int | None, formats: Sequence[str]) -> _Dec
 _OF_THE_MACHINE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT}
 _OF_THE_MACHINE |= {errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENOTCONN, errno.ENODEV}
 _FOREIGN = "not a readable image (Pillow cannot read this format; export it as JPEG)"
+_NO_IMAGE = "not a readable image (whatever its name says, its content is no known image format)"
+_EMPTY = "not a readable image (the file is empty)"
 _APPLE = (
     "not a readable image (HEIC needs an optional package: pip install --constraint "
     "constraints.txt -e '.[heif]' in the folder of gcdflow; or export it as JPEG)"

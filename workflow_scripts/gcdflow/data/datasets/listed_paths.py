@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -12,6 +12,7 @@ from gcdflow.data.class_names import path_look
 from gcdflow.data.datasets.labels_table import LabelRow
 from gcdflow.errors import InputError
 from gcdflow.files.formats import leaves_folder
+from gcdflow.wording import did_you_mean
 
 # The beginning of a Windows path: a drive or a shared folder.
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -20,7 +21,7 @@ _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 def match_paths(
     rows: list[LabelRow], table: Path, folder: Path, known_paths: Iterable[str]
 ) -> list[LabelRow]:
-    """The rows with paths spelt as on the disk, each once; paths of absent files are unchanged.
+    """All rows with paths spelt as on the disk; paths of absent files are unchanged.
 
     Paths in a table may differ from those on the disk: in composed and decomposed characters (as
     on Apple's file systems), in the separator of folders (as on Windows), and in spaces, which
@@ -34,15 +35,14 @@ def match_paths(
     Raises
     ------
     InputError
-        If a path fits two files, differs from a file only in upper and lower case, or two rows say
-        different things of the same file.
+        If a path fits two files, or two rows say different things of the same file.
     """
     exact = set(known_paths)
     alike: dict[str, list[str]] = {}
     for path in sorted(exact):
         alike.setdefault(path_look(path), []).append(path)
-    folded = {look.casefold(): paths[0] for look, paths in alike.items()}
-    found: dict[str, LabelRow] = {}
+    first: dict[str, LabelRow] = {}
+    found = []
     for row in rows:
         where = f"{table}, line {row.line}"
         path = _spelt_as_there(row, exact, folder)
@@ -51,16 +51,22 @@ def match_paths(
             if len(several) > 1:
                 raise InputError(f"{where}: {row.path} may be '{several[0]}' or '{several[1]}'")
             path = several[0] if several else row.path
-            if not several:
-                _check_not_misspelt(where, path, folder, folded)
         row = replace(row, path=path)
-        if found.setdefault(path, row) != row:
-            first, differ = found[path], _difference(found[path], row)
+        found.append(row)
+        if (other := first.setdefault(path, row)) != row:
             raise InputError(
-                f"{where}: {path} is listed a second time (first: line {first.line}), with another "
-                f"{differ}; remove one of the lines"
+                f"{where}: {path} is listed a second time (first: line {other.line}), with another "
+                f"{_difference(other, row)}; remove one of the lines"
             )
-    return list(found.values())
+    return found
+
+
+def each_once(rows: Iterable[LabelRow]) -> list[LabelRow]:
+    """The first row of each path: others that :func:`match_paths` accepts say the same."""
+    first: dict[str, LabelRow] = {}
+    for row in rows:
+        first.setdefault(row.path, row)
+    return list(first.values())
 
 
 def _difference(first: LabelRow, second: LabelRow) -> str:
@@ -77,27 +83,87 @@ def _spelt_as_there(row: LabelRow, exact: set[str], folder: Path) -> str | None:
             path = str(PurePosixPath(candidate))
             if path in exact:
                 return path
-            if not leaves_folder(path) and os.path.isfile(folder / path):
+            if _is_file(folder, path):
                 return path
     return None
 
 
-def _check_not_misspelt(where: str, path: str, folder: Path, folded: dict[str, str]) -> None:
-    """Refuse the path of an absent file if the error in it is obvious."""
+def check_they_exist(
+    rows: Iterable[LabelRow], table: Path, folder: Path, known_paths: Iterable[str]
+) -> None:
+    """Refuse paths of absent files.
+
+    Parameters
+    ----------
+    rows : iterable of LabelRow
+        Result of :func:`match_paths` with the same paths.
+
+    Raises
+    ------
+    InputError
+        The message names the first line with such a path, and the file that it may mean.
+    """
+    known = set(known_paths)
+    absent = [row for row in rows if row.path not in known and not _is_file(folder, row.path)]
+    if not absent:
+        return
+    more = f" (the first of {len(absent)} such lines)" if len(absent) > 1 else ""
+    said = _what_is_wrong(absent[0].path, folder, known)
+    raise InputError(f"{table}, line {absent[0].line}: {said}{more}")
+
+
+def _is_file(folder: Path, path: str) -> bool:
+    return not leaves_folder(path) and os.path.isfile(folder / path)
+
+
+def _what_is_wrong(path: str, folder: Path, known: Collection[str]) -> str:
     if _OF_WINDOWS.match(path):
-        raise InputError(
-            f"{where}: the path '{path}' is outside the folder; expected one relative to {folder}"
-        )
-    look = path_look(path).casefold()
-    meant = folded.get(look) or folded.get(
-        look.removeprefix(f"{path_look(folder.name).casefold()}/")
-    )
-    if meant is not None:
-        raise InputError(f"{where}: no file {path} in {folder}; did you mean {meant}?")
+        return f"the path '{path}' is outside the folder; expected one relative to {folder}"
+    by_look = {path_look(one).casefold(): one for one in sorted(known, reverse=True)}
     for delimiter in ",;\t":
         beginning, _, rest = path.partition(delimiter)
-        if rest and path_look(beginning).casefold() in folded:
-            raise InputError(
-                f"{where}: no file {path} in {folder}; separate the cells of this line as those of "
-                "the first line"
+        if rest and path_look(beginning).casefold() in by_look:
+            return (
+                f"no file {path} in {folder}; separate the cells of this line as those of the "
+                "first line"
             )
+    look, above = (path_look(str(one)).casefold() for one in (path, folder.absolute()))
+    meant = _meant([look, *_within(look, above.split("/"))], by_look)
+    if meant:
+        return f"no file {path} in {folder}; did you mean {' or '.join(meant)}?"
+    hint = did_you_mean(path, known) or "; correct the path, or remove the line"
+    return f"no file {path} in {folder}{hint}"
+
+
+def _within(look: str, above: Sequence[str]) -> Iterator[str]:
+    """What is left of a path without the last folders of ``above``, such as ``data/photos/``."""
+    for i in range(len(above)):
+        beginning = "/".join(above[i:]) + "/"
+        if look.startswith(beginning):
+            yield look.removeprefix(beginning)
+
+
+def _meant(looks: Sequence[str], by_look: Mapping[str, str]) -> list[str]:
+    """The one or two files with this path, or its name, perhaps with another suffix.
+
+    Parameters
+    ----------
+    looks : sequence of str
+        Some forms of a path.
+    """
+    for part in (str, _without_suffix, _name, lambda look: _without_suffix(_name(look))):
+        named: dict[str, list[str]] = {}
+        for one, path in by_look.items():
+            named.setdefault(part(one), []).append(path)
+        for look in looks:
+            if 1 <= len(found := named.get(part(look), [])) <= 2:
+                return found[::-1]
+    return []
+
+
+def _name(look: str) -> str:
+    return look.rpartition("/")[2]
+
+
+def _without_suffix(look: str) -> str:
+    return os.path.splitext(look)[0]

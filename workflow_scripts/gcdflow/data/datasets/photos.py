@@ -7,51 +7,81 @@ training images.
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from gcdflow.data.datasets.catalogue import UNKNOWN, Catalogue
-from gcdflow.data.datasets.images import unreadable_images
+from gcdflow.data.datasets.images import decode_image, unreadable_images
 from gcdflow.data.datasets.labels_table import LabelRow, read_labels
 from gcdflow.data.datasets.labels_text import LabelsText, read_text
-from gcdflow.data.datasets.listed_paths import match_paths
+from gcdflow.data.datasets.listed_paths import check_they_exist, each_once, match_paths
 from gcdflow.data.folder_scan import files_below, photographs, report_left_out, suffix
 from gcdflow.data.places import photographs_folder
 from gcdflow.errors import InputError
-from gcdflow.files.formats import UNLABELLED, Labels, Photographs, Split, leaves_folder
+from gcdflow.files.formats import UNLABELLED, Labels, Photographs, Split
+from gcdflow.wording import counted
 
 if TYPE_CHECKING:
     from gcdflow.config.settings import PhotosSettings
 
 log = logging.getLogger(__name__)
 
+Key = TypeVar("Key", bound=Hashable)
+_NOWHERE: Mapping[str, str | None] = {}
 
-def catalogue(settings: PhotosSettings) -> Catalogue:
+
+def catalogue(settings: PhotosSettings, places: Mapping[str, str | None] = _NOWHERE) -> Catalogue:
     """All images of the folder, with the labels of the CSV file.
 
     Old classes are the labels, in alphabetical order. New classes occur only in ``truth``.
 
+    Parameters
+    ----------
+    places : mapping from str to str or None
+        Where photographs are now that were at a path before; None: they are gone. A line with the
+        former path counts, as in :func:`present_labels`, or is ignored.
+
     Raises
     ------
     InputError
-        If the folder or the CSV file is missing or wrong, no image is labelled, or all are.
+        If the folder or the CSV file is missing or wrong, or lists a file that does not exist, no
+        image is labelled, or all are.
     """
     folder = photographs_folder(Path(settings.root, settings.folder))
     table = folder / settings.labels
     rows = read_labels(table, settings.real_classes)
     files, left_out = files_below(folder)
-    listed = match_paths(rows, table, folder, files)
+    rows = each_once(match_paths(rows, table, folder, {*files, *places}))
+    check_they_exist(rows, table, folder, {*files, *places})
+    listed = _where_they_are(rows, places, table)
     unlisted = sorted(set(photographs(files)) - {row.path for row in listed})
     rows = [*listed, *(LabelRow(path, "") for path in unlisted)]
     others = [path for path in set(files) - {row.path for row in rows} if folder / path != table]
     report_left_out(folder, left_out + Counter(suffix(path) or "no suffix" for path in others))
     return _catalogue_of(rows, settings)
+
+
+def _where_they_are(
+    rows: list[LabelRow], places: Mapping[str, str | None], table: Path
+) -> list[LabelRow]:
+    """The rows with present paths, each once, without those of photographs that are gone."""
+    gone = [row for row in rows if row.path in places and places[row.path] is None]
+    if gone:
+        log.info(
+            f"{table}: {counted(len(gone), 'line')} of photographs that are gone: ignored "
+            f"(first: line {gone[0].line}, {gone[0].path})"
+        )
+    known = {row.path: path for row in rows if (path := places.get(row.path, row.path))}
+    named: dict[str, LabelRow] = {}
+    for now in (True, False):
+        here = [row for row in rows if row.path in known and (row.path not in places) is now]
+        _name(here, known, named, now, table)
+    return [replace(row, path=path) for path, row in named.items()]
 
 
 def without(settings: PhotosSettings, found: Catalogue, unreadable: Mapping[str, str]) -> Catalogue:
@@ -123,7 +153,10 @@ def _catalogue_of(
 
 def _check_any_label(table: Path, rows: list[LabelRow]) -> None:
     if not any(row.label for row in rows):
-        raise InputError(f"{table}: no image has a label; label some of each old class")
+        raise InputError(
+            f"{table}: no photograph has a label yet; write the class of a few photographs into "
+            "the column label, a few of each class that you know"
+        )
 
 
 def folder_of_photographs(split: Split) -> Path:
@@ -176,8 +209,8 @@ def present_labels(
         known |= seen.ids
         present, others = set(seen.paths[seen.present].tolist()), others | set(seen.left_out)
     rows = read_labels(table, split.real_classes)
-    rows = match_paths(rows, table, folder, {*known, *others})
-    _check_they_exist(rows, table, folder, known.keys() | others, again)
+    rows = each_once(match_paths(rows, table, folder, {*known, *others}))
+    _check_listed(rows, table, folder, known.keys() | others, again)
     rows = [row for row in rows if row.path in known]
     position = {number: i for i, number in enumerate(split.indices.tolist())}
     _check_same_split(rows, table, [position.get(known[row.path]) for row in rows], split, again)
@@ -188,23 +221,32 @@ def present_labels(
     return _labels(split, {number: row.label for number, row in named.items() if row.label})
 
 
-def _check_they_exist(
+def _check_listed(
     rows: list[LabelRow], table: Path, folder: Path, known: Collection[str], again: str
 ) -> None:
     """Refuse paths that no photograph ever had; warn of files that are none for the run."""
+    check_they_exist(rows, table, folder, known)
     strangers = sorted({row.path for row in rows} - set(known))
-    nowhere = [p for p in strangers if leaves_folder(p) or not os.path.isfile(folder / p)]
-    if nowhere:
-        raise InputError(
-            f"{table}: {len(nowhere)} listed paths are not among the photographs of {folder} "
-            f"(first: {nowhere[0]}); correct them, or remove the lines"
-        )
-    if strangers:
+    readable = [path for path in strangers if _is_picture(folder / path)]
+    if others := sorted(set(strangers) - set(readable)):
         log.warning(
-            f"{folder}: {len(strangers)} listed files are not named like photographs, or lie in "
-            f"hidden folders (first: {strangers[0]}), and are not sorted; to include them, train "
-            f"again: {again}"
+            f"{table}: {counted(len(others), 'line')} of files that are no pictures (first: "
+            f"{others[0]}), which are not sorted; remove them from it"
         )
+    if readable:
+        log.warning(
+            f"{folder}: {counted(len(readable), 'listed file')} not named like photographs, or in "
+            f"hidden folders (first: {readable[0]}), not sorted; to include them, train again: "
+            f"{again}"
+        )
+
+
+def _is_picture(path: Path) -> bool:
+    try:
+        decode_image(path, 1)
+    except InputError:
+        return False
+    return True
 
 
 def _check_same_split(
@@ -223,12 +265,18 @@ def _check_same_split(
 
 def _name(
     rows: list[LabelRow],
-    known: Mapping[str, int],
-    named: dict[int, LabelRow],
+    known: Mapping[str, Key],
+    named: dict[Key, LabelRow],
     now: bool,
     table: Path,
 ) -> None:
-    """Add to ``named`` the line of each photograph, unless a line of its present path is there."""
+    """Add to ``named`` the line of each photograph, unless a line of its present path is there.
+
+    Parameters
+    ----------
+    known : mapping
+        What stands for the photograph of a path.
+    """
     earlier = dict(named)
     for row in rows:
         number = known[row.path]
@@ -252,9 +300,8 @@ def labels_text(table: Path, split: Split) -> LabelsText:
     """
     folder = folder_of_photographs(split)
     rows = read_labels(table, split.real_classes)
-    found = match_paths(rows, table, folder, [*files_below(folder).files, *split.paths.tolist()])
-    path_of = {row.written: row.path for row in found}
-    return read_text(table, [replace(row, path=path_of[row.written]) for row in rows])
+    files = [*files_below(folder).files, *split.paths.tolist()]
+    return read_text(table, match_paths(rows, table, folder, files))
 
 
 def _labels(split: Split, names: Mapping[int, str]) -> tuple[Labels, str]:

@@ -16,15 +16,21 @@ from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gcdflow.data.datasets.catalogue import Catalogue
 from gcdflow.data.datasets.images import FileImages
-from gcdflow.data.datasets.photos import folder_of_photographs
+from gcdflow.data.datasets.photos import catalogue, folder_of_photographs
 from gcdflow.data.folder_scan import files_below, photographs
+from gcdflow.data.places import photographs_folder
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import sha256_file
-from gcdflow.files.formats import Photographs, Split
+from gcdflow.files.formats import Photographs, Split, load_kept
+
+if TYPE_CHECKING:
+    from gcdflow.config.settings import PhotosSettings
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +102,26 @@ def see_photographs(
             **({"left_out": left_out} if left_out else {}),
         },
     )
+
+
+def catalogue_again(settings: PhotosSettings, seen: Path, threads: int) -> Catalogue:
+    """All images of the folder, of which a run knows some from before (``photographs.npz``).
+
+    Lines of the CSV file may have a path that a photograph had then: it is recognised by content.
+    """
+    folder, before = Path(settings.root, settings.folder), load_kept(Photographs, seen)
+    if before is None or before.source.get("root") != str(folder):
+        return catalogue(settings)
+    known = _rows(before)
+    paths = photographs_in(photographs_folder(folder))
+    there, _ = _contents(folder, paths, known, (), threads)
+    holding = {there[path].sha256: path for path in sorted(there, reverse=True)}
+    places = {
+        path: holding.get(was.sha256)
+        for path, was in known.items()
+        if path not in there and not os.path.lexists(folder / path)
+    }
+    return catalogue(settings, places)
 
 
 def _is_of(before: Photographs, split: Split, split_sha256: str) -> bool:
@@ -226,15 +252,17 @@ def _report(
 ) -> None:
     home = dict(zip(split.paths.tolist(), split.indices.tolist(), strict=True))
     samples = set(home.values())
-    added = sum(ids[path] not in samples for path in there)
+    untrained = [path for path in there if ids[path] not in samples]
+    never = sum(path in split.left_out for path in untrained)
     moved = sum(ids[path] in samples and home.get(path) != ids[path] for path in there)
-    gone = len(samples) - (len(there) - added)
+    gone = len(samples) - (len(there) - len(untrained))
     log.info(
-        "%s: %d photographs: %d added, %d renamed or moved, %d removed since training began%s",
+        "%s: %d photographs: %d added, %d renamed or moved, %d removed since training began%s%s",
         folder,
         len(there),
-        added,
+        len(untrained) - never,
         moved,
         gone,
+        f"; {never} could not be read then" if never else "",
         f"; {len(left_out)} cannot be opened" if left_out else "",
     )
