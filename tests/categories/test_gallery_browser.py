@@ -340,7 +340,7 @@ def test_the_whole_picture_is_the_original_or_its_thumbnail(run: Run, open_page)
 
 
 def test_all_pictures_are_reached_and_found(run: Run, open_page, monkeypatch):
-    monkeypatch.setattr("gcdflow.categories.gallery._MOST_ON_A_PAGE", 4)
+    monkeypatch.setattr("gcdflow.categories.gallery_rows._MOST_ON_A_PAGE", 4)
     page = open_page(run.write_page(most=2, thumbs=run.write_thumbnails()))
     at_first = page.locator(".tile").count()
     assert at_first < len(PLAIN)
@@ -363,7 +363,7 @@ def test_all_pictures_are_reached_and_found(run: Run, open_page, monkeypatch):
 
 
 def test_a_missing_folder_of_thumbnails_is_told_in_a_line(run: Run, open_page, monkeypatch):
-    monkeypatch.setattr("gcdflow.categories.gallery._MOST_ON_A_PAGE", 4)
+    monkeypatch.setattr("gcdflow.categories.gallery_rows._MOST_ON_A_PAGE", 4)
     address = run.write_page(most=2, thumbs=run.write_thumbnails())
     shutil.rmtree(run.beside("thumbs"))
     page = open_page(address)

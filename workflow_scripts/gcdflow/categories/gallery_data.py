@@ -21,7 +21,7 @@ from gcdflow.files.atomic import canonical_json, sha256_text
 from gcdflow.files.formats import Split
 
 if TYPE_CHECKING:
-    from gcdflow.categories.gallery import GalleryRow
+    from gcdflow.categories.gallery_rows import GalleryRow
 
 SCRIPTS = [
     Path(__file__).with_name(name)
