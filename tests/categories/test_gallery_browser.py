@@ -421,13 +421,15 @@ window.showSaveFilePicker = async () => ({
 
 @pytest.mark.parametrize("accepts", [True, False])
 def test_the_file_is_written_in_place(run: Run, open_page, accepts: bool):
-    page = open_page(run.write_page())
+    again = "snakemake --cores all runs/photos/first_look.html --config 'a=<b>&'"
+    page = open_page(run.write_page(again=again))
+    expect(page.locator(".note code").first).to_have_text(again)
     page.evaluate(FAKE_FILE.replace("CONTENT", json.dumps(TABLE)))
     tile(page, "tour/05.jpg").click()
     name(page, "owl")
     page.click("#save")
     expect(page.locator("#said")).to_contain_text("Saved labels.csv")
-    expect(page.locator("#said")).to_contain_text("snakemake --cores all runs/photos/gallery.html")
+    expect(page.locator("#said")).to_contain_text(f"sort again with these labels: {again}")
     first = page.evaluate("disk")
     assert first == TABLE + "\r\ntour/05.jpg;owl;;\r\n"
     # Another program changes the file: the page asks before it replaces it.

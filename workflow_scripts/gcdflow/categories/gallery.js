@@ -104,7 +104,7 @@ async function save() {
     const where = "showSaveFilePicker" in window ? await saveInPlace(text) : download(text);
     savedText = text;
     changed();
-    say(`${where} Then run again: snakemake --cores all runs/${DATA.run || "…"}/gallery.html`);
+    say(`${where} Now run, to sort again with these labels: ${visible(DATA.again)}`);
   } catch (error) {
     if (error.name === "AbortError") say("Not saved.", true);
     else say(`Not saved: ${error.message}`, true);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def write_gallery(
     photographs_path: Path | None = None,
     thumbs: Path | None = None,
     table: Path | None = None,
+    again: str = "",
     next_step: NextStep | None = None,
     run: str = "",
     most: int = 40,
@@ -87,6 +89,8 @@ def write_gallery(
         that do not fit into the page. Page and list are in the same folder.
     table : Path or None
         CSV file of labels, which the page then changes.
+    again : str
+        The command that sorts again with changed labels; by default without options.
     next_step : NextStep or None
         What the page offers to do next.
     run : str
@@ -133,6 +137,7 @@ def write_gallery(
         sources,
         run=run,
         page=output,
+        again=again or shlex.join(["snakemake", "--cores", "all", str(output)]),
         table=table,
         text=text,
     )
@@ -208,6 +213,7 @@ def _render(
         data=as_script_data(data),
         can_correct=can_correct,
         table_path=data["table"]["path"] if can_correct else "",
+        again=data["again"],
         verdict=said,
         next_step=next_step,
         numbers=[

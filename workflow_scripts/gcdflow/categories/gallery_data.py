@@ -60,6 +60,7 @@ def page_data(
     *,
     run: str,
     page: Path,
+    again: str,
     table: Path | None,
     text: LabelsText | None,
 ) -> dict[str, Any]:
@@ -72,19 +73,22 @@ def page_data(
         shows it.
     page : Path
         Where the page will be, which originals are found from.
+    again : str
+        The command that sorts again.
     table, text : the CSV file of labels, if the page changes one
 
     Returns
     -------
     dict
-        ``run``, ``key`` (of what the browser keeps), ``originals`` (address of their folder, or
-        None), ``pictures``, ``categories``, ``table`` (or None), ``names`` (how names are read),
-        ``invisible`` (an expression, see :func:`visible`).
+        ``run``, ``again``, ``key`` (of what the browser keeps), ``originals`` (address of their
+        folder, or None), ``pictures``, ``categories``, ``table`` (or None), ``names`` (how names
+        are read), ``invisible`` (an expression, see :func:`visible`).
     """
     listed = sorted(sources)
     number = {position: n for n, position in enumerate(listed)}
     return {
         "run": run,
+        "again": again,
         "key": sha256_text(canonical_json([run, assignments.paths, text and text.pieces])),
         "thumbs": FOLDER,
         "invisible": _INVISIBLE.pattern,
