@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from gcdflow.data.class_names import says_nothing, tidied
 from photo_gallery import HOSTILE, LOCKED, PLAIN, SIZE, Run, make_run
+from PIL import Image
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = sync_api.expect
@@ -194,6 +195,42 @@ def test_a_table_without_any_label_is_not_saved(tmp_path: Path, open_page):
     page.click("#not")
     page.click("#save")
     expect(page.locator("#said")).to_contain_text("Not saved: no picture would have a label")
+
+
+def test_a_label_of_a_moved_photograph_is_taken_off(run: Run, open_page, tmp_path: Path):
+    run.look_again()
+    (run.table.parent / "tour/00.jpg").rename(run.table.parent / "moved.jpg")
+    run.look_again()
+    assert run.labels()["moved.jpg"] == "robin", "by the line of its former path"
+    page = open_page(run.write_page(photographs_path=run.beside("photographs.npz")))
+    tile(page, "moved.jpg").click()
+    page.click("#not")
+    text = saved(page, tmp_path).read_bytes().decode()
+    assert text == TABLE + "\r\nmoved.jpg;;;\r\n"
+    shutil.copy(tmp_path / "downloaded.csv", run.table)
+    assert run.labels() == {"tour/01.jpg": "robin", "tour/02.jpg": "wren"}
+
+
+def test_equal_files_are_named_and_cleared_together(run: Run, open_page, tmp_path: Path):
+    run.look_again()
+    for copy in ("a.jpg", "a (copy).jpg"):
+        Image.new("RGB", (50, 40), "red").save(run.table.parent / copy)
+    run.look_again()
+    page = open_page(run.write_page(photographs_path=run.beside("photographs.npz")))
+    tile(page, "a.jpg").click()
+    name(page, "owl")
+    expect(page.locator("#said")).to_contain_text("Named “owl”: 2 pictures.")
+    before = run.table.read_bytes()
+    shutil.copy(saved(page, tmp_path), run.table)
+    assert run.labels() == run.labels() | {"a.jpg": "owl", "a (copy).jpg": "owl"}
+
+    run.table.write_bytes(before + b"\r\na.jpg;owl;;\r\n")
+    run.look_again()
+    page = open_page(run.write_page(photographs_path=run.beside("photographs.npz")))
+    tile(page, "a (copy).jpg").click()
+    page.click("#not")
+    shutil.copy(saved(page, tmp_path), run.table)
+    assert not {"a.jpg", "a (copy).jpg"} & run.labels().keys()
 
 
 # -- selecting -------------------------------------------------------------------------------------

@@ -113,12 +113,12 @@ def write_gallery(
     text = None if table is None else labels_text(table, split)
     _, sizes = np.unique(assignments.categories, return_counts=True)
     fitting = affordable(sizes, most)
-    rows = choose(assignments, fitting)
+    rows, ids = choose(assignments, fitting), _sample_ids(split, photographs_path)
     in_page_order, looks_alike, similarity = rows, [False] * len(rows), None
     if features_path is not None:
         features = Features.load(features_path)
         similarity = features.mean_cosine
-        at = _rows_of_features(features, assignments, split, photographs_path)
+        at = _rows_of_features(features, [ids.get(path) for path in assignments.paths])
         in_page_order, looks_alike = side_by_side(
             rows, category_means(rows, assignments, features.features, at)
         )
@@ -135,6 +135,7 @@ def write_gallery(
         assignments,
         in_page_order,
         sources,
+        ids,
         run=run,
         page=output,
         again=again or shlex.join(["snakemake", "--cores", "all", str(output)]),
@@ -159,15 +160,16 @@ def write_gallery(
     )
 
 
-def _rows_of_features(
-    features: Features, assignments: Assignments, split: Split, photographs_path: Path | None
-) -> np.ndarray:
-    """Row of each image in the features, int64 (n,); -1 for photographs that were added later."""
+def _sample_ids(split: Split, photographs_path: Path | None) -> dict[str, int]:
+    """Sample id by path; equal photographs that were added later have the same."""
     ids = dict(zip(sample_names(split), split.indices.tolist(), strict=True))
-    if photographs_path is not None:
-        ids |= Photographs.load(photographs_path).ids
+    return ids if photographs_path is None else ids | Photographs.load(photographs_path).ids
+
+
+def _rows_of_features(features: Features, ids: list[int | None]) -> np.ndarray:
+    """Row of each image in the features, int64 (n,); -1 for photographs that were added later."""
     row = {number: i for i, number in enumerate(features.indices.tolist())}
-    return np.array([row.get(ids.get(path), -1) for path in assignments.paths], dtype=np.int64)
+    return np.array([row.get(number, -1) for number in ids], dtype=np.int64)
 
 
 def _addresses(

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -57,6 +58,7 @@ def page_data(
     assignments: Assignments,
     rows: Sequence[GalleryRow],
     sources: Mapping[int, str | None],
+    ids: Mapping[str, int],
     *,
     run: str,
     page: Path,
@@ -71,6 +73,8 @@ def page_data(
     sources : mapping of int to str or None
         Position of each listed picture to the address of its thumbnail; None if the page itself
         shows it.
+    ids : mapping
+        Path to sample id: a label counts for all photographs of an id.
     page : Path
         Where the page will be, which originals are found from.
     again : str
@@ -86,6 +90,10 @@ def page_data(
     """
     listed = sorted(sources)
     number = {position: n for n, position in enumerate(listed)}
+    of_sample = [ids.get(path, path) for path in assignments.paths]
+    alike = defaultdict(list)
+    for position, n in number.items():
+        alike[of_sample[position]].append(n)
     return {
         "run": run,
         "again": again,
@@ -93,7 +101,9 @@ def page_data(
         "thumbs": FOLDER,
         "invisible": _INVISIBLE.pattern,
         "originals": _address_of_originals(split, page),
-        "pictures": [_picture(assignments, i, sources[i], text) for i in listed],
+        "pictures": [
+            _picture(assignments, i, sources[i], text, alike[of_sample[i]]) for i in listed
+        ],
         "categories": [
             {
                 "name": row.name,
@@ -112,9 +122,13 @@ def page_data(
 
 
 def _picture(
-    assignments: Assignments, i: int, source: str | None, text: LabelsText | None
+    assignments: Assignments,
+    i: int,
+    source: str | None,
+    text: LabelsText | None,
+    alike: list[int],
 ) -> dict[str, Any]:
-    """One picture; what is not said of it is left out."""
+    """One picture, which may share its sample id; what is not said of it is left out."""
     path = assignments.paths[i]
     said = {
         "path": path,
@@ -125,6 +139,7 @@ def _picture(
         "source": source,
         "locked": _why_locked(assignments, i) if text is not None else "",
         "truth": _truth(text, path) if text is not None else "",
+        "alike": alike if len(alike) > 1 else "",
     }
     return {key: value for key, value in said.items() if value not in ("", None, False)}
 
