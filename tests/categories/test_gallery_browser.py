@@ -337,6 +337,19 @@ def test_fingers_select_on_a_phone(run: Run, open_page):
     assert selected(page) == ["tour/06.jpg"]
 
 
+def test_a_category_whose_pictures_are_clicked_off_is_not_merged(run: Run, open_page):
+    page = open_page(run.write_page())
+    button = category(page, "robin").locator('[data-do="select"]')
+    button.click()
+    for path in selected(page):
+        tile(page, path).click(position={"x": 20, "y": 60})
+    expect(page.locator("#count")).to_have_text("Nothing selected")
+    expect(button).to_have_attribute("aria-pressed", "false")
+    category(page, "new-2").locator('[data-do="select"]').click()
+    expect(page.locator("#give")).to_have_text("Name")
+    expect(page.locator("#name")).to_have_value("")
+
+
 # -- looking ---------------------------------------------------------------------------------------
 
 

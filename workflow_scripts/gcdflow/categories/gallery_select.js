@@ -36,6 +36,10 @@ function clearSelection() {
 }
 
 function count() {
+  for (const c of WHOLE_CATEGORIES) {
+    // Somebody may have clicked all of its pictures off.
+    if (!DATA.categories[c].members.some((n) => SELECTED.has(n))) WHOLE_CATEGORIES.delete(c);
+  }
   const n = SELECTED.size;
   const hidden = [...SELECTED].filter((m) => TILES.byNumber.get(m)?.hidden ?? true).length;
   const others = hidden ? `, ${hidden} not shown` : "";
@@ -64,9 +68,9 @@ function standingFor(c) {
 }
 
 function selectCategory(c, isOn) {
-  select(standingFor(c), isOn);
   if (isOn) WHOLE_CATEGORIES.add(c);
   else WHOLE_CATEGORIES.delete(c);
+  select(standingFor(c), isOn);
   if (WHOLE_CATEGORIES.size > 1) $("name").value = nameOfMerger([...WHOLE_CATEGORIES]);
   count();
 }
