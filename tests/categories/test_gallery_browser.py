@@ -350,6 +350,18 @@ def test_a_category_whose_pictures_are_clicked_off_is_not_merged(run: Run, open_
     expect(page.locator("#name")).to_have_value("")
 
 
+def test_a_category_is_deselected_whatever_is_shown_then(run: Run, open_page):
+    page = open_page(run.write_page(most=2))
+    row = category(page, "new-2")
+    row.get_by_role("button", name="Show all").click()
+    row.locator('[data-do="select"]').click()
+    expect(page.locator("#count")).to_have_text("3 selected")
+    row.get_by_role("button", name="Show fewer").click()
+    expect(page.locator("#count")).to_contain_text("not shown")
+    row.locator('[data-do="select"]').click()
+    expect(page.locator("#count")).to_have_text("Nothing selected")
+
+
 # -- looking ---------------------------------------------------------------------------------------
 
 

@@ -70,7 +70,7 @@ function standingFor(c) {
 function selectCategory(c, isOn) {
   if (isOn) WHOLE_CATEGORIES.add(c);
   else WHOLE_CATEGORIES.delete(c);
-  select(standingFor(c), isOn);
+  select(isOn ? standingFor(c) : DATA.categories[c].members.filter((n) => SELECTED.has(n)), isOn);
   if (WHOLE_CATEGORIES.size > 1) $("name").value = nameOfMerger([...WHOLE_CATEGORIES]);
   count();
 }
