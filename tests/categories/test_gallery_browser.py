@@ -362,6 +362,31 @@ def test_a_category_is_deselected_whatever_is_shown_then(run: Run, open_page):
     expect(page.locator("#count")).to_have_text("Nothing selected")
 
 
+def test_a_typed_name_stays_and_a_proposed_one_goes(run: Run, open_page):
+    page = open_page(run.write_page())
+    buttons = [category(page, c).locator('[data-do="select"]') for c in ("robin", "new-2", "wren")]
+    field = page.locator("#name")
+    field.fill("mine")
+    for button in buttons:
+        button.click()
+    expect(field).to_have_value("mine")
+    page.click("#clear")
+    expect(field).to_have_value("mine")
+    field.fill("")
+    buttons[1].click()
+    expect(field).to_have_value("")
+    buttons[0].click()
+    expect(field).to_have_value("robin")
+    page.click("#clear")
+    expect(field).to_have_value("")
+    buttons[0].click()
+    buttons[1].click()
+    expect(field).to_have_value("robin")
+    field.fill("")  # to be typed by hand
+    tile(page, "tour/09.jpg").click()
+    expect(field).to_have_value("")
+
+
 # -- looking ---------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ const TILES = new Tiles(CHANGES);
 const SELECTED = new Set(); // numbers of pictures; some may not be shown
 const WHOLE_CATEGORIES = new Set();
 const WHOLE = new Whole(TILES, CAN_CORRECT ? (tile) => select([numberOf(tile)], !isSelected(tile)) : null);
+let proposed = ""; // the name of a merger that the page put into the field
 let anchor = null; // where a range of shift-clicks begins
 let hasDragged = false; // the click that ends a drag is none
 
@@ -46,6 +47,7 @@ function count() {
   $("count").value = n ? `${n.toLocaleString("en")} selected${others}` : "Nothing selected";
   $("give").disabled = $("not").disabled = $("clear").disabled = !n;
   $("give").textContent = WHOLE_CATEGORIES.size > 1 ? "Merge" : "Name";
+  proposeName();
   for (const button of MAIN.querySelectorAll('[data-do="select"]')) {
     const c = Number(button.closest("section").dataset.category);
     button.setAttribute("aria-pressed", String(WHOLE_CATEGORIES.has(c)));
@@ -71,8 +73,15 @@ function selectCategory(c, isOn) {
   if (isOn) WHOLE_CATEGORIES.add(c);
   else WHOLE_CATEGORIES.delete(c);
   select(isOn ? standingFor(c) : DATA.categories[c].members.filter((n) => SELECTED.has(n)), isOn);
-  if (WHOLE_CATEGORIES.size > 1) $("name").value = nameOfMerger([...WHOLE_CATEGORIES]);
   count();
+}
+
+/** Propose a name for a merger, and take the proposal back; never change what somebody typed. */
+function proposeName() {
+  const proposal = WHOLE_CATEGORIES.size > 1 ? nameOfMerger([...WHOLE_CATEGORIES]) : "";
+  const field = $("name");
+  if (proposal !== proposed && ["", proposed].includes(field.value)) field.value = proposal;
+  proposed = proposal;
 }
 
 /** A name that one of the categories has from the user (that of the largest); "" if none has one. */
