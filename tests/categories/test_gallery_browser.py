@@ -515,7 +515,7 @@ def test_the_file_is_written_in_place(run: Run, open_page, accepts: bool):
     tile(page, "tour/05.jpg").click()
     name(page, "owl")
     page.click("#save")
-    expect(page.locator("#said")).to_contain_text("Saved labels.csv")
+    expect(page.locator("#said")).to_contain_text("Saved the file that you chose")
     expect(page.locator("#said")).to_contain_text(f"sort again with these labels: {again}")
     first = page.evaluate("disk")
     assert first == TABLE + "\r\ntour/05.jpg;owl;;\r\n"
@@ -526,9 +526,34 @@ def test_the_file_is_written_in_place(run: Run, open_page, accepts: bool):
     page.evaluate("disk = disk + 'tour/09.jpg;gull;;'")
     page.click("#undo")
     page.click("#save")
-    expect(page.locator("#said")).to_contain_text("Saved labels.csv" if accepts else "Not saved.")
+    expect(page.locator("#said")).to_contain_text("Saved the file" if accepts else "Not saved.")
     assert ["has changed since" in text for text in asked] == [True]
     assert page.evaluate("disk") == (TABLE if accepts else first + "tour/09.jpg;gull;;")
+
+
+def test_after_an_error_the_file_can_be_chosen_again(run: Run, open_page):
+    page = open_page(run.write_page())
+    page.evaluate(FAKE_FILE.replace("CONTENT", json.dumps(TABLE)))
+    page.evaluate(
+        """() => {
+          const choose = window.showSaveFilePicker;
+          let asked = 0;
+          const missing = async () => { throw new DOMException("It is gone.", "NotFoundError"); };
+          window.showSaveFilePicker = async () => {
+            const handle = await choose();
+            return asked++ ? handle : { ...handle, getFile: missing };
+          };
+        }"""
+    )
+    tile(page, "tour/05.jpg").click()
+    name(page, "owl")
+    page.click("#save")
+    expect(page.locator("#said")).to_have_text(
+        "Not saved: It is gone. Press Save again to choose the file."
+    )
+    page.click("#save")
+    expect(page.locator("#said")).to_contain_text("Saved the file that you chose")
+    assert page.evaluate("disk").endswith("tour/05.jpg;owl;;\r\n")
 
 
 # -- hostile names ---------------------------------------------------------------------------------

@@ -106,8 +106,9 @@ async function save() {
     changed();
     say(`${where} Now run, to sort again with these labels: ${visible(DATA.again)}`);
   } catch (error) {
+    handle = null; // its file may be gone or read-only: ask again
     if (error.name === "AbortError") say("Not saved.", true);
-    else say(`Not saved: ${error.message}`, true);
+    else say(`Not saved: ${error.message} Press Save again to choose the file.`, true);
   }
 }
 
@@ -120,15 +121,12 @@ async function saveInPlace(text) {
   const known = [savedText, text, DATA.table.pieces.join("")].map(withoutMark);
   if (there && !known.includes(withoutMark(there))) {
     const question = `${handle.name} has changed since this page was made. Replace it, and lose those changes?`;
-    if (!confirm(question)) {
-      handle = null;
-      throw new DOMException("", "AbortError");
-    }
+    if (!confirm(question)) throw new DOMException("", "AbortError");
   }
   const file = await handle.createWritable();
   await file.write(text);
   await file.close();
-  return `Saved ${handle.name}; its place is ${DATA.table.path}.`;
+  return `Saved the file that you chose. It counts only if it is ${DATA.table.path}.`;
 }
 
 const withoutMark = (text) => text.replace(/^\ufeff/, ""); // reading a file takes it off
@@ -137,7 +135,7 @@ function download(text) {
   const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
   element("a", { href: address, download: DATA.table.path.split("/").pop() }).click();
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
-  return `Saved in your downloads. Move the file to ${DATA.table.path}, in place of the one there.`;
+  return `Saved in your downloads. Move the newest labels….csv from there to ${DATA.table.path}, in place of the one there.`;
 }
 
 // -- what is kept if the page is closed ------------------------------------------------------------
