@@ -487,10 +487,41 @@ def test_unsaved_changes_warn_and_are_kept(run: Run, open_page, tmp_path: Path):
     expect(page.locator("#said")).to_contain_text("1 picture changed when this page was last open")
     saved(page, tmp_path)
     page.reload()
+    assert asked == ["beforeunload"], "all is saved"
+    expect(page.locator("#save")).to_be_disabled()
+    expect(page.locator("#said")).to_contain_text("1 picture changed and saved when this page was")
     page.click("#undo")
     expect(page.locator("#changes")).to_have_text("Changes (0)")
+    expect(page.locator("#save")).to_be_enabled()
     page.reload()
+    assert asked == ["beforeunload"] * 2
     expect(page.locator("#changes")).to_have_text("Changes (0)")
+    expect(page.locator("#save")).to_be_enabled()
+
+
+def test_unsaved_changes_outlive_a_page_that_is_made_again(run: Run, open_page):
+    run.look_again()
+    options = {"photographs_path": run.beside("photographs.npz")}
+    page = open_page(run.write_page(**options))
+    for path in ("tour/05.jpg", "tour/06.jpg", "tour/07.jpg"):
+        tile(page, path).click()
+        name(page, "owl")
+    tile(page, "tour/13.jpg").click()
+    page.click("#not")
+    # Meanwhile one photograph comes, another goes, and a third gets a label by hand.
+    Image.new("RGB", SIZE, "red").save(run.table.parent / "a.jpg")
+    (run.table.parent / "tour/07.jpg").unlink()
+    run.table.write_bytes(run.table.read_bytes() + b"\r\ntour/06.jpg;wren;;\r\n")
+    run.look_again()
+    again = open_page(run.write_page(**options), page.context)
+    expect(again.locator("#said")).to_have_text(
+        "2 pictures changed when this page was last open: kept. Undo takes them back. "
+        "2 pictures could not be kept: gone, or labelled otherwise in labels.csv since."
+    )
+    expect(again.locator("#changes")).to_have_text("Changes (2)")
+    expect(tile(again, "tour/05.jpg").locator(".now")).to_have_text("owl")
+    expect(tile(again, "tour/13.jpg").locator(".now")).to_have_text("not this")
+    expect(again.locator("#save")).to_be_enabled()
 
 
 FAKE_FILE = """

@@ -91,6 +91,7 @@ function lineOf(n, before, after) {
 
 const currentText = () => labelsText(DATA.table, DATA.pictures, CHANGES.labels());
 let savedText = CAN_CORRECT ? DATA.table.pieces.join("") : "";
+let savedLabels = []; // those of the saved text that differ from the table: [[n, label], …]
 let handle = null; // of the file that was saved before
 
 async function save() {
@@ -103,12 +104,13 @@ async function save() {
   try {
     const where = "showSaveFilePicker" in window ? await saveInPlace(text) : download(text);
     savedText = text;
+    savedLabels = [...CHANGES.labels()];
     changed();
     say(`${where} Now run, to sort again with these labels: ${visible(DATA.again)}`);
   } catch (error) {
     handle = null; // its file may be gone or read-only: ask again
     if (error.name === "AbortError") say("Not saved.", true);
-    else say(`Not saved: ${error.message} Press Save again to choose the file.`, true);
+    else say(`Not saved: ${error.message.replace(/\.?$/, ".")} Press Save again to choose the file.`, true);
   }
 }
 
@@ -140,11 +142,18 @@ function download(text) {
 
 // -- what is kept if the page is closed ------------------------------------------------------------
 
-const DRAFT = `gcdflow ${DATA.key}`; // of this run, these pictures and this table
+// Of this run and its photographs: the page may be made again, with others.
+const DRAFT = `gcdflow ${DATA.run} ${new URL(DATA.originals ?? ".", location.href)}`;
+const categoryOf = (n) => DATA.categories[TILES.categoryOf[n]].name;
 
 function keepDraft() {
+  const changes = [...CHANGES.now].map(([n, state]) => {
+    const found = { ...state, before: CHANGES.start(n).label, category: categoryOf(n) };
+    return [DATA.pictures[n].path, found];
+  });
+  const draft = { key: DATA.key, changes, saved: savedLabels };
   try {
-    if (CHANGES.now.size) localStorage.setItem(DRAFT, JSON.stringify([...CHANGES.now]));
+    if (changes.length || savedLabels.length) localStorage.setItem(DRAFT, JSON.stringify(draft));
     else localStorage.removeItem(DRAFT);
   } catch {
     // The browser keeps nothing: the warning on leaving remains.
@@ -153,13 +162,38 @@ function keepDraft() {
 
 function restoreDraft() {
   try {
-    const states = JSON.parse(localStorage.getItem(DRAFT) ?? "[]");
-    const isState = ([n, s]) => n in DATA.pictures && !DATA.pictures[n].locked && typeof s.label === "string";
-    const n = CHANGES.make("Kept from last time", states.filter(isState));
-    if (n) say(`${pictures(n)} changed when this page was last open: kept. Undo takes them back.`);
+    const { key, changes, saved } = JSON.parse(localStorage.getItem(DRAFT));
+    const { states, lost } = stillPossible(changes);
+    if (key === DATA.key) {
+      savedLabels = saved;
+      savedText = labelsText(DATA.table, DATA.pictures, new Map(saved));
+    }
+    const n = CHANGES.make("Kept from last time", states);
+    const isSaved = saved.length && savedText === currentText();
+    const kept = isSaved
+      ? `changed and saved when this page was last open. To sort again with these labels, run: ${visible(DATA.again)}`
+      : "changed when this page was last open: kept. Undo takes them back.";
+    const gone = `${pictures(lost)} could not be kept: gone, or labelled otherwise in labels.csv since.`;
+    if (n || lost) say([n && `${pictures(n)} ${kept}`, lost && gone].filter(Boolean).join(" "), lost > 0);
   } catch {
     // Nothing was kept, or something else lies there.
   }
+}
+
+/** What the page can still do of kept changes, and the number of labels that are lost. */
+function stillPossible(changes) {
+  const numbers = new Map(DATA.pictures.map(({ path }, n) => [path, n]));
+  const states = [];
+  let lost = 0;
+  for (const [path, { label, aside, before, category }] of changes) {
+    const n = numbers.get(path);
+    const now = n === undefined || DATA.pictures[n].locked ? null : CHANGES.start(n).label;
+    // What is set aside does not belong to that category, but may belong to another.
+    const isAsideHere = aside && n !== undefined && category === categoryOf(n);
+    if (now === before && (label !== before || isAsideHere)) states.push([n, { label, aside }]);
+    else if (label !== before && label !== now) lost += 1; // else the run has read it
+  }
+  return { states, lost };
 }
 
 // -- start ---------------------------------------------------------------------------------------

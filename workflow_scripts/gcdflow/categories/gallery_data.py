@@ -84,7 +84,7 @@ def page_data(
     Returns
     -------
     dict
-        ``run``, ``again``, ``key`` (of what the browser keeps), ``originals`` (address of their
+        ``run``, ``again``, ``key`` (of its table and pictures), ``originals`` (address of their
         folder, or None), ``pictures``, ``categories``, ``table`` (or None), ``names`` (how names
         are read), ``invisible`` (an expression, see :func:`visible`).
     """
