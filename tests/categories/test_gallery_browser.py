@@ -387,6 +387,21 @@ def test_a_typed_name_stays_and_a_proposed_one_goes(run: Run, open_page):
     expect(field).to_have_value("")
 
 
+def test_a_class_of_the_table_stays_yours_without_its_photographs(tmp_path: Path, open_page):
+    run = make_run(tmp_path, "path,label\ntour/00.jpg,robin\ntour/01.jpg,robin\ntour/14.jpg,owl\n")
+    run.look_again()
+    for path in ("tour/00.jpg", "tour/01.jpg"):
+        (run.table.parent / path).unlink()
+    run.look_again()
+    assert "robin" not in run.labels().values()
+    page = open_page(run.write_page())
+    expect(category(page, "robin").locator(".badge")).to_have_count(0)
+    expect(category(page, "new-2").locator(".badge")).to_have_count(1)
+    for c in ("robin", "new-2"):
+        category(page, c).locator('[data-do="select"]').click()
+    expect(page.locator("#name")).to_have_value("robin")
+
+
 # -- looking ---------------------------------------------------------------------------------------
 
 

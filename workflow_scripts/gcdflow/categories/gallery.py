@@ -113,7 +113,8 @@ def write_gallery(
     text = None if table is None else labels_text(table, split)
     _, sizes = np.unique(assignments.categories, return_counts=True)
     fitting = affordable(sizes, most)
-    rows, ids = choose(assignments, fitting), _sample_ids(split, photographs_path)
+    rows = choose(assignments, fitting, () if text is None else text.names)
+    ids = _sample_ids(split, photographs_path)
     in_page_order, looks_alike, similarity = rows, [False] * len(rows), None
     if features_path is not None:
         features = Features.load(features_path)
@@ -205,7 +206,7 @@ def _render(
     n_new = sum(row.is_new for row in rows)
     number = {picture["path"]: n for n, picture in enumerate(data["pictures"])}
     tile = _tile_maker(assignments, thumbnails, number)
-    old = assignments.old_categories
+    old = {row.name for row in rows if not row.is_new}
     can_correct = data["table"] is not None
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         run=data["run"],
