@@ -217,6 +217,8 @@ def test_page_needs_no_other_files(run):
     page = run(replace(table, labels=labels, suggested=suggested), most=8, run="birds")
     text = " ".join(page.text.split())
     assert "birds: categories" in text
+    assert "yours1 discovered1 labelled2" in text, "as the log calls them"
+    assert "new-1 discovered 12 images" in text
     assert "4 images · 2 labelled · 1 doubtful" in text
     assert "12 images" in text
     assert "1 of your 2 labels are contradicted: label more pictures of owl (1), or" in text

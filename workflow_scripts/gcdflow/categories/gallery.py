@@ -222,8 +222,8 @@ def _render(
         numbers=[
             ("images", f"{len(assignments.paths):,}"),
             ("categories", len(rows)),
-            ("old", len(rows) - n_new),
-            ("new", n_new),
+            ("yours", len(rows) - n_new),
+            ("discovered", n_new),
             ("labelled", f"{int(is_labelled.sum()):,}"),
             ("doubtful", f"{int(doubtful.sum()):,}"),
             *([("left out", f"{len(assignments.left_out):,}")] if assignments.left_out else []),
