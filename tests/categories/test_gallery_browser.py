@@ -271,6 +271,37 @@ def test_ranges_frames_and_keys(run: Run, open_page):
     assert set(selected(page)) >= set(paths[:3])
 
 
+def test_keys_in_an_empty_field_are_those_of_the_page(run: Run, open_page):
+    page = open_page(run.write_page())
+    tile(page, "tour/05.jpg").click()
+    page.fill("#name", "owl")
+    page.press("#name", "Enter")
+    expect(page.locator("#changes")).to_have_text("Changes (1)")
+    page.press("#name", "Control+z")
+    expect(page.locator("#changes")).to_have_text("Changes (0)")
+    page.press("#name", "Control+y")
+    expect(page.locator("#changes")).to_have_text("Changes (1)")
+    page.fill("#name", "typed")
+    page.press("#name", "Control+z")  # of the typing
+    expect(page.locator("#changes")).to_have_text("Changes (1)")
+
+
+def test_escape_clears_what_was_typed_before_the_selection(run: Run, open_page):
+    page = open_page(run.write_page())
+    tile(page, "tour/05.jpg").click()
+    page.fill("#find", "tour/05")
+    page.fill("#name", "typed")
+    page.press("#find", "Escape")
+    expect(page.locator("#find")).to_have_value("")
+    expect(page.locator("#found")).to_have_text("")
+    assert page.locator(".tile:visible").count() == len(PLAIN)
+    page.press("#name", "Escape")
+    expect(page.locator("#name")).to_have_value("")
+    assert selected(page) == ["tour/05.jpg"]
+    page.press("#name", "Escape")
+    assert selected(page) == []
+
+
 def test_test_images_cannot_be_labelled(run: Run, open_page):
     page = open_page(run.write_page())
     tile(page, "tour/15.jpg").click()

@@ -229,10 +229,14 @@ function startBar() {
     listChanges();
   });
   addEventListener("keydown", (event) => {
-    const isTyping = event.target.closest("input");
+    const field = event.target.closest("input");
+    const isTyping = Boolean(field?.value);
     const key = event.key.toLowerCase();
     const hasCommand = event.ctrlKey || event.metaKey;
-    if (key === "escape" && !WHOLE.dialog.open) clearSelection();
+    if (key === "escape" && isTyping) {
+      field.value = "";
+      field.dispatchEvent(new Event("input"));
+    } else if (key === "escape" && !WHOLE.dialog.open) clearSelection();
     else if (isTyping || !hasCommand) return;
     else if (key === "z") undoOrRedo(event.shiftKey ? "redo" : "undo");
     else if (key === "y") undoOrRedo("redo");
