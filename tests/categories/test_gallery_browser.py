@@ -433,6 +433,21 @@ def test_a_class_of_the_table_stays_yours_without_its_photographs(tmp_path: Path
     expect(page.locator("#name")).to_have_value("robin")
 
 
+def test_nothing_is_accepted_where_all_is_set_aside(run: Run, open_page):
+    page = open_page(run.write_page())
+    row = category(page, "new-2")
+    row.locator('[data-do="select"]').click()
+    page.click("#not")
+    row.locator('[data-do="accept"]').click()
+    expect(page.locator("#said")).to_have_text(
+        "Nothing accepted: all pictures here are doubtful, set aside or of the test split. "
+        "Select those that belong here, and name them."
+    )
+    row.locator('[data-do="select"]').click()
+    expect(page.locator("#said")).to_contain_text("Nothing selected: all pictures here")
+    expect(row.locator('[data-do="select"]')).to_have_attribute("aria-pressed", "false")
+
+
 # -- looking ---------------------------------------------------------------------------------------
 
 
@@ -697,8 +712,9 @@ def test_names_that_say_nothing_are_refused(run: Run, open_page):
     page.locator("#clear").click()
     tile(page, "tour/01.jpg").click()
     name(page, "owl")  # the table has the truth "robin" in this line
-    expect(page.locator("#said")).to_contain_text(
-        "labels.csv has another name in the column “truth”"
+    expect(page.locator("#said")).to_have_text(
+        "Nothing changed. 1 picture left as before: "
+        "labels.csv has another name in the column “truth”."
     )
 
 

@@ -11,9 +11,18 @@ function pressed(button) {
     return;
   }
   const c = Number(button.closest("section").dataset.category);
-  if (button.dataset.do === "all") TILES.expand(c, button).then(CAN_CORRECT ? count : undefined);
-  if (button.dataset.do === "select") selectCategory(c, !WHOLE_CATEGORIES.has(c));
-  if (button.dataset.do === "accept") give(DATA.categories[c].name, standingFor(c), "Accepted");
+  if (button.dataset.do === "all") {
+    TILES.expand(c, button).then(CAN_CORRECT ? count : undefined);
+    return;
+  }
+  const isAccept = button.dataset.do === "accept";
+  const numbers = standingFor(c);
+  if (!isAccept && WHOLE_CATEGORIES.has(c)) selectCategory(c, false);
+  else if (!numbers.length) {
+    const why = "all pictures here are doubtful, set aside or of the test split";
+    say(`Nothing ${isAccept ? "accepted" : "selected"}: ${why}. Select those that belong here, and name them.`, true);
+  } else if (isAccept) give(DATA.categories[c].name, numbers, "Accepted");
+  else selectCategory(c, true);
 }
 
 // -- changes -------------------------------------------------------------------------------------
@@ -40,7 +49,9 @@ function give(typed, numbers, verb = "Named") {
   const but = refused.length
     ? ` ${pictures(refused.length)} left as before: labels.csv has another name in the column “truth”.`
     : "";
-  say((n ? `${verb} “${visible(name)}”: ${pictures(n)}.` : "Nothing to change: they have this label.") + but, !n);
+  const done = `${verb} “${visible(name)}”: ${pictures(n)}.`;
+  const same = states.length ? "Nothing to change: they have this label." : "Nothing changed.";
+  say((n ? done : same) + but, !n);
   changed(CHANGES.steps.at(-1));
   return n > 0;
 }
