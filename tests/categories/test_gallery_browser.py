@@ -266,7 +266,8 @@ def test_ranges_frames_and_keys(run: Run, open_page):
     assert below["y"] > first["y"] + 50
     page.keyboard.press("ArrowUp")
     expect(tile(page, paths[0])).to_be_focused()
-    assert page.locator('.tile[tabindex="0"]').count() == 1
+    for grid in page.locator(".grid").all():
+        assert grid.locator('.tile[tabindex="0"]').count() == 1
     page.keyboard.press("Control+a")
     assert set(selected(page)) >= set(paths[:3])
 
@@ -277,6 +278,7 @@ def test_keys_in_an_empty_field_are_those_of_the_page(run: Run, open_page):
     page.fill("#name", "owl")
     page.press("#name", "Enter")
     expect(page.locator("#changes")).to_have_text("Changes (1)")
+    expect(tile(page, "tour/05.jpg")).to_be_focused()
     page.press("#name", "Control+z")
     expect(page.locator("#changes")).to_have_text("Changes (0)")
     page.press("#name", "Control+y")
@@ -446,6 +448,49 @@ def test_nothing_is_accepted_where_all_is_set_aside(run: Run, open_page):
     row.locator('[data-do="select"]').click()
     expect(page.locator("#said")).to_contain_text("Nothing selected: all pictures here")
     expect(row.locator('[data-do="select"]')).to_have_attribute("aria-pressed", "false")
+
+
+def test_the_tab_key_reaches_every_grid_above_the_bar(run: Run, open_page):
+    small = {"viewport": {"width": 1000, "height": 500}, "reduced_motion": "reduce"}
+    page = open_page(run.write_page(), **small)
+    grids = page.get_by_role("listbox")
+    names = grids.evaluate_all("all => all.map((grid) => grid.ariaLabel)")
+    assert len(set(names)) == len(names) > 4
+    assert "Pictures of new-1: doubtful" in names
+    bar, reached = page.locator("#bar").bounding_box()["y"], []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        place = page.evaluate(
+            """() => {
+              const at = document.activeElement;
+              if (!at.closest("main")) return null;
+              const { bottom } = at.getBoundingClientRect();
+              return [at.closest(".grid")?.ariaLabel, bottom];
+            }"""
+        )
+        if place is not None:
+            assert place[1] <= bar
+            reached.append(place[0])
+    found = [name for name in reached if name]
+    assert found[: len(names)] == names  # and then from the top again
+
+
+def test_focus_stays_where_the_selection_was_made(run: Run, open_page):
+    page = open_page(run.write_page())
+    here = tile(page, "tour/05.jpg")
+    for button in ("#not", "#clear"):
+        here.click()
+        page.click(button)
+        expect(here).to_be_focused()
+    page.click("#undo")  # the only step: the button disables itself
+    expect(page.locator("#undo")).to_be_disabled()
+    expect(here).to_be_focused()
+    here.click()
+    name(page, "owl")
+    expect(here).to_be_focused()
+    page.fill("#find", "tour/06")
+    page.click("#undo")
+    expect(page.locator("#name")).to_be_focused()  # the tile is hidden
 
 
 # -- looking ---------------------------------------------------------------------------------------

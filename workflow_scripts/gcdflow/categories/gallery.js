@@ -73,6 +73,7 @@ function changed(step) {
   $("redo").disabled = !CHANGES.undone.length;
   $("changes").textContent = `Changes (${CHANGES.now.size.toLocaleString("en")})`;
   $("save").disabled = savedText === currentText();
+  keepFocus();
   if (!$("list").hidden) listChanges();
   keepDraft();
 }
@@ -224,6 +225,7 @@ function startBar() {
     else if (give($("name").value, [...SELECTED], WHOLE_CATEGORIES.size > 1 ? "Merged as" : "Named")) {
       clearSelection();
       $("name").value = "";
+      returnFocus();
     }
   });
   $("not").addEventListener("click", () => {

@@ -11,6 +11,7 @@ const WHOLE_CATEGORIES = new Set();
 const WHOLE = new Whole(TILES, CAN_CORRECT ? (tile) => select([numberOf(tile)], !isSelected(tile)) : null);
 let proposed = ""; // the name of a merger that the page put into the field
 let anchor = null; // where a range of shift-clicks begins
+let lastFocused = null; // a tile or button of a category
 let hasDragged = false; // the click that ends a drag is none
 
 // -- selection ---------------------------------------------------------------------------------
@@ -48,6 +49,7 @@ function count() {
   $("give").disabled = $("not").disabled = $("clear").disabled = !n;
   $("give").textContent = WHOLE_CATEGORIES.size > 1 ? "Merge" : "Name";
   proposeName();
+  keepFocus();
   for (const button of MAIN.querySelectorAll('[data-do="select"]')) {
     const c = Number(button.closest("section").dataset.category);
     button.setAttribute("aria-pressed", String(WHOLE_CATEGORIES.has(c)));
@@ -75,6 +77,18 @@ function selectCategory(c, isOn) {
   select(isOn ? standingFor(c) : DATA.categories[c].members.filter((n) => SELECTED.has(n)), isOn);
   count();
 }
+
+/** A button that disables itself would lose the focus; it goes back to where the selection was made. */
+function keepFocus() {
+  if (document.activeElement?.disabled) returnFocus();
+}
+
+function returnFocus() {
+  const isThere = lastFocused?.checkVisibility() && !lastFocused.disabled;
+  (isThere ? lastFocused : $("name")).focus({ preventScroll: true });
+}
+
+MAIN.addEventListener("focusin", (event) => (lastFocused = event.target));
 
 /** Propose a name for a merger, and take the proposal back; never change what somebody typed. */
 function proposeName() {

@@ -26,18 +26,19 @@ class Tiles {
     DATA.categories.forEach((category, c) => category.members.forEach((n) => (this.categoryOf[n] = c)));
     this.sections = [...MAIN.querySelectorAll("section[data-category]")];
     for (const tile of MAIN.querySelectorAll(".tile")) this.dress(tile, Number(tile.dataset.n));
-    const first = MAIN.querySelector(".tile");
-    if (first) first.tabIndex = 0;
     MAIN.addEventListener("error", (event) => this.missing(event.target), true);
     if (changes) {
       for (const grid of MAIN.querySelectorAll(".grid")) this.dressGrid(grid);
     }
+    this.keepInTabOrder();
   }
 
   dressGrid(grid) {
     grid.setAttribute("role", "listbox");
     grid.setAttribute("aria-multiselectable", "true");
-    grid.setAttribute("aria-label", `Pictures of ${visible(this.nameAt(grid))}`);
+    const part = grid.closest(".tail, .extra")?.querySelector("p").textContent;
+    const name = `Pictures of ${visible(this.nameAt(grid))}`;
+    grid.setAttribute("aria-label", part ? `${name}: ${part}` : name);
   }
 
   nameAt(node) {
@@ -169,18 +170,21 @@ class Tiles {
       part.hidden = isEmpty && (Boolean(this.wanted) || part.matches(".extra"));
     }
     for (const same of MAIN.querySelectorAll(".same")) same.hidden = Boolean(this.wanted);
-    this.keepOneInTabOrder();
+    this.keepInTabOrder();
   }
 
-  keepOneInTabOrder() {
-    const tile = MAIN.querySelector('.tile[tabindex="0"]:not([hidden])');
-    if (!tile) this.focusable(this.shown()[0]);
+  /** The tab key reaches one tile of each grid. */
+  keepInTabOrder() {
+    for (const grid of MAIN.querySelectorAll(".grid")) {
+      const first = grid.querySelector(".tile:not([hidden])");
+      if (first && !grid.querySelector('.tile[tabindex="0"]:not([hidden])')) this.focusable(first);
+    }
   }
 
-  /** Make a tile the one that the tab key reaches; arrows lead on from it. */
+  /** Make a tile the one of its grid that the tab key reaches; arrows lead on from it. */
   focusable(tile) {
-    for (const other of MAIN.querySelectorAll('.tile[tabindex="0"]')) other.tabIndex = -1;
-    if (tile) tile.tabIndex = 0;
+    for (const other of tile.closest(".grid").querySelectorAll('.tile[tabindex="0"]')) other.tabIndex = -1;
+    tile.tabIndex = 0;
   }
 
   /** The tiles that can be seen, in the order of the page; of one category if it is given. */
