@@ -555,6 +555,19 @@ def test_all_pictures_are_reached_and_found(run: Run, open_page, monkeypatch):
     expect(fresh.locator(".tile:visible")).to_have_count(at_first)
 
 
+def test_all_pictures_are_in_order_also_after_a_search(run: Run, open_page):
+    page = open_page(run.write_page(most=2))
+    for text in ("tour/1", "tour/06", ""):
+        page.fill("#find", text)
+    show_all(page)
+    expect(page.locator(".tile:visible")).to_have_count(len(PLAIN))
+    members = [c["members"] for c in data(page)["categories"]]
+    order = "tiles => tiles.map((tile) => Number(tile.dataset.n))"
+    for k, section in enumerate(page.locator("section[data-category]").all()):
+        others = section.locator(".extra .tile").evaluate_all(order)
+        assert others == [n for n in members[k] if n in others]
+
+
 def test_a_missing_folder_of_thumbnails_is_told_in_a_line(run: Run, open_page, monkeypatch):
     monkeypatch.setattr("gcdflow.categories.gallery_rows._MOST_ON_A_PAGE", 4)
     address = run.write_page(most=2, thumbs=run.write_thumbnails())

@@ -23,7 +23,13 @@ class Tiles {
     this.changes = changes; // null if nothing can be changed
     this.byNumber = new Map();
     this.categoryOf = [];
-    DATA.categories.forEach((category, c) => category.members.forEach((n) => (this.categoryOf[n] = c)));
+    this.rank = []; // of each picture in its category
+    DATA.categories.forEach(({ members }, c) =>
+      members.forEach((n, rank) => {
+        this.categoryOf[n] = c;
+        this.rank[n] = rank;
+      }),
+    );
     this.sections = [...MAIN.querySelectorAll("section[data-category]")];
     for (const tile of MAIN.querySelectorAll(".tile")) this.dress(tile, Number(tile.dataset.n));
     MAIN.addEventListener("error", (event) => this.missing(event.target), true);
@@ -106,7 +112,11 @@ class Tiles {
     if (picture.label) tile.classList.add("labelled");
     if (picture.suggested) tile.classList.add("questioned");
     if (picture.doubtful) tile.classList.add("doubtful");
-    this.extraGrid(this.categoryOf[n]).append(tile);
+    const grid = this.extraGrid(this.categoryOf[n]);
+    let before = grid.lastElementChild; // a search may have made later ones
+    while (before && this.rank[before.dataset.n] > this.rank[n]) before = before.previousElementSibling;
+    if (before) before.after(tile);
+    else grid.prepend(tile);
     this.dress(tile, n);
     return tile;
   }
