@@ -590,6 +590,61 @@ def test_a_page_without_table_is_for_looking(run: Run, open_page):
     expect(page.locator(".tile:visible")).to_have_count(1)
 
 
+CONTRASTS = """() => {
+  const parts = (text) => text.match(/[\\d.]+/g).map(Number);
+  const over = (top, below) => {
+    const [r, g, b, alpha = 1] = parts(top);
+    return [r, g, b].map((c, i) => alpha * c + (1 - alpha) * below[i]);
+  };
+  const light = (rgb) => {
+    const linear = (c) => (c <= 10.3 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4);
+    const [r, g, b] = rgb.map(linear);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+  };
+  const contrast = (a, b) => Math.max(light(a) / light(b), light(b) / light(a));
+  const style = (selector) => getComputedStyle(document.querySelector(selector));
+  const texts = [".tile:not(.aside) .now", ".aside .now"].map((selector) => {
+    const { backgroundColor, color } = style(selector);
+    return contrast(parts(color).slice(0, 3), over(backgroundColor, [255, 255, 255]));
+  });
+  const edges = [["#find", "body"], ["#name", "#bar"]].flatMap(([input, around]) => {
+    const edge = parts(style(input).borderTopColor);
+    const beside = [style(input), style(around)].map((s) => parts(s.backgroundColor));
+    return beside.map((colour) => contrast(edge, colour));
+  });
+  return [Math.min(...texts), Math.min(...edges)];
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_on_white_pictures_and_edges_of_fields_are_seen(run: Run, open_page, scheme: str):
+    page = open_page(run.write_page(), color_scheme=scheme)
+    tile(page, "tour/05.jpg").click()
+    name(page, "owl")
+    tile(page, "tour/06.jpg").click()
+    page.click("#not")
+    texts, edges = page.evaluate(CONTRASTS)
+    assert texts >= 4.5  # WCAG 1.4.3
+    assert edges >= 3  # WCAG 1.4.11
+
+
+def test_a_pasted_paragraph_does_not_cover_the_page(run: Run, open_page):
+    page = open_page(run.write_page())
+    tile(page, "tour/05.jpg").click()
+    page.click("#name")
+    page.keyboard.insert_text("a long name " * 100)
+    assert len(page.input_value("#name")) == 200
+    page.evaluate("say('word '.repeat(2000))")
+    assert page.locator("#said").bounding_box()["height"] < 100
+
+
+def test_only_pictures_are_printed(run: Run, open_page):
+    page = open_page(run.write_page())
+    page.emulate_media(media="print")
+    expect(page.locator("#bar")).to_be_hidden()
+    assert page.locator(".scripted:visible").count() == 0
+
+
 # -- what is not lost ------------------------------------------------------------------------------
 
 
