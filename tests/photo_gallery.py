@@ -60,7 +60,8 @@ class Run:
         return self.page.as_uri()
 
     def write_thumbnails(self) -> Path:
-        write_thumbnails(self.beside("split.npz"), self.beside("thumbs.tsv"))
+        seen = self.beside("photographs.npz") if self.seen() else None
+        write_thumbnails(self.beside("split.npz"), self.beside("thumbs.tsv"), seen)
         return self.beside("thumbs.tsv")
 
     def labels(self, table: Path | None = None) -> dict[str, str]:

@@ -8,7 +8,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from gcdflow.categories.assignments import Assignments
 from gcdflow.data.class_names import says_nothing, tidied
 from photo_gallery import HOSTILE, LOCKED, PLAIN, SIZE, Run, make_run
 from PIL import Image
@@ -566,6 +568,43 @@ def test_all_pictures_are_in_order_also_after_a_search(run: Run, open_page):
     for k, section in enumerate(page.locator("section[data-category]").all()):
         others = section.locator(".extra .tile").evaluate_all(order)
         assert others == [n for n in members[k] if n in others]
+
+
+def test_left_out_pictures_are_shown_and_named(run: Run, open_page, tmp_path: Path):
+    for path, colour in (("odd.jpg", "red"), ("other.jpg", "green"), ("third.jpg", "blue")):
+        Image.new("RGB", SIZE, colour).save(run.table.parent / path)
+    (run.table.parent / "torn.jpg").write_bytes(b"no image")
+    run.look_again()
+    table, added = run.beside("assignments.csv"), {"odd.jpg", "other.jpg", "third.jpg", "torn.jpg"}
+    found = Assignments.load(table)
+    at = [i for i, path in enumerate(found.paths) if path not in added]
+    reasons = dict.fromkeys(sorted(added), "resembles no category") | {"torn.jpg": "is torn"}
+    found.at(np.array(at), [found.paths[i] for i in at], reasons).save(table)
+    seen = run.beside("photographs.npz")
+    page = open_page(run.write_page(photographs_path=seen, thumbs=run.write_thumbnails(), most=2))
+    section = page.locator("#left-out")
+    expect(section).to_contain_text("4 images in no category")
+    expect(section.locator("pre")).to_have_text("torn.jpg: is torn\n")
+    section.locator("pre").select_text()
+    assert "torn.jpg" in page.evaluate("String(getSelection())"), "it can be copied"
+
+    expect(section.locator(".tile:visible")).to_have_count(2)
+    section.get_by_role("button", name="Show all 3").click()
+    expect(section.locator(".tile:visible")).to_have_count(3)
+    expect(tile(page, "odd.jpg")).to_have_attribute("aria-label", "odd.jpg, resembles no category")
+    tile(page, "odd.jpg").click()
+    name(page, "owl")
+    tile(page, "third.jpg").click()
+    page.keyboard.press("Enter")
+    assert natural_size(page) == list(SIZE)
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    page.fill("#find", "torn")
+    expect(page.locator(".tile:visible")).to_have_count(0)
+    text = saved(page, tmp_path).read_bytes().decode()
+    assert text == TABLE + "\r\nodd.jpg;owl;;\r\n"
+    shutil.copy(tmp_path / "downloaded.csv", run.table)
+    assert run.labels()["odd.jpg"] == "owl"
 
 
 def test_a_missing_folder_of_thumbnails_is_told_in_a_line(run: Run, open_page, monkeypatch):

@@ -149,7 +149,7 @@ function download(text) {
   const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
   element("a", { href: address, download: DATA.table.path.split("/").pop() }).click();
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
-  return `Saved in your downloads. Move the newest labels….csv from there to ${DATA.table.path}, in place of the one there.`;
+  return `Saved in your downloads. Move the newest file “labels….csv” from there to ${DATA.table.path}, in place of the one there.`;
 }
 
 // -- what is kept if the page is closed ------------------------------------------------------------

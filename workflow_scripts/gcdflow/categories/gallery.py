@@ -124,13 +124,14 @@ def write_gallery(
             rows, category_means(rows, assignments, features.features, at)
         )
 
-    names = assignments.paths
+    names, n = [*assignments.paths, *assignments.left_out], len(assignments.paths)
     paths = np.array(names if len(split.paths) else [], dtype=np.str_)
-    found, n = Thumbnails(open_images(split.source, paths), names, thumbs), len(names)
+    found = Thumbnails(open_images(split.source, paths), names, thumbs)
     shown = [int(i) for row in rows for part in (row.typical, row.tail) for i in part]
-    embedded = range(n) if fits(n) else sorted(shown)
-    thumbnails = found.all_of(embedded, threads)
-    sources = _addresses(found, n, thumbnails, set(shown))
+    outside = [i for i in range(n, len(names)) if found.stored_file(i) is not None]
+    listed, on_page = [*range(n), *outside], {*shown, *outside[:fitting]}
+    thumbnails = found.all_of(listed if fits(len(listed)) else sorted(on_page), threads)
+    sources = _addresses(found, listed, thumbnails, on_page)
     data = page_data(
         split,
         assignments,
@@ -174,11 +175,11 @@ def _rows_of_features(features: Features, ids: list[int | None]) -> np.ndarray:
 
 
 def _addresses(
-    found: Thumbnails, n: int, thumbnails: dict[int, Thumbnail], shown: set[int]
+    found: Thumbnails, listed: list[int], thumbnails: dict[int, Thumbnail], shown: set[int]
 ) -> dict[int, str | None]:
     """Addresses of all thumbnails that the page can show, by position; None where it has a tile."""
     addresses: dict[int, str | None] = {}
-    for i in range(n):
+    for i in listed:
         if i in shown:
             addresses[i] = None
         elif i in thumbnails:
@@ -206,6 +207,11 @@ def _render(
     n_new = sum(row.is_new for row in rows)
     number = {picture["path"]: n for n, picture in enumerate(data["pictures"])}
     tile = _tile_maker(assignments, thumbnails, number)
+    outside = [
+        _tile(number[path], thumbnails[i], f"{path}, {why}")
+        for i, (path, why) in enumerate(assignments.left_out.items(), start=len(assignments.paths))
+        if path in number and "source" not in data["pictures"][number[path]]
+    ]
     old = {row.name for row in rows if not row.is_new}
     can_correct = data["table"] is not None
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
@@ -228,7 +234,10 @@ def _render(
             ("doubtful", f"{int(doubtful.sum()):,}"),
             *([("left out", f"{len(assignments.left_out):,}")] if assignments.left_out else []),
         ],
-        left_out=assignments.left_out,
+        n_left_out=len(assignments.left_out),
+        n_outside=len(number.keys() & assignments.left_out.keys()),
+        outside=outside,
+        left_out={path: why for path, why in assignments.left_out.items() if path not in number},
         index=sorted(range(len(rows)), key=lambda k: page_order(rows[k].name, old)),
         categories=[
             {
@@ -258,14 +267,19 @@ def _tile_maker(
         label, other = assignments.labels[i], assignments.suggested[i]
         said = f"labelled {label}" if label else f"confidence {assignments.confidences[i]:.2f}"
         suggestion = f"; the clustering suggests {other}" if other else ""
+        path = assignments.paths[i]
         return {
-            "number": number[assignments.paths[i]],
-            "uri": thumbnails[i].uri,
-            "is_pixels": thumbnails[i].pixel_side is not None,
-            "text": f"{assignments.paths[i]}, {said}{suggestion}",
+            **_tile(number[path], thumbnails[i], f"{path}, {said}{suggestion}"),
             "is_labelled": bool(label),
             "is_questioned": bool(other),
             "is_doubtful": bool(assignments.doubtful[i]),
         }
 
     return tile
+
+
+def _tile(number: int, shown: Thumbnail, text: str) -> dict[str, Any]:
+    """The template's values for an image of which nothing else is known."""
+    is_pixels = shown.pixel_side is not None
+    said = dict.fromkeys(("is_labelled", "is_questioned", "is_doubtful"), False)
+    return {"number": number, "uri": shown.uri, "is_pixels": is_pixels, "text": text, **said}

@@ -90,19 +90,26 @@ def page_data(
     """
     listed = sorted(sources)
     number = {position: n for n, position in enumerate(listed)}
-    of_sample = [ids.get(path, path) for path in assignments.paths]
+    names = [*assignments.paths, *assignments.left_out]
+    of_sample = [ids.get(path, path) for path in names]
     alike = defaultdict(list)
     for position, n in number.items():
         alike[of_sample[position]].append(n)
+    outside = [number[i] for i in listed if i >= len(assignments.paths)]
+    of_none = [{"name": "no category", "isNew": True, "members": outside}] if outside else []
     return {
         "run": run,
         "again": again,
-        "key": sha256_text(canonical_json([run, assignments.paths, text and text.pieces])),
+        "key": sha256_text(canonical_json([run, names, text and text.pieces])),
         "thumbs": FOLDER,
         "invisible": _INVISIBLE.pattern,
         "originals": _address_of_originals(split, page),
         "pictures": [
-            _picture(assignments, i, sources[i], text, alike[of_sample[i]]) for i in listed
+            {
+                **_picture(assignments, i, names[i], sources[i]),
+                **_for_table(assignments, i, names[i], alike[of_sample[i]], text),
+            }
+            for i in listed
         ],
         "categories": [
             {
@@ -111,8 +118,9 @@ def page_data(
                 "members": [number[i] for i in row.positions.tolist() if i in number],
             }
             for row in rows
-        ],
-        "table": None if text is None else _table(text, str(table), assignments.paths, number),
+        ]
+        + of_none,
+        "table": None if text is None else _table(text, str(table), names, number),
         "names": {
             **RULES_OF_NAMES,
             "real": split.real_classes,
@@ -121,39 +129,37 @@ def page_data(
     }
 
 
-def _picture(
-    assignments: Assignments,
-    i: int,
-    source: str | None,
-    text: LabelsText | None,
-    alike: list[int],
+def _picture(assignments: Assignments, i: int, path: str, source: str | None) -> dict[str, Any]:
+    """One picture, sorted in or left out; what is not said of it is left out."""
+    if i >= len(assignments.paths):
+        return _said(path=path, problem=assignments.left_out[path], source=source)
+    return _said(
+        path=path,
+        confidence=float(assignments.confidences[i]),
+        label=assignments.labels[i],
+        suggested=assignments.suggested[i],
+        doubtful=bool(assignments.doubtful[i]),
+        source=source,
+    )
+
+
+def _for_table(
+    assignments: Assignments, i: int, path: str, alike: list[int], text: LabelsText | None
 ) -> dict[str, Any]:
-    """One picture, which may share its sample id; what is not said of it is left out."""
-    path = assignments.paths[i]
-    said = {
-        "path": path,
-        "confidence": float(assignments.confidences[i]),
-        "label": assignments.labels[i],
-        "suggested": assignments.suggested[i],
-        "doubtful": bool(assignments.doubtful[i]),
-        "source": source,
-        "locked": _why_locked(assignments, i) if text is not None else "",
-        "truth": _truth(text, path) if text is not None else "",
-        "alike": alike if len(alike) > 1 else "",
-    }
-    return {key: value for key, value in said.items() if value not in ("", None, False)}
+    """What changes of the table need to know of a picture; ``alike`` are all of its sample."""
+    if text is None:
+        return {}
+    locked = ""
+    if i < len(assignments.paths) and not assignments.train_mask[i]:
+        locked = "is of the test split, which has no labels"
+    elif "\r" in path:
+        locked = "has a line break in its file name, which a table of labels cannot hold"
+    truth = next((cell.truth for cell in text.cells.get(path, ()) if cell.truth), "")
+    return _said(locked=locked, truth=truth, alike=alike if len(alike) > 1 else "")
 
 
-def _truth(text: LabelsText, path: str) -> str:
-    return next((cell.truth for cell in text.cells.get(path, ()) if cell.truth), "")
-
-
-def _why_locked(assignments: Assignments, i: int) -> str:
-    if not assignments.train_mask[i]:
-        return "is of the test split, which has no labels"
-    if "\r" in assignments.paths[i]:
-        return "has a line break in its file name, which a table of labels cannot hold"
-    return ""
+def _said(**values: object) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value not in ("", None, False)}
 
 
 def _table(

@@ -65,9 +65,8 @@ class Tiles {
   /** What a picture is, in words. */
   about(n) {
     const picture = DATA.pictures[n];
-    const said = [
-      picture.label ? `labelled ${picture.label}` : `confidence ${(picture.confidence ?? 0).toFixed(2)}`,
-    ];
+    const sure = picture.problem ?? `confidence ${(picture.confidence ?? 0).toFixed(2)}`;
+    const said = [picture.label ? `labelled ${picture.label}` : sure];
     if (picture.suggested) said.push(`the clustering suggests ${picture.suggested}`);
     if (picture.doubtful) said.push("doubtful");
     if (picture.locked) said.push(`cannot be labelled: it ${picture.locked}`);
