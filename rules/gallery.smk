@@ -24,10 +24,14 @@ rule gallery:
     params:
         table=of_settings(parameters.table_flags),
         photographs=flags_of(photographs="--photographs", thumbs="--thumbs"),
+        again=lambda wildcards, output: parameters.again_flags(
+            settings_of(wildcards), this_call.command(output[0])
+        ),
         next_step=lambda wildcards, input: [],  # training, after a first look
         version=RESULT_VERSIONS["gallery"],
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage gallery --split {input.split:q} --assignments {input.assignments:q}"
-        " --features {input.features:q} {params.table:q} {params.photographs:q} {params.next_step:q} --run {wildcards.run}"
+        " --features {input.features:q} {params.table:q} {params.photographs:q}"
+        " {params.again:q} {params.next_step:q} --run {wildcards.run}"
         " --output {output:q} --threads {threads} 2>&1 | tee -i {log:q}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,8 @@ from gcdflow.categories.thumbnails import write_thumbnails
 from gcdflow.config.settings import PhotosSettings
 from gcdflow.data.datasets.catalogue import split_catalogue
 from gcdflow.data.datasets.photos import catalogue, present_labels
-from gcdflow.files.formats import Features, Split
+from gcdflow.data.datasets.seen_photos import see_photographs
+from gcdflow.files.formats import Features, Photographs, Split
 from PIL import Image
 from small_tables import table_of
 
@@ -59,15 +60,48 @@ class Run:
         return self.page.as_uri()
 
     def write_thumbnails(self) -> Path:
-        write_thumbnails(self.beside("split.npz"), self.beside("thumbs.tsv"))
+        seen = self.beside("photographs.npz") if self.seen() else None
+        write_thumbnails(self.beside("split.npz"), self.beside("thumbs.tsv"), seen)
         return self.beside("thumbs.tsv")
 
     def labels(self, table: Path | None = None) -> dict[str, str]:
         """What the labels stage reads: label by path."""
-        split = Split.load(self.beside("split.npz"))
-        labels, _ = present_labels(table or self.table, split, "photos")
-        named = zip(split.paths.tolist(), labels.labels.tolist(), strict=True)
-        return {path: str(labels.class_names[label]) for path, label in named if label >= 0}
+        split, seen = Split.load(self.beside("split.npz")), self.seen()
+        labels, _ = present_labels(table or self.table, split, "photos", seen)
+        names = [str(labels.class_names[label]) if label >= 0 else "" for label in labels.labels]
+        name_of = dict(zip(labels.indices.tolist(), names, strict=True))
+        there = zip(split.paths.tolist(), split.indices.tolist(), strict=True)
+        if seen is not None:
+            there = ((path, number) for path, number, _ in seen.there)
+        return {path: name for path, number in there if (name := name_of.get(number))}
+
+    def seen(self) -> Photographs | None:
+        """What the run saw of its photographs; None before :meth:`look_again`."""
+        path = self.beside("photographs.npz")
+        return Photographs.load(path) if path.exists() else None
+
+    def look_again(self) -> None:
+        """See which photographs came or moved, and list them, added ones last, as ``new-1``."""
+        split, table = Split.load(self.beside("split.npz")), self.beside("assignments.csv")
+        seen = see_photographs(self.beside("split.npz"), self.seen(), 1)
+        seen.save(self.beside("photographs.npz"))
+        found, labels = Assignments.load(table), self.labels()
+        position = {number: i for i, number in enumerate(split.indices.tolist())}
+        there = sorted(
+            (position.get(number, len(position)), path) for path, number, _ in seen.there
+        )
+        is_added = [i == len(position) for i, _ in there]
+        rows = [min(i, len(position) - 1) for i, _ in there]
+        paths = [path for _, path in there]
+        own = [labels.get(path, "") for path in paths]
+        found = found.at(np.array(rows), paths, {})
+        categories = ["new-1" if added else found.categories[k] for k, added in enumerate(is_added)]
+        replace(
+            found,
+            categories=[label or categories[k] for k, label in enumerate(own)],
+            labels=own,
+            train_mask=found.train_mask | np.array(is_added),
+        ).save(table)
 
     def assign(self) -> None:
         """Categories in the order of the paths; labelled ones as the table says."""

@@ -39,6 +39,7 @@ def main(arguments: argparse.Namespace) -> None:
         photographs_path=arguments.photographs,
         thumbs=arguments.thumbs,
         table=arguments.table,
+        again=arguments.again,
         next_step=after,
         run=arguments.run,
         most=arguments.thumbnails,
@@ -79,6 +80,13 @@ if __name__ == "__main__":
         "--thumbs", type=Path, help="list of thumbnails in a folder beside the page (thumbs.tsv)"
     )
     parser.add_argument("--table", type=Path, help="CSV file of labels, for the page to change")
+    parser.add_argument(
+        "--again",
+        metavar="COMMAND",
+        default="",
+        help="command that the page names, to sort again with the labels that it saved (default: "
+        "without options)",
+    )
     parser.add_argument(
         "--train",
         nargs=4,

@@ -18,14 +18,9 @@ import numpy as np
 import pytest
 from gcdflow.categories import thumbnails
 from gcdflow.categories.assignments import Assignments
-from gcdflow.categories.gallery import (
-    affordable,
-    category_means,
-    choose,
-    side_by_side,
-    write_gallery,
-)
+from gcdflow.categories.gallery import write_gallery
 from gcdflow.categories.gallery_data import as_script_data, visible
+from gcdflow.categories.gallery_rows import affordable, category_means, choose, side_by_side
 from gcdflow.categories.next_step import NextStep
 from gcdflow.categories.thumbnails import thumbnail, tile_side, write_thumbnails
 from gcdflow.errors import InputError
@@ -158,7 +153,7 @@ def test_many_categories_show_fewer_images_each(run, monkeypatch):
     assert affordable([1000] * 50 + [1] * 900, 40) == 40  # small ones take little
     assert affordable([1000] * 5000, 40) == 4
     assert affordable([1000] * 5000, 2) == 2
-    monkeypatch.setattr("gcdflow.categories.gallery._MOST_ON_A_PAGE", 15)
+    monkeypatch.setattr("gcdflow.categories.gallery_rows._MOST_ON_A_PAGE", 15)
     table = assignments(["new-1"] * 10 + ["new-2"] * 10 + ["new-3"], [0.5] * 21)
     assert len(run(table, most=8).thumbnails) == 7 + 7 + 1
     assert run.said.startswith(
@@ -208,6 +203,8 @@ def test_page_needs_no_other_files(run):
     page = run(replace(table, labels=labels, suggested=suggested), most=8, run="birds")
     text = " ".join(page.text.split())
     assert "birds: categories" in text
+    assert "yours1 discovered1 labelled2" in text, "as the log calls them"
+    assert "new-1 discovered 12 images" in text
     assert "4 images · 2 labelled · 1 doubtful" in text
     assert "12 images" in text
     assert "1 of your 2 labels are contradicted: label more pictures of owl (1), or" in text
@@ -428,7 +425,7 @@ def test_what_does_not_fit_into_the_page_lies_beside_it(run, tmp_path: Path, mon
     table = assignments(["new-1"] * 9, (np.arange(9) / 10).tolist())
     first = run(table, most=4)
     assert all("source" in p or p["path"] in SHOWN for p in first.data["pictures"])
-    monkeypatch.setattr("gcdflow.categories.gallery._MOST_ON_A_PAGE", 4)
+    monkeypatch.setattr("gcdflow.categories.gallery_rows._MOST_ON_A_PAGE", 4)
     without = run(table, most=4)
     assert len(without.data["pictures"]) == 4  # the others cannot be shown
     assert not [b for b in without.all("button") if b.get("data-do") == "all"]

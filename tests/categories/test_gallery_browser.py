@@ -8,9 +8,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from gcdflow.categories.assignments import Assignments
 from gcdflow.data.class_names import says_nothing, tidied
 from photo_gallery import HOSTILE, LOCKED, PLAIN, SIZE, Run, make_run
+from PIL import Image
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 expect = sync_api.expect
@@ -196,6 +199,42 @@ def test_a_table_without_any_label_is_not_saved(tmp_path: Path, open_page):
     expect(page.locator("#said")).to_contain_text("Not saved: no picture would have a label")
 
 
+def test_a_label_of_a_moved_photograph_is_taken_off(run: Run, open_page, tmp_path: Path):
+    run.look_again()
+    (run.table.parent / "tour/00.jpg").rename(run.table.parent / "moved.jpg")
+    run.look_again()
+    assert run.labels()["moved.jpg"] == "robin", "by the line of its former path"
+    page = open_page(run.write_page(photographs_path=run.beside("photographs.npz")))
+    tile(page, "moved.jpg").click()
+    page.click("#not")
+    text = saved(page, tmp_path).read_bytes().decode()
+    assert text == TABLE + "\r\nmoved.jpg;;;\r\n"
+    shutil.copy(tmp_path / "downloaded.csv", run.table)
+    assert run.labels() == {"tour/01.jpg": "robin", "tour/02.jpg": "wren"}
+
+
+def test_equal_files_are_named_and_cleared_together(run: Run, open_page, tmp_path: Path):
+    run.look_again()
+    for copy in ("a.jpg", "a (copy).jpg"):
+        Image.new("RGB", (50, 40), "red").save(run.table.parent / copy)
+    run.look_again()
+    page = open_page(run.write_page(photographs_path=run.beside("photographs.npz")))
+    tile(page, "a.jpg").click()
+    name(page, "owl")
+    expect(page.locator("#said")).to_contain_text("Named “owl”: 2 pictures.")
+    before = run.table.read_bytes()
+    shutil.copy(saved(page, tmp_path), run.table)
+    assert run.labels() == run.labels() | {"a.jpg": "owl", "a (copy).jpg": "owl"}
+
+    run.table.write_bytes(before + b"\r\na.jpg;owl;;\r\n")
+    run.look_again()
+    page = open_page(run.write_page(photographs_path=run.beside("photographs.npz")))
+    tile(page, "a (copy).jpg").click()
+    page.click("#not")
+    shutil.copy(saved(page, tmp_path), run.table)
+    assert not {"a.jpg", "a (copy).jpg"} & run.labels().keys()
+
+
 # -- selecting -------------------------------------------------------------------------------------
 
 
@@ -229,9 +268,42 @@ def test_ranges_frames_and_keys(run: Run, open_page):
     assert below["y"] > first["y"] + 50
     page.keyboard.press("ArrowUp")
     expect(tile(page, paths[0])).to_be_focused()
-    assert page.locator('.tile[tabindex="0"]').count() == 1
+    for grid in page.locator(".grid").all():
+        assert grid.locator('.tile[tabindex="0"]').count() == 1
     page.keyboard.press("Control+a")
     assert set(selected(page)) >= set(paths[:3])
+
+
+def test_keys_in_an_empty_field_are_those_of_the_page(run: Run, open_page):
+    page = open_page(run.write_page())
+    tile(page, "tour/05.jpg").click()
+    page.fill("#name", "owl")
+    page.press("#name", "Enter")
+    expect(page.locator("#changes")).to_have_text("Changes (1)")
+    expect(tile(page, "tour/05.jpg")).to_be_focused()
+    page.press("#name", "Control+z")
+    expect(page.locator("#changes")).to_have_text("Changes (0)")
+    page.press("#name", "Control+y")
+    expect(page.locator("#changes")).to_have_text("Changes (1)")
+    page.fill("#name", "typed")
+    page.press("#name", "Control+z")  # of the typing
+    expect(page.locator("#changes")).to_have_text("Changes (1)")
+
+
+def test_escape_clears_what_was_typed_before_the_selection(run: Run, open_page):
+    page = open_page(run.write_page())
+    tile(page, "tour/05.jpg").click()
+    page.fill("#find", "tour/05")
+    page.fill("#name", "typed")
+    page.press("#find", "Escape")
+    expect(page.locator("#find")).to_have_value("")
+    expect(page.locator("#found")).to_have_text("")
+    assert page.locator(".tile:visible").count() == len(PLAIN)
+    page.press("#name", "Escape")
+    expect(page.locator("#name")).to_have_value("")
+    assert selected(page) == ["tour/05.jpg"]
+    page.press("#name", "Escape")
+    assert selected(page) == []
 
 
 def test_test_images_cannot_be_labelled(run: Run, open_page):
@@ -300,6 +372,129 @@ def test_fingers_select_on_a_phone(run: Run, open_page):
     assert selected(page) == ["tour/06.jpg"]
 
 
+def test_a_category_whose_pictures_are_clicked_off_is_not_merged(run: Run, open_page):
+    page = open_page(run.write_page())
+    button = category(page, "robin").locator('[data-do="select"]')
+    button.click()
+    for path in selected(page):
+        tile(page, path).click(position={"x": 20, "y": 60})
+    expect(page.locator("#count")).to_have_text("Nothing selected")
+    expect(button).to_have_attribute("aria-pressed", "false")
+    category(page, "new-2").locator('[data-do="select"]').click()
+    expect(page.locator("#give")).to_have_text("Name")
+    expect(page.locator("#name")).to_have_value("")
+
+
+def test_a_category_is_deselected_whatever_is_shown_then(run: Run, open_page):
+    page = open_page(run.write_page(most=2))
+    row = category(page, "new-2")
+    row.get_by_role("button", name="Show all").click()
+    row.locator('[data-do="select"]').click()
+    expect(page.locator("#count")).to_have_text("3 selected")
+    row.get_by_role("button", name="Show fewer").click()
+    expect(page.locator("#count")).to_contain_text("not shown")
+    row.locator('[data-do="select"]').click()
+    expect(page.locator("#count")).to_have_text("Nothing selected")
+
+
+def test_a_typed_name_stays_and_a_proposed_one_goes(run: Run, open_page):
+    page = open_page(run.write_page())
+    buttons = [category(page, c).locator('[data-do="select"]') for c in ("robin", "new-2", "wren")]
+    field = page.locator("#name")
+    field.fill("mine")
+    for button in buttons:
+        button.click()
+    expect(field).to_have_value("mine")
+    page.click("#clear")
+    expect(field).to_have_value("mine")
+    field.fill("")
+    buttons[1].click()
+    expect(field).to_have_value("")
+    buttons[0].click()
+    expect(field).to_have_value("robin")
+    page.click("#clear")
+    expect(field).to_have_value("")
+    buttons[0].click()
+    buttons[1].click()
+    expect(field).to_have_value("robin")
+    field.fill("")  # to be typed by hand
+    tile(page, "tour/09.jpg").click()
+    expect(field).to_have_value("")
+
+
+def test_a_class_of_the_table_stays_yours_without_its_photographs(tmp_path: Path, open_page):
+    run = make_run(tmp_path, "path,label\ntour/00.jpg,robin\ntour/01.jpg,robin\ntour/14.jpg,owl\n")
+    run.look_again()
+    for path in ("tour/00.jpg", "tour/01.jpg"):
+        (run.table.parent / path).unlink()
+    run.look_again()
+    assert "robin" not in run.labels().values()
+    page = open_page(run.write_page())
+    expect(category(page, "robin").locator(".badge")).to_have_count(0)
+    expect(category(page, "new-2").locator(".badge")).to_have_count(1)
+    for c in ("robin", "new-2"):
+        category(page, c).locator('[data-do="select"]').click()
+    expect(page.locator("#name")).to_have_value("robin")
+
+
+def test_nothing_is_accepted_where_all_is_set_aside(run: Run, open_page):
+    page = open_page(run.write_page())
+    row = category(page, "new-2")
+    row.locator('[data-do="select"]').click()
+    page.click("#not")
+    row.locator('[data-do="accept"]').click()
+    expect(page.locator("#said")).to_have_text(
+        "Nothing accepted: all pictures here are doubtful, set aside or of the test split. "
+        "Select those that belong here, and name them."
+    )
+    row.locator('[data-do="select"]').click()
+    expect(page.locator("#said")).to_contain_text("Nothing selected: all pictures here")
+    expect(row.locator('[data-do="select"]')).to_have_attribute("aria-pressed", "false")
+
+
+def test_the_tab_key_reaches_every_grid_above_the_bar(run: Run, open_page):
+    small = {"viewport": {"width": 1000, "height": 500}, "reduced_motion": "reduce"}
+    page = open_page(run.write_page(), **small)
+    grids = page.get_by_role("listbox")
+    names = grids.evaluate_all("all => all.map((grid) => grid.ariaLabel)")
+    assert len(set(names)) == len(names) > 4
+    assert "Pictures of new-1: doubtful" in names
+    bar, reached = page.locator("#bar").bounding_box()["y"], []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        place = page.evaluate(
+            """() => {
+              const at = document.activeElement;
+              if (!at.closest("main")) return null;
+              const { bottom } = at.getBoundingClientRect();
+              return [at.closest(".grid")?.ariaLabel, bottom];
+            }"""
+        )
+        if place is not None:
+            assert place[1] <= bar
+            reached.append(place[0])
+    found = [name for name in reached if name]
+    assert found[: len(names)] == names  # and then from the top again
+
+
+def test_focus_stays_where_the_selection_was_made(run: Run, open_page):
+    page = open_page(run.write_page())
+    here = tile(page, "tour/05.jpg")
+    for button in ("#not", "#clear"):
+        here.click()
+        page.click(button)
+        expect(here).to_be_focused()
+    page.click("#undo")  # the only step: the button disables itself
+    expect(page.locator("#undo")).to_be_disabled()
+    expect(here).to_be_focused()
+    here.click()
+    name(page, "owl")
+    expect(here).to_be_focused()
+    page.fill("#find", "tour/06")
+    page.click("#undo")
+    expect(page.locator("#name")).to_be_focused()  # the tile is hidden
+
+
 # -- looking ---------------------------------------------------------------------------------------
 
 
@@ -340,7 +535,7 @@ def test_the_whole_picture_is_the_original_or_its_thumbnail(run: Run, open_page)
 
 
 def test_all_pictures_are_reached_and_found(run: Run, open_page, monkeypatch):
-    monkeypatch.setattr("gcdflow.categories.gallery._MOST_ON_A_PAGE", 4)
+    monkeypatch.setattr("gcdflow.categories.gallery_rows._MOST_ON_A_PAGE", 4)
     page = open_page(run.write_page(most=2, thumbs=run.write_thumbnails()))
     at_first = page.locator(".tile").count()
     assert at_first < len(PLAIN)
@@ -362,8 +557,58 @@ def test_all_pictures_are_reached_and_found(run: Run, open_page, monkeypatch):
     expect(fresh.locator(".tile:visible")).to_have_count(at_first)
 
 
+def test_all_pictures_are_in_order_also_after_a_search(run: Run, open_page):
+    page = open_page(run.write_page(most=2))
+    for text in ("tour/1", "tour/06", ""):
+        page.fill("#find", text)
+    show_all(page)
+    expect(page.locator(".tile:visible")).to_have_count(len(PLAIN))
+    members = [c["members"] for c in data(page)["categories"]]
+    order = "tiles => tiles.map((tile) => Number(tile.dataset.n))"
+    for k, section in enumerate(page.locator("section[data-category]").all()):
+        others = section.locator(".extra .tile").evaluate_all(order)
+        assert others == [n for n in members[k] if n in others]
+
+
+def test_left_out_pictures_are_shown_and_named(run: Run, open_page, tmp_path: Path):
+    for path, colour in (("odd.jpg", "red"), ("other.jpg", "green"), ("third.jpg", "blue")):
+        Image.new("RGB", SIZE, colour).save(run.table.parent / path)
+    (run.table.parent / "torn.jpg").write_bytes(b"no image")
+    run.look_again()
+    table, added = run.beside("assignments.csv"), {"odd.jpg", "other.jpg", "third.jpg", "torn.jpg"}
+    found = Assignments.load(table)
+    at = [i for i, path in enumerate(found.paths) if path not in added]
+    reasons = dict.fromkeys(sorted(added), "resembles no category") | {"torn.jpg": "is torn"}
+    found.at(np.array(at), [found.paths[i] for i in at], reasons).save(table)
+    seen = run.beside("photographs.npz")
+    page = open_page(run.write_page(photographs_path=seen, thumbs=run.write_thumbnails(), most=2))
+    section = page.locator("#left-out")
+    expect(section).to_contain_text("4 images in no category")
+    expect(section.locator("pre")).to_have_text("torn.jpg: is torn\n")
+    section.locator("pre").select_text()
+    assert "torn.jpg" in page.evaluate("String(getSelection())"), "it can be copied"
+
+    expect(section.locator(".tile:visible")).to_have_count(2)
+    section.get_by_role("button", name="Show all 3").click()
+    expect(section.locator(".tile:visible")).to_have_count(3)
+    expect(tile(page, "odd.jpg")).to_have_attribute("aria-label", "odd.jpg, resembles no category")
+    tile(page, "odd.jpg").click()
+    name(page, "owl")
+    tile(page, "third.jpg").click()
+    page.keyboard.press("Enter")
+    assert natural_size(page) == list(SIZE)
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
+    page.fill("#find", "torn")
+    expect(page.locator(".tile:visible")).to_have_count(0)
+    text = saved(page, tmp_path).read_bytes().decode()
+    assert text == TABLE + "\r\nodd.jpg;owl;;\r\n"
+    shutil.copy(tmp_path / "downloaded.csv", run.table)
+    assert run.labels()["odd.jpg"] == "owl"
+
+
 def test_a_missing_folder_of_thumbnails_is_told_in_a_line(run: Run, open_page, monkeypatch):
-    monkeypatch.setattr("gcdflow.categories.gallery._MOST_ON_A_PAGE", 4)
+    monkeypatch.setattr("gcdflow.categories.gallery_rows._MOST_ON_A_PAGE", 4)
     address = run.write_page(most=2, thumbs=run.write_thumbnails())
     shutil.rmtree(run.beside("thumbs"))
     page = open_page(address)
@@ -384,6 +629,61 @@ def test_a_page_without_table_is_for_looking(run: Run, open_page):
     expect(page.locator(".tile:visible")).to_have_count(1)
 
 
+CONTRASTS = """() => {
+  const parts = (text) => text.match(/[\\d.]+/g).map(Number);
+  const over = (top, below) => {
+    const [r, g, b, alpha = 1] = parts(top);
+    return [r, g, b].map((c, i) => alpha * c + (1 - alpha) * below[i]);
+  };
+  const light = (rgb) => {
+    const linear = (c) => (c <= 10.3 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4);
+    const [r, g, b] = rgb.map(linear);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+  };
+  const contrast = (a, b) => Math.max(light(a) / light(b), light(b) / light(a));
+  const style = (selector) => getComputedStyle(document.querySelector(selector));
+  const texts = [".tile:not(.aside) .now", ".aside .now"].map((selector) => {
+    const { backgroundColor, color } = style(selector);
+    return contrast(parts(color).slice(0, 3), over(backgroundColor, [255, 255, 255]));
+  });
+  const edges = [["#find", "body"], ["#name", "#bar"]].flatMap(([input, around]) => {
+    const edge = parts(style(input).borderTopColor);
+    const beside = [style(input), style(around)].map((s) => parts(s.backgroundColor));
+    return beside.map((colour) => contrast(edge, colour));
+  });
+  return [Math.min(...texts), Math.min(...edges)];
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_on_white_pictures_and_edges_of_fields_are_seen(run: Run, open_page, scheme: str):
+    page = open_page(run.write_page(), color_scheme=scheme)
+    tile(page, "tour/05.jpg").click()
+    name(page, "owl")
+    tile(page, "tour/06.jpg").click()
+    page.click("#not")
+    texts, edges = page.evaluate(CONTRASTS)
+    assert texts >= 4.5  # WCAG 1.4.3
+    assert edges >= 3  # WCAG 1.4.11
+
+
+def test_a_pasted_paragraph_does_not_cover_the_page(run: Run, open_page):
+    page = open_page(run.write_page())
+    tile(page, "tour/05.jpg").click()
+    page.click("#name")
+    page.keyboard.insert_text("a long name " * 100)
+    assert len(page.input_value("#name")) == 200
+    page.evaluate("say('word '.repeat(2000))")
+    assert page.locator("#said").bounding_box()["height"] < 100
+
+
+def test_only_pictures_are_printed(run: Run, open_page):
+    page = open_page(run.write_page())
+    page.emulate_media(media="print")
+    expect(page.locator("#bar")).to_be_hidden()
+    assert page.locator(".scripted:visible").count() == 0
+
+
 # -- what is not lost ------------------------------------------------------------------------------
 
 
@@ -400,10 +700,41 @@ def test_unsaved_changes_warn_and_are_kept(run: Run, open_page, tmp_path: Path):
     expect(page.locator("#said")).to_contain_text("1 picture changed when this page was last open")
     saved(page, tmp_path)
     page.reload()
+    assert asked == ["beforeunload"], "all is saved"
+    expect(page.locator("#save")).to_be_disabled()
+    expect(page.locator("#said")).to_contain_text("1 picture changed and saved when this page was")
     page.click("#undo")
     expect(page.locator("#changes")).to_have_text("Changes (0)")
+    expect(page.locator("#save")).to_be_enabled()
     page.reload()
+    assert asked == ["beforeunload"] * 2
     expect(page.locator("#changes")).to_have_text("Changes (0)")
+    expect(page.locator("#save")).to_be_enabled()
+
+
+def test_unsaved_changes_outlive_a_page_that_is_made_again(run: Run, open_page):
+    run.look_again()
+    options = {"photographs_path": run.beside("photographs.npz")}
+    page = open_page(run.write_page(**options))
+    for path in ("tour/05.jpg", "tour/06.jpg", "tour/07.jpg"):
+        tile(page, path).click()
+        name(page, "owl")
+    tile(page, "tour/13.jpg").click()
+    page.click("#not")
+    # Meanwhile one photograph comes, another goes, and a third gets a label by hand.
+    Image.new("RGB", SIZE, "red").save(run.table.parent / "a.jpg")
+    (run.table.parent / "tour/07.jpg").unlink()
+    run.table.write_bytes(run.table.read_bytes() + b"\r\ntour/06.jpg;wren;;\r\n")
+    run.look_again()
+    again = open_page(run.write_page(**options), page.context)
+    expect(again.locator("#said")).to_have_text(
+        "2 pictures changed when this page was last open: kept. Undo takes them back. "
+        "2 pictures could not be kept: gone, or labelled otherwise in labels.csv since."
+    )
+    expect(again.locator("#changes")).to_have_text("Changes (2)")
+    expect(tile(again, "tour/05.jpg").locator(".now")).to_have_text("owl")
+    expect(tile(again, "tour/13.jpg").locator(".now")).to_have_text("not this")
+    expect(again.locator("#save")).to_be_enabled()
 
 
 FAKE_FILE = """
@@ -421,13 +752,15 @@ window.showSaveFilePicker = async () => ({
 
 @pytest.mark.parametrize("accepts", [True, False])
 def test_the_file_is_written_in_place(run: Run, open_page, accepts: bool):
-    page = open_page(run.write_page())
+    again = "snakemake --cores all runs/photos/first_look.html --config 'a=<b>&'"
+    page = open_page(run.write_page(again=again))
+    expect(page.locator(".note code").first).to_have_text(again)
     page.evaluate(FAKE_FILE.replace("CONTENT", json.dumps(TABLE)))
     tile(page, "tour/05.jpg").click()
     name(page, "owl")
     page.click("#save")
-    expect(page.locator("#said")).to_contain_text("Saved labels.csv")
-    expect(page.locator("#said")).to_contain_text("snakemake --cores all runs/photos/gallery.html")
+    expect(page.locator("#said")).to_contain_text("Saved the file that you chose")
+    expect(page.locator("#said")).to_contain_text(f"sort again with these labels: {again}")
     first = page.evaluate("disk")
     assert first == TABLE + "\r\ntour/05.jpg;owl;;\r\n"
     # Another program changes the file: the page asks before it replaces it.
@@ -437,9 +770,34 @@ def test_the_file_is_written_in_place(run: Run, open_page, accepts: bool):
     page.evaluate("disk = disk + 'tour/09.jpg;gull;;'")
     page.click("#undo")
     page.click("#save")
-    expect(page.locator("#said")).to_contain_text("Saved labels.csv" if accepts else "Not saved.")
+    expect(page.locator("#said")).to_contain_text("Saved the file" if accepts else "Not saved.")
     assert ["has changed since" in text for text in asked] == [True]
     assert page.evaluate("disk") == (TABLE if accepts else first + "tour/09.jpg;gull;;")
+
+
+def test_after_an_error_the_file_can_be_chosen_again(run: Run, open_page):
+    page = open_page(run.write_page())
+    page.evaluate(FAKE_FILE.replace("CONTENT", json.dumps(TABLE)))
+    page.evaluate(
+        """() => {
+          const choose = window.showSaveFilePicker;
+          let asked = 0;
+          const missing = async () => { throw new DOMException("It is gone.", "NotFoundError"); };
+          window.showSaveFilePicker = async () => {
+            const handle = await choose();
+            return asked++ ? handle : { ...handle, getFile: missing };
+          };
+        }"""
+    )
+    tile(page, "tour/05.jpg").click()
+    name(page, "owl")
+    page.click("#save")
+    expect(page.locator("#said")).to_have_text(
+        "Not saved: It is gone. Press Save again to choose the file."
+    )
+    page.click("#save")
+    expect(page.locator("#said")).to_contain_text("Saved the file that you chose")
+    assert page.evaluate("disk").endswith("tour/05.jpg;owl;;\r\n")
 
 
 # -- hostile names ---------------------------------------------------------------------------------
@@ -506,8 +864,9 @@ def test_names_that_say_nothing_are_refused(run: Run, open_page):
     page.locator("#clear").click()
     tile(page, "tour/01.jpg").click()
     name(page, "owl")  # the table has the truth "robin" in this line
-    expect(page.locator("#said")).to_contain_text(
-        "labels.csv has another name in the column “truth”"
+    expect(page.locator("#said")).to_have_text(
+        "Nothing changed. 1 picture left as before: "
+        "labels.csv has another name in the column “truth”."
     )
 
 

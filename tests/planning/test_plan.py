@@ -252,6 +252,8 @@ def test_photographs_are_assigned_by_their_labels_as_they_are_now():
     assert plan.thumbs_inputs(photos, "a") == SPLIT | seen
     assert parameters.table_flags(photos) == ["--table", "data/mine/labels.csv"]
     assert parameters.table_flags(settings()) == []
+    assert parameters.again_flags(photos, "snakemake x") == ["--again", "snakemake x"]
+    assert parameters.again_flags(settings(), "snakemake x") == []
     with pytest.raises(InputError, match="run 'a' is of dataset 'cub', which has no CSV file of"):
         plan.photographs_inputs(settings(), "a")
 

@@ -73,6 +73,9 @@ def test_a_first_look_trains_nothing_and_makes_no_views(folder: Path):
     assert parsed.forcerun == {"dataset"}
     assert str(parsed.directory) == str(folder), "and the options of this call"
     assert len(parsed.configfile) == 2
+    (again,) = re.findall(r"Save, and run <code>(snak[^<]*)</code>", (folder / PAGE).read_text())
+    alone = shlex.join(shlex.split(command)[:-2]).replace(GALLERY, PAGE)
+    assert html.unescape(again) == alone, "corrections look again, with the same options"
     assert len(categories(folder / "runs/mine/first_look.csv")) == 48
     metrics = json.loads((folder / "runs/mine/metrics_epoch000.json").read_text())
     assert metrics["epoch"] == 0
@@ -106,6 +109,19 @@ def test_jobs_of_a_cluster_name_the_call_that_submitted_them(
     result = snakemake(folder, *of_job, *options, changes=CHANGES)
     command = f"--again 'snakemake --profile profiles/slurm {GALLERY} --forcerun dataset'"
     assert command in result.stdout + result.stderr
+
+
+def test_a_page_names_the_command_that_makes_it_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    call = [["--cores", "all"], ["--configfile", "short.yaml"]]
+    monkeypatch.setenv("GCDFLOW_CALL", json.dumps(call))
+    for rule, page in (("gallery", GALLERY), ("first_look", PAGE)):
+        of_job = ("--mode", "remote", "--target-jobs", f"{rule}:run=mine", "--allowed-rules", rule)
+        flags = ("--cores", "1", "--force", "--dry-run", "--printshellcmds")
+        result = snakemake(folder, *of_job, *flags, changes=CHANGES)
+        command = f"--again 'snakemake --cores all {page} --configfile short.yaml'"
+        assert command in result.stdout + result.stderr
 
 
 def test_a_run_of_no_epochs_ends_with_the_look(folder: Path):

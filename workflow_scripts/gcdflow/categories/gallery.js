@@ -11,9 +11,18 @@ function pressed(button) {
     return;
   }
   const c = Number(button.closest("section").dataset.category);
-  if (button.dataset.do === "all") TILES.expand(c, button).then(CAN_CORRECT ? count : undefined);
-  if (button.dataset.do === "select") selectCategory(c, !WHOLE_CATEGORIES.has(c));
-  if (button.dataset.do === "accept") give(DATA.categories[c].name, standingFor(c), "Accepted");
+  if (button.dataset.do === "all") {
+    TILES.expand(c, button).then(CAN_CORRECT ? count : undefined);
+    return;
+  }
+  const isAccept = button.dataset.do === "accept";
+  const numbers = standingFor(c);
+  if (!isAccept && WHOLE_CATEGORIES.has(c)) selectCategory(c, false);
+  else if (!numbers.length) {
+    const why = "all pictures here are doubtful, set aside or of the test split";
+    say(`Nothing ${isAccept ? "accepted" : "selected"}: ${why}. Select those that belong here, and name them.`, true);
+  } else if (isAccept) give(DATA.categories[c].name, numbers, "Accepted");
+  else selectCategory(c, true);
 }
 
 // -- changes -------------------------------------------------------------------------------------
@@ -40,7 +49,9 @@ function give(typed, numbers, verb = "Named") {
   const but = refused.length
     ? ` ${pictures(refused.length)} left as before: labels.csv has another name in the column “truth”.`
     : "";
-  say((n ? `${verb} “${visible(name)}”: ${pictures(n)}.` : "Nothing to change: they have this label.") + but, !n);
+  const done = `${verb} “${visible(name)}”: ${pictures(n)}.`;
+  const same = states.length ? "Nothing to change: they have this label." : "Nothing changed.";
+  say((n ? done : same) + but, !n);
   changed(CHANGES.steps.at(-1));
   return n > 0;
 }
@@ -62,6 +73,7 @@ function changed(step) {
   $("redo").disabled = !CHANGES.undone.length;
   $("changes").textContent = `Changes (${CHANGES.now.size.toLocaleString("en")})`;
   $("save").disabled = savedText === currentText();
+  keepFocus();
   if (!$("list").hidden) listChanges();
   keepDraft();
 }
@@ -91,6 +103,7 @@ function lineOf(n, before, after) {
 
 const currentText = () => labelsText(DATA.table, DATA.pictures, CHANGES.labels());
 let savedText = CAN_CORRECT ? DATA.table.pieces.join("") : "";
+let savedLabels = []; // those of the saved text that differ from the table: [[n, label], …]
 let handle = null; // of the file that was saved before
 
 async function save() {
@@ -103,11 +116,13 @@ async function save() {
   try {
     const where = "showSaveFilePicker" in window ? await saveInPlace(text) : download(text);
     savedText = text;
+    savedLabels = [...CHANGES.labels()];
     changed();
-    say(`${where} Then run again: snakemake --cores all runs/${DATA.run || "…"}/gallery.html`);
+    say(`${where} Now run, to sort again with these labels: ${visible(DATA.again)}`);
   } catch (error) {
+    handle = null; // its file may be gone or read-only: ask again
     if (error.name === "AbortError") say("Not saved.", true);
-    else say(`Not saved: ${error.message}`, true);
+    else say(`Not saved: ${error.message.replace(/\.?$/, ".")} Press Save again to choose the file.`, true);
   }
 }
 
@@ -120,15 +135,12 @@ async function saveInPlace(text) {
   const known = [savedText, text, DATA.table.pieces.join("")].map(withoutMark);
   if (there && !known.includes(withoutMark(there))) {
     const question = `${handle.name} has changed since this page was made. Replace it, and lose those changes?`;
-    if (!confirm(question)) {
-      handle = null;
-      throw new DOMException("", "AbortError");
-    }
+    if (!confirm(question)) throw new DOMException("", "AbortError");
   }
   const file = await handle.createWritable();
   await file.write(text);
   await file.close();
-  return `Saved ${handle.name}; its place is ${DATA.table.path}.`;
+  return `Saved the file that you chose. It counts only if it is ${DATA.table.path}.`;
 }
 
 const withoutMark = (text) => text.replace(/^\ufeff/, ""); // reading a file takes it off
@@ -137,16 +149,23 @@ function download(text) {
   const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
   element("a", { href: address, download: DATA.table.path.split("/").pop() }).click();
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
-  return `Saved in your downloads. Move the file to ${DATA.table.path}, in place of the one there.`;
+  return `Saved in your downloads. Move the newest file “labels….csv” from there to ${DATA.table.path}, in place of the one there.`;
 }
 
 // -- what is kept if the page is closed ------------------------------------------------------------
 
-const DRAFT = `gcdflow ${DATA.key}`; // of this run, these pictures and this table
+// Of this run and its photographs: the page may be made again, with others.
+const DRAFT = `gcdflow ${DATA.run} ${new URL(DATA.originals ?? ".", location.href)}`;
+const categoryOf = (n) => DATA.categories[TILES.categoryOf[n]].name;
 
 function keepDraft() {
+  const changes = [...CHANGES.now].map(([n, state]) => {
+    const found = { ...state, before: CHANGES.start(n).label, category: categoryOf(n) };
+    return [DATA.pictures[n].path, found];
+  });
+  const draft = { key: DATA.key, changes, saved: savedLabels };
   try {
-    if (CHANGES.now.size) localStorage.setItem(DRAFT, JSON.stringify([...CHANGES.now]));
+    if (changes.length || savedLabels.length) localStorage.setItem(DRAFT, JSON.stringify(draft));
     else localStorage.removeItem(DRAFT);
   } catch {
     // The browser keeps nothing: the warning on leaving remains.
@@ -155,13 +174,38 @@ function keepDraft() {
 
 function restoreDraft() {
   try {
-    const states = JSON.parse(localStorage.getItem(DRAFT) ?? "[]");
-    const isState = ([n, s]) => n in DATA.pictures && !DATA.pictures[n].locked && typeof s.label === "string";
-    const n = CHANGES.make("Kept from last time", states.filter(isState));
-    if (n) say(`${pictures(n)} changed when this page was last open: kept. Undo takes them back.`);
+    const { key, changes, saved } = JSON.parse(localStorage.getItem(DRAFT));
+    const { states, lost } = stillPossible(changes);
+    if (key === DATA.key) {
+      savedLabels = saved;
+      savedText = labelsText(DATA.table, DATA.pictures, new Map(saved));
+    }
+    const n = CHANGES.make("Kept from last time", states);
+    const isSaved = saved.length && savedText === currentText();
+    const kept = isSaved
+      ? `changed and saved when this page was last open. To sort again with these labels, run: ${visible(DATA.again)}`
+      : "changed when this page was last open: kept. Undo takes them back.";
+    const gone = `${pictures(lost)} could not be kept: gone, or labelled otherwise in labels.csv since.`;
+    if (n || lost) say([n && `${pictures(n)} ${kept}`, lost && gone].filter(Boolean).join(" "), lost > 0);
   } catch {
     // Nothing was kept, or something else lies there.
   }
+}
+
+/** What the page can still do of kept changes, and the number of labels that are lost. */
+function stillPossible(changes) {
+  const numbers = new Map(DATA.pictures.map(({ path }, n) => [path, n]));
+  const states = [];
+  let lost = 0;
+  for (const [path, { label, aside, before, category }] of changes) {
+    const n = numbers.get(path);
+    const now = n === undefined || DATA.pictures[n].locked ? null : CHANGES.start(n).label;
+    // What is set aside does not belong to that category, but may belong to another.
+    const isAsideHere = aside && n !== undefined && category === categoryOf(n);
+    if (now === before && (label !== before || isAsideHere)) states.push([n, { label, aside }]);
+    else if (label !== before && label !== now) lost += 1; // else the run has read it
+  }
+  return { states, lost };
 }
 
 // -- start ---------------------------------------------------------------------------------------
@@ -181,6 +225,7 @@ function startBar() {
     else if (give($("name").value, [...SELECTED], WHOLE_CATEGORIES.size > 1 ? "Merged as" : "Named")) {
       clearSelection();
       $("name").value = "";
+      returnFocus();
     }
   });
   $("not").addEventListener("click", () => {
@@ -197,10 +242,14 @@ function startBar() {
     listChanges();
   });
   addEventListener("keydown", (event) => {
-    const isTyping = event.target.closest("input");
+    const field = event.target.closest("input");
+    const isTyping = Boolean(field?.value);
     const key = event.key.toLowerCase();
     const hasCommand = event.ctrlKey || event.metaKey;
-    if (key === "escape" && !WHOLE.dialog.open) clearSelection();
+    if (key === "escape" && isTyping) {
+      field.value = "";
+      field.dispatchEvent(new Event("input"));
+    } else if (key === "escape" && !WHOLE.dialog.open) clearSelection();
     else if (isTyping || !hasCommand) return;
     else if (key === "z") undoOrRedo(event.shiftKey ? "redo" : "undo");
     else if (key === "y") undoOrRedo("redo");

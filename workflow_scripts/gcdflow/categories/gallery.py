@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,15 @@ from jinja2 import Environment, StrictUndefined
 
 from gcdflow.categories.assignments import Assignments, sample_names
 from gcdflow.categories.gallery_data import as_script_data, page_data, script_texts, visible
+from gcdflow.categories.gallery_rows import (
+    GalleryRow,
+    affordable,
+    category_means,
+    choose,
+    fits,
+    page_order,
+    side_by_side,
+)
 from gcdflow.categories.next_step import NextStep
 from gcdflow.categories.thumbnails import FOLDER, Thumbnail, Thumbnails, tile_side
 from gcdflow.categories.verdict import verdict
@@ -26,34 +33,6 @@ from gcdflow.wording import counted
 
 TEMPLATE = Path(__file__).with_name("gallery.html.j2")
 STYLE = Path(__file__).with_name("gallery.css")
-# This many thumbnails of photographs take 25 MB, which a browser opens in a second or two.
-_MOST_ON_A_PAGE = 4000
-_LEAST_OF_A_CATEGORY = 4
-
-
-@dataclass(frozen=True)
-class GalleryRow:
-    """A category and its shown images.
-
-    Attributes
-    ----------
-    name : str
-    is_new : bool
-    positions : int64 (m,), all samples: labelled ones first (questioned labels last among them),
-        then the others by decreasing confidence
-    typical, tail : int64, samples shown at the beginning and at the end
-    """
-
-    name: str
-    is_new: bool
-    positions: np.ndarray
-    typical: np.ndarray
-    tail: np.ndarray
-
-    @property
-    def n_left_out(self) -> int:
-        """Number of images that are not shown."""
-        return len(self.positions) - len(self.typical) - len(self.tail)
 
 
 def load_assignments(path: Path, split_path: Path, split: Split) -> Assignments:
@@ -82,119 +61,6 @@ def load_assignments(path: Path, split_path: Path, split: Split) -> Assignments:
     return assignments
 
 
-def choose(assignments: Assignments, most: int) -> list[GalleryRow]:
-    """Choose the order of the categories on the page, and the images to show.
-
-    Old classes come first, by name, then new ones, by number. If a category has more than ``most``
-    images, three quarters of the shown ones are the most certain, and a quarter the least certain.
-    Labelled images say little about the network, so they fill at most a quarter if there are enough
-    others.
-
-    Parameters
-    ----------
-    most : int
-        Largest number of images per category.
-    """
-    old, rows = assignments.old_categories, []
-    categories = np.array(assignments.categories, dtype=np.str_)
-    for name in sorted(set(assignments.categories), key=lambda name: _page_order(name, old)):
-        members = np.flatnonzero(categories == name)
-        is_labelled = assignments.labelled_mask[members]
-        given, sorted_in = members[is_labelled], members[~is_labelled]
-        given = given[np.argsort([assignments.suggested[i] != "" for i in given], kind="stable")]
-        certainty = -assignments.confidences[sorted_in]
-        sorted_in = sorted_in[np.argsort(certainty, kind="stable")]
-        if len(members) > most:
-            n_tail = min(most // 4, len(sorted_in))
-            n_given = min(len(given), max(most // 4, most - len(sorted_in)))
-            n_typical = most - n_tail - n_given
-        else:
-            n_tail, n_given = int(assignments.doubtful[members].sum()), len(given)
-            n_typical = len(sorted_in) - n_tail
-        typical = np.concatenate([given[len(given) - n_given :], sorted_in[:n_typical]])
-        tail = sorted_in[len(sorted_in) - n_tail :]
-        positions = np.concatenate([given, sorted_in])
-        rows.append(GalleryRow(name, name not in old, positions, typical, tail))
-    return rows
-
-
-def affordable(sizes: Sequence[int], most: int) -> int:
-    """Number of images to show per category, so that the page does not become too large.
-
-    Parameters
-    ----------
-    sizes : sequence of int, number of images of each category
-    most : int
-        Requested number; the result may be smaller, but not below 4.
-    """
-    while most > _LEAST_OF_A_CATEGORY and np.minimum(sizes, most).sum() > _MOST_ON_A_PAGE:
-        most -= 1
-    return most
-
-
-def _page_order(name: str, old: set[str]) -> tuple:
-    number = re.search(r"\d+$", name)
-    if name in old or number is None:
-        return (name not in old, 0, name.casefold(), name)
-    return (True, int(number[0]), name.casefold(), name)
-
-
-def side_by_side(rows: list[GalleryRow], means: np.ndarray) -> tuple[list[GalleryRow], list[bool]]:
-    """Put categories that look alike next to each other.
-
-    The order is that of the leaves of a tree (average linkage), turned so that neighbours are as
-    near as possible.
-
-    Parameters
-    ----------
-    rows : list of c GalleryRow
-    means : float (c, d), what stands for each category
-
-    Returns
-    -------
-    rows
-    looks_alike : list of bool
-        Whether a row and the one before it may be the same: one is the nearest to the other.
-    """
-    if len(rows) < 2:
-        return rows, [False] * len(rows)
-    from scipy.cluster.hierarchy import leaves_list, linkage
-    from scipy.spatial.distance import pdist, squareform
-
-    between = pdist(means)
-    order = leaves_list(linkage(between, "average", optimal_ordering=True)).tolist()
-    if order[-1] < order[0]:  # the tree has no first end; take the one that is first by name
-        order.reverse()
-    distances = squareform(between)
-    np.fill_diagonal(distances, np.inf)
-    nearest = distances.argmin(axis=1)
-    pairs = itertools.pairwise(order)
-    alike = [bool(nearest[a] == b or nearest[b] == a) for a, b in pairs]
-    return [rows[i] for i in order], [False, *alike]
-
-
-def category_means(
-    rows: list[GalleryRow], assignments: Assignments, features: np.ndarray, at: np.ndarray
-) -> np.ndarray:
-    """Mean direction of each category's core points (of all members, if none is one), (c, d).
-
-    Parameters
-    ----------
-    features : float (m, d)
-    at : int64 (n,), row of each image in the features; -1 where it has none, as all images of a
-        category may have: its mean is then 0
-    """
-    means = np.zeros((len(rows), features.shape[1]))
-    for mean, row in zip(means, rows, strict=True):
-        members = row.positions[at[row.positions] >= 0]
-        core = members[assignments.core_mask[members]]
-        vectors = features[at[core if len(core) else members]].astype(np.float64)
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        if len(vectors):
-            mean[:] = (vectors / np.where(lengths > 0, lengths, 1)).mean(axis=0)
-    return means
-
-
 def write_gallery(
     split_path: Path,
     assignments_path: Path,
@@ -204,6 +70,7 @@ def write_gallery(
     photographs_path: Path | None = None,
     thumbs: Path | None = None,
     table: Path | None = None,
+    again: str = "",
     next_step: NextStep | None = None,
     run: str = "",
     most: int = 40,
@@ -222,6 +89,8 @@ def write_gallery(
         that do not fit into the page. Page and list are in the same folder.
     table : Path or None
         CSV file of labels, which the page then changes.
+    again : str
+        The command that sorts again with changed labels; by default without options.
     next_step : NextStep or None
         What the page offers to do next.
     run : str
@@ -246,30 +115,34 @@ def write_gallery(
         assignments = assignments.knowing(text.names)
     _, sizes = np.unique(assignments.categories, return_counts=True)
     fitting = affordable(sizes, most)
-    rows = choose(assignments, fitting)
+    rows = choose(assignments, fitting, () if text is None else text.names)
+    ids = _sample_ids(split, photographs_path)
     in_page_order, looks_alike, similarity = rows, [False] * len(rows), None
     if features_path is not None:
         features = Features.load(features_path)
         similarity = features.mean_cosine
-        at = _rows_of_features(features, assignments, split, photographs_path)
+        at = _rows_of_features(features, [ids.get(path) for path in assignments.paths])
         in_page_order, looks_alike = side_by_side(
             rows, category_means(rows, assignments, features.features, at)
         )
 
-    names = assignments.paths
+    names, n = [*assignments.paths, *assignments.left_out], len(assignments.paths)
     paths = np.array(names if len(split.paths) else [], dtype=np.str_)
-    found, n = Thumbnails(open_images(split.source, paths), names, thumbs), len(names)
+    found = Thumbnails(open_images(split.source, paths), names, thumbs)
     shown = [int(i) for row in rows for part in (row.typical, row.tail) for i in part]
-    embedded = range(n) if n <= _MOST_ON_A_PAGE else sorted(shown)
-    thumbnails = found.all_of(embedded, threads)
-    sources = _addresses(found, n, thumbnails, set(shown))
+    outside = [i for i in range(n, len(names)) if found.stored_file(i) is not None]
+    listed, on_page = [*range(n), *outside], {*shown, *outside[:fitting]}
+    thumbnails = found.all_of(listed if fits(len(listed)) else sorted(on_page), threads)
+    sources = _addresses(found, listed, thumbnails, on_page)
     data = page_data(
         split,
         assignments,
         in_page_order,
         sources,
+        ids,
         run=run,
         page=output,
+        again=again or shlex.join(["snakemake", "--cores", "all", str(output)]),
         table=table,
         text=text,
     )
@@ -291,23 +164,24 @@ def write_gallery(
     )
 
 
-def _rows_of_features(
-    features: Features, assignments: Assignments, split: Split, photographs_path: Path | None
-) -> np.ndarray:
-    """Row of each image in the features, int64 (n,); -1 for photographs that were added later."""
+def _sample_ids(split: Split, photographs_path: Path | None) -> dict[str, int]:
+    """Sample id by path; equal photographs that were added later have the same."""
     ids = dict(zip(sample_names(split), split.indices.tolist(), strict=True))
-    if photographs_path is not None:
-        ids |= Photographs.load(photographs_path).ids
+    return ids if photographs_path is None else ids | Photographs.load(photographs_path).ids
+
+
+def _rows_of_features(features: Features, ids: list[int | None]) -> np.ndarray:
+    """Row of each image in the features, int64 (n,); -1 for photographs that were added later."""
     row = {number: i for i, number in enumerate(features.indices.tolist())}
-    return np.array([row.get(ids.get(path), -1) for path in assignments.paths], dtype=np.int64)
+    return np.array([row.get(number, -1) for number in ids], dtype=np.int64)
 
 
 def _addresses(
-    found: Thumbnails, n: int, thumbnails: dict[int, Thumbnail], shown: set[int]
+    found: Thumbnails, listed: list[int], thumbnails: dict[int, Thumbnail], shown: set[int]
 ) -> dict[int, str | None]:
     """Addresses of all thumbnails that the page can show, by position; None where it has a tile."""
     addresses: dict[int, str | None] = {}
-    for i in range(n):
+    for i in listed:
         if i in shown:
             addresses[i] = None
         elif i in thumbnails:
@@ -335,7 +209,12 @@ def _render(
     n_new = sum(row.is_new for row in rows)
     number = {picture["path"]: n for n, picture in enumerate(data["pictures"])}
     tile = _tile_maker(assignments, thumbnails, number)
-    old = assignments.old_categories
+    outside = [
+        _tile(number[path], thumbnails[i], f"{path}, {why}")
+        for i, (path, why) in enumerate(assignments.left_out.items(), start=len(assignments.paths))
+        if path in number and "source" not in data["pictures"][number[path]]
+    ]
+    old = {row.name for row in rows if not row.is_new}
     can_correct = data["table"] is not None
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
         run=data["run"],
@@ -345,6 +224,7 @@ def _render(
         data=as_script_data(data),
         can_correct=can_correct,
         table_path=data["table"]["path"] if can_correct else "",
+        again=data["again"],
         verdict=said,
         next_step=next_step,
         numbers=[
@@ -356,8 +236,11 @@ def _render(
             ("doubtful", f"{int(doubtful.sum()):,}"),
             *([("left out", f"{len(assignments.left_out):,}")] if assignments.left_out else []),
         ],
-        left_out=assignments.left_out,
-        index=sorted(range(len(rows)), key=lambda k: _page_order(rows[k].name, old)),
+        n_left_out=len(assignments.left_out),
+        n_outside=len(number.keys() & assignments.left_out.keys()),
+        outside=outside,
+        left_out={path: why for path, why in assignments.left_out.items() if path not in number},
+        index=sorted(range(len(rows)), key=lambda k: page_order(rows[k].name, old)),
         categories=[
             {
                 "name": row.name,
@@ -386,14 +269,19 @@ def _tile_maker(
         label, other = assignments.labels[i], assignments.suggested[i]
         said = f"labelled {label}" if label else f"confidence {assignments.confidences[i]:.2f}"
         suggestion = f"; the clustering suggests {other}" if other else ""
+        path = assignments.paths[i]
         return {
-            "number": number[assignments.paths[i]],
-            "uri": thumbnails[i].uri,
-            "is_pixels": thumbnails[i].pixel_side is not None,
-            "text": f"{assignments.paths[i]}, {said}{suggestion}",
+            **_tile(number[path], thumbnails[i], f"{path}, {said}{suggestion}"),
             "is_labelled": bool(label),
             "is_questioned": bool(other),
             "is_doubtful": bool(assignments.doubtful[i]),
         }
 
     return tile
+
+
+def _tile(number: int, shown: Thumbnail, text: str) -> dict[str, Any]:
+    """The template's values for an image of which nothing else is known."""
+    is_pixels = shown.pixel_side is not None
+    said = dict.fromkeys(("is_labelled", "is_questioned", "is_doubtful"), False)
+    return {"number": number, "uri": shown.uri, "is_pixels": is_pixels, "text": text, **said}

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +22,7 @@ from gcdflow.files.atomic import canonical_json, sha256_text
 from gcdflow.files.formats import Split
 
 if TYPE_CHECKING:
-    from gcdflow.categories.gallery import GalleryRow
+    from gcdflow.categories.gallery_rows import GalleryRow
 
 SCRIPTS = [
     Path(__file__).with_name(name)
@@ -57,9 +58,11 @@ def page_data(
     assignments: Assignments,
     rows: Sequence[GalleryRow],
     sources: Mapping[int, str | None],
+    ids: Mapping[str, int],
     *,
     run: str,
     page: Path,
+    again: str,
     table: Path | None,
     text: LabelsText | None,
 ) -> dict[str, Any]:
@@ -70,26 +73,44 @@ def page_data(
     sources : mapping of int to str or None
         Position of each listed picture to the address of its thumbnail; None if the page itself
         shows it.
+    ids : mapping
+        Path to sample id: a label counts for all photographs of an id.
     page : Path
         Where the page will be, which originals are found from.
+    again : str
+        The command that sorts again.
     table, text : the CSV file of labels, if the page changes one
 
     Returns
     -------
     dict
-        ``run``, ``key`` (of what the browser keeps), ``originals`` (address of their folder, or
-        None), ``pictures``, ``categories``, ``table`` (or None), ``names`` (how names are read),
-        ``invisible`` (an expression, see :func:`visible`).
+        ``run``, ``again``, ``key`` (of its table and pictures), ``originals`` (address of their
+        folder, or None), ``pictures``, ``categories``, ``table`` (or None), ``names`` (how names
+        are read), ``invisible`` (an expression, see :func:`visible`).
     """
     listed = sorted(sources)
     number = {position: n for n, position in enumerate(listed)}
+    names = [*assignments.paths, *assignments.left_out]
+    of_sample = [ids.get(path, path) for path in names]
+    alike = defaultdict(list)
+    for position, n in number.items():
+        alike[of_sample[position]].append(n)
+    outside = [number[i] for i in listed if i >= len(assignments.paths)]
+    of_none = [{"name": "no category", "isNew": True, "members": outside}] if outside else []
     return {
         "run": run,
-        "key": sha256_text(canonical_json([run, assignments.paths, text and text.pieces])),
+        "again": again,
+        "key": sha256_text(canonical_json([run, names, text and text.pieces])),
         "thumbs": FOLDER,
         "invisible": _INVISIBLE.pattern,
         "originals": _address_of_originals(split, page),
-        "pictures": [_picture(assignments, i, sources[i], text) for i in listed],
+        "pictures": [
+            {
+                **_picture(assignments, i, names[i], sources[i]),
+                **_for_table(assignments, i, names[i], alike[of_sample[i]], text),
+            }
+            for i in listed
+        ],
         "categories": [
             {
                 "name": row.name,
@@ -97,8 +118,9 @@ def page_data(
                 "members": [number[i] for i in row.positions.tolist() if i in number],
             }
             for row in rows
-        ],
-        "table": None if text is None else _table(text, str(table), assignments.paths, number),
+        ]
+        + of_none,
+        "table": None if text is None else _table(text, str(table), names, number),
         "names": {
             **RULES_OF_NAMES,
             "real": split.real_classes,
@@ -107,34 +129,37 @@ def page_data(
     }
 
 
-def _picture(
-    assignments: Assignments, i: int, source: str | None, text: LabelsText | None
+def _picture(assignments: Assignments, i: int, path: str, source: str | None) -> dict[str, Any]:
+    """One picture, sorted in or left out; what is not said of it is left out."""
+    if i >= len(assignments.paths):
+        return _said(path=path, problem=assignments.left_out[path], source=source)
+    return _said(
+        path=path,
+        confidence=float(assignments.confidences[i]),
+        label=assignments.labels[i],
+        suggested=assignments.suggested[i],
+        doubtful=bool(assignments.doubtful[i]),
+        source=source,
+    )
+
+
+def _for_table(
+    assignments: Assignments, i: int, path: str, alike: list[int], text: LabelsText | None
 ) -> dict[str, Any]:
-    """One picture; what is not said of it is left out."""
-    path = assignments.paths[i]
-    said = {
-        "path": path,
-        "confidence": float(assignments.confidences[i]),
-        "label": assignments.labels[i],
-        "suggested": assignments.suggested[i],
-        "doubtful": bool(assignments.doubtful[i]),
-        "source": source,
-        "locked": _why_locked(assignments, i) if text is not None else "",
-        "truth": _truth(text, path) if text is not None else "",
-    }
-    return {key: value for key, value in said.items() if value not in ("", None, False)}
+    """What changes of the table need to know of a picture; ``alike`` are all of its sample."""
+    if text is None:
+        return {}
+    locked = ""
+    if i < len(assignments.paths) and not assignments.train_mask[i]:
+        locked = "is of the test split, which has no labels"
+    elif "\r" in path:
+        locked = "has a line break in its file name, which a table of labels cannot hold"
+    truth = next((cell.truth for cell in text.cells.get(path, ()) if cell.truth), "")
+    return _said(locked=locked, truth=truth, alike=alike if len(alike) > 1 else "")
 
 
-def _truth(text: LabelsText, path: str) -> str:
-    return next((cell.truth for cell in text.cells.get(path, ()) if cell.truth), "")
-
-
-def _why_locked(assignments: Assignments, i: int) -> str:
-    if not assignments.train_mask[i]:
-        return "is of the test split, which has no labels"
-    if "\r" in assignments.paths[i]:
-        return "has a line break in its file name, which a table of labels cannot hold"
-    return ""
+def _said(**values: object) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value not in ("", None, False)}
 
 
 def _table(

@@ -87,9 +87,17 @@ class Changes {
     return this.now.get(n) ?? this.start(n);
   }
 
-  /** Give pictures new states, [[n, {label, aside}], …], as one step; returns how many changed. */
+  /**
+   * Give pictures new states, [[n, {label, aside}], …], as one step; returns how many changed. Files
+   * of the same content are one photograph: its lines in the table must not contradict each other.
+   */
   make(title, states) {
-    const changed = states
+    const all = new Map();
+    for (const [n, state] of states) {
+      const alike = this.pictures[n].alike ?? [n];
+      alike.filter((m) => !this.pictures[m].locked).forEach((m) => all.set(m, state));
+    }
+    const changed = [...all]
       .map(([n, after]) => ({ n, before: this.of(n), after }))
       .filter(({ before, after }) => before.label !== after.label || before.aside !== after.aside);
     if (changed.length) {
@@ -142,7 +150,8 @@ function labelsText(table, pictures, labels) {
     for (const { piece, before, isQuoted } of cells) {
       pieces[piece] = before + written(label, table.delimiter, isQuoted);
     }
-    if (label && !cells.length) lines.push({ path: pictures[n].path, label });
+    // A label without a cell came from the line of an earlier path, which one of this path overrules.
+    if (!cells.length && (label || pictures[n].label)) lines.push({ path: pictures[n].path, label });
   }
   let text = pieces.join("");
   if (lines.length && !/[\r\n]$/.test(text)) text += table.newline;

@@ -9,7 +9,9 @@ const TILES = new Tiles(CHANGES);
 const SELECTED = new Set(); // numbers of pictures; some may not be shown
 const WHOLE_CATEGORIES = new Set();
 const WHOLE = new Whole(TILES, CAN_CORRECT ? (tile) => select([numberOf(tile)], !isSelected(tile)) : null);
+let proposed = ""; // the name of a merger that the page put into the field
 let anchor = null; // where a range of shift-clicks begins
+let lastFocused = null; // a tile or button of a category
 let hasDragged = false; // the click that ends a drag is none
 
 // -- selection ---------------------------------------------------------------------------------
@@ -36,12 +38,18 @@ function clearSelection() {
 }
 
 function count() {
+  for (const c of WHOLE_CATEGORIES) {
+    // Somebody may have clicked all of its pictures off.
+    if (!DATA.categories[c].members.some((n) => SELECTED.has(n))) WHOLE_CATEGORIES.delete(c);
+  }
   const n = SELECTED.size;
   const hidden = [...SELECTED].filter((m) => TILES.byNumber.get(m)?.hidden ?? true).length;
   const others = hidden ? `, ${hidden} not shown` : "";
   $("count").value = n ? `${n.toLocaleString("en")} selected${others}` : "Nothing selected";
   $("give").disabled = $("not").disabled = $("clear").disabled = !n;
   $("give").textContent = WHOLE_CATEGORIES.size > 1 ? "Merge" : "Name";
+  proposeName();
+  keepFocus();
   for (const button of MAIN.querySelectorAll('[data-do="select"]')) {
     const c = Number(button.closest("section").dataset.category);
     button.setAttribute("aria-pressed", String(WHOLE_CATEGORIES.has(c)));
@@ -64,11 +72,30 @@ function standingFor(c) {
 }
 
 function selectCategory(c, isOn) {
-  select(standingFor(c), isOn);
   if (isOn) WHOLE_CATEGORIES.add(c);
   else WHOLE_CATEGORIES.delete(c);
-  if (WHOLE_CATEGORIES.size > 1) $("name").value = nameOfMerger([...WHOLE_CATEGORIES]);
+  select(isOn ? standingFor(c) : DATA.categories[c].members.filter((n) => SELECTED.has(n)), isOn);
   count();
+}
+
+/** A button that disables itself would lose the focus; it goes back to where the selection was made. */
+function keepFocus() {
+  if (document.activeElement?.disabled) returnFocus();
+}
+
+function returnFocus() {
+  const isThere = lastFocused?.checkVisibility() && !lastFocused.disabled;
+  (isThere ? lastFocused : $("name")).focus({ preventScroll: true });
+}
+
+MAIN.addEventListener("focusin", (event) => (lastFocused = event.target));
+
+/** Propose a name for a merger, and take the proposal back; never change what somebody typed. */
+function proposeName() {
+  const proposal = WHOLE_CATEGORIES.size > 1 ? nameOfMerger([...WHOLE_CATEGORIES]) : "";
+  const field = $("name");
+  if (proposal !== proposed && ["", proposed].includes(field.value)) field.value = proposal;
+  proposed = proposal;
 }
 
 /** A name that one of the categories has from the user (that of the largest); "" if none has one. */

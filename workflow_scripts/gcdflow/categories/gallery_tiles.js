@@ -23,21 +23,28 @@ class Tiles {
     this.changes = changes; // null if nothing can be changed
     this.byNumber = new Map();
     this.categoryOf = [];
-    DATA.categories.forEach((category, c) => category.members.forEach((n) => (this.categoryOf[n] = c)));
+    this.rank = []; // of each picture in its category
+    DATA.categories.forEach(({ members }, c) =>
+      members.forEach((n, rank) => {
+        this.categoryOf[n] = c;
+        this.rank[n] = rank;
+      }),
+    );
     this.sections = [...MAIN.querySelectorAll("section[data-category]")];
     for (const tile of MAIN.querySelectorAll(".tile")) this.dress(tile, Number(tile.dataset.n));
-    const first = MAIN.querySelector(".tile");
-    if (first) first.tabIndex = 0;
     MAIN.addEventListener("error", (event) => this.missing(event.target), true);
     if (changes) {
       for (const grid of MAIN.querySelectorAll(".grid")) this.dressGrid(grid);
     }
+    this.keepInTabOrder();
   }
 
   dressGrid(grid) {
     grid.setAttribute("role", "listbox");
     grid.setAttribute("aria-multiselectable", "true");
-    grid.setAttribute("aria-label", `Pictures of ${visible(this.nameAt(grid))}`);
+    const part = grid.closest(".tail, .extra")?.querySelector("p").textContent;
+    const name = `Pictures of ${visible(this.nameAt(grid))}`;
+    grid.setAttribute("aria-label", part ? `${name}: ${part}` : name);
   }
 
   nameAt(node) {
@@ -58,9 +65,8 @@ class Tiles {
   /** What a picture is, in words. */
   about(n) {
     const picture = DATA.pictures[n];
-    const said = [
-      picture.label ? `labelled ${picture.label}` : `confidence ${(picture.confidence ?? 0).toFixed(2)}`,
-    ];
+    const sure = picture.problem ?? `confidence ${(picture.confidence ?? 0).toFixed(2)}`;
+    const said = [picture.label ? `labelled ${picture.label}` : sure];
     if (picture.suggested) said.push(`the clustering suggests ${picture.suggested}`);
     if (picture.doubtful) said.push("doubtful");
     if (picture.locked) said.push(`cannot be labelled: it ${picture.locked}`);
@@ -105,7 +111,11 @@ class Tiles {
     if (picture.label) tile.classList.add("labelled");
     if (picture.suggested) tile.classList.add("questioned");
     if (picture.doubtful) tile.classList.add("doubtful");
-    this.extraGrid(this.categoryOf[n]).append(tile);
+    const grid = this.extraGrid(this.categoryOf[n]);
+    let before = grid.lastElementChild; // a search may have made later ones
+    while (before && this.rank[before.dataset.n] > this.rank[n]) before = before.previousElementSibling;
+    if (before) before.after(tile);
+    else grid.prepend(tile);
     this.dress(tile, n);
     return tile;
   }
@@ -169,18 +179,21 @@ class Tiles {
       part.hidden = isEmpty && (Boolean(this.wanted) || part.matches(".extra"));
     }
     for (const same of MAIN.querySelectorAll(".same")) same.hidden = Boolean(this.wanted);
-    this.keepOneInTabOrder();
+    this.keepInTabOrder();
   }
 
-  keepOneInTabOrder() {
-    const tile = MAIN.querySelector('.tile[tabindex="0"]:not([hidden])');
-    if (!tile) this.focusable(this.shown()[0]);
+  /** The tab key reaches one tile of each grid. */
+  keepInTabOrder() {
+    for (const grid of MAIN.querySelectorAll(".grid")) {
+      const first = grid.querySelector(".tile:not([hidden])");
+      if (first && !grid.querySelector('.tile[tabindex="0"]:not([hidden])')) this.focusable(first);
+    }
   }
 
-  /** Make a tile the one that the tab key reaches; arrows lead on from it. */
+  /** Make a tile the one of its grid that the tab key reaches; arrows lead on from it. */
   focusable(tile) {
-    for (const other of MAIN.querySelectorAll('.tile[tabindex="0"]')) other.tabIndex = -1;
-    if (tile) tile.tabIndex = 0;
+    for (const other of tile.closest(".grid").querySelectorAll('.tile[tabindex="0"]')) other.tabIndex = -1;
+    tile.tabIndex = 0;
   }
 
   /** The tiles that can be seen, in the order of the page; of one category if it is given. */

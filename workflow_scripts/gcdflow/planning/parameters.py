@@ -35,7 +35,7 @@ RESULT_VERSIONS = {
     "labels": 2,
     "assign": 4,
     "thumbs": 1,
-    "gallery": 3,
+    "gallery": 4,
     "sorted": 2,
     "sidecars": 1,
     "summary": 3,
@@ -113,6 +113,11 @@ def table_flags(settings: RunSettings) -> list[str]:
     """The CSV file of labels as a flag; nothing for datasets without one."""
     is_of_photos = isinstance(settings.dataset, PhotosSettings)
     return ["--table", labels_table(settings)] if is_of_photos else []
+
+
+def again_flags(settings: RunSettings, command: str) -> list[str]:
+    """The command that sorts again after the table of labels changed; nothing without a table."""
+    return ["--again", command] if table_flags(settings) else []
 
 
 def afresh(settings: RunSettings) -> list[str]:
