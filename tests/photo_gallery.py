@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from gcdflow.categories.assignments import Assignments
 from gcdflow.categories.gallery import write_gallery
 from gcdflow.categories.thumbnails import write_thumbnails
 from gcdflow.config.settings import PhotosSettings
