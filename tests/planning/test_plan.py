@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from gcdflow import cli
@@ -29,9 +30,12 @@ def settings(**changes: object) -> RunSettings:
     return RunSettings.model_validate({"schedule": SCHEDULE, **changes})
 
 
-def test_it_needs_neither_snakemake_nor_arrays():
+def test_it_needs_neither_snakemake_nor_arrays(tmp_path: Path):
+    np.savez(tmp_path / "f.npz", features=np.zeros((3, 2)), train_mask=np.ones(3, dtype=bool))
     code = (
         "import sys, gcdflow.planning.plan; "
+        "from gcdflow.planning import job_resources; "
+        f"job_resources.training_shape({str(tmp_path / 'f.npz')!r}); "
         "print(sorted({'snakemake', 'numpy', 'torch', 'numba', 'sklearn'} & sys.modules.keys()))"
     )
     command = [sys.executable, "-c", code]

@@ -117,6 +117,7 @@ def test_existing_views_stay_with_the_run_that_they_were_made_from(
     def owners(maker: str) -> list[str]:
         record["inputs"] = {f"../runs/{maker}/split.npz": "", "../weights/w.safetensors": ""}
         write_json(tmp_path / "below/views/.made" / f"{path.name}.json", record)
+        (tmp_path / "below" / path).touch()
         return runs_by_views(runs, "below/{}".format)[str(path)]
 
     assert owners("a") == ["a", "b"]
@@ -126,6 +127,8 @@ def test_existing_views_stay_with_the_run_that_they_were_made_from(
     split.parent.mkdir(parents=True)
     split.touch()
     assert owners("gone") == ["gone", "a", "b"]
+    (tmp_path / "below" / path).unlink()  # is made again, from what the configuration has
+    assert runs_by_views(runs, "below/{}".format)[str(path)] == ["a", "b"]
     # The files of such a run are plain files: no rule makes them again.
     for others, makes_it in (((), True), ({"gone"}, False)):
         names = re.compile(names_of_runs(others) + "/split.npz")

@@ -270,7 +270,10 @@ def test_two_columns_are_enough(settings):
             r"names no column 'label' \(found: path, name\); expected the col",
         ),
         ("path,label,path\n", "the column 'path' occurs twice .*, each once"),
-        ("path,label\na.jpg\n", "no photograph has a label yet; write the class of a few"),
+        (
+            "path,label\na.jpg\n",
+            "no photograph in the folder has a label; write the class",
+        ),
         (
             "path,label\na.jpg,x,y\n",
             "line 2: 'y' is in a column without a name, expected cells for",
@@ -288,7 +291,7 @@ def test_two_columns_are_enough(settings):
         ("path,label,split\na.jpg,x,val\n", "split is 'val', expected train, test or nothing"),
         ("path,label,split\na.jpg,x,test\n", "a test image carries the label 'x'"),
         ("path,label,truth\na.jpg,x,y\n", "label 'x' and truth 'y' differ"),
-        ("path,label\na.jpg,\n", "no photograph has a label yet"),
+        ("path,label\na.jpg,\n", "no photograph in the folder has a label"),
         ("path,label\n" + "".join(f"{p},x\n" for p in PATHS), "every image has a label already"),
     ],
 )
@@ -380,7 +383,7 @@ def test_excluded_photographs_do_not_count_as_new(settings, caplog):
         (PATHS[:4], r"photos: 4 of 6 images cannot be read: .* too many to leave out, put good"),
         (
             ["c.JPG", "more/d.webp"],
-            r"no photograph has a label yet; .* \(2 of 6 images cannot be read: c\.",
+            r"no photograph in the folder has a label; .* \(2 of 6 images cannot be read: c\.",
         ),
     ],
 )
@@ -512,7 +515,7 @@ def test_photographs_that_are_gone_keep_their_lines(settings):
 def test_a_missing_table_and_labels_that_are_gone(settings):
     split = split_of(settings)
     write(settings, "path,label\nc.JPG,\n")
-    with pytest.raises(InputError, match=r"labels\.csv: no photograph has a label yet; w"):
+    with pytest.raises(InputError, match=r"labels\.csv: no photograph in the folder has a lab"):
         present_labels(table_of(settings), split, ANEW)
     table_of(settings).unlink()
     with pytest.raises(InputError, match=r"labels\.csv: no such file; write one with the columns"):

@@ -299,7 +299,7 @@ def _check_keys(path: str | Path, node: yaml.MappingNode) -> None:
     lines: dict[tuple[str, str], int] = {}
     for key, _ in node.value:
         line, identity = key.start_mark.line + 1, (key.tag, str(key.value))
-        if identity in lines:
+        if identity in lines and key.value != "<<":  # YAML merges all of these
             raise InputError(
                 f"{path}, line {line}: the key '{key.value}' is in line {lines[identity]} already; "
                 "YAML would keep only one of them"

@@ -86,7 +86,10 @@ def check_table(table: Path) -> None:
     if table.exists():
         return
     names = {table.name.casefold() + more for more in ("", ".txt", ".csv")}
-    beside = os.listdir(table.parent) if table.parent.is_dir() else []
-    found = sorted(name for name in beside if name.casefold() in names)
+    try:
+        beside = os.listdir(table.parent)
+    except OSError:
+        beside = []
+    found = sorted(n for n in beside if n.casefold() in names and n != table.name)
     hint = f"found {found[0]}: rename it" if found else "write one with the columns path and label"
     raise InputError(f"{table}: no such file; {hint}")

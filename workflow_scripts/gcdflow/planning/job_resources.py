@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 from gcdflow.config.ranges import parse_range
 from gcdflow.config.settings import RunSettings
@@ -69,6 +69,9 @@ class JobFiles(Protocol):
         """Path of the input of that name; None if the job has none."""
 
 
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, SyntaxError, TypeError)
+
+
 def array_shape(path: str | Path, name: str) -> tuple[int, int]:
     """Rows and columns of an array in an ``.npz`` archive, of which only the header is read.
 
@@ -82,13 +85,16 @@ def array_shape(path: str | Path, name: str) -> tuple[int, int]:
     """
     try:
         with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as array:
-            # Without NumPy, which Snakemake's environment need not have: magic, version, length.
-            length = int.from_bytes(array.read(10)[8:], "little")
-            shape = ast.literal_eval(array.read(length).decode("latin1"))["shape"]
-            rows, columns, *_ = (*shape, 1, 1)
+            rows, columns, *_ = (*_header(array)["shape"], 1, 1)
             return max(rows, 1), max(columns, 1)
-    except (zipfile.BadZipFile, KeyError, ValueError, SyntaxError, TypeError):
+    except _BROKEN:
         return 1, 1
+
+
+def _header(array: IO[bytes]) -> dict[str, Any]:
+    """The header of a ``.npy`` file, without NumPy, which Snakemake's environment need not have."""
+    length = int.from_bytes(array.read(10)[8:], "little")  # after the magic string and the version
+    return ast.literal_eval(array.read(length).decode("latin1"))
 
 
 def training_shape(path: str | Path) -> tuple[int, int]:
@@ -96,16 +102,15 @@ def training_shape(path: str | Path) -> tuple[int, int]:
 
     A broken archive gives (1, 1), and a missing one is an error, as by :func:`array_shape`.
     """
-    from numpy import count_nonzero  # slow to load
-    from numpy.lib.format import read_array
-
     n, d = array_shape(path, "features")
     try:
-        with zipfile.ZipFile(path) as archive, archive.open("train_mask.npy") as mask:
-            return max(int(count_nonzero(read_array(mask))), 1), d
-    except KeyError:  # all samples are for training (docs/contract.md, section 2)
-        return n, d
-    except (zipfile.BadZipFile, zlib.error, ValueError):
+        with zipfile.ZipFile(path) as archive:
+            if "train_mask.npy" not in archive.namelist():
+                return n, d  # all samples are for training (docs/contract.md, section 2)
+            with archive.open("train_mask.npy") as mask:
+                is_of_bytes = _header(mask)["descr"] == "|b1"
+                return (max(mask.read().count(1), 1), d) if is_of_bytes else (1, 1)
+    except _BROKEN:
         return 1, 1
 
 

@@ -40,7 +40,7 @@ RESULT_VERSIONS = {
     "sidecars": 1,
     "summary": 3,
     "curves": 1,
-    "pages": 6,
+    "pages": 7,
 }
 
 

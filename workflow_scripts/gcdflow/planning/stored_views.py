@@ -55,7 +55,7 @@ def runs_by_views(
         if (path := views_file(settings)) is not None:
             found.setdefault(path, []).append(name)
     for path, names in found.items():
-        maker = _maker(placed(path))
+        maker = _maker(Path(placed(path)))
         split = Path(placed(declared.SPLIT.of(maker or names[0])))
         if maker in names[1:]:
             names.remove(maker)
@@ -65,9 +65,10 @@ def runs_by_views(
     return found
 
 
-def _maker(views: str) -> str | None:
-    """The run from whose split a file was made; None if no record says so."""
-    splits = [path for path in map(Path, made_from(Path(views)) or []) if path.name == "split.npz"]
+def _maker(views: Path) -> str | None:
+    """The run from whose split an existing file was made; None if no record says so."""
+    inputs = made_from(views) if views.exists() else None
+    splits = [path for path in map(Path, inputs or []) if path.name == "split.npz"]
     return splits[0].parent.name if splits else None
 
 

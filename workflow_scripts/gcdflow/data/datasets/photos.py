@@ -154,8 +154,8 @@ def _catalogue_of(
 def _check_any_label(table: Path, rows: list[LabelRow]) -> None:
     if not any(row.label for row in rows):
         raise InputError(
-            f"{table}: no photograph has a label yet; write the class of a few photographs into "
-            "the column label, a few of each class that you know"
+            f"{table}: no photograph in the folder has a label; write the class of a few "
+            "photographs into the column label, a few of each class that you know"
         )
 
 
