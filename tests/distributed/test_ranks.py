@@ -109,14 +109,15 @@ def views_start(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
 @pytest.fixture
 def in_double_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     """Models compute in float64, so only the order of sums differs and no rectifier flips."""
-    built, features = Model.__init__, Model.features
+    built = Model.__init__
 
     def build(model: Model, chosen: TrainSettings) -> None:
         built(model, chosen)
         model.double()
+        frozen = model.backbone.frozen
+        model.backbone.frozen = lambda images: frozen(images.double())
 
     monkeypatch.setattr(Model, "__init__", build)
-    monkeypatch.setattr(Model, "features", lambda model, images: features(model, images.double()))
 
 
 def assert_close(one: Path, other: Path, tolerance: float = 1e-10) -> None:

@@ -65,7 +65,8 @@ def test_another_split_is_refused(
     sentence = (
         f"{other}: was trained on another split than {split}, although both runs have the same "
         "settings; if their images were listed at different times, `--forcerun dataset` at the end "
-        "of the command lists them again for both"
+        "of the command lists them again for both; if that run has left the configuration, delete "
+        "its folder"
     )
     with pytest.raises(InputError) as error:
         take_warmup(other, tmp_path / "c.pt", settings=tiny_settings, split=split)
