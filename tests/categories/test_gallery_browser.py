@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
@@ -701,7 +702,6 @@ def test_unsaved_changes_warn_and_are_kept(run: Run, open_page, tmp_path: Path):
     saved(page, tmp_path)
     page.reload()
     assert asked == ["beforeunload"], "all is saved"
-    expect(page.locator("#save")).to_be_disabled()
     expect(page.locator("#said")).to_contain_text("1 picture changed and saved when this page was")
     page.click("#undo")
     expect(page.locator("#changes")).to_have_text("Changes (0)")
@@ -729,12 +729,78 @@ def test_unsaved_changes_outlive_a_page_that_is_made_again(run: Run, open_page):
     again = open_page(run.write_page(**options), page.context)
     expect(again.locator("#said")).to_have_text(
         "2 pictures changed when this page was last open: kept. Undo takes them back. "
-        "2 pictures could not be kept: gone, or labelled otherwise in labels.csv since."
+        "2 pictures cannot be labelled as before, gone or labelled otherwise in labels.csv since: "
+        "tour/06.jpg (owl), tour/07.jpg (owl)."
     )
     expect(again.locator("#changes")).to_have_text("Changes (2)")
     expect(tile(again, "tour/05.jpg").locator(".now")).to_have_text("owl")
     expect(tile(again, "tour/13.jpg").locator(".now")).to_have_text("not this")
     expect(again.locator("#save")).to_be_enabled()
+    # The photograph comes back, and its label with it.
+    Image.new("RGB", SIZE, "blue").save(run.table.parent / "tour/07.jpg")
+    run.look_again()
+    again = open_page(run.write_page(**options), page.context)
+    expect(again.locator("#said")).to_contain_text(
+        "3 pictures changed when this page was last open"
+    )
+    expect(tile(again, "tour/07.jpg").locator(".now")).to_have_text("owl")
+
+
+def test_the_page_works_without_an_address(run: Run, open_page):
+    """So it is shown by ``snakemake --report``."""
+    run.write_page()
+    content = base64.b64encode(run.page.read_bytes()).decode()
+    page = open_page("about:blank")
+    page.set_content(
+        f"<iframe width=1000 height=800 src='data:text/html;base64,{content}'></iframe>"
+    )
+    frame = page.frame_locator("iframe")
+    frame.locator(".tile").nth(5).click()
+    expect(frame.locator("#count")).to_have_text("1 selected")
+
+
+def test_a_truth_of_an_equal_file_or_of_a_later_line_is_respected(run: Run, open_page):
+    run.look_again()
+    for copy in ("a.jpg", "a (copy).jpg"):
+        Image.new("RGB", (50, 40), "red").save(run.table.parent / copy)
+    run.table.write_bytes(run.table.read_bytes() + b"\r\na.jpg;;;gull\r\n")
+    run.look_again()
+    options = {"photographs_path": run.beside("photographs.npz")}
+    page = open_page(run.write_page(**options))
+    tile(page, "a (copy).jpg").click()
+    name(page, "owl")
+    expect(page.locator("#said")).to_contain_text(
+        "1 picture left as before: labels.csv has another"
+    )
+    expect(page.locator("#changes")).to_have_text("Changes (0)")
+    page.click("#clear")
+    tile(page, "tour/05.jpg").click()
+    name(page, "owl")
+    run.table.write_bytes(run.table.read_bytes() + b"tour/05.jpg;;;wren\r\n")
+    again = open_page(run.write_page(**options), page.context)
+    expect(again.locator("#said")).to_contain_text("1 picture cannot be labelled as before")
+    expect(again.locator("#changes")).to_have_text("Changes (0)")
+
+
+def test_what_was_saved_can_be_saved_again(run: Run, open_page, tmp_path: Path):
+    page = open_page(run.write_page())
+    expect(page.locator("#save")).to_be_disabled()
+    tile(page, "tour/05.jpg").click()
+    name(page, "owl")
+    first = saved(page, tmp_path).read_bytes()
+    assert saved(page, tmp_path).read_bytes() == first
+    page.reload()
+    assert saved(page, tmp_path).read_bytes() == first
+
+
+def test_an_added_photograph_of_the_test_split_is_locked(run: Run, open_page):
+    run.look_again()
+    Image.new("RGB", (50, 40), "red").save(run.table.parent / "a.jpg")
+    run.table.write_bytes(run.table.read_bytes() + b"\r\na.jpg;;test;\r\n")
+    run.look_again()
+    page = open_page(run.write_page(photographs_path=run.beside("photographs.npz")))
+    tile(page, "a.jpg").click()
+    expect(page.locator("#said")).to_contain_text("is of the test split, which has no labels")
 
 
 FAKE_FILE = """

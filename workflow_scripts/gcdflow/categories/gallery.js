@@ -6,6 +6,10 @@ function pressed(button) {
     clearSelection();
     const second = Number(button.dataset.same);
     [second - 1, second].forEach((c) => selectCategory(c, true));
+    if (WHOLE_CATEGORIES.size < 2) {
+      say("One of the two has no picture to select: all are doubtful, set aside or of the test split.", true);
+      return;
+    }
     say("Both categories are selected: type a name for them, or keep it, and press Merge.");
     $("name").focus();
     return;
@@ -42,7 +46,7 @@ function give(typed, numbers, verb = "Named") {
     say(problem, true);
     return false;
   }
-  const isOther = (n) => DATA.pictures[n].truth && DATA.pictures[n].truth !== name;
+  const isOther = (n) => hasOtherTruth(n, name);
   const refused = numbers.filter(isOther);
   const states = numbers.filter((n) => !isOther(n)).map((n) => [n, { label: name, aside: false }]);
   const n = CHANGES.make(`${verb} “${visible(name)}”`, states);
@@ -54,6 +58,12 @@ function give(typed, numbers, verb = "Named") {
   say((n ? done : same) + but, !n);
   changed(CHANGES.steps.at(-1));
   return n > 0;
+}
+
+/** Whether the table's column "truth" has another name for a picture, or for a file equal to it. */
+function hasOtherTruth(n, label) {
+  const alike = DATA.pictures[n].alike ?? [n];
+  return alike.some((m) => DATA.pictures[m].truth && DATA.pictures[m].truth !== label);
 }
 
 function setAside(numbers) {
@@ -72,10 +82,11 @@ function changed(step) {
   $("undo").disabled = !CHANGES.steps.length;
   $("redo").disabled = !CHANGES.undone.length;
   $("changes").textContent = `Changes (${CHANGES.now.size.toLocaleString("en")})`;
-  $("save").disabled = savedText === currentText();
-  keepFocus();
+  // What was saved can be saved again: a download may be lost, or the wrong file chosen.
+  $("save").disabled = [savedText, tableText].every((text) => text === currentText());
   if (!$("list").hidden) listChanges();
   keepDraft();
+  keepFocus();
 }
 
 /** Every step, the last one first; its pictures are listed when it is opened. */
@@ -102,12 +113,15 @@ function lineOf(n, before, after) {
 // -- saving --------------------------------------------------------------------------------------
 
 const currentText = () => labelsText(DATA.table, DATA.pictures, CHANGES.labels());
-let savedText = CAN_CORRECT ? DATA.table.pieces.join("") : "";
+const tableText = CAN_CORRECT ? DATA.table.pieces.join("") : "";
+let savedText = tableText;
 let savedLabels = []; // those of the saved text that differ from the table: [[n, label], …]
 let handle = null; // of the file that was saved before
 
 async function save() {
   const text = currentText();
+  const labels = [...CHANGES.labels()];
+  if (text === savedText) handle = null; // perhaps it was the wrong file
   const left = DATA.pictures.some((_, n) => CHANGES.of(n).label);
   if (!left) {
     say("Not saved: no picture would have a label, and the pictures are sorted by labels. Name some first.", true);
@@ -116,7 +130,8 @@ async function save() {
   try {
     const where = "showSaveFilePicker" in window ? await saveInPlace(text) : download(text);
     savedText = text;
-    savedLabels = [...CHANGES.labels()];
+    savedLabels = labels;
+    waiting = []; // the page has named them
     changed();
     say(`${where} Now run, to sort again with these labels: ${visible(DATA.again)}`);
   } catch (error) {
@@ -132,7 +147,7 @@ async function saveInPlace(text) {
     types: [{ description: "Labels", accept: { "text/csv": [".csv"] } }],
   });
   const there = await (await handle.getFile()).text();
-  const known = [savedText, text, DATA.table.pieces.join("")].map(withoutMark);
+  const known = [savedText, text, tableText].map(withoutMark);
   if (there && !known.includes(withoutMark(there))) {
     const question = `${handle.name} has changed since this page was made. Replace it, and lose those changes?`;
     if (!confirm(question)) throw new DOMException("", "AbortError");
@@ -155,7 +170,18 @@ function download(text) {
 // -- what is kept if the page is closed ------------------------------------------------------------
 
 // Of this run and its photographs: the page may be made again, with others.
-const DRAFT = `gcdflow ${DATA.run} ${new URL(DATA.originals ?? ".", location.href)}`;
+const DRAFT = `gcdflow ${DATA.run} ${placeOfImages()}`;
+let waiting = []; // kept changes of pictures that are not there now, or were labelled otherwise since
+
+function placeOfImages() {
+  const place = DATA.originals ?? ".";
+  try {
+    return String(new URL(place, location.href));
+  } catch {
+    return place; // within a report of Snakemake, the page has no address
+  }
+}
+
 const categoryOf = (n) => DATA.categories[TILES.categoryOf[n]].name;
 
 function keepDraft() {
@@ -163,9 +189,11 @@ function keepDraft() {
     const found = { ...state, before: CHANGES.start(n).label, category: categoryOf(n) };
     return [DATA.pictures[n].path, found];
   });
-  const draft = { key: DATA.key, changes, saved: savedLabels };
+  const own = new Set(changes.map(([path]) => path));
+  const others = waiting.filter(([path]) => !own.has(path));
+  const draft = { key: DATA.key, changes: [...changes, ...others], saved: savedLabels };
   try {
-    if (changes.length || savedLabels.length) localStorage.setItem(DRAFT, JSON.stringify(draft));
+    if (draft.changes.length || savedLabels.length) localStorage.setItem(DRAFT, JSON.stringify(draft));
     else localStorage.removeItem(DRAFT);
   } catch {
     // The browser keeps nothing: the warning on leaving remains.
@@ -175,7 +203,7 @@ function keepDraft() {
 function restoreDraft() {
   try {
     const { key, changes, saved } = JSON.parse(localStorage.getItem(DRAFT));
-    const { states, lost } = stillPossible(changes);
+    const states = stillPossible(changes);
     if (key === DATA.key) {
       savedLabels = saved;
       savedText = labelsText(DATA.table, DATA.pictures, new Map(saved));
@@ -185,27 +213,29 @@ function restoreDraft() {
     const kept = isSaved
       ? `changed and saved when this page was last open. To sort again with these labels, run: ${visible(DATA.again)}`
       : "changed when this page was last open: kept. Undo takes them back.";
-    const gone = `${pictures(lost)} could not be kept: gone, or labelled otherwise in labels.csv since.`;
-    if (n || lost) say([n && `${pictures(n)} ${kept}`, lost && gone].filter(Boolean).join(" "), lost > 0);
+    const left = waiting.slice(0, 3).map(([path, { label }]) => `${visible(path)} (${visible(label) || "no label"})`);
+    const gone = `${pictures(waiting.length)} cannot be labelled as before, gone or labelled otherwise in labels.csv since: ${left.join(", ")}${waiting.length > 3 ? " …" : "."}`;
+    if (n || left.length) say([n && `${pictures(n)} ${kept}`, left.length && gone].filter(Boolean).join(" "), left.length > 0);
   } catch {
     // Nothing was kept, or something else lies there.
   }
 }
 
-/** What the page can still do of kept changes, and the number of labels that are lost. */
+/** What the page can still do of kept changes; the others wait, as a photograph may come back. */
 function stillPossible(changes) {
   const numbers = new Map(DATA.pictures.map(({ path }, n) => [path, n]));
   const states = [];
-  let lost = 0;
-  for (const [path, { label, aside, before, category }] of changes) {
+  for (const [path, change] of changes) {
+    const { label, aside, before, category } = change;
     const n = numbers.get(path);
-    const now = n === undefined || DATA.pictures[n].locked ? null : CHANGES.start(n).label;
+    const isFixed = n === undefined || DATA.pictures[n].locked || (label && hasOtherTruth(n, label));
+    const now = isFixed ? null : CHANGES.start(n).label;
     // What is set aside does not belong to that category, but may belong to another.
     const isAsideHere = aside && n !== undefined && category === categoryOf(n);
     if (now === before && (label !== before || isAsideHere)) states.push([n, { label, aside }]);
-    else if (label !== before && label !== now) lost += 1; // else the run has read it
+    else if (label !== before && label !== now) waiting.push([path, change]); // else the run has read it
   }
-  return { states, lost };
+  return states;
 }
 
 // -- start ---------------------------------------------------------------------------------------

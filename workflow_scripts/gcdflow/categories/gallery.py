@@ -21,6 +21,7 @@ from gcdflow.categories.gallery_rows import (
     page_order,
     side_by_side,
 )
+from gcdflow.categories.newcomers import RESEMBLES_NONE
 from gcdflow.categories.next_step import NextStep
 from gcdflow.categories.thumbnails import FOLDER, Thumbnail, Thumbnails, tile_side
 from gcdflow.categories.verdict import verdict
@@ -130,7 +131,12 @@ def write_gallery(
     paths = np.array(names if len(split.paths) else [], dtype=np.str_)
     found = Thumbnails(open_images(split.source, paths), names, thumbs)
     shown = [int(i) for row in rows for part in (row.typical, row.tail) for i in part]
-    outside = [i for i in range(n, len(names)) if found.stored_file(i) is not None]
+    outside = [
+        i
+        for i in range(n, len(names))
+        if assignments.left_out[names[i]].startswith(RESEMBLES_NONE)
+        and found.stored_file(i) is not None
+    ]
     listed, on_page = [*range(n), *outside], {*shown, *outside[:fitting]}
     thumbnails = found.all_of(listed if fits(len(listed)) else sorted(on_page), threads)
     sources = _addresses(found, listed, thumbnails, on_page)

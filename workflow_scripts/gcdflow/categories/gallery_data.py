@@ -150,11 +150,13 @@ def _for_table(
     if text is None:
         return {}
     locked = ""
-    if i < len(assignments.paths) and not assignments.train_mask[i]:
+    cells = text.cells.get(path, [])
+    is_test = i < len(assignments.paths) and not assignments.train_mask[i]
+    if is_test or any(cell.split == "test" for cell in cells):
         locked = "is of the test split, which has no labels"
     elif "\r" in path:
         locked = "has a line break in its file name, which a table of labels cannot hold"
-    truth = next((cell.truth for cell in text.cells.get(path, ()) if cell.truth), "")
+    truth = next((cell.truth for cell in cells if cell.truth), "")
     return _said(locked=locked, truth=truth, alike=alike if len(alike) > 1 else "")
 
 

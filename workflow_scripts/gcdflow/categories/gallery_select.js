@@ -84,7 +84,7 @@ function keepFocus() {
 }
 
 function returnFocus() {
-  const isThere = lastFocused?.checkVisibility() && !lastFocused.disabled;
+  const isThere = lastFocused?.checkVisibility?.() && !lastFocused.disabled;
   (isThere ? lastFocused : $("name")).focus({ preventScroll: true });
 }
 

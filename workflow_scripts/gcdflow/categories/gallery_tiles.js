@@ -175,7 +175,7 @@ class Tiles {
       tile.hidden = !this.fits(DATA.pictures[n]) || (isExtra && !this.wanted);
     }
     for (const part of MAIN.querySelectorAll(".extra, .tail, section[data-category]")) {
-      const isEmpty = !part.querySelector(".tile:not([hidden])");
+      const isEmpty = !part.querySelector(".tile:not([hidden]), pre");
       part.hidden = isEmpty && (Boolean(this.wanted) || part.matches(".extra"));
     }
     for (const same of MAIN.querySelectorAll(".same")) same.hidden = Boolean(this.wanted);

@@ -18,6 +18,7 @@ from gcdflow.files.formats import UNLABELLED, Features
 # Distances in units of the category's median find neither. A tiny network that has seen nothing but
 # digits takes most things for digits: 3 % of its test images, and 0 to 32 % of other shapes.
 UNKNOWN_SHARE = 0.02
+RESEMBLES_NONE = "resembles no category"  # how the reason of such a sample begins
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Newcomers:
     def why_stranger(self) -> str:
         """What a table says of a newcomer that resembles no category."""
         share = f"{100 * (1 - self.unknown):.6g}"
-        return f"resembles no category (farther from all than {share} % of the run's images)"
+        return f"{RESEMBLES_NONE} (farther from all than {share} % of the run's images)"
 
     def joined(self, path: str | Path, features: Features) -> Features:
         """A feature cache with the newcomers behind its samples, as of the test split.

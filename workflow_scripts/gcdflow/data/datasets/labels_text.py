@@ -26,12 +26,14 @@ class LabelCell:
     before : str, separators that such a line lacks
     is_quoted : bool
     truth : str, the class that the line has in the column ``truth``
+    split : str, ``train`` or ``test``
     """
 
     piece: int
     before: str
     is_quoted: bool
     truth: str
+    split: str
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def read_text(table: Path, rows: Sequence[LabelRow]) -> LabelsText:
             before=dialect.delimiter * (place + 1 - len(spans)),
             is_quoted=text[start:end].lstrip(" ").startswith('"'),
             truth=row.truth,
+            split=row.split,
         )
         cells.setdefault(row.path, []).append(cell)
         done = end
