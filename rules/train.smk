@@ -40,7 +40,8 @@ rule train:
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage train --settings {params.settings:q} --split {input.split:q}"
-        " {params.weights:q} {params.resume:q} {params.limits:q} --stop-at-epoch {wildcards.epoch} --output {output:q}"
-        " --log-dir {params.log_dir:q} --result-version {params.version}"
+        " {params.weights:q} {params.resume:q} {params.limits:q}"
+        " --stop-at-epoch {wildcards.epoch} --output {output:q} --log-dir {params.log_dir:q}"
+        " --result-version {params.version}"
         " --threads {threads} --gpus {resources.gpu} --num-workers {resources.num_workers}"
         " 2>&1 | tee -i {log:q}"
