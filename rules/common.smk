@@ -19,7 +19,6 @@ from gcdflow.surroundings import foreign_interpreter
 
 try:
     from gcdflow.config.runs import find_run, names_of_runs
-    from gcdflow.files.records import version_after
     from gcdflow.planning import baselines, job_resources, parameters, plan
     from gcdflow.planning import shared_warmup, startup, stored_views, this_call
     from gcdflow.planning.job_resources import asks

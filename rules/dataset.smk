@@ -31,9 +31,7 @@ rule dataset:
     params:
         settings=of_settings(parameters.dataset_settings),
         seen=lambda wildcards, output: plan.seen_photographs(output[0]),
-        version=lambda wildcards: version_after(
-            RESULT_VERSIONS["dataset"], placed(f"runs/{wildcards.run}/split.npz")
-        ),
+        version=parameters.updating(RESULT_VERSIONS["dataset"], "runs/{run}/split.npz", placed),
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
         "made {output:q} -- -- {log:q} -- {params.version} {params.settings:q}; "

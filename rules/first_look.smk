@@ -24,9 +24,8 @@ use rule added as added_first_look with:
     log:
         "logs/{run}/added_first_look.log",
     params:
-        version=lambda wildcards: version_after(
-            RESULT_VERSIONS["added"],
-            placed(f"runs/{wildcards.run}/features_added_first_look.npz"),
+        version=parameters.updating(
+            RESULT_VERSIONS["added"], "runs/{run}/features_added_first_look.npz", placed
         ),
 
 

@@ -32,8 +32,8 @@ rule photographs:
         **asks(of_settings(job_resources.reading_request)),
     params:
         state=of_settings(parameters.photographs_state),
-        version=lambda wildcards: version_after(
-            RESULT_VERSIONS["photographs"], placed(f"runs/{wildcards.run}/photographs.npz")
+        version=parameters.updating(
+            RESULT_VERSIONS["photographs"], "runs/{run}/photographs.npz", placed
         ),
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '
@@ -60,8 +60,8 @@ rule added:
         num_workers="auto",
     params:
         weights=flags_of(weights="--weights"),
-        version=lambda wildcards: version_after(
-            RESULT_VERSIONS["added"], placed(f"runs/{wildcards.run}/features_added.npz")
+        version=parameters.updating(
+            RESULT_VERSIONS["added"], "runs/{run}/features_added.npz", placed
         ),
     shell:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; '

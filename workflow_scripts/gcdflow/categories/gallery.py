@@ -116,7 +116,7 @@ def write_gallery(
         assignments = assignments.knowing(text.names)
     _, sizes = np.unique(assignments.categories, return_counts=True)
     fitting = affordable(sizes, most)
-    rows = choose(assignments, fitting, () if text is None else text.names)
+    rows = choose(assignments, fitting)
     ids = _sample_ids(split, photographs_path)
     in_page_order, looks_alike, similarity = rows, [False] * len(rows), None
     if features_path is not None:

@@ -124,7 +124,7 @@ def page_data(
         "names": {
             **RULES_OF_NAMES,
             "real": split.real_classes,
-            "known": sorted({*assignments.old_categories, *(text.names if text else ())}),
+            "known": sorted(assignments.old_categories),
         },
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,7 +41,7 @@ class GalleryRow:
         return len(self.positions) - len(self.typical) - len(self.tail)
 
 
-def choose(assignments: Assignments, most: int, named: Collection[str] = ()) -> list[GalleryRow]:
+def choose(assignments: Assignments, most: int) -> list[GalleryRow]:
     """Choose the order of the categories on the page, and the images to show.
 
     Old classes come first, by name, then new ones, by number. If a category has more than ``most``
@@ -53,11 +53,8 @@ def choose(assignments: Assignments, most: int, named: Collection[str] = ()) -> 
     ----------
     most : int
         Largest number of images per category.
-    named : collection of str
-        Old classes beside those that label an image: of photographs, the last one with such a label
-        may be gone.
     """
-    old, rows = assignments.old_categories.union(named), []
+    old, rows = assignments.old_categories, []
     categories = np.array(assignments.categories, dtype=np.str_)
     for name in sorted(set(assignments.categories), key=lambda name: page_order(name, old)):
         members = np.flatnonzero(categories == name)

@@ -27,7 +27,6 @@ from gcdflow.files.formats import UNLABELLED, Features, PseudoLabels, align
 from gcdflow.progress import Progress
 from gcdflow.ssddbc import (
     SSDDBCGridSearch,
-    choose_neighbours,
     core_neighbours,
     estimate_resources,
 )
@@ -275,15 +274,7 @@ def _predict_cost(
 ) -> None:
     """Say what the search takes; refuse what does not fit into memory."""
     n, d = X.shape
-    neighbours = choose_neighbours(grid.neighbours, n, d, grid.n_configurations())
-    cost = estimate_resources(
-        n,
-        d,
-        grid.n_configurations(),
-        largest_k=max(parse_range(grid.k)),
-        n_jobs=threads,
-        neighbours=neighbours,
-    )
+    cost = estimate_resources(n, d, n_jobs=threads, **grid.work())
     available = available_memory()
     labelled = int((y >= 0).sum())  # said, so that labels under another name are missed
     needed = (
@@ -297,9 +288,9 @@ def _predict_cost(
         )
     seconds = duration(cost.seconds)
     time = seconds if device == "cpu" else f"less than {seconds} (a GPU is used)"
-    with_threads = f"with {counted(threads, 'thread')} and {neighbours} neighbours"
+    with_threads = f"with {counted(threads, 'thread')} and {cost.neighbours} neighbours"
     log.info("%s and %s %s", needed, time, with_threads)
-    if device != "cpu" and neighbours == "approximate":
+    if device != "cpu" and cost.neighbours == "approximate":
         log.warning(
             "processors search for approximate neighbours, so the GPU has little to do; with "
             "neighbours: exact it would compare all points"

@@ -492,6 +492,14 @@ class ClusteringSettings(Settings):
         """Configurations of the grid."""
         return len(set(parse_range(self.k))) * len(set(parse_range(self.percentile)))
 
+    def work(self) -> dict[str, Any]:
+        """What a search has to do, as arguments of :func:`gcdflow.ssddbc.estimate_resources`."""
+        return {
+            "n_configurations": self.n_configurations(),
+            "largest_k": max(parse_range(self.k)),
+            "neighbours": self.neighbours,
+        }
+
 
 Dataset = Annotated[
     BenchmarkSettings | CIFARSettings | ImageFolderSettings | PhotosSettings | DigitsSettings,

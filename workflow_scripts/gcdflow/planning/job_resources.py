@@ -18,10 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, NamedTuple, Protocol
 
-from gcdflow.config.ranges import parse_range
 from gcdflow.config.settings import RunSettings
 from gcdflow.planning.plan import segment_length
-from gcdflow.ssddbc import choose_neighbours, estimate_resources
+from gcdflow.ssddbc import estimate_resources
 
 THREADS_PER_GPU = 8  # of a training: they read images ahead
 
@@ -194,16 +193,7 @@ def cluster_request(
     have to compile: hence three times as much. Test samples are read, but not searched.
     """
     n, d = training_shape(files.get("features"))
-    grid = settings.clustering
-    neighbours = choose_neighbours(grid.neighbours, n, d, grid.n_configurations())
-    cost = estimate_resources(
-        n,
-        d,
-        grid.n_configurations(),
-        largest_k=max(parse_range(grid.k)),
-        n_jobs=threads,
-        neighbours=neighbours,
-    )
+    cost = estimate_resources(n, d, n_jobs=threads, **settings.clustering.work())
     memory = _PYTHON_MB + files.size_mb + 1.2 * cost.memory_bytes / _MB
     minutes = _START_MINUTES + 3 * searches * cost.seconds / 60
     return _rounded(_grown(memory, attempt), _grown(minutes, attempt))

@@ -6,12 +6,13 @@ Parameters are plain and sorted, so that only a real change re-runs a rule.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gcdflow.config.settings import PhotosSettings, RunSettings, Settings, with_named_weights
 from gcdflow.config.sweeps import titles
 from gcdflow.errors import InputError
+from gcdflow.files.records import version_after
 from gcdflow.planning.job_resources import JobFiles
 from gcdflow.planning.plan import last_epoch, previous_epoch
 from gcdflow.planning.state import state_of_labels, state_of_photographs
@@ -42,6 +43,21 @@ RESULT_VERSIONS = {
     "curves": 1,
     "pages": 7,
 }
+
+
+def updating(version: int, output: str, placed: Callable[[str], str]) -> Callable[..., int | str]:
+    """The version of a job that updates a file, as a param; another after a failed update.
+
+    Parameters
+    ----------
+    version : int
+        That of the stage.
+    output : str
+        The first output of the rule.
+    placed : callable
+        Puts a path below the prefix of all files, where there is one.
+    """
+    return lambda wildcards: version_after(version, placed(output.format(run=wildcards.run)))
 
 
 def as_json(settings: Settings) -> str:

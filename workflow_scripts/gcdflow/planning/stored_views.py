@@ -68,7 +68,7 @@ def runs_by_views(
 def _maker(views: Path) -> str | None:
     """The run from whose split an existing file was made; None if no record says so."""
     inputs = made_from(views) if views.exists() else None
-    splits = [path for path in map(Path, inputs or []) if path.name == "split.npz"]
+    splits = [path for path in map(Path, inputs or []) if path.name == declared.SPLIT.path]
     return splits[0].parent.name if splits else None
 
 

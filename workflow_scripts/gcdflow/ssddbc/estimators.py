@@ -234,10 +234,11 @@ class SSDDBCGridSearch(_Clusterer):
         X, y = validate.training_samples(X, y)
         from gcdflow.ssddbc import _search as search  # compiled code: slow to import
 
+        n_configurations = len(ks) * len(percentiles)
+
         def report(share: float) -> None:
             if self.progress is not None:
-                total = len(ks) * len(percentiles)
-                self.progress(int(share * total), total)
+                self.progress(int(share * n_configurations), n_configurations)
 
         def clustered(share: float) -> None:
             report(CLUSTERING_SHARE * share)
@@ -247,7 +248,6 @@ class SSDDBCGridSearch(_Clusterer):
 
         report(0)
         with search.Workers(self.n_jobs) as workers:
-            n_configurations = len(ks) * len(percentiles)
             options["neighbours"] = choose_neighbours(self.neighbours, *X.shape, n_configurations)
             samples = search.searchable(X, ks, workers, **options)
             found = search.cluster_grid(samples, y, ks, percentiles, workers, clustered)

@@ -29,10 +29,12 @@ class Resources:
     ----------
     memory_bytes : int, peak memory of the fit without the interpreter, with float32 features.
     seconds : float, wall time.
+    neighbours : "exact" or "approximate".
     """
 
     memory_bytes: int
     seconds: float
+    neighbours: str
 
 
 def estimate_resources(
@@ -42,7 +44,7 @@ def estimate_resources(
     *,
     largest_k: int = DEFAULT_LARGEST_K,
     n_jobs: int = 1,
-    neighbours: str = "exact",
+    neighbours: str | None = "exact",
 ) -> Resources:
     """Predict memory and time of :class:`SSDDBCGridSearch` on n × d float32 features.
 
@@ -58,12 +60,13 @@ def estimate_resources(
     n_configurations : combinations of k and percentile in the grid.
     largest_k : the largest k of the grid; it counts for the memory.
     n_jobs : number of threads.
-    neighbours : "exact" or "approximate".
+    neighbours : "exact", "approximate", or None for what :func:`choose_neighbours` chooses.
     """
     named = {"n": n, "d": d, "n_configurations": n_configurations, "largest_k": largest_k}
     for name, value in {**named, "n_jobs": n_jobs}.items():
         if value < 1:
             raise InputError(f"{name} is {value!r}, expected a whole number of at least 1")
+    neighbours = choose_neighbours(neighbours, n, d, n_configurations)
     cells, more = n_configurations, _bytes_of_larger_k(min(largest_k, n - 1))
     if neighbours == "approximate":
         return _approximate_resources(n, d, cells, more, n_jobs)
@@ -79,6 +82,7 @@ def estimate_resources(
     return Resources(
         memory_bytes=int(n * per_point + n_jobs * per_thread),
         seconds=fixed + (pairs + points) / n_jobs,
+        neighbours=neighbours,
     )
 
 
@@ -106,6 +110,7 @@ def _approximate_resources(n: int, d: int, cells: int, more: int, n_jobs: int) -
     return Resources(
         memory_bytes=int(n * (per_point + APPROXIMATE_REST) + graphs + n_jobs * per_thread),
         seconds=0.2 + 1e-3 * cells + (lists + k_means + silhouettes + growing) / n_jobs,
+        neighbours="approximate",
     )
 
 
