@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import platform
 import runpy
 import subprocess
 import sys
@@ -108,6 +109,30 @@ def test_no_file_takes_the_place_of_a_closed_stream(tmp_path, closed):
         subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
     )
     assert (tmp_path / "file").read_text() == ""
+
+
+FREED = """
+import resource
+from gcdflow.surroundings import settle
+if {settles}:
+    settle()
+for _ in range(2):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    b"x" * 2**27
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+@pytest.mark.parametrize("settles", [False, True])
+def test_large_blocks_are_used_again(settles):
+    """The system would clear their pages, one fault each, and training would wait for that."""
+    command = [sys.executable, "-c", FREED.format(settles=settles)]
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    first, again = map(int, result.stdout.split())
+    assert first > 50
+    assert (again < first / 10) == settles
 
 
 def test_other_encodings_of_file_names_are_replaced(tmp_path):

@@ -9,6 +9,7 @@ rest. This module needs no package, so it can report a missing one.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import sys
 import tempfile
@@ -23,6 +24,7 @@ _KEPT_OF_NUMBA = ("NUMBA_CACHE_DIR", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
 # Loading processes talk through sockets in the temporary folder. The path of a socket has at most
 # 107 bytes, and it ends in /pymp-abcdefgh/listener-abcdefgh.
 _LONGEST_FOLDER = 70
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _VARIABLES = {
     "MPLBACKEND": "agg",  # outside a notebook, matplotlib refuses the notebook's backend
     # PyTorch makes this folder when it makes an optimiser. By default it contains the user's name,
@@ -49,6 +51,7 @@ def settle() -> None:
     if not os.path.isabs(os.path.expanduser("~")):  # else libraries make a folder called ~
         os.environ["HOME"] = os.sep
     _have_temporary_folder()
+    _keep_freed_memory()
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -57,6 +60,18 @@ def settle() -> None:
     if sys.stdout is not None:
         with contextlib.suppress(AttributeError):  # a test may have replaced it
             sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc use large blocks again instead of returning them to the system.
+
+    A step of training frees and allocates the same large tensors again. The system clears their
+    pages each time, which takes a fifth of the time of `photos`.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+            mallopt(parameter, 2**31 - 1)
 
 
 def _have_temporary_folder() -> None:
