@@ -98,6 +98,20 @@ def test_check(tmp_path, saved, monkeypatch, caplog, threads):
         FileImages(tmp_path, paths).check(threads)
 
 
+def test_check_decodes_all_pixels_and_converts_one(tmp_path, saved, monkeypatch):
+    converted, rgb = [], images_module._rgb
+    monkeypatch.setattr(
+        images_module, "_rgb", lambda image: converted.append(image.size) or rgb(image)
+    )
+    paths = [saved("a.png", noise(300, 200)).name, saved("b.jpg", noise(300, 200)).name]
+    FileImages(tmp_path, paths).check(1)
+    assert converted == [(1, 1), (1, 1)]
+    whole = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])  # its first pixel can be read
+    with pytest.raises(InputError, match=r"1 of 2 images cannot be read: a\.png: not a readable"):
+        FileImages(tmp_path, paths).check(1)
+
+
 def test_check_finds_all_unreadable_images(tmp_path, saved, caplog):
     paths = [f"{i}.jpg" for i in range(14)]
     for path in paths[:12]:

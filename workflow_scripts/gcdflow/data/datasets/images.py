@@ -204,7 +204,7 @@ class FileImages:
     def _examined(self, path: str) -> str | bool:
         """The reason why an image cannot be read; or whether its black and white are guessed."""
         try:
-            return _decoded(self._root / path, 1).is_guessed
+            return _decoded(self._root / path, 1, is_whole=False).is_guessed
         except _UnreadableError as error:
             return str(error)
 
@@ -257,8 +257,12 @@ class _Decoded(NamedTuple):
     is_guessed: bool = False
 
 
-def _decoded(path: Path, shortest_side: int | None) -> _Decoded:
-    """Do the work of :func:`decode_image`; raise :class:`_UnreadableError` if that fails."""
+def _decoded(path: Path, shortest_side: int | None, *, is_whole: bool = True) -> _Decoded:
+    """Do the work of :func:`decode_image`; raise :class:`_UnreadableError` if that fails.
+
+    If it is not whole, all pixels are decoded, but only one is converted to RGB and returned: of a
+    large image, that takes longer than decoding, and four times the memory.
+    """
     if suffix(path.name) in RAW_SUFFIXES:  # many are TIFF files that begin with a thumbnail
         raise _UnreadableError(_FOREIGN)
     is_apple = suffix(path.name) in APPLE_SUFFIXES
@@ -266,7 +270,7 @@ def _decoded(path: Path, shortest_side: int | None) -> _Decoded:
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would block
             raise OSError("no file, but a folder, a pipe or a device")
-        return _read(path, shortest_side, formats)
+        return _read(path, shortest_side, formats, is_whole)
     except _UnreadableError:
         raise
     except FileNotFoundError:
@@ -281,7 +285,9 @@ def _decoded(path: Path, shortest_side: int | None) -> _Decoded:
         raise _UnreadableError(f"not a readable image ({_reason(error, path)})") from None
 
 
-def _read(path: Path, shortest_side: int | None, formats: Sequence[str]) -> _Decoded:
+def _read(
+    path: Path, shortest_side: int | None, formats: Sequence[str], is_whole: bool
+) -> _Decoded:
     with Image.open(path, formats=formats) as image:
         width, height = image.size
         if width * height > _MOST_PIXELS:
@@ -293,6 +299,8 @@ def _read(path: Path, shortest_side: int | None, formats: Sequence[str]) -> _Dec
             image.draft(None, (_DRAFT_MARGIN * shortest_side,) * 2)
         deep = levels(image, path)
         if deep is None:
+            if not is_whole:
+                image = image.crop((0, 0, 1, 1))
             return _Decoded(_rgb(ImageOps.exif_transpose(image)))
     pixels, is_guessed = deep
     if pixels.ndim == 2:
