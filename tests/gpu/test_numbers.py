@@ -9,15 +9,16 @@ import pytest
 import small_training
 import small_views
 import torch
-from gcdflow.config.settings import TrainSettings
+from gcdflow.config.settings import TimmSettings, TrainSettings
 from gcdflow.losses.prototypical import cluster_prototypes
 from gcdflow.models.model import Model
+from gcdflow.models.timm_backbone import build_timm
 from gcdflow.training.features import extract_features
 from gcdflow.training.objective import Objective
 from gcdflow.training.pseudo_targets import PseudoTargets
 from gcdflow.training.segment import train_segment
 from gcdflow.training.segment_files import SegmentFiles
-from torch import Tensor
+from torch import Tensor, nn
 
 N, BATCH, N_CLUSTERS = 60, 32, 5
 WIDE = {"head": {"n_layers": 2, "hidden_dim": 64, "bottleneck_dim": 16, "out_dim": 512}}
@@ -115,3 +116,18 @@ def test_features(device: str, pictures: dict[str, Path], tmp_path: Path):
         assert np.abs(features("cpu", device, start) - plain).max() < tolerance * scale
     assert np.abs(features("gpu", "cpu") - plain).max() < 1e-3 * scale
     assert np.ptp(plain, axis=0).max() > 1e-2 * scale  # they are not all the same
+
+
+@pytest.mark.parametrize(("name", "compiles"), [("efficientnet_lite0", True), ("resnet18", False)])
+def test_layout_of_convolutions(device: str, name: str, compiles: bool):
+    """In channels-last order, cuDNN would compile depthwise convolutions for each size of batch."""
+    settings = TimmSettings(name="timm", model=name, weights="random")
+    backbone = build_timm(settings, 64)
+    nn.Sequential(backbone).to(device)  # as a part of a model
+    is_last = device == "cpu" or not compiles
+    for where, expected in ((device, is_last), ("cpu", True)):
+        backbone.to(where)
+        (weight,) = (p for p in backbone.parameters() if p.ndim == 4 and p.shape[1] == 3)
+        assert weight.is_contiguous(memory_format=torch.channels_last) == expected
+        assert weight.is_contiguous() != expected
+        backbone(torch.zeros(2, 3, 64, 64, dtype=torch.uint8, device=where))
