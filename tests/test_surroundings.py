@@ -135,6 +135,36 @@ def test_large_blocks_are_used_again(settles):
     assert (again < first / 10) == settles
 
 
+LOADED = """
+import resource
+import numpy as np
+from gcdflow.data.workers import in_workers
+from gcdflow.surroundings import settle
+
+def pages():
+    return int(open("/proc/self/statm").read().split()[1])
+
+def load(item):
+    before = pages()
+    b"x" * 2**27
+    return (np.array([(pages() - before) * resource.getpagesize()]),)
+
+settle()
+for (kept,) in in_workers(load, range(3), 1, lambda: 8):
+    print(kept[0])
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_loading_processes_keep_no_large_picture():
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS)}
+    command = [sys.executable, "-c", LOADED]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    kept = list(map(int, result.stdout.split()))
+    assert len(kept) == 3
+    assert max(kept) < 2**23
+
+
 def test_other_encodings_of_file_names_are_replaced(tmp_path):
     # Python refuses non-ASCII letters in a command there.
     code = "from gcdflow.surroundings import settle; settle(); "

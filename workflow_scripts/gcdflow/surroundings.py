@@ -68,10 +68,23 @@ def _keep_freed_memory() -> None:
     A step of training frees and allocates the same large tensors again. The system clears their
     pages each time, which takes a fifth of the time of `photos`.
     """
+    _set_thresholds(2**31 - 1, 2**31 - 1)
+
+
+def return_freed_memory() -> None:
+    """Have glibc return large blocks to the system, as it does by itself.
+
+    For processes of which there are many, and which rarely need much: a picture may be large.
+    """
+    _set_thresholds(2**25, 2**26)  # the largest that glibc chooses
+
+
+def _set_thresholds(of_blocks: int, of_the_heap: int) -> None:
+    """Smallest size of blocks that are returned alone, and of the heap's free end, in bytes."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
-        for parameter in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
-            mallopt(parameter, 2**31 - 1)
+        mallopt(_M_MMAP_THRESHOLD, of_blocks)
+        mallopt(_M_TRIM_THRESHOLD, of_the_heap)
 
 
 def _have_temporary_folder() -> None:

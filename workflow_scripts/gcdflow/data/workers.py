@@ -29,6 +29,7 @@ import torch
 
 from gcdflow.distributed.interruption import SIGNALS, outlive_first_sigterm
 from gcdflow.errors import MachineError, StageError, machine_error
+from gcdflow.surroundings import return_freed_memory
 
 Arrays: TypeAlias = tuple[np.ndarray, ...]
 
@@ -172,6 +173,7 @@ def _work(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text(PROCESS_NAME)
+    return_freed_memory()
     torch.set_num_threads(1)  # a forked process lacks PyTorch's threads and would wait for them
     parent = os.getppid()
     for slot in itertools.cycle(slots):
