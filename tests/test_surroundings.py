@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import ctypes
 import os
 import platform
 import runpy
@@ -163,6 +164,24 @@ def test_loading_processes_keep_no_large_picture():
     kept = list(map(int, result.stdout.split()))
     assert len(kept) == 3
     assert max(kept) < 2**23
+
+
+@pytest.mark.parametrize(
+    ("most", "thresholds"),
+    [(2**31 - 1, {-3: 2**31 - 1, -1: 2**31 - 1}), (2**25, {-3: 2**25, -1: 2**31 - 1}), (0, {})],
+)
+def test_an_older_glibc_returns_larger_blocks(monkeypatch, most, thresholds):
+    found = {}
+
+    class Library:
+        def mallopt(self, parameter, value):
+            is_refused = parameter == -3 and value > most
+            found.update({} if is_refused else {parameter: value})
+            return int(not is_refused)
+
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: Library())
+    settle()
+    assert found == thresholds
 
 
 def test_other_encodings_of_file_names_are_replaced(tmp_path):

@@ -9,7 +9,6 @@ rest. This module needs no package, so it can report a missing one.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import sys
 import tempfile
@@ -81,10 +80,14 @@ def return_freed_memory() -> None:
 
 def _set_thresholds(of_blocks: int, of_the_heap: int) -> None:
     """Smallest size of blocks that are returned alone, and of the heap's free end, in bytes."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
+    with contextlib.suppress(ImportError, OSError, AttributeError):  # another C library, or none
+        import ctypes
+
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, of_blocks)
-        mallopt(_M_TRIM_THRESHOLD, of_the_heap)
+        # Before glibc 2.35, blocks of more than 32 MiB are always returned. A threshold that is
+        # refused would stay at 128 KiB, because setting the other one ends its adaptation.
+        if mallopt(_M_MMAP_THRESHOLD, of_blocks) or mallopt(_M_MMAP_THRESHOLD, 2**25):
+            mallopt(_M_TRIM_THRESHOLD, of_the_heap)
 
 
 def _have_temporary_folder() -> None:

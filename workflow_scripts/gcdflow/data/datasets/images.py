@@ -260,8 +260,9 @@ class _Decoded(NamedTuple):
 def _decoded(path: Path, shortest_side: int | None, *, is_whole: bool = True) -> _Decoded:
     """Do the work of :func:`decode_image`; raise :class:`_UnreadableError` if that fails.
 
-    If it is not whole, all pixels are decoded, but only one is converted to RGB and returned: of a
-    large image, that takes longer than decoding, and four times the memory.
+    If it is not whole, the image is decoded, but one pixel alone is converted to RGB: conversion of
+    a large image takes longer than decoding it, and four times the memory. Images of more than 8
+    bits are converted whole.
     """
     if suffix(path.name) in RAW_SUFFIXES:  # many are TIFF files that begin with a thumbnail
         raise _UnreadableError(_FOREIGN)
