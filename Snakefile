@@ -25,9 +25,7 @@ CONFIG = "config/config.yaml"
 if not Path(CONFIG).exists() and not workflow.overwrite_configfiles:
     CONFIG = CHECKOUT / CONFIG
 try:
-    # In C, where that is there, as each job on a cluster does this again: 5 instead of 50 ms.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    yaml.compose(Path(CONFIG).read_text(encoding="utf-8"), loader)
+    yaml.safe_load(Path(CONFIG).read_text(encoding="utf-8"))
 except (OSError, ValueError):  # Snakemake says what is wrong
     pass
 except yaml.YAMLError as error:  # Snakemake would not say where

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 from snakemake_runs import ROOT, copied_workflow, make, planned, snakemake
 
 RUN = "runs/digits-smoke"
@@ -257,6 +259,15 @@ def test_broken_yaml_is_named_with_its_line(tmp_path: Path):
     output = result.stdout + result.stderr
     assert "config/config.yaml: while parsing a flow mapping" in output
     assert "line 3, column 4" in output
+
+
+def test_a_configuration_that_another_program_wrote(tmp_path: Path):
+    """JSON is YAML, but libyaml refuses emoji as JSON writes them."""
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    config["runs"]["photos"]["dataset"]["folder"] = "\N{CAMERA}"
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text(json.dumps(config))
+    assert planned(tmp_path, f"{RUN}/report.md")
 
 
 def test_cub_plans_without_images_and_names_their_folder(tmp_path: Path):
