@@ -23,7 +23,7 @@ from gcdflow.config.settings import RunSettings, TrainSettings
 from gcdflow.data.workers import PREFETCHED
 from gcdflow.files.event_log import read_scalars
 from gcdflow.models.timm_models import timm_name
-from gcdflow.surroundings import settle
+from gcdflow.surroundings import keep_freed_memory
 from gcdflow.training import features
 from gcdflow.training.segment import train_segment
 from gcdflow.training.segment_files import SegmentFiles
@@ -179,7 +179,7 @@ class Workplace:
 
 
 def _peak_of_training(work: Workplace, model: str, is_stored: bool) -> int:
-    settle()  # as a stage does: memory that it keeps counts
+    keep_freed_memory()  # as a stage does
     work.train(work.settings(model, is_stored), 1)
     return peak_bytes()
 

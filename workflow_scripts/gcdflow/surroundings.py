@@ -50,7 +50,7 @@ def settle() -> None:
     if not os.path.isabs(os.path.expanduser("~")):  # else libraries make a folder called ~
         os.environ["HOME"] = os.sep
     _have_temporary_folder()
-    _keep_freed_memory()
+    keep_freed_memory()
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
@@ -61,7 +61,7 @@ def settle() -> None:
             sys.stdout.reconfigure(errors="backslashreplace")
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Have glibc use large blocks again instead of returning them to the system.
 
     A step of training frees and allocates the same large tensors again. The system clears their

@@ -115,8 +115,7 @@ class TimmBackbone(Backbone):
         layout for each size of batch (2 to 3 s for EfficientNet-Lite0, 1 s for ConvNeXt).
         """
         convolutions = [m for m in self.model.modules() if isinstance(m, nn.Conv2d)]
-        on_gpu = any(m.weight.is_cuda for m in convolutions)
-        compiles = on_gpu and any(m.groups == m.in_channels > 1 for m in convolutions)
+        compiles = any(m.weight.is_cuda and m.groups == m.in_channels > 1 for m in convolutions)
         self._layout = torch.contiguous_format if compiles else torch.channels_last
         self.model.to(memory_format=self._layout)
 
