@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -27,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts")
 from gcdflow.cli import available_threads
 from gcdflow.config.settings import RunSettings
 from gcdflow.files.event_log import read_scalars
-from loading_benchmark import write_images
+from made_pictures import write_images
+from training_workplace import run_stage
 
-SCRIPTS = Path(__file__).resolve().parents[1] / "workflow_scripts"
 SCHEDULE = {"warmup_epochs": 3, "total_epochs": 3}
 SMALL = {
     "dataset": {"name": "digits"},
@@ -46,14 +45,6 @@ LARGE = {
     "schedule": SCHEDULE,
     "training": {"batch_size": 128, "lr": 0.003, "mixed_precision": True},
 }
-
-
-def run_stage(name: str, *arguments: object) -> None:
-    """Run a stage; print its messages if it fails."""
-    command = [sys.executable, SCRIPTS / f"{name}.py", *arguments]
-    result = subprocess.run([str(a) for a in command], capture_output=True, text=True, check=False)
-    if result.returncode != 0:
-        sys.exit(result.stderr)
 
 
 def throughput(folder: Path, settings: RunSettings, ranks: int, threads: int) -> float:

@@ -169,10 +169,8 @@ def check_checkpoint(path: Path, value: tuple[Checkpoint, Model]) -> None:
     checkpoint, model = value
     check_weights(path, model)
     assert 0 <= checkpoint.epoch <= checkpoint.settings.total_epochs
-    trained, options = (
-        [p for p in model.parameters() if p.requires_grad],
-        checkpoint.settings.training,
-    )
+    trained = [p for p in model.parameters() if p.requires_grad]
+    options = checkpoint.settings.training
     if checkpoint.settings.has_classifier:
         trained.append(torch.nn.Parameter(checkpoint.prototypes))
     optimizer = torch.optim.SGD(trained, lr=options.lr, momentum=options.momentum)

@@ -28,8 +28,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
 
 from gcdflow.cli import available_threads
-from training_benchmark import MODELS, table
-from training_workplace import Workplace
+from training_workplace import MODELS, Workplace, table
 
 ROOT = Path(__file__).resolve().parents[1]
 _LEAST_SECONDS = 10  # that are worth to start a part with
@@ -73,22 +72,18 @@ def command_of(part: Part, work: Workplace) -> list[str]:
         command = [*(sys.executable, "-m", "pytest", "tests/gpu", "-q", "-rfE", "--tb=line")]
         return [*command, "-p", "no:cacheprovider", "--color=no"]
     return [
-        *(sys.executable, str(ROOT / "benchmarks" / "gpu_parts.py"), part.name),
-        *("--model", part.model, "--folder", str(work.folder), "--images", str(work.n_images)),
-        *("--batch-size", str(work.batch_size), "--views", str(work.n_views)),
-        *("--threads", str(work.threads), "--device", str(work.device)),
-        *("--out-dim", str(work.out_dim)),
+        *(sys.executable, str(ROOT / "benchmarks" / "gpu_parts.py"), part.name, part.model),
+        json.dumps(vars(work), default=str),
     ]
 
 
 def run_part(part: Part, work: Workplace, seconds: float) -> list[list[str]]:
     """Rows of a part, which is killed with all that it started when its time is over."""
-    place = "cuda" if work.device.type == "cuda" else "cpu"
     paths = [str(ROOT / "workflow_scripts"), str(ROOT / "tests")]
     paths += filter(None, [os.environ.get("PYTHONPATH")])
     environment = {
         **os.environ,
-        **{"GCDFLOW_GPU_TESTS": place, "PYTHONPATH": os.pathsep.join(paths)},
+        **{"GCDFLOW_GPU_TESTS": work.device.type, "PYTHONPATH": os.pathsep.join(paths)},
         "PYTHONUNBUFFERED": "1",  # what a part has printed before it is stopped is not lost
     }
     began = time.monotonic()

@@ -1,12 +1,8 @@
 #!/usr/bin/env python
-"""The parts of gpu_check.py, each in a process of its own: its findings are lines of JSON.
-
-python benchmarks/gpu_parts.py speed --folder F --model vit_small_patch16_224 --device cuda
-"""
+"""The parts of gpu_check.py, each in a process of its own: its findings are lines of JSON."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import json
@@ -22,14 +18,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts"))
 
-from gcdflow.distributed.device import resolve_device
 from gcdflow.files.atomic import canonical_json
 from gcdflow.models.model import Model
 from gcdflow.ssddbc import SSDDBCGridSearch
 from gcdflow.training.objective import Objective
 from ssddbc_benchmark import make_features, warm
 from torch import Tensor
-from training_workplace import Workplace, peak_bytes
+from training_workplace import VIEWS, Workplace, peak_bytes, run_stage
 from watched_steps import watched_steps
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,7 +72,7 @@ def waits(work: Workplace, model: str) -> Iterator[Finding]:
         yield "host waits in a step", "none on a CPU"
         return
     work.make_views(model)
-    for name, is_stored in (("stored", True), ("fresh", False)):
+    for name, is_stored in VIEWS.items():
         with watched_steps() as found:
             work.train(work.settings(model, is_stored), 3)
         later = found[len(found) // 2 :]  # the first steps set libraries up
@@ -110,16 +105,17 @@ def clustering(work: Workplace, model: str) -> Iterator[Finding]:
 def modes(work: Workplace, model: str) -> Iterator[Finding]:
     """What bfloat16 and deterministic mode cost or save, and whether bytes are equal."""
     work.make_views(model)
-    for name, speed in (("stored", work.stored_speed), ("fresh", work.fresh_speed)):
-        plain, mixed = speed(model), speed(model, mixed_precision=True)
+    for name, is_stored in VIEWS.items():
+        plain = work.training_speed(model, is_stored)
+        mixed = work.training_speed(model, is_stored, mixed_precision=True)
         yield (
             f"bfloat16, {name} views",
             f"{mixed:.1f} images/s, {mixed / plain:.2f} × of float32",
         )
-    plain = work.stored_speed(model)
+    plain = work.training_speed(model, is_stored=True)
     slower, digests = 0.0, set()
     for _ in range(2):
-        slower = work.stored_speed(model, deterministic=True)
+        slower = work.training_speed(model, is_stored=True, deterministic=True)
         digests.add(hashlib.sha256(work.checkpoint.read_bytes()).hexdigest())
     yield (
         "deterministic mode, stored views",
@@ -139,17 +135,17 @@ def speed(work: Workplace, model: str) -> Iterator[Finding]:
     )
     ours: dict[str, float] = {}
     features: dict[str, float] = {}
-    for name, function in (("stored", work.stored_speed), ("fresh", work.fresh_speed)):
+    for name, is_stored in VIEWS.items():
         if work.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         with utilisation(work.device) as busy:
-            ours[name] = function(model)
+            ours[name] = work.training_speed(model, is_stored)
         parts = [f"{ours[name]:.1f} images/s"]
         if work.device.type == "cuda":
             parts.append(f"{torch.cuda.max_memory_allocated() / 2**30:.2f} GiB of its memory")
             parts.append(f"busy {busy[0]}, start included" if busy else "utilisation unknown")
         yield f"training, {name} views", "; ".join(parts)
-        features[name] = work.features_speed(is_stored=name == "stored")
+        features[name] = work.features_speed(is_stored)
         yield f"features, {name} views", f"{features[name]:.1f} images/s"
     yield "peak memory of the process in all of this", f"{peak_bytes() / 2**30:.2f} GiB"
     field = work.field(model)
@@ -174,15 +170,14 @@ def resume(work: Workplace, model: str) -> Iterator[Finding]:
     work.make_views(model)
     chosen = work.settings(model, is_stored=True)
     (first,) = work.train(chosen, 1)
-    command = [
-        *(sys.executable, ROOT / "workflow_scripts" / "train.py"),
+    began = time.perf_counter()
+    run_stage(
+        "train",
         *("--settings", canonical_json(chosen.model_dump()), "--split", work.split),
         *("--views", work.views, "--resume-from-ckpt", work.checkpoint),
         *("--output", work.folder / "resumed.pt", "--stop-at-epoch", 2),
         *("--device", work.device, "--threads", work.threads),
-    ]
-    began = time.perf_counter()
-    subprocess.run([str(word) for word in command], check=True, capture_output=True)
+    )
     seconds = time.perf_counter() - began
     yield (
         "a resumed training of one epoch, as a process",
@@ -221,24 +216,11 @@ PARTS = {
 
 
 def main() -> None:
-    """Run one part."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("part", choices=PARTS)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--folder", type=Path, required=True, help="pictures and their split")
-    parser.add_argument("--images", type=int, required=True)
-    parser.add_argument("--batch-size", type=int, required=True)
-    parser.add_argument("--views", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--out-dim", type=int, default=65536)
-    arguments = parser.parse_args()
-    device = resolve_device(arguments.device)
-    work = Workplace(
-        *(arguments.folder, arguments.images, arguments.batch_size, arguments.views),
-        *(arguments.threads, device, arguments.out_dim),
-    )
-    for finding in PARTS[arguments.part](work, arguments.model):
+    """Run one part: its name, a model, and the fields of a Workplace as JSON."""
+    part, model, text = sys.argv[1:]
+    fields = json.loads(text)
+    places = {"folder": Path(fields["folder"]), "device": torch.device(fields["device"])}
+    for finding in PARTS[part](Workplace(**fields | places), model):
         print(json.dumps(finding), flush=True)
 
 

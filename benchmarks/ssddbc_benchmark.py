@@ -34,13 +34,13 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+import psutil
+from joblib import Parallel, delayed
+from threadpoolctl import threadpool_limits
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "workflow_scripts"), str(ROOT / "tests")]
-
-import numpy as np  # noqa: E402
-import psutil  # noqa: E402
-from joblib import Parallel, delayed  # noqa: E402
-from threadpoolctl import threadpool_limits  # noqa: E402
 
 GRID = [(k, p) for k in range(3, 21) for p in range(40, 100, 5)]
 

@@ -3,18 +3,15 @@
 
 Both sides have the same number of threads and of loading processes, the same JPEGs of about 500 ×
 375 pixels, models of timm with random weights, and batches of the same size. The baseline is
-field_loop.py. Ours is what the stages run: a segment, whose speed stands in its event log, from
-stored and with fresh views, and the features of all images at a refresh. Starting (building the
-model, reading a checkpoint) counts on neither side.
+field_loop.py, ours is training_workplace.py. Starting (building the model, reading a checkpoint)
+counts on neither side.
 
     python benchmarks/training_benchmark.py [--models vit_small_patch16_224] [--rounds 3]
-    python benchmarks/training_benchmark.py --photos 2000     # the shipped run, from end to end
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -26,10 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow_scripts")
 from gcdflow.cli import available_threads
 from gcdflow.distributed.device import resolve_device
 from gcdflow.models.backbones import build_backbone
-from shipped_photos import time_photos
-from training_workplace import Workplace
+from training_workplace import MODELS, VIEWS, Workplace, line, table
 
-MODELS = ("vit_small_patch16_224", "vit_base_patch16_224", "efficientnet_lite0")
 GOALS = {"stored": 20.0, "fresh": 1.3, "features": 15.0}
 NAMES = {
     "stored": "training step, stored views",
@@ -53,8 +48,8 @@ def measure(work: Workplace, model: str, n_steps: int, rounds: int) -> Iterator[
         field = work.field(model)
         step, plain = field.training_speed(n_steps), field.features_speed()
         del field
-        found["fresh"].append((step, work.fresh_speed(model)))
-        found["stored"].append((step, work.stored_speed(model)))
+        for name, is_stored in VIEWS.items():
+            found[name].append((step, work.training_speed(model, is_stored)))
         found["features"].append((plain, work.features_speed(is_stored=True)))
     for name, pairs in found.items():
         ratios = [ours / theirs for theirs, ours in pairs]
@@ -65,7 +60,7 @@ def measure(work: Workplace, model: str, n_steps: int, rounds: int) -> Iterator[
         goal = "" if name == "stored" and "vit" not in model else f"≥ {GOALS[name]:g}"
         yield [NAMES[name], model, f"{theirs:.2f}", f"{ours:.2f}", ratio, goal]
     goal = f"≤ {gib(MEMORY_GOAL + weight_bytes(work, model))}"
-    for name, is_stored in (("stored", True), ("fresh", False)):
+    for name, is_stored in VIEWS.items():
         peak = work.peak_memory(model, is_stored)
         yield [f"peak memory, {name} views", model, "", gib(peak), "", goal]
     size = work.views.stat().st_size
@@ -77,16 +72,6 @@ def measure(work: Workplace, model: str, n_steps: int, rounds: int) -> Iterator[
 def gib(n: float) -> str:
     """A number of bytes."""
     return f"{n / 2**30:.2f} GiB"
-
-
-def line(cells: list) -> str:
-    """A line of a Markdown table."""
-    return "| " + " | ".join(str(cell) for cell in cells) + " |"
-
-
-def table(header: list[str], rows: list[list]) -> str:
-    """A Markdown table."""
-    return "\n".join(line(cells) for cells in [header, ["---"] * len(header), *rows])
 
 
 def main() -> None:
@@ -101,18 +86,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2, help="of both sides")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
-    parser.add_argument("--photos", type=int, metavar="N", help="time the run photos on N pictures")
-    parser.add_argument(
-        "--photos-changes",
-        type=json.loads,
-        default={},
-        metavar="JSON",
-        help="""settings of photos that differ, like '{"training": {"views": null}}'""",
-    )
     arguments = parser.parse_args()
-    if arguments.photos:
-        time_photos(arguments.photos, arguments.threads, arguments.photos_changes)
-        return
     with tempfile.TemporaryDirectory() as name:
         work = Workplace(
             Path(name),

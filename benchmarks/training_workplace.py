@@ -11,6 +11,8 @@ import math
 import multiprocessing
 import re
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -28,7 +30,11 @@ from gcdflow.training import features
 from gcdflow.training.segment import train_segment
 from gcdflow.training.segment_files import SegmentFiles
 from gcdflow.training.views import make_views
-from loading_benchmark import split_of, write_images
+from made_pictures import split_of, write_images
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "workflow_scripts"
+MODELS = ("vit_small_patch16_224", "vit_base_patch16_224", "efficientnet_lite0")
+VIEWS = {"stored": True, "fresh": False}  # kinds of training: whether they start from stored views
 
 
 @dataclass(frozen=True)
@@ -100,11 +106,7 @@ class Workplace:
     @property
     def options(self) -> dict[str, object]:
         """Device, threads and loading processes, as the stages take them."""
-        return {
-            "device": str(self.device),
-            "threads": self.threads,
-            "num_workers": self.threads,
-        }
+        return {"device": str(self.device), "threads": self.threads, "num_workers": self.threads}
 
     def train(self, chosen: TrainSettings, epochs: int) -> list[float]:
         """Train from the beginning, from stored views if it is to; images per second by epoch."""
@@ -116,26 +118,20 @@ class Workplace:
             output.replace(self.checkpoint)
             return [speed for _, speed in read_scalars(log)["images_per_second"]]
 
-    def fresh_speed(self, model: str, **training: object) -> float:
-        """Images per second of a training with fresh views.
+    def training_speed(self, model: str, is_stored: bool, **training: object) -> float:
+        """Images per second of a training.
 
-        Of the second epoch, and there are as many more as are loaded ahead: the loading processes
-        are then as busy as ever.
+        From stored views the median of four epochs, after one that checks the file. With fresh
+        views that of the second; as many more as are loaded ahead keep the loaders as busy.
         """
-        epochs = 2 + math.ceil(PREFETCHED * self.threads / self.n_steps)
-        return self.train(self.settings(model, False, **training), epochs)[1]
-
-    def stored_speed(self, model: str, **training: object) -> float:
-        """Images per second of a training from stored views, the median of four epochs.
-
-        The first one, which checks the file, does not count.
-        """
-        return statistics.median(self.train(self.settings(model, True, **training), 5)[1:])
+        epochs = 5 if is_stored else 2 + math.ceil(PREFETCHED * self.threads / self.n_steps)
+        speeds = self.train(self.settings(model, is_stored, **training), epochs)
+        return statistics.median(speeds[1:] if is_stored else speeds[1:2])
 
     def make_views(self, model: str) -> float:
         """Store views of all pictures; seconds."""
         began = time.perf_counter()
-        stored = self.settings(model, True).stored_views()
+        stored = self.settings(model, True).views_settings()
         make_views(stored, self.split, self.views, **self.options)
         return time.perf_counter() - began
 
@@ -188,3 +184,21 @@ def peak_bytes() -> int:
     """Most memory that this process has had."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+
+
+def run_stage(name: str, *arguments: object) -> None:
+    """Run a stage as a process; if it fails, this one ends with its messages."""
+    command = [sys.executable, SCRIPTS / f"{name}.py", *arguments]
+    result = subprocess.run([str(a) for a in command], capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        sys.exit(result.stderr)
+
+
+def line(cells: list) -> str:
+    """A line of a Markdown table."""
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def table(header: list[str], rows: list[list]) -> str:
+    """A Markdown table."""
+    return "\n".join(line(cells) for cells in [header, ["---"] * len(header), *rows])

@@ -83,6 +83,7 @@ rule labels:
     retries: 0  # fails because of bad input, which a retry does not change
     conda:
         "../envs/cluster.yaml"
+    threads: 4
     resources:
         mem_mb=1000,
         runtime=10,
@@ -98,7 +99,7 @@ rule labels:
         '. "$GCDFLOW_SCRIPTS"/stage.sh; made {output:q} -- {input:q} -- {log:q}; '
         "stage labels --table {params.table:q} --split {input.split:q}"
         " --seen {params.seen:q} --again {params.again:q} --output {output:q}"
-        " 2>&1 | tee -i {log:q}"
+        " --threads {threads} 2>&1 | tee -i {log:q}"
 
 
 rule cluster_final:

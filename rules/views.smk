@@ -29,7 +29,7 @@ rule views:
         gpu=1,
         num_workers="auto",
     params:
-        settings=of_settings(stored_views.views_settings),
+        settings=of_settings(parameters.views_settings),
         weights=flags_of(weights="--weights"),
         version=RESULT_VERSIONS["views"],
     shell:

@@ -53,6 +53,6 @@ def write_split(pictures: Path, path: Path, *, seed: int = 0) -> Path:
 
 def make(split: Path, output: Path, chosen: TrainSettings | None = None, **options: object) -> Path:
     """Make stored views in this process, with one thread."""
-    stored = (chosen or settings()).stored_views()
+    stored = (chosen or settings()).views_settings()
     make_views(stored, split, output, device="cpu", threads=1, num_workers=0, **options)
     return output

@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import pytest
 from gcdflow.errors import InputError, MachineError
-from gcdflow.wording import (
-    counted,
-    did_you_mean,
-    duration,
-    per_second,
-    short_checksums,
-    some_of,
-)
+from gcdflow.wording import counted, did_you_mean, duration, per_second, short_checksums, some_of
 
 SHA = "0123456789abcdef" * 4
 

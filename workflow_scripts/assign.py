@@ -13,7 +13,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import available_threads, run_stage, stage_parser
+from gcdflow.cli import run_stage, stage_parser
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -24,12 +24,11 @@ def main(arguments: argparse.Namespace) -> None:
     from gcdflow.files.formats import Features
 
     files = [arguments.split, arguments.features, arguments.pseudo_labels, arguments.labels]
-    threads = arguments.threads or available_threads()
     if arguments.photographs is None:
-        assignments = assign(*files, threads=threads)
+        assignments = assign(*files, threads=arguments.threads)
     else:
         of_photographs = (arguments.photographs, arguments.added)
-        assignments = assign_photographs(*files, *of_photographs, threads=threads)
+        assignments = assign_photographs(*files, *of_photographs, threads=arguments.threads)
     assignments.save(arguments.output)
     similarity = Features.load(arguments.features).mean_cosine
     said = verdict(assignments, similarity)

@@ -13,7 +13,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import available_threads, run_stage, stage_parser
+from gcdflow.cli import run_stage, stage_parser
 from gcdflow.config.settings import BASELINES
 from gcdflow.wording import counted
 
@@ -25,15 +25,14 @@ def main(arguments: argparse.Namespace) -> None:
     from gcdflow.files.atomic import write_json
     from threadpoolctl import threadpool_limits
 
-    threads = arguments.threads or available_threads()
-    with threadpool_limits(threads):
+    with threadpool_limits(arguments.threads):
         baseline = evaluate_baseline(
             arguments.method,
             arguments.features,
             arguments.truth,
             arguments.estimates,
             normalized=not arguments.no_normalize,
-            threads=threads,
+            threads=arguments.threads,
         )
     write_json(arguments.output, baseline)
     parts = [

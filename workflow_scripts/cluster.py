@@ -14,13 +14,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import (
-    add_grid_arguments,
-    available_threads,
-    grid_of,
-    run_stage,
-    stage_parser,
-)
+from gcdflow.cli import add_grid_arguments, grid_of, run_stage, stage_parser
 from gcdflow.wording import counted
 
 
@@ -32,12 +26,11 @@ def main(arguments: argparse.Namespace) -> None:
 
     grid = grid_of(arguments)
     features = load_features(arguments.features, arguments.labels)
-    threads = arguments.threads or available_threads()
     previous = PseudoLabels.load(arguments.previous) if arguments.previous else None
     pseudo, results = cluster_features(
         features,
         grid,
-        threads=threads,
+        threads=arguments.threads,
         device="cuda" if arguments.gpus else "cpu",
         previous=previous,
     )

@@ -12,13 +12,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import (
-    add_settings_arguments,
-    available_threads,
-    read_settings,
-    run_stage,
-    stage_parser,
-)
+from gcdflow.cli import add_settings_arguments, read_settings, run_stage, stage_parser
 from gcdflow.config.settings import Dataset
 from gcdflow.data.datasets import dataset_module, open_images
 from gcdflow.data.datasets.catalogue import split_catalogue
@@ -30,19 +24,18 @@ def main(arguments: argparse.Namespace) -> None:
     """Write both files."""
     settings = read_settings(arguments, Dataset, lambda run: run.dataset)
     module = dataset_module(settings.name)
-    threads = arguments.threads or available_threads()
     if arguments.seen and settings.name == "photos":
-        found = catalogue_again(settings, arguments.seen, threads)
+        found = catalogue_again(settings, arguments.seen, arguments.threads)
     else:
         found = module.catalogue(settings)
     split, truth = split_catalogue(found, settings)
     images = open_images(split.source, split.paths)
     if hasattr(module, "without"):
-        unreadable = images.unreadable(threads)
+        unreadable = images.unreadable(arguments.threads)
         if unreadable:
             split, truth = split_catalogue(module.without(settings, found, unreadable), settings)
     else:
-        images.check(threads)
+        images.check(arguments.threads)
     truth.save(arguments.truth)
     split.save(arguments.split)
     logging.info(

@@ -13,7 +13,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import available_threads, run_stage, stage_parser
+from gcdflow.cli import run_stage, stage_parser
 from gcdflow.wording import counted
 
 
@@ -23,7 +23,7 @@ def main(arguments: argparse.Namespace) -> None:
     from gcdflow.files.atomic import write_json
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(arguments.threads or available_threads()):
+    with threadpool_limits(arguments.threads):
         found = estimates(arguments.features, normalized=not arguments.no_normalize)
     write_json(arguments.output, found)
     parts = [

@@ -15,14 +15,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import (
-    add_grid_arguments,
-    available_threads,
-    grid_of,
-    run_stage,
-    stage_parser,
-    whole_number,
-)
+from gcdflow.cli import add_grid_arguments, grid_of, run_stage, stage_parser, whole_number
 from gcdflow.wording import counted
 
 
@@ -38,7 +31,7 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.pseudo_labels,
         arguments.truth,
         arguments.classes,
-        threads=arguments.threads or available_threads(),
+        threads=arguments.threads,
         label_draws=arguments.label_draws,
         grid=grid_of(arguments) if arguments.label_draws else None,
     )

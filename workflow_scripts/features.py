@@ -10,12 +10,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import (
-    add_device_arguments,
-    run_stage,
-    stage_parser,
-    whole_number,
-)
+from gcdflow.cli import add_device_arguments, run_stage, stage_parser, whole_number
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -14,13 +14,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gcdflow.cli import (
-    available_threads,
-    run_stage,
-    settings_of_text,
-    stage_parser,
-    whole_number,
-)
+from gcdflow.cli import run_stage, settings_of_text, stage_parser, whole_number
 
 if TYPE_CHECKING:
     from gcdflow.categories.next_step import NextStep
@@ -43,7 +37,7 @@ def main(arguments: argparse.Namespace) -> None:
         next_step=after,
         run=arguments.run,
         most=arguments.thumbnails,
-        threads=arguments.threads or available_threads(),
+        threads=arguments.threads,
     )
     logging.info("%s: %s", arguments.output, found)
     if after is not None:
@@ -59,10 +53,8 @@ def following(arguments: argparse.Namespace) -> "NextStep | None":
     from gcdflow.files.formats import Split
 
     command, settings, *measured = arguments.train
-    run, n = (
-        settings_of_text(settings, RunSettings, "--train"),
-        len(Split.load(arguments.split).indices),
-    )
+    run = settings_of_text(settings, RunSettings, "--train")
+    n = len(Split.load(arguments.split).indices)
     return next_step(command, run, n, *map(Path, measured))
 
 

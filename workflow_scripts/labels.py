@@ -13,7 +13,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import available_threads, run_stage, stage_parser
+from gcdflow.cli import run_stage, stage_parser
 from gcdflow.wording import counted
 
 
@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> None:
     again = f"snakemake --cores all runs/{run}/gallery.html --forcerun dataset"
     again = arguments.again or again
     before = load_kept(Photographs, arguments.seen) if arguments.seen else None
-    seen = see_photographs(arguments.split, before, available_threads(), for_labels=True)
+    seen = see_photographs(arguments.split, before, arguments.threads, for_labels=True)
     labels, changes = present_labels(arguments.table, Split.load(arguments.split), again, seen)
     labels.save(arguments.output)
     given = labels.labels[labels.labels != UNLABELLED]
@@ -43,7 +43,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = stage_parser(__doc__, "split")
+    parser = stage_parser(__doc__, "split", "threads")
     parser.add_argument("--table", type=Path, required=True, help="CSV file of labels")
     parser.add_argument(
         "--seen",

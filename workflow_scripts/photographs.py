@@ -13,7 +13,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import available_threads, run_stage, stage_parser
+from gcdflow.cli import run_stage, stage_parser
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -22,8 +22,7 @@ def main(arguments: argparse.Namespace) -> None:
     from gcdflow.files.formats import Photographs, load_kept
 
     before = load_kept(Photographs, arguments.output)
-    threads = arguments.threads or available_threads()
-    photographs = see_photographs(arguments.split, before, threads)
+    photographs = see_photographs(arguments.split, before, arguments.threads)
     photographs.save(arguments.output)
     logging.info("%s: %d photographs", arguments.output, photographs.present.sum())
 

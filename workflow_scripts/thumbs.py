@@ -11,7 +11,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from gcdflow.cli import available_threads, run_stage, stage_parser
+from gcdflow.cli import run_stage, stage_parser
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -22,7 +22,7 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.split,
         arguments.output,
         arguments.photographs,
-        threads=arguments.threads or available_threads(),
+        threads=arguments.threads,
     )
     logging.info("%s: %s", arguments.output, found)
 

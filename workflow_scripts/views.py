@@ -25,7 +25,7 @@ from gcdflow.errors import InputError
 
 def stored_views(run: RunSettings) -> ViewsSettings:
     """What the views of a run depend on (InputError if it stores none)."""
-    stored = run.train_settings(guided=False).stored_views()
+    stored = run.train_settings(guided=False).views_settings()
     if stored is None:
         raise InputError("training.views is null: this run trains with fresh views")
     return stored

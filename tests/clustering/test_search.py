@@ -12,11 +12,7 @@ from gcdflow import __version__, progress
 from gcdflow.clustering import search as clustering
 from gcdflow.clustering.heatmap import read_grid_table
 from gcdflow.clustering.matching import label_change_rate
-from gcdflow.clustering.search import (
-    cluster_features,
-    pseudo_label_scalars,
-    write_grid_table,
-)
+from gcdflow.clustering.search import cluster_features, pseudo_label_scalars, write_grid_table
 from gcdflow.config.ranges import parse_range
 from gcdflow.config.settings import ClusteringSettings
 from gcdflow.errors import InputError

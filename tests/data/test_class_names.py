@@ -5,12 +5,7 @@ import logging
 import unicodedata
 
 import pytest
-from gcdflow.data.class_names import (
-    chosen_classes,
-    position_of,
-    says_nothing,
-    tidied,
-)
+from gcdflow.data.class_names import chosen_classes, position_of, says_nothing, tidied
 from gcdflow.data.datasets.catalogue import old_class_ids, published_split
 from gcdflow.errors import InputError
 

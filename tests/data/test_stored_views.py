@@ -31,7 +31,7 @@ N_VIEWS = 4
 
 
 def origin(split: Split, **changes: object) -> Origin:
-    return Origin.of(settings(**changes).stored_views(), split, "ab" * 32)
+    return Origin.of(settings(**changes).views_settings(), split, "ab" * 32)
 
 
 def stored(path: Path, split: Split, rows: np.ndarray | None = None) -> np.ndarray:
@@ -173,10 +173,10 @@ def test_views_of_other_settings(split: Split, views: Path, changes: dict, messa
 
 
 def test_views_of_other_weights(split: Split, views: Path):
-    other = Origin.of(settings().stored_views(), split, "cd" * 32)
+    other = Origin.of(settings().views_settings(), split, "cd" * 32)
     with pytest.raises(InputError, match=r"another weight file \(expected \"cdcd.*found \"abab"):
         StoredViews(views, split, other)
-    of_seed = Origin.of(settings(seed=4).stored_views(), split, None)
+    of_seed = Origin.of(settings(seed=4).views_settings(), split, None)
     with pytest.raises(InputError, match="another weight file"):
         StoredViews(views, split, of_seed)
 

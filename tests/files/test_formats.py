@@ -8,7 +8,7 @@ import pytest
 from example_files import run_parts
 from gcdflow.errors import InputError
 from gcdflow.files.arrays import read_npz
-from gcdflow.files.declared import FILES
+from gcdflow.files.declared import FILES, Field
 from gcdflow.files.formats import Features, PseudoLabels, Split, Truth, align
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,7 +81,7 @@ def test_integers_of_any_kind_become_int64(tmp_path):
     path = tmp_path / "x.npz"
     for dtype in (np.int8, np.uint16, ">i4"):
         np.savez(path, a=np.array([1, 2], dtype=dtype))
-        assert read_npz(path, {"a": "i1"})["a"].dtype == np.int64
+        assert read_npz(path, [Field("a", "int64", "")])["a"].dtype == np.int64
 
 
 def test_features_from_elsewhere(tmp_path):

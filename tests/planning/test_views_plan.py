@@ -12,13 +12,8 @@ from gcdflow.config.settings import RunSettings
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import write_json
 from gcdflow.planning import plan
-from gcdflow.planning.stored_views import (
-    runs_by_views,
-    runs_of_views,
-    unneeded_views,
-    views_file,
-    views_settings,
-)
+from gcdflow.planning.parameters import views_settings
+from gcdflow.planning.stored_views import runs_by_views, runs_of_views, unneeded_views, views_file
 
 RUN = {
     "dataset": {"name": "image_folder", "old_classes": ["a"]},

@@ -66,7 +66,7 @@ def test_any_numpy_maps_it_and_its_rows_are_what_the_frozen_part_gives(split: Pa
     torch.manual_seed(chosen.seed)
     backbone = Model(chosen).backbone.eval()
     augmentation = augmentation_of(chosen)
-    maker = ViewMaker(chosen.stored_views(), whole, torch.device("cpu"), 0)
+    maker = ViewMaker(chosen.views_settings(), whole, torch.device("cpu"), 0)
     train, test = np.flatnonzero(whole.train_mask), np.flatnonzero(~whole.train_mask)
     for place, number in ((0, 0), (35, 3), (20, N_VIEWS)):  # images and views at the borders
         position = train[[place]]
@@ -104,7 +104,7 @@ def test_loading_processes_and_labels_and_seeds_change_no_byte(
 ):
     from gcdflow.training.views import make_views
 
-    stored = settings().stored_views()
+    stored = settings().views_settings()
     workers = tmp_path / "workers.npy"
     make_views(stored, split, workers, device="cpu", threads=1, num_workers=2)
     assert digest(workers) == digest(views)
@@ -114,9 +114,9 @@ def test_loading_processes_and_labels_and_seeds_change_no_byte(
 
 
 def test_weights_of_a_file_have_no_seed():
-    assert settings(seed=3).stored_views().seed == 3
-    brought = settings(seed=3, backbone={"weights": "w.safetensors"})
-    assert brought.stored_views() == settings(backbone={"weights": "w.safetensors"}).stored_views()
+    assert settings(seed=3).views_settings().seed == 3
+    brought = {"backbone": {"weights": "w.safetensors"}}
+    assert settings(seed=3, **brought).views_settings() == settings(**brought).views_settings()
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_a_killed_process_goes_on_and_ends_in_equal_bytes(
     assert run_as_ranks(1, make, split, output) == [-signal.SIGKILL]
     monkeypatch.undo()
     assert not output.exists()
-    stored = canonical_json(settings().stored_views().model_dump())
+    stored = canonical_json(settings().views_settings().model_dump())
     arguments = ("--split", split, "--settings", stored, "--output", output, "--threads", "1")
     said = in_process("views", *arguments, "--device", "cpu", "--num-workers", "0").stderr
     assert "2 of 4 chunks are done already" in said

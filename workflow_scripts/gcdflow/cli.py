@@ -114,8 +114,10 @@ def stage_parser(description: str, *flags: str) -> argparse.ArgumentParser:
 
     class Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
         def _get_help_string(self, action: argparse.Action) -> str | None:
-            # Help texts themselves explain defaults of None, 0 and False, and empty ones.
-            return super()._get_help_string(action) if action.default else action.help
+            # Help texts themselves explain defaults of None, 0 and False, empty ones, and those
+            # that differ from machine to machine.
+            explains = not action.default or "(default" in (action.help or "")
+            return action.help if explains else super()._get_help_string(action)
 
     parser = argparse.ArgumentParser(
         description=description, formatter_class=Formatter, allow_abbrev=False
@@ -276,7 +278,11 @@ _SHARED: dict[str, dict[str, Any]] = {
     "assignments": {"type": Path, "required": True, "help": "the run's assignments.csv"},
     "pseudo-labels": {"type": Path, "required": True, "help": "pseudo labels of the same epoch"},
     "log-dir": {"type": Path, "help": "directory of TensorBoard event files"},
-    "threads": {"type": whole_number(1), "help": "CPU threads (default: all available)"},
+    "threads": {
+        "type": whole_number(1),
+        "default": available_threads(),
+        "help": "CPU threads (default: all available)",
+    },
     "weights": {
         "type": Path,
         "help": "safetensors file of the backbone, if the run names a file of its own",

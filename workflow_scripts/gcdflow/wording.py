@@ -37,10 +37,8 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min"
     hours = round(minutes / 60)
-    return f"{minutes // 60} h {minutes % 60:02d} min" if hours < 24 else _days(hours)
-
-
-def _days(hours: int) -> str:
+    if hours < 24:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
     return f"{hours // 24} d {hours % 24} h"
 
 

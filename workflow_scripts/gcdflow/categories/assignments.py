@@ -354,3 +354,29 @@ def _centred_rows(features: Features, pseudo: PseudoLabels, order: np.ndarray) -
     for i, part in enumerate(parts):
         rows[4096 * i : 4096 * i + len(part)] = rows_at(features, pseudo, part) - mean
     return rows
+
+
+def load_assignments(path: Path, split_path: Path, split: Split) -> Assignments:
+    """Read assignments and check that they belong to this split.
+
+    Raises
+    ------
+    InputError
+        If the file is not valid, or has other images. Of photographs, it has those that are there
+        now.
+    """
+    assignments, names = Assignments.load(path), sample_names(split)
+    if split.source.get("dataset") == "photos":  # some may have come, gone or moved
+        return assignments
+    if len(assignments.paths) != len(names):
+        raise InputError(
+            f"{path}: holds {len(assignments.paths)} images, expected the {len(names)} of "
+            f"{split_path}; does the file belong to this run?"
+        )
+    for i, (found, expected) in enumerate(zip(assignments.paths, names, strict=True)):
+        if found != expected:
+            raise InputError(
+                f"{path}: image {i + 1} is '{found}', expected '{expected}' as in {split_path}; "
+                "does the file belong to this run?"
+            )
+    return assignments

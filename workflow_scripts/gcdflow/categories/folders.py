@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from gcdflow.categories.gallery import load_assignments
+from gcdflow.categories.assignments import load_assignments
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_folder
 from gcdflow.files.formats import Split

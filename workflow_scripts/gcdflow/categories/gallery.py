@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
-from gcdflow.categories.assignments import Assignments, sample_names
+from gcdflow.categories.assignments import Assignments, load_assignments, sample_names
 from gcdflow.categories.gallery_data import as_script_data, page_data, script_texts, visible
 from gcdflow.categories.gallery_rows import (
     GalleryRow,
@@ -27,39 +27,12 @@ from gcdflow.categories.thumbnails import FOLDER, Thumbnail, Thumbnails, tile_si
 from gcdflow.categories.verdict import verdict
 from gcdflow.data.datasets import open_images
 from gcdflow.data.datasets.photos import labels_text
-from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_write
 from gcdflow.files.formats import Features, Photographs, Split
 from gcdflow.wording import counted
 
 TEMPLATE = Path(__file__).with_name("gallery.html.j2")
 STYLE = Path(__file__).with_name("gallery.css")
-
-
-def load_assignments(path: Path, split_path: Path, split: Split) -> Assignments:
-    """Read assignments and check that they belong to this split.
-
-    Raises
-    ------
-    InputError
-        If the file is not valid, or has other images. Of photographs, it has those that are there
-        now.
-    """
-    assignments, names = Assignments.load(path), sample_names(split)
-    if split.source.get("dataset") == "photos":  # some may have come, gone or moved
-        return assignments
-    if len(assignments.paths) != len(names):
-        raise InputError(
-            f"{path}: holds {len(assignments.paths)} images, expected the {len(names)} of "
-            f"{split_path}; does the file belong to this run?"
-        )
-    for i, (found, expected) in enumerate(zip(assignments.paths, names, strict=True)):
-        if found != expected:
-            raise InputError(
-                f"{path}: image {i + 1} is '{found}', expected '{expected}' as in {split_path}; "
-                "does the file belong to this run?"
-            )
-    return assignments
 
 
 def write_gallery(

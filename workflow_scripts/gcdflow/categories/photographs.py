@@ -10,14 +10,7 @@ import numpy as np
 from gcdflow.categories.assignments import Assignments, sort_samples
 from gcdflow.categories.newcomers import Newcomers
 from gcdflow.errors import InputError
-from gcdflow.files.formats import (
-    AddedFeatures,
-    Features,
-    Photographs,
-    Split,
-    align,
-    other_origin,
-)
+from gcdflow.files.formats import AddedFeatures, Features, Photographs, Split, align, other_origin
 
 
 def assign_photographs(

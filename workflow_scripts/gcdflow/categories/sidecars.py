@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from gcdflow.categories.assignments import load_assignments
 from gcdflow.categories.folders import split_of_files
-from gcdflow.categories.gallery import load_assignments
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import atomic_folder
 from gcdflow.files.formats import leaves_folder

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from gcdflow.errors import InputError
-from gcdflow.files.formats import Features, PseudoLabels, align, other_origin
+from gcdflow.files.formats import Features, PseudoLabels, align
 
 
 def load_clustered(
@@ -26,10 +26,7 @@ def load_clustered(
         If a file is not valid, or the pseudo labels are not of these features.
     """
     features, pseudo = Features.load(features_path), PseudoLabels.load(pseudo_path)
-    if key := other_origin(features.metadata, pseudo.metadata):
-        raise InputError(
-            f"{pseudo_path}: was made from other features than {features_path} ({key} differs)"
-        )
+    features.check_origin_of(pseudo_path, pseudo.metadata, features_path)
     at = align(features_path, features.indices, pseudo.indices)
     align(pseudo_path, pseudo.indices, features.indices[features.train_mask])
     if not features.train_mask[at].all():

@@ -12,11 +12,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from gcdflow import __version__
 from gcdflow.clustering.guidance import edges_of_grid, guidance_warnings
-from gcdflow.clustering.matching import (
-    count_against_labels,
-    label_change_rate,
-    merged_by_class,
-)
+from gcdflow.clustering.matching import count_against_labels, label_change_rate, merged_by_class
 from gcdflow.clustering.memory import available_memory
 from gcdflow.config.ranges import parse_range
 from gcdflow.config.settings import ClusteringSettings
@@ -25,11 +21,7 @@ from gcdflow.files.atomic import atomic_write
 from gcdflow.files.declared import GRID
 from gcdflow.files.formats import UNLABELLED, Features, PseudoLabels, align
 from gcdflow.progress import Progress
-from gcdflow.ssddbc import (
-    SSDDBCGridSearch,
-    core_neighbours,
-    estimate_resources,
-)
+from gcdflow.ssddbc import SSDDBCGridSearch, core_neighbours, estimate_resources
 from gcdflow.wording import counted, duration
 
 log = logging.getLogger(__name__)
@@ -90,7 +82,8 @@ def cluster_features(
     k, percentile = (search.best_params_[name] for name in ("k", "density_percentile"))
     best = {"k": k, "percentile": percentile}
     # Who sets no range of a grid need not know of it.
-    own = {name for name in best if getattr(grid, name) != _default_of(name)}
+    usual = ClusteringSettings()
+    own = {name for name in best if getattr(grid, name) != getattr(usual, name)}
     values = {name: parse_range(getattr(grid, name)) for name in own}
     for sentence in edges_of_grid({name: best[name] for name in own}, values, len(X)):
         log.info("%s; a wider range may give better clusters", sentence)
@@ -107,10 +100,6 @@ def cluster_features(
         n_jobs=threads,
     )
     return _pseudo_labels(features, grid, search, clusters, nearest, before), search.results_
-
-
-def _default_of(name: str) -> Any:
-    return ClusteringSettings.model_fields[name].default
 
 
 def _in_order(previous: PseudoLabels, indices: np.ndarray) -> np.ndarray:

@@ -7,8 +7,6 @@ schema, and the tables of docs/contract.md. A test fails if files and models dif
 from __future__ import annotations
 
 import sys
-import types
-import typing
 from pathlib import Path
 
 import yaml
@@ -18,7 +16,7 @@ if __name__ == "__main__":  # run as a file: the package is one folder up
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from gcdflow.config.schema import schema_text
-from gcdflow.config.settings import RunSettings, Settings
+from gcdflow.config.settings import RunSettings, Settings, kinds
 from gcdflow.files.tables import with_tables
 
 BEGIN = "# --- defaults: generated, see workflow_scripts/gcdflow/config/reference.py ---"
@@ -37,7 +35,8 @@ def _section(settings: Settings, indent: str) -> list[str]:
         if isinstance(value, Settings):
             lines += ["", f"{indent}# {_summary(type(value))}", f"{indent}{key}:"]
             lines += _section(value, indent + "  ")
-            for other in _alternatives(field, value):
+            others = dict.fromkeys(kinds(key).values())
+            for other in (kind for kind in others if kind is not type(value)):
                 lines += [f"{indent}# or: {_summary(other)}", f"{indent}# {key}:"]
                 lines += [f"{indent}# {line}" for line in _section(other(), "  ")]
         else:
@@ -56,14 +55,6 @@ def _entry(indent: str, key: str, value: object, field: FieldInfo) -> str:
 
 def _summary(model: type[Settings]) -> str:
     return (model.__doc__ or "").split("\n")[0].rstrip(".")
-
-
-def _alternatives(field: FieldInfo, chosen: Settings) -> list[type[Settings]]:
-    """The other members of a union of sections."""
-    union = field.annotation
-    if not isinstance(union, types.UnionType) and typing.get_origin(union) is not typing.Union:
-        return []
-    return [member for member in typing.get_args(union) if member is not type(chosen)]
 
 
 def with_defaults(text: str) -> str:

@@ -48,11 +48,7 @@ def validated(model: type[S], values: object, where: str) -> S:
     try:
         return TypeAdapter(model).validate_python(values)
     except ValidationError as error:
-        raise InputError(f"{where}: {_sentence(error)}") from None
-
-
-def _sentence(error: ValidationError) -> str:
-    return "; ".join(_phrase(problem) for problem in error.errors())
+        raise InputError(f"{where}: {'; '.join(map(_phrase, error.errors()))}") from None
 
 
 def _phrase(problem: ErrorDetails) -> str:

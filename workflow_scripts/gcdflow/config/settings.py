@@ -13,14 +13,7 @@ import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    field_serializer,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_serializer, model_validator
 
 from gcdflow.config.ranges import parse_range, range_within
 from gcdflow.errors import InputError
@@ -554,7 +547,7 @@ class TrainSettings(Settings):
         """Whether the segment trains prototypes of categories."""
         return isinstance(self.objective, SimGCDSettings)
 
-    def stored_views(self) -> ViewsSettings | None:
+    def views_settings(self) -> ViewsSettings | None:
         """What stored views depend on; None where views are fresh."""
         if self.training.views is None:
             return None

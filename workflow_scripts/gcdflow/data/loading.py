@@ -101,12 +101,16 @@ def training_batches(
     """
     plans_of_epochs = plans_by_epoch(split, batch_size=batch_size, seed=seed, **options)
     by_epoch, ahead = itertools.tee(plans_of_epochs)  # workers begin the next epoch early
-    first = split.train_mask.nonzero()[0][:1]
+
+    def n_bytes() -> int:  # views with and without randomness have the same size
+        (view,) = _evaluation_batch(images, augmentation, split.train_mask.nonzero()[0][:1])
+        return batch_size * (N_VIEWS * view.nbytes + _BYTES)
+
     batches = in_workers(
         _TrainingBatches(split, images, augmentation, seed, part),
         ((epoch, plan) for epoch, plans in ahead for plan in plans),
         n_workers(num_workers, images, augmentation),
-        lambda: batch_size * (N_VIEWS * _bytes_of_a_view(images, augmentation, first) + _BYTES),
+        n_bytes,
     )
     with contextlib.closing(batches):
         for epoch, plans in by_epoch:
@@ -119,12 +123,6 @@ def n_workers(asked: int | None, images: Images, augmentation: Augmentation) -> 
         return asked
     wanted = images.needs_workers or augmentation.needs_workers
     return torch.get_num_threads() if wanted else 0
-
-
-def _bytes_of_a_view(images: Images, augmentation: Augmentation, position: np.ndarray) -> int:
-    """Bytes of one view; views with and without randomness have the same size."""
-    prepared = augmentation.prepare(images.read(position, augmentation.shortest_side))
-    return augmentation.evaluation_view(prepared).nbytes
 
 
 def _evaluation_batch(images: Images, augmentation: Augmentation, positions: np.ndarray) -> Arrays:
@@ -148,11 +146,12 @@ def evaluation_batches(
     if len(positions) == 0:
         return
     chunks = [positions[i : i + batch_size] for i in range(0, len(positions), batch_size)]
+    load = partial(_evaluation_batch, images, augmentation)
     batches = in_workers(
-        partial(_evaluation_batch, images, augmentation),
+        load,
         chunks,
         n_workers(num_workers, images, augmentation),
-        lambda: batch_size * _bytes_of_a_view(images, augmentation, positions[:1]),
+        lambda: batch_size * load(positions[:1])[0].nbytes,
     )
     with contextlib.closing(batches):
         for (batch,) in batches:

@@ -16,11 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.lib.format import (
-    read_array_header_1_0,
-    read_magic,
-    write_array_header_1_0,
-)
+from numpy.lib.format import read_array_header_1_0, read_magic, write_array_header_1_0
 
 from gcdflow.config.settings import ViewsSettings
 from gcdflow.errors import InputError

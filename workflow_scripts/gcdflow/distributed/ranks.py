@@ -202,7 +202,8 @@ def joined(device: str) -> Iterator[Ranks]:
     try:
         # The launcher blocks signals until here, because only now can one rank report for all.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        ranks = Ranks(resolve_device(device, size, _local_rank()), rank, size)
+        local_rank = int(os.environ["LOCAL_RANK"])
+        ranks = Ranks(resolve_device(device, size, local_rank), rank, size)
         with _peers():
             _connect(ranks, dist.PrefixStore("training", store))
         yield ranks
@@ -223,10 +224,6 @@ def _met(size: int) -> tuple[dist.Store, int, int]:
             f"{size} processes of a launcher, but the others cannot be reached ({error}); if you "
             "use no launcher, unset LOCAL_RANK"
         ) from None
-
-
-def _local_rank() -> int:
-    return int(os.environ["LOCAL_RANK"])
 
 
 def _connect(ranks: Ranks, store: dist.Store) -> None:

@@ -15,7 +15,7 @@ from gcdflow.errors import InputError
 from gcdflow.evaluation.metrics import KnownTruth
 from gcdflow.evaluation.report import read_measured
 from gcdflow.files import declared
-from gcdflow.files.formats import UNLABELLED, Features, other_origin
+from gcdflow.files.formats import UNLABELLED, Features
 from gcdflow.wording import counted
 
 
@@ -94,10 +94,7 @@ def _read_estimates(
     if path is None:
         raise InputError("--estimates: missing, but this method needs a number of clusters")
     found = read_measured(path, declared.ESTIMATES)
-    if key := other_origin(features.metadata, found):
-        raise InputError(
-            f"{path}: was made from other features than {features_path} ({key} differs)"
-        )
+    features.check_origin_of(path, found, features_path)
     if found["normalize"] != normalized:
         raise InputError(f"{path}: 'normalize' is {found['normalize']}, expected {normalized}")
     labels = features.labels[features.train_mask]

@@ -13,7 +13,7 @@ import numpy as np
 from gcdflow.clustering.predict import cluster_test_samples, load_clustered
 from gcdflow.errors import InputError
 from gcdflow.evaluation.accuracy import clustering_accuracy
-from gcdflow.files.formats import UNLABELLED, Classes, Features, Truth, align, other_origin
+from gcdflow.files.formats import UNLABELLED, Classes, Features, Truth, align
 
 if TYPE_CHECKING:
     from gcdflow.config.settings import ClusteringSettings
@@ -48,16 +48,7 @@ def evaluate(
 
     Returns
     -------
-    dict
-        ``transductive`` and ``inductive`` (each a result of
-        :func:`~gcdflow.evaluation.accuracy.clustering_accuracy`), ``ari`` (of the unlabelled
-        training samples), ``n_clusters``, ``n_classes``
-        (None if the class of some sample is unknown), ``core_ratio``, ``epoch``, and
-        from the pseudo labels ``label_change_rate``, ``agreement`` and ``against_labels`` (None
-        if they have none), and ``mean_cosine`` of the features. With a classifier also
-        ``classifier``: ``transductive``, ``ari`` and ``inductive`` of its categories, and
-        ``n_categories``, how many of them have a training sample. With draws also ``label_draws``
-        and ``k_range``.
+    dict, as :class:`gcdflow.files.keys.Metrics` describes it
 
     Raises
     ------
@@ -140,10 +131,7 @@ class KnownTruth:
 def _classes_of(features: Features, features_path: Path, path: Path) -> np.ndarray:
     """The categories of a classifier in the order of the feature cache that it saw, int64 (n,)."""
     classes = Classes.load(path)
-    if key := other_origin(features.metadata, classes.metadata):
-        raise InputError(
-            f"{path}: was made from other features than {features_path} ({key} differs)"
-        )
+    features.check_origin_of(path, classes.metadata, features_path)
     return classes.labels[align(path, classes.indices, features.indices)]
 
 

@@ -10,7 +10,8 @@ import math
 import os
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, BinaryIO
 
@@ -24,30 +25,25 @@ from numpy.lib.format import (
 )
 
 from gcdflow.errors import InputError
+from gcdflow.files.declared import Field
 
 # Archives may expand to this many bytes, or to this multiple of their own size, if that is more:
 # labels of one class compress a thousandfold, but no real file of features does.
 _MOST_EXPANDED = 64 * 2**20
 _MOST_RATIO = 32
 
-_KINDS = {"b": "bool", "i": "integer", "f": "float", "U": "text"}
+# Kinds of fields as those of NumPy's dtypes, and these in words.
+_KINDS = {"bool": "b", "int64": "i", "float32": "f", "text": "U", "JSON": "U"}
+_IN_WORDS = {"b": "bool", "i": "integer", "f": "float", "U": "text"}
 _LARGEST_CHARACTER = 0x10FFFF
 _SURROGATES = (0xD800, 0xDFFF)  # halves of characters, which no text file can hold
 
 
-def read_npz(
-    path: str | Path, required: dict[str, str], optional: dict[str, str] | None = None
-) -> dict[str, np.ndarray]:
-    """Read named arrays from an ``.npz`` file and check their kind and number of dimensions.
+def read_npz(path: str | Path, fields: Iterable[Field]) -> dict[str, np.ndarray]:
+    """Read declared arrays from an ``.npz`` file and check their kind and number of dimensions.
 
     Nothing is allocated for an array before its header is found to agree with its size in the
     archive, and no other member of the archive is looked at.
-
-    Parameters
-    ----------
-    required, optional : dict of array name to specification
-        ``"i1"``: kind (``b`` bool, ``i`` signed or unsigned integer, ``f`` float, ``U`` text)
-        followed by the number of dimensions.
 
     Returns
     -------
@@ -63,29 +59,30 @@ def read_npz(
             raise InputError(f"{path}: expected an .npz archive, found a single .npy array")
         with zipfile.ZipFile(file) as archive:
             members = _members(path, archive)
-            missing = [name for name in required if name not in members]
-            if missing:
-                found = ", ".join(members)
-                raise InputError(f"{path}: array '{missing[0]}' is missing (found: {found})")
-            specifications = {**required, **(optional or {})}
-            _check_expansion(path, [members[name] for name in specifications if name in members])
+            present = []
+            for field in sorted(fields, key=attrgetter("optional")):
+                if field.name in members:
+                    present.append((field, members[field.name]))
+                elif not field.optional:
+                    found = ", ".join(members)
+                    raise InputError(f"{path}: array '{field.name}' is missing (found: {found})")
+            _check_expansion(path, [member for _, member in present])
             arrays = {}
-            for name, specification in specifications.items():
-                if name in members:
-                    with archive.open(members[name]) as content:
-                        array = _read_array(content, members[name].file_size)
-                    arrays[name] = _checked(path, name, array, specification)
+            for field, member in present:
+                with archive.open(member) as content:
+                    array = _read_array(content, member.file_size)
+                arrays[field.name] = _checked(path, field, array)
     return arrays
 
 
-def read_npy(path: str | Path, name: str, specification: str) -> np.ndarray:
+def read_npy(path: str | Path, field: Field) -> np.ndarray:
     """Read a single array from a ``.npy`` file; otherwise as :func:`read_npz`."""
     with _reading(path, "an .npy file", "not a readable .npy file of a plain array") as file:
         if file.read(4) == b"PK\3\4":
             raise InputError(f"{path}: expected a single .npy array, found an .npz archive")
         file.seek(0)
         array = _read_array(file, os.fstat(file.fileno()).st_size)
-    return _checked(path, name, array, specification)
+    return _checked(path, field, array)
 
 
 @contextlib.contextmanager
@@ -145,7 +142,7 @@ def _read_array(file: IO[bytes], size: int) -> np.ndarray:
         shape, _, dtype = read_array_header_2_0(file)
     else:  # 3.0 is for names of fields, which no array here has
         raise ValueError(f"version {version} of the .npy format, expected 1.0 or 2.0")
-    if dtype.kind not in _KINDS and dtype.kind != "u":
+    if dtype.kind not in _IN_WORDS and dtype.kind != "u":
         raise ValueError(f"holds {dtype}, expected plain numbers or text")
     if any(n < 0 for n in shape):
         raise ValueError(f"declares the shape {shape}")
@@ -156,14 +153,14 @@ def _read_array(file: IO[bytes], size: int) -> np.ndarray:
     return read_array(file, allow_pickle=False)
 
 
-def _checked(path, name: str, array: np.ndarray, specification: str) -> np.ndarray:
+def _checked(path, field: Field, array: np.ndarray) -> np.ndarray:
     """The array in the machine's byte order, integers as int64; InputError if it is another."""
-    kind, n_dimensions = specification[0], int(specification[1])
+    name, kind, n_dimensions = field.name, _KINDS[field.kind], len(field.axes)
     found = "i" if array.dtype.kind == "u" else array.dtype.kind
     if found != kind or array.ndim != n_dimensions:
         raise InputError(
             f"{path}: array '{name}' is {array.dtype} with {array.ndim} dimensions, "
-            f"expected {_KINDS[kind]} with {n_dimensions}"
+            f"expected {_IN_WORDS[kind]} with {n_dimensions}"
         )
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if kind == "i":

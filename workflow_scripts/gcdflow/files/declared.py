@@ -132,7 +132,8 @@ CONFIG = RunFile("config.yaml", "`settings`", "nothing", "a record of the run's 
 SPLIT = RunFile(
     "split.npz",
     "`dataset`",
-    "`train`, `share`, `features`, `photographs`, `labels`, `thumbs`, `assign`, `gallery`",
+    "`views`, `train`, `share`, `features`, `photographs`, `added`, `labels`, `thumbs`, `assign`, "
+    "`gallery`, `sorted`, `sidecars`",
     "what every stage may know of the samples",
     (
         _IDS,
@@ -293,7 +294,7 @@ CURVES = RunFile("curves.png", "`curves`", "people", "losses, accuracy, clusters
 ASSIGNMENTS = RunFile(
     "assignments.csv",
     "`assign`",
-    "`gallery`, people",
+    "`gallery`, `sorted`, `sidecars`, people",
     "one row for each image: the samples in the order of the split (of photographs, those that are "
     "there), then added photographs, then what is in no category; UTF-8 with a byte-order mark",
     (

@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 
 UNLABELLED = -1
 
-_KINDS = {"bool": "b", "int64": "i", "float32": "f", "text": "U", "JSON": "U"}
-
 
 class ArrayFile:
     """Value of an archive; its fields are attributes: arrays, and dictionaries of JSON objects.
@@ -72,10 +70,7 @@ class ArrayFile:
 
     @classmethod
     def _read(cls, path: str | Path) -> dict[str, Any]:
-        kinds: tuple[dict[str, str], dict[str, str]] = ({}, {})
-        for field in cls.declared.fields:
-            kinds[field.optional][field.name] = f"{_KINDS[field.kind]}{len(field.axes)}"
-        return read_npz(path, *kinds)
+        return read_npz(path, cls.declared.fields)
 
     @classmethod
     def _completed(cls, arrays: dict[str, Any]) -> dict[str, Any]:
@@ -237,6 +232,15 @@ class Features(ArrayFile, declared=declared.FEATURES):
         units = self.features / np.where(lengths > 0, lengths, 1)
         return min(1.0, float(np.square(units.mean(axis=0, dtype=np.float64)).sum()))
 
+    def check_origin_of(
+        self, path: str | Path, metadata: Mapping[str, Any], features_path: str | Path
+    ) -> None:
+        """Check by metadata that ``path`` was made from these features (InputError)."""
+        if key := other_origin(self.metadata, metadata):
+            raise InputError(
+                f"{path}: was made from other features than {features_path} ({key} differs)"
+            )
+
     def relabelled(self, path: str | Path, labels: Labels) -> Features:
         """The same features with the labels of ``path``; InputError if it lacks some samples."""
         at = align(path, labels.indices, self.indices)
@@ -245,7 +249,8 @@ class Features(ArrayFile, declared=declared.FEATURES):
     @classmethod
     def _read(cls, path: str | Path) -> dict[str, Any]:
         if Path(path).suffix == ".npy":
-            return {"features": read_npy(path, "features", "f2")}
+            (field,) = (field for field in cls.declared.fields if field.name == "features")
+            return {"features": read_npy(path, field)}
         return super()._read(path)
 
     @classmethod

@@ -84,6 +84,12 @@ def train_settings(settings: RunSettings, run: str, epoch: int) -> str:
     return as_json(with_named_weights(settings.train_settings(guided), "file"))
 
 
+def views_settings(settings: RunSettings) -> str:
+    """All that stored views depend on, besides the images and the weight file; as above."""
+    stored = settings.train_settings(guided=False).views_settings()
+    return as_json(with_named_weights(stored, "file"))
+
+
 def limit_flags(settings: RunSettings) -> list[str]:
     """What a training may do without another result; Snakemake must not compare it."""
     limit = settings.training.skip_bad_steps

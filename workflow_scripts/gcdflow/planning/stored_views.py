@@ -22,7 +22,7 @@ DIGEST = "[0-9a-f]{16}"  # the name of a file, without its suffix
 
 def views_file(settings: RunSettings) -> str | None:
     """Path of the stored views of a run; None where views are fresh."""
-    stored = settings.train_settings(guided=False).stored_views()
+    stored = settings.train_settings(guided=False).views_settings()
     if stored is None:
         return None
     depends_on = {
@@ -87,15 +87,6 @@ def runs_of_views(owners: Mapping[str, list[str]], digest: str) -> list[str]:
             f"no run of the configuration has the stored views {path} (there are: {listed})"
         )
     return owners[path]
-
-
-def views_settings(settings: RunSettings) -> str:
-    """All that stored views depend on, besides the images and the weight file, as JSON text.
-
-    Where a weight file lies that the run names is no setting.
-    """
-    stored = settings.train_settings(guided=False).stored_views()
-    return json.dumps(with_named_weights(stored, "file").model_dump(), sort_keys=True)
 
 
 def unneeded_views(

@@ -117,10 +117,7 @@ def make_samples(rows: np.ndarray, workers: Workers, marks: np.ndarray | None = 
     row_of = row_of.astype(np.int64)
     if len(seen) < len(rows):
         rows = rows[np.unique(row_of, return_index=True)[1]]
-    return _grouped(make_points(rows, workers), row_of)
-
-
-def _grouped(points: Points, row_of: np.ndarray) -> Samples:
+    points = make_points(rows, workers)
     start = np.zeros(len(points) + 1, dtype=np.int64)
     np.cumsum(np.bincount(row_of, minlength=len(points)), out=start[1:])
     return Samples(points, row_of, start, np.argsort(row_of, kind="stable"))

@@ -151,7 +151,7 @@ def open_views(
     InputError
         If they are not those that the settings ask for.
     """
-    stored = settings.stored_views()
+    stored = settings.views_settings()
     if (path is None) != (stored is None):
         raise InputError(
             "stored views and their number belong together: found "

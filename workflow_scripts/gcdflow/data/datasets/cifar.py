@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -145,14 +145,10 @@ def _superclass_ids(settings: CIFARSettings, known: list[int]) -> list[int]:
 
 
 def _superclass_groups(grouping: str) -> dict[str, list[int]]:
-    table = _superclass_table()
+    table = json.loads(_SUPERCLASSES.read_text(encoding="utf-8"))
     if grouping == "15-way":
         return {name: sorted(entry["classes"]) for name, entry in table["superclasses15"].items()}
     groups: dict[str, list[int]] = {name: [] for name in table["coarse_names"]}
     for fine, coarse in enumerate(table["fine_to_coarse"]):
         groups[table["coarse_names"][coarse]].append(fine)
     return groups
-
-
-def _superclass_table() -> dict[str, Any]:
-    return json.loads(_SUPERCLASSES.read_text(encoding="utf-8"))

@@ -73,24 +73,20 @@ def read_labels(table: Path, real_classes: Iterable[str] = ()) -> list[LabelRow]
         raise InputError(f"{table}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise InputError(f"{table}: not UTF-8 text; save it as CSV in UTF-8") from None
-    rows = [_checked(row, table) for row in _rows(table, text, set(map(_folded, real_classes)))]
+    rows = [_checked(row, table) for row in _rows(table, text, set(map(folded, real_classes)))]
     _check_spelling(table, rows)
     return rows
 
 
-def column_of(cell: str) -> str:
-    """The name of the column that a cell of the first line stands for."""
-    return _folded(cell)
-
-
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """A class or the name of a column as it is compared."""
     return tidied(name).casefold()
 
 
 def _rows(table: Path, text: str, real_classes: Collection[str]) -> list[LabelRow]:
     """The lines of a table that are not blank; only the columns are checked."""
     lines = _lines(table, text)
-    header = [_folded(cell) for cell in lines[0][1]] if lines else []
+    header = [folded(cell) for cell in lines[0][1]] if lines else []
     _check_columns(table, header)
     _check_places(table, header, lines[1:])
     rows, marks = [], Counter()
@@ -171,7 +167,7 @@ def is_line(cells: Iterable[str]) -> bool:
 def _delimiter(header: str) -> str:
     """The separator of the cells; in many countries, spreadsheets write semicolons."""
     for delimiter in _DELIMITERS:
-        names = {_folded(cell.strip(' "')) for cell in header.split(delimiter)}
+        names = {folded(cell.strip(' "')) for cell in header.split(delimiter)}
         if names.issuperset(REQUIRED):
             return delimiter
     return max(_DELIMITERS, key=header.count)

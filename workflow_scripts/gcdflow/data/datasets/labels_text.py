@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gcdflow.data.datasets.labels_table import Dialect, LabelRow, column_of, dialect_of, is_line
+from gcdflow.data.datasets.labels_table import Dialect, LabelRow, dialect_of, folded, is_line
 
 _LINE_END = re.compile(r"\r\n|\n|\r")
 _MARK = "\ufeff"  # the byte-order mark
@@ -73,7 +73,7 @@ def read_text(table: Path, rows: Sequence[LabelRow]) -> LabelsText:
         for number, spans in _lines(text, dialect)
         if is_line(cell_text(text[a:b], dialect) for a, b in spans)
     }
-    header = [column_of(cell_text(text[a:b], dialect)) for a, b in lines[min(lines)]]
+    header = [folded(cell_text(text[a:b], dialect)) for a, b in lines[min(lines)]]
     place = header.index("label")
     pieces: list[str] = []
     cells: dict[str, list[LabelCell]] = {}
