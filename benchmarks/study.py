@@ -104,11 +104,10 @@ def make_files(wanted: list[Path], cores: int) -> None:
     """Let the workflow make files; it makes only what is missing."""
     snakemake = ["snakemake", "--cores", str(cores), "--rerun-incomplete", "--keep-going"]
     configs = ["--configfile", *map(str, CONFIGS)]
-    # Results vary with the number of threads, and should not with the number of processors.
-    threads = [
-        "--set-threads",
-        *(f"{rule}=1" for rule in ("train", "features", "cluster", "views")),
-    ]
+    # Results vary with the number of threads, and neither they nor times should with the number of
+    # processors.
+    rules = ("train", "features", "cluster", "views", "estimate", "baseline")
+    threads = ["--set-threads", *(f"{rule}=1" for rule in rules)]
     targets = sorted(set(map(str, wanted)))
     script = [sys.executable, "-m", *snakemake, "--snakefile", str(FOLDER.parent / "Snakefile")]
     subprocess.run([*script, *configs, *threads, "--", *targets], check=True)

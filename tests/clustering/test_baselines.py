@@ -210,6 +210,15 @@ def test_noise_joins_the_cluster_of_its_nearest_members(monkeypatch):
     assert found.noise == pytest.approx(2 / 9)
 
 
+def test_hdbscan_by_pairs_and_by_a_tree_agree(monkeypatch):
+    X, _, labels = blobs(0)
+    by_pairs = hdbscan(X, labels)
+    monkeypatch.setattr(baselines, "_MOST_IN_PAIRS", 0)
+    by_tree = hdbscan(X, labels)
+    assert by_pairs.min_cluster_size == by_tree.min_cluster_size
+    np.testing.assert_array_equal(by_pairs.clusters, by_tree.clusters)
+
+
 @needs_fast_hdbscan
 def test_bcubed_joins_what_labels_join():
     """Two dense halves of one class, between which labels are the only tie."""

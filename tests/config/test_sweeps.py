@@ -90,7 +90,11 @@ def test_default_runs_may_name_sweeps_and_have_each_run_once():
         ({"seed": [0], "seed.x": [0]}, "another key of the sweep has set 'seed' as a whole"),
         ({"seed.x": [0], "seed": [0]}, "over.seed: another key of the sweep sets this too"),
         ({"seed": list(range(10_001))}, "makes 10001 runs, expected at most 10000"),
-        ({"seed": ["../up"]}, r"run name 's-\.\./up' is a folder name too"),
+        ({"seed": ["../up"]}, r"'\.\./up' cannot be part of a run's name; give the values names"),
+        (
+            {"clustering.k": ["3:20"]},
+            "'3:20' cannot be part of a run's name; give the values names",
+        ),
         ({"seed": ["zero"]}, "runs.s-zero: key 'seed' is 'zero': input should be a valid integer"),
         ({"training.rate": [1]}, "runs.s-rate1: unknown key 'training.rate'"),
     ],
@@ -98,6 +102,14 @@ def test_default_runs_may_name_sweeps_and_have_each_run_once():
 def test_bad_sweeps(over, message):
     with pytest.raises(InputError, match=f"^here: .*{message}"):
         resolve_runs(config(s={"inherit": "base", "over": over}), "here")
+
+
+def test_runs_of_other_draws_of_labels_share_a_title():
+    sweep = {"inherit": "base", "over": {"dataset.seed": [0, 1], "seed": [0, 1]}}
+    runs = resolve_runs(config(s=sweep))
+    names = [name for name in runs if name.startswith("s-")]
+    assert len(names) == 4
+    assert set(titles(runs, names).values()) == {"s"}
 
 
 def test_names_are_not_taken_twice():

@@ -76,17 +76,32 @@ def test_markdown_has_a_row_for_each_setting(tmp_path):
 
 def test_tsv_has_a_row_for_each_run(tmp_path):
     file = io.StringIO()
-    write_tsv(file, [result(tmp_path, "a", "a0", 0.5), result(tmp_path, "a", "a1", None)])
+    there = result(tmp_path, "a", "a0", 0.5, ari=0.25)
+    write_tsv(file, [there, result(tmp_path, "a", "a1", None)])
     rows = list(csv.DictReader(io.StringIO(file.getvalue()), delimiter="\t"))
     assert tuple(rows[0]) == TSV_COLUMNS
     done, missing = rows
     assert (done["setting"], done["run"], done["state"]) == ("a", "a0", "done")
     assert float(done["transductive_all"]) == 0.5
     assert done["transductive_new"] == ""
+    assert float(done["ari"]) == 0.25
+    assert done["classifier_transductive_all"] == done["classifier_ari"] == ""
     assert (missing.pop("setting"), missing.pop("run"), missing.pop("state")) == (
         *("a", "a1", "missing"),
     )
     assert set(missing.values()) == {""}
+
+
+def test_tsv_has_the_categories_of_a_classifier(tmp_path):
+    one = result(tmp_path, "a", "a0", 0.5)
+    other = result(tmp_path, "a", "a1", 0.75).metrics
+    one.metrics["classifier"] = {**other, "ari": 0.125}
+    file = io.StringIO()
+    write_tsv(file, [one])
+    (row,) = csv.DictReader(io.StringIO(file.getvalue()), delimiter="\t")
+    assert float(row["transductive_all"]) == 0.5
+    assert float(row["classifier_transductive_all"]) == 0.75
+    assert float(row["classifier_ari"]) == 0.125
 
 
 def test_missing_runs_are_named(tmp_path):

@@ -26,6 +26,7 @@ from gcdflow.ssddbc import assign_to_clusters
 
 N_STARTS = 10
 MAX_ITERATIONS = 100
+_MOST_IN_PAIRS = 10_000  # samples; all pairs of so many take 1.6 GB
 SMALLEST_CLUSTERS = (5, 10, 15, 20, 30, 50, 75, 100)  # samples; what HDBSCAN is tried with
 NOISE = -1
 
@@ -202,8 +203,12 @@ def hdbscan(X: np.ndarray, labels: np.ndarray, *, threads: int | None = None) ->
     PAKDD 2013.
     """
 
+    # In hundreds of dimensions, a tree of the samples takes some thirty times as long as all pairs.
+    algorithm = "brute" if len(X) <= _MOST_IN_PAIRS else "auto"
+
     def cluster(size: int) -> np.ndarray:
-        return HDBSCAN(min_cluster_size=size, n_jobs=threads, copy=True).fit_predict(X)
+        model = HDBSCAN(min_cluster_size=size, algorithm=algorithm, n_jobs=threads, copy=True)
+        return model.fit_predict(X)
 
     return _best_of_sizes(cluster, X, labels, threads)
 
@@ -269,14 +274,14 @@ def _best_of_sizes(
     # Of a larger size there would be no two clusters.
     for size in [size for size in SMALLEST_CLUSTERS if size <= len(X) // 2] or [2]:
         found = np.asarray(cluster(size), dtype=np.int64)
-        joined = _noise_joined(X, found, threads)
+        joined = noise_joined(X, found, threads)
         if (accuracy := labelled_accuracy(joined, labels)) >= highest:
             best, highest = DensityClusters(joined, size, float((found == NOISE).mean())), accuracy
     return best
 
 
-def _noise_joined(X: np.ndarray, clusters: np.ndarray, threads: int | None) -> np.ndarray:
-    """Clusters with no noise: it joins the nearest cluster; all are one if there was none."""
+def noise_joined(X: np.ndarray, clusters: np.ndarray, threads: int | None = None) -> np.ndarray:
+    """Clusters (n,) with no noise (-1): it joins the nearest one; all are one if there was none."""
     noise = clusters == NOISE
     if noise.all():
         return np.zeros_like(clusters)

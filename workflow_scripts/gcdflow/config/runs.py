@@ -17,11 +17,9 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from gcdflow.config.settings import RunSettings, Settings, kinds
-from gcdflow.config.sweeps import combinations
+from gcdflow.config.sweeps import RUN_NAME, combinations
 from gcdflow.errors import InputError
 from gcdflow.wording import did_you_mean, some_of
-
-RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 # A section with another `name` replaces the inherited section except for these keys, which apply to
 # every dataset.

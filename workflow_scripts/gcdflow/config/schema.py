@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from gcdflow.config.runs import RUN_NAME
 from gcdflow.config.settings import RunSettings, Settings, kinds
+from gcdflow.config.sweeps import RUN_NAME
 
 Schema = dict[str, Any]
 

@@ -13,6 +13,7 @@ from gcdflow.config.settings import RunSettings
 from gcdflow.errors import InputError
 
 MAX_RUNS = 10_000  # per sweep
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SEED = re.compile(r"-seed\d+")
 
 
@@ -84,7 +85,7 @@ def _axis(key: object, values: object, where: str) -> list[tuple[str, Any]]:
 
 
 def _part(key: str, value: object, where: str) -> str:
-    if isinstance(value, str):
+    if isinstance(value, str) and RUN_NAME.fullmatch(f"a{value}"):
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{key.rpartition('.')[2]}{value}"
@@ -106,7 +107,9 @@ def _set(settings: dict[str, Any], path: list[str], value: object, where: str) -
 
 
 def titles(runs: Mapping[str, RunSettings], names: Iterable[str]) -> dict[str, str]:
-    """Titles for the table of results: runs that differ only in seed and GPUs share a title.
+    """Titles for the table of results: runs that differ only in seeds and GPUs share a title.
+
+    The seed of the dataset, which draws the labels, is one, too.
 
     Returns
     -------
@@ -118,6 +121,7 @@ def titles(runs: Mapping[str, RunSettings], names: Iterable[str]) -> dict[str, s
     groups: dict[str, list[str]] = {}
     for name in names:
         settings = runs[name].model_copy(update={"seed": 0, "gpus": 1}).model_dump()
+        settings["dataset"].pop("seed", None)
         groups.setdefault(json.dumps(settings, sort_keys=True), []).append(name)
     short = [_SEED.sub("", members[0]) for members in groups.values()]
     return {

@@ -23,7 +23,9 @@ _ACCURACIES = {
 TSV_COLUMNS = (
     *("setting", "run", "state", "epoch"),
     *(f"{kind}_{part}" for kind, part in _ACCURACIES.values()),
-    *("n_clusters", "n_classes", "core_ratio"),
+    *("n_clusters", "n_classes", "core_ratio", "ari"),
+    *(f"classifier_{kind}_{part}" for kind, part in _ACCURACIES.values()),
+    "classifier_ari",
 )
 MARKDOWN_COLUMNS = ("setting", "runs", "epoch", *_ACCURACIES, "clusters")
 # Columns of the comparison, and the factor of each.
@@ -36,7 +38,7 @@ class Result:
 
     Attributes
     ----------
-    setting : name of the group of runs, which differ only in the seed
+    setting : name of the group of runs, which differ only in their seeds
     path : the metrics file of the last epoch, in the folder of the run
     metrics : content of the file; None if it does not exist
     """
@@ -75,11 +77,18 @@ def write_tsv(file: TextIO, results: Sequence[Result]) -> None:
         if metrics is None:
             cells = [None] * (len(TSV_COLUMNS) - 3)
         else:
-            accuracies = [metrics[kind][part] for kind, part in _ACCURACIES.values()]
-            whole = [metrics["n_clusters"], metrics["n_classes"], metrics["core_ratio"]]
-            cells = [metrics["epoch"], *accuracies, *whole]
+            whole = [metrics[name] for name in ("n_clusters", "n_classes", "core_ratio")]
+            cells = [metrics["epoch"], *_accuracies(metrics), *whole, metrics.get("ari")]
+            if (classifier := metrics.get("classifier")) is None:
+                cells += [None] * (len(_ACCURACIES) + 1)
+            else:
+                cells += [*_accuracies(classifier), classifier["ari"]]
         state = "missing" if metrics is None else "done"
         writer.writerow([result.setting, result.run, state, *cells])
+
+
+def _accuracies(measured: dict[str, Any]) -> list[float | None]:
+    return [measured[kind][part] for kind, part in _ACCURACIES.values()]
 
 
 def markdown_table(results: Sequence[Result]) -> str:

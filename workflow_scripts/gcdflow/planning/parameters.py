@@ -39,7 +39,7 @@ RESULT_VERSIONS = {
     "gallery": 4,
     "sorted": 2,
     "sidecars": 1,
-    "summary": 3,
+    "summary": 4,
     "curves": 1,
     "pages": 7,
 }
