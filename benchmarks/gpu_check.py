@@ -131,13 +131,18 @@ def clean(work: Workplace) -> None:
 
 
 def tested(lines: list[str]) -> list[list[str]]:
-    """Rows of what pytest printed: how many passed, and each that did not."""
+    """Rows of what pytest printed: how many passed, and each that did not.
+
+    Its last line says how many. Where it was stopped before, its marks do, but for those in lines
+    that something else has written in.
+    """
+    ends = (re.fullmatch(r"(\d+ .+) in [\d.]+s.*", line) for line in lines)
+    whole = [match[1] for match in ends if match]
     found = (re.fullmatch(r"([.FEsx]+)\s*(\[.*\])?", line) for line in lines)
     marks = "".join(match[1] for match in found if match)
     names = {".": "passed", "F": "FAILED", "E": "ERRORS", "s": "skipped"}
-    counts = ", ".join(
-        f"{marks.count(mark)} {name}" for mark, name in names.items() if mark in marks
-    )
+    seen = [f"{marks.count(mark)} {name}" for mark, name in names.items() if mark in marks]
+    counts = whole[-1] if whole else ", ".join(seen)
     broken = [line for line in lines if line.startswith(("FAILED ", "ERROR "))]
     return [
         ["small ones", "tests that need a GPU", counts or "none ran"],

@@ -39,6 +39,8 @@ def test_what_the_tests_say():
         ["small ones", "test", "FAILED tests/gpu/a.py::b[x/y] - no"],
     ]
     assert gpu_check.tested([])[0][-1] == "none ran"
+    lines = ["..[W socket.cpp] hello", "F [100%]", "1 failed, 5 passed in 3.21s (0:00:03)"]
+    assert gpu_check.tested(lines)[0][-1] == "1 failed, 5 passed"
 
 
 def test_only_pictures_and_split_outlive_a_part(tmp_path: Path):
