@@ -19,7 +19,7 @@ from gcdflow.config.settings import ClusteringSettings
 from gcdflow.data.datasets.digits import open_images
 from gcdflow.errors import InputError
 from gcdflow.files.atomic import sha256_file
-from gcdflow.files.formats import Features, Split
+from gcdflow.files.formats import Features, PseudoLabels, Split
 from gcdflow.training.checkpoint import Checkpoint
 from gcdflow.training.features import extract_features
 from PIL import Image
@@ -165,6 +165,16 @@ def test_runs_that_are_none(run: Path, tmp_path: Path):
     metadata = features.metadata | {"fingerprint": "x"}
     replace(features, metadata=metadata).save(run / "features_epoch003.npz")
     refused(r"pseudo_epoch003\.npz: was made from other features")
+
+
+def test_the_last_clustering_counts(run: Path):
+    expected = predict(run, IMAGES[:20]).categories
+    pseudo = PseudoLabels.load(run / "pseudo_epoch003.npz")
+    assert len(set(expected)) > 1
+    metadata = pseudo.metadata | {"n_clusters": 1}
+    earlier = replace(pseudo, labels=np.zeros_like(pseudo.labels), metadata=metadata)
+    earlier.save(run / "pseudo_epoch001.npz")
+    assert predict(run, IMAGES[:20]).categories == expected
 
 
 def test_an_import_of_the_package_is_light():

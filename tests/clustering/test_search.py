@@ -12,13 +12,18 @@ from gcdflow import __version__, progress
 from gcdflow.clustering import search as clustering
 from gcdflow.clustering.heatmap import read_grid_table
 from gcdflow.clustering.matching import label_change_rate
-from gcdflow.clustering.search import cluster_features, pseudo_label_scalars, write_grid_table
+from gcdflow.clustering.search import (
+    cluster_features,
+    n_clusters_over_label_draws,
+    pseudo_label_scalars,
+    write_grid_table,
+)
 from gcdflow.config.ranges import parse_range
 from gcdflow.config.settings import ClusteringSettings
 from gcdflow.errors import InputError
 from gcdflow.files import declared
 from gcdflow.files.formats import Features, PseudoLabels
-from gcdflow.ssddbc import _recall
+from gcdflow.ssddbc import _recall, core_neighbours
 from gcdflow.ssddbc._gpu import Gpu
 from ssddbc.reference import fit_configuration, normalise
 
@@ -355,3 +360,39 @@ def test_the_number_of_labels_is_said(caplog):
         cluster_features(replace(features, labels=labels), GRID, threads=1)
         assert f"36 samples of 6 dimensions, {n} of them labelled, need" in caplog.messages[0]
         assert "GiB and" in caplog.messages[0]
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_neighbours_of_pseudo_labels(normalize: bool):
+    """Labels alternate within each blob; rows that are not normalised have other neighbours."""
+    features = blobs()
+    lengths = np.random.default_rng(1).uniform(0.2, 5, (48, 1)).astype(np.float32)
+    labels = np.where(features.train_mask, np.arange(48) // 4 % 2, -1)
+    features = replace(features, features=features.features * lengths, labels=labels)
+    grid = GRID.model_copy(update={"normalize": normalize, "w_ce": 0.0})
+    pseudo, _ = cluster_features(features, grid, threads=1)
+    rows, y = (array[features.train_mask] for array in (features.features, labels))
+    expected = core_neighbours(
+        rows, pseudo.core_mask, pseudo.labels, y, n_neighbors=10, normalize=normalize
+    )
+    np.testing.assert_array_equal(pseudo.neighbours, expected)
+    for other in ({"normalize": not normalize}, {"y": None}):
+        given = {"y": y, "normalize": normalize, "n_neighbors": 10} | other
+        assert (core_neighbours(rows, pseudo.core_mask, pseudo.labels, **given) != expected).any()
+
+
+def test_draws_of_labels_merge_by_the_labels_that_are_drawn(monkeypatch):
+    seen, clusters = [], clustering._clusters
+
+    def watched(found, y, grid):
+        seen.append(y)
+        return clusters(found, y, grid)
+
+    monkeypatch.setattr(clustering, "_clusters", watched)
+    features = blobs()
+    n_clusters_over_label_draws(features, GRID, 3, threads=1)
+    labels = features.labels[features.train_mask]
+    assert len(seen) == 3
+    for y in seen:
+        assert ((y == labels) | (y == -1)).all()
+        assert (y >= 0).sum() < (labels >= 0).sum()

@@ -553,3 +553,14 @@ def test_a_mistyped_run_is_recognised_and_the_list_of_runs_is_short():
         resolve_default_runs({"default_runs": ["Photos"]}, runs)
     with pytest.raises(InputError, match=r"a\.inherit: there is no run 'photo'; did you mean 'pho"):
         resolve_runs({"runs": {"photos": {}, "a": {"inherit": "photo"}}})
+
+
+def test_another_dataset_keeps_what_all_datasets_share():
+    shared = {"name": "cub", "root": "/x", "seed": 3, "prop_train_labels": 0.25}
+    digits = {
+        "dataset": {"name": "digits"},
+        "augmentation": {"name": "affine"},
+        "backbone": {"name": "small_convnet"},
+    }
+    runs = resolve_runs({"defaults": {"dataset": shared}, "runs": {"other": digits}})
+    assert runs["other"].dataset == DigitsSettings(root="/x", seed=3, prop_train_labels=0.25)

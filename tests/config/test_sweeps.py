@@ -152,3 +152,21 @@ def test_titles_are_what_runs_of_equal_settings_have_in_common():
         "odd-seed3": "odd-seed3",
         "odd-seed4": "odd-seed4",
     }
+
+
+def test_values_of_over_replace_those_of_the_sweep():
+    sweep = {
+        **{"inherit": "base", "seed": 9, "training": {"lr": 0.5, "momentum": 0.5}},
+        "over": {"seed": [0, 1], "training.lr": [0.1]},
+    }
+    runs = resolve_runs(config(s=sweep))
+    found = [runs[f"s-seed{n}-lr0.1"] for n in (0, 1)]
+    assert [(run.seed, run.training.lr) for run in found] == [(0, 0.1), (1, 0.1)]
+    assert found[0].training.momentum == 0.5
+
+
+def test_runs_on_other_numbers_of_gpus_share_a_title():
+    settings = config()
+    settings["runs"]["base-seed3"] = {"inherit": "base", "seed": 3, "gpus": 2}
+    runs = resolve_runs(settings)
+    assert titles(runs, ["base", "base-seed3"]) == {"base": "base", "base-seed3": "base"}

@@ -143,3 +143,28 @@ def test_neighbours_come_beside_their_samples():
                 assert occurrence == seen.get(sample, 0)
                 seen[sample] = occurrence + 1
     assert {(number, of) for _, number, of in drawn} == {(0, 1), (0, 2), (1, 2)}
+
+
+def test_neighbours_are_drawn_anew_in_each_epoch_and_occurrence():
+    """The draw is a function of seed, epoch, sample and occurrence: docs/contract.md, section 5."""
+    ids, others = np.arange(12), np.arange(100, 110)
+    lists = np.concatenate([np.tile(others, (12, 1)), np.full((10, 10), -1)])
+    every = Neighbours(np.concatenate([ids, others]), lists)
+    options = {"batch_size": 8, "min_steps": 12, "neighbours": every}
+    none = np.array([], dtype=np.int64)
+
+    def drawn(seed: int, epoch: int) -> dict[tuple[int, int], int]:
+        found, seen = {}, {}
+        for plan in plan_epoch(none, ids, seed=seed, epoch=epoch, **options):
+            for sample, beside in zip(plan.ids[:4].tolist(), plan.ids[4:].tolist(), strict=True):
+                number = seen[sample] = seen.get(sample, -1) + 1
+                found[sample, number] = beside
+        return found
+
+    first = drawn(0, 1)
+    assert first == drawn(0, 1)
+    for other in (drawn(0, 2), drawn(1, 1)):
+        same = [first[key] == other[key] for key in first.keys() & other.keys()]
+        assert np.mean(same) < 0.5
+    again = [first[s, n] == first[s, n - 1] for s, n in first if n]
+    assert np.mean(again) < 0.5

@@ -319,6 +319,7 @@ def test_a_bounded_number_of_bad_steps_is_left_out(
     more_patient = settings(training={"batch_size": 64, "skip_bad_steps": 3})
     train(split_path, tmp_path / "d.pt", 3, settings=more_patient)
     assert caplog.text.count("the loss is not finite") == 2 + 2 + 1  # those of epochs 1, 2 once
+    assert "left out, 3 of at most 3" in caplog.text
 
 
 def test_a_bad_batch_leaves_no_trace_in_running_means(

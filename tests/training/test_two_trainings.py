@@ -17,6 +17,7 @@ from gcdflow.errors import InputError
 from gcdflow.files import lease as lease_module
 from gcdflow.files.atomic import canonical_json
 from gcdflow.files.event_log import read_scalars
+from gcdflow.losses.infonce import info_nce
 from gcdflow.training.segment import train_segment
 from gcdflow.training.segment_files import SegmentFiles
 from small_training import settings, signal_at
@@ -122,3 +123,36 @@ def test_a_first_on_another_host_that_stood_still_gives_up(
     assert status == 2
     assert "another process has taken this over while this one stood still" in said
     assert_whole(tmp_path, undisturbed)
+
+
+def flags(split_path: Path, folder: Path) -> list:
+    found = ["--settings", canonical_json(settings().model_dump()), "--split", split_path]
+    found += ["--output", folder / "ckpt.pt", "--stop-at-epoch", 1, "--threads", 1]
+    return [*found, "--device", "cpu", "--num-workers", 0]
+
+
+def test_a_training_of_an_earlier_version_is_made_again(split_path: Path, tmp_path: Path):
+    """Else a raised number in RESULT_VERSIONS would bring the old result back."""
+    said = []
+    for version in (1, 1, 2):
+        (tmp_path / "ckpt.pt").unlink(missing_ok=True)  # as Snakemake does
+        done = in_process("train", *flags(split_path, tmp_path), "--result-version", version)
+        assert done.returncode == 0, done.stderr
+        said.append("already trained to epoch 1" in done.stderr)
+    assert said == [False, True, False]
+
+
+def test_bad_steps_are_skipped_as_the_flag_says(split_path: Path, tmp_path: Path, monkeypatch):
+    """Settings hold no limit: it changes no result."""
+    calls: list[int] = []
+
+    def loss(*arguments, **options):
+        calls.append(1)
+        return info_nce(*arguments, **options) * (float("nan") if len(calls) == 2 else 1)
+
+    monkeypatch.setattr("gcdflow.training.objective.info_nce", loss)
+    done = in_process("train", *flags(split_path, tmp_path), "--skip-bad-steps", 1)
+    assert done.returncode == 0, done.stderr
+    assert "left out, 1 of at most 1" in done.stderr
+    calls.clear()
+    assert in_process("train", *flags(split_path, tmp_path / "b")).returncode == 2

@@ -344,3 +344,28 @@ def test_settings_and_views_belong_together(split: Path, views: Path, tmp_path: 
         train(split, tmp_path / "c.pt", 1, views, settings=fresh)
     with pytest.raises(InputError, match=r"found views = None, training\.views = 4"):
         train(split, tmp_path / "c.pt", 1, None)
+
+
+def test_what_an_earlier_version_made_is_not_gone_on_from(split, tmp_path, monkeypatch):
+    """Neither a finished file that Snakemake deleted, nor a part."""
+    output, added, add = make(split, tmp_path / "v.npy"), [], PartialViews.add
+    expected = np.load(output)
+    output.unlink()
+    monkeypatch.setattr(PartialViews, "add", lambda self, rows: (added.append(1), add(self, rows)))
+    make(split, output, result_version=1)
+    assert len(added) == 4
+    np.testing.assert_array_equal(np.load(output), expected)
+
+
+def test_a_damaged_file_is_made_again_beside_what_others_use(split, tmp_path):
+    output = make(split, tmp_path / "v.npy")
+    whole = digest(output)
+    os.link(output, tmp_path / "used.npy")
+    with open(output, "r+b") as file:
+        file.seek(-3000, os.SEEK_END)
+        file.write(b"\1")
+    damaged = digest(output)
+    assert damaged != whole
+    make(split, output)
+    assert digest(output) == whole
+    assert digest(tmp_path / "used.npy") == damaged

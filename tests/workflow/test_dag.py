@@ -316,3 +316,8 @@ def test_numbers_of_classes_that_yaml_reads_as_others(tmp_path: Path):
     assert result.returncode != 0
     expected = "mine.yaml, line 1: old_classes: YAML reads 010 as the number 8; write a class's"
     assert expected in result.stdout + result.stderr
+
+
+def test_another_limit_of_bad_steps_trains_nothing(finished_copy: Path):
+    changes = changing("training", skip_bad_steps=3)
+    assert "train" not in planned(finished_copy, f"{RUN}/report.md", changes=changes)
