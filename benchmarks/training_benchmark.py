@@ -50,6 +50,7 @@ def measure(work: Workplace, model: str, n_steps: int, rounds: int) -> Iterator[
         del field
         for name, is_stored in VIEWS.items():
             found[name].append((step, work.training_speed(model, is_stored)))
+        # The last checkpoint is that of the training from stored views.
         found["features"].append((plain, work.features_speed(is_stored=True)))
     for name, pairs in found.items():
         ratios = [ours / theirs for theirs, ours in pairs]

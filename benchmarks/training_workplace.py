@@ -34,7 +34,7 @@ from made_pictures import split_of, write_images
 
 SCRIPTS = Path(__file__).resolve().parents[1] / "workflow_scripts"
 MODELS = ("vit_small_patch16_224", "vit_base_patch16_224", "efficientnet_lite0")
-VIEWS = {"stored": True, "fresh": False}  # kinds of training: whether they start from stored views
+VIEWS = {"fresh": False, "stored": True}  # kinds of training: whether they start from stored views
 
 
 @dataclass(frozen=True)
