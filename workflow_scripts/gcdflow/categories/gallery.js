@@ -79,6 +79,7 @@ function changed(step) {
   NAMES.use([...CHANGES.now.values()].map(({ label }) => label).filter(Boolean));
   const datalist = NAMES.sorted().map((name) => element("option", { value: name }));
   $("names").replaceChildren(...datalist);
+  const focused = document.activeElement;
   $("undo").disabled = !CHANGES.steps.length;
   $("redo").disabled = !CHANGES.undone.length;
   $("changes").textContent = `Changes (${CHANGES.now.size.toLocaleString("en")})`;
@@ -86,7 +87,7 @@ function changed(step) {
   $("save").disabled = [savedText, tableText].every((text) => text === currentText());
   if (!$("list").hidden) listChanges();
   keepDraft();
-  keepFocus();
+  keepFocus(focused);
 }
 
 /** Every step, the last one first; its pictures are listed when it is opened. */

@@ -44,12 +44,13 @@ function count() {
   }
   const n = SELECTED.size;
   const hidden = [...SELECTED].filter((m) => TILES.byNumber.get(m)?.hidden ?? true).length;
+  const focused = document.activeElement; // some browsers forget it as soon as it is disabled
   const others = hidden ? `, ${hidden} not shown` : "";
   $("count").value = n ? `${n.toLocaleString("en")} selected${others}` : "Nothing selected";
   $("give").disabled = $("not").disabled = $("clear").disabled = !n;
   $("give").textContent = WHOLE_CATEGORIES.size > 1 ? "Merge" : "Name";
   proposeName();
-  keepFocus();
+  keepFocus(focused);
   for (const button of MAIN.querySelectorAll('[data-do="select"]')) {
     const c = Number(button.closest("section").dataset.category);
     button.setAttribute("aria-pressed", String(WHOLE_CATEGORIES.has(c)));
@@ -79,8 +80,8 @@ function selectCategory(c, isOn) {
 }
 
 /** A button that disables itself would lose the focus; it goes back to where the selection was made. */
-function keepFocus() {
-  if (document.activeElement?.disabled) returnFocus();
+function keepFocus(focused) {
+  if (focused?.disabled) returnFocus();
 }
 
 function returnFocus() {

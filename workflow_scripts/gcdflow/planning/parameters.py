@@ -36,7 +36,7 @@ RESULT_VERSIONS = {
     "labels": 2,
     "assign": 4,
     "thumbs": 1,
-    "gallery": 4,
+    "gallery": 5,
     "sorted": 2,
     "sidecars": 1,
     "summary": 4,
