@@ -36,12 +36,9 @@ def ari(labels: np.ndarray, classes: np.ndarray, y: np.ndarray) -> float:
 
 
 def cluster_by_all(
-    X: np.ndarray, y: np.ndarray, classes: np.ndarray, seed: int
+    X: np.ndarray, y: np.ndarray, classes: np.ndarray, hdbscans: list[np.ndarray], seed: int
 ) -> dict[str, np.ndarray]:
-    """Labels from each method; the classes only choose a parameter of one HDBSCAN."""
-    sizes = range(5, 51, 5)
-    found = [HDBSCAN(min_cluster_size=size, copy=True).fit_predict(X) for size in sizes]
-    hdbscans = [noise_joined(X, labels) for labels in found]
+    """Labels from each method; the classes only choose one of the HDBSCANs."""
     return {
         "k-means (k = 10 given)": kmeans(X, N_CLUSTERS, seed=seed),
         "semi-supervised k-means (k = 10 given)": semi_supervised_kmeans(
@@ -60,13 +57,16 @@ def main() -> None:
     """Cluster with each method and print the table."""
     digits = load_digits()
     X, classes = normalize(digits.data), digits.target
+    sizes = range(5, 51, 5)
+    found = [HDBSCAN(min_cluster_size=size, copy=True).fit_predict(X) for size in sizes]
+    hdbscans = [noise_joined(X, labels) for labels in found]
     rows = []
     for seed in SEEDS:
         known = np.flatnonzero(classes < 5)
         labelled = np.random.default_rng(seed).permutation(known)[: len(known) // 2]
         y = np.full(len(X), -1)
         y[labelled] = classes[labelled]
-        found = cluster_by_all(X, y, classes, seed)
+        found = cluster_by_all(X, y, classes, hdbscans, seed)
         rows.append(
             {name: (ari(labels, classes, y), len(set(labels))) for name, labels in found.items()}
         )

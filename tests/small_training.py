@@ -35,6 +35,19 @@ def settings(guided: bool = False, **changes: object) -> TrainSettings:
     return RunSettings.model_validate(merged(TINY, changes)).train_settings(guided)
 
 
+def train(split: Path, output: Path, stop: int, **options: object) -> Path:
+    """Train a segment in this process, with one thread."""
+    from gcdflow.training.segment import train_segment  # imports torch
+    from gcdflow.training.segment_files import SegmentFiles
+
+    guided = options.get("pseudo_labels") is not None
+    chosen = options.pop("settings", None) or settings(guided)
+    workers = options.pop("num_workers", 0)
+    files = SegmentFiles(split, output, **options)
+    train_segment(chosen, files, stop_at_epoch=stop, device="cpu", threads=1, num_workers=workers)
+    return output
+
+
 def pseudo_labels(split_path: Path, path: Path, n_clusters: int = 7, seed: int = 0) -> Path:
     """Arbitrary pseudo labels of the training samples."""
     split = Split.load(split_path)

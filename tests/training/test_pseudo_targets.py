@@ -16,17 +16,7 @@ from gcdflow.losses.weights import pseudo_weights
 from gcdflow.training.checkpoint import Checkpoint
 from gcdflow.training.pseudo_targets import PseudoTargets
 from gcdflow.training.schedule import cosine_lr
-from gcdflow.training.segment import train_segment
-from gcdflow.training.segment_files import SegmentFiles
-from small_training import digest, pseudo_labels, settings, signal_at
-
-
-def train(split: Path, output: Path, stop: int, **options: object) -> Path:
-    guided = options.get("pseudo_labels") is not None
-    chosen = options.pop("settings", None) or settings(guided)
-    files = SegmentFiles(split, output, **options)
-    train_segment(chosen, files, stop_at_epoch=stop, device="cpu", threads=1, num_workers=0)
-    return output
+from small_training import digest, pseudo_labels, settings, signal_at, train
 
 
 @pytest.mark.parametrize("points", ["core", "all"])

@@ -27,17 +27,7 @@ from gcdflow.training.pseudo_targets import PseudoTargets
 from gcdflow.training.segment import train_segment
 from gcdflow.training.segment_files import SegmentFiles
 from gcdflow.training.state import TrainingState
-from small_training import TINY, digest, pseudo_labels, settings, signal_at
-
-
-def train(split: Path, output: Path, stop: int, **options: object) -> Path:
-    """Train a segment in this process, with one thread."""
-    guided = options.get("pseudo_labels") is not None
-    chosen = options.pop("settings", None) or settings(guided)
-    workers = options.pop("num_workers", 0)
-    files = SegmentFiles(split, output, **options)
-    train_segment(chosen, files, stop_at_epoch=stop, device="cpu", threads=1, num_workers=workers)
-    return output
+from small_training import TINY, digest, pseudo_labels, settings, signal_at, train
 
 
 def test_warm_up_in_one_go_equals_segments_and_workers(split_path: Path, tmp_path: Path):

@@ -30,15 +30,19 @@ def files(split_path: Path, folder: Path) -> SegmentFiles:
     return SegmentFiles(split_path, folder / "ckpt.pt", folder / "log")
 
 
+def flags(split_path: Path, folder: Path, stop: int) -> list:
+    found = ["--settings", canonical_json(settings().model_dump()), "--split", split_path]
+    found += ["--output", folder / "ckpt.pt", "--stop-at-epoch", stop]
+    return [*found, "--threads", 1, "--device", "cpu"]
+
+
 def start(split_path: Path, folder: Path) -> BaseProcess:
     """A fork that runs the stage for the segment of :func:`files`, and writes what it says."""
-    flags = ["--settings", canonical_json(settings().model_dump()), "--split", split_path]
-    flags += ["--output", folder / "ckpt.pt", "--log-dir", folder / "log"]
-    flags += ["--stop-at-epoch", EPOCHS, "--threads", 1, "--device", "cpu"]
+    said = flags(split_path, folder, EPOCHS)
 
     def stage() -> None:
         torch.set_num_threads(1)  # a fork cannot use the threads of its parent
-        done = in_process("train", *flags)
+        done = in_process("train", *said, "--log-dir", folder / "log")
         (folder / f"said{os.getpid()}").write_text(done.stderr)
         sys.exit(done.returncode)
 
@@ -125,18 +129,12 @@ def test_a_first_on_another_host_that_stood_still_gives_up(
     assert_whole(tmp_path, undisturbed)
 
 
-def flags(split_path: Path, folder: Path) -> list:
-    found = ["--settings", canonical_json(settings().model_dump()), "--split", split_path]
-    found += ["--output", folder / "ckpt.pt", "--stop-at-epoch", 1, "--threads", 1]
-    return [*found, "--device", "cpu", "--num-workers", 0]
-
-
 def test_a_training_of_an_earlier_version_is_made_again(split_path: Path, tmp_path: Path):
     """Else a raised number in RESULT_VERSIONS would bring the old result back."""
     said = []
     for version in (1, 1, 2):
         (tmp_path / "ckpt.pt").unlink(missing_ok=True)  # as Snakemake does
-        done = in_process("train", *flags(split_path, tmp_path), "--result-version", version)
+        done = in_process("train", *flags(split_path, tmp_path, 1), "--result-version", version)
         assert done.returncode == 0, done.stderr
         said.append("already trained to epoch 1" in done.stderr)
     assert said == [False, True, False]
@@ -151,8 +149,8 @@ def test_bad_steps_are_skipped_as_the_flag_says(split_path: Path, tmp_path: Path
         return info_nce(*arguments, **options) * (float("nan") if len(calls) == 2 else 1)
 
     monkeypatch.setattr("gcdflow.training.objective.info_nce", loss)
-    done = in_process("train", *flags(split_path, tmp_path), "--skip-bad-steps", 1)
+    done = in_process("train", *flags(split_path, tmp_path, 1), "--skip-bad-steps", 1)
     assert done.returncode == 0, done.stderr
     assert "left out, 1 of at most 1" in done.stderr
     calls.clear()
-    assert in_process("train", *flags(split_path, tmp_path / "b")).returncode == 2
+    assert in_process("train", *flags(split_path, tmp_path / "b", 1)).returncode == 2

@@ -79,15 +79,12 @@ function changed(step) {
   NAMES.use([...CHANGES.now.values()].map(({ label }) => label).filter(Boolean));
   const datalist = NAMES.sorted().map((name) => element("option", { value: name }));
   $("names").replaceChildren(...datalist);
-  const focused = document.activeElement;
-  $("undo").disabled = !CHANGES.steps.length;
-  $("redo").disabled = !CHANGES.undone.length;
   $("changes").textContent = `Changes (${CHANGES.now.size.toLocaleString("en")})`;
   // What was saved can be saved again: a download may be lost, or the wrong file chosen.
-  $("save").disabled = [savedText, tableText].every((text) => text === currentText());
+  const canSave = [savedText, tableText].some((text) => text !== currentText());
+  enable({ undo: CHANGES.steps.length, redo: CHANGES.undone.length, save: canSave });
   if (!$("list").hidden) listChanges();
   keepDraft();
-  keepFocus(focused);
 }
 
 /** Every step, the last one first; its pictures are listed when it is opened. */

@@ -44,13 +44,11 @@ function count() {
   }
   const n = SELECTED.size;
   const hidden = [...SELECTED].filter((m) => TILES.byNumber.get(m)?.hidden ?? true).length;
-  const focused = document.activeElement; // some browsers forget it as soon as it is disabled
   const others = hidden ? `, ${hidden} not shown` : "";
   $("count").value = n ? `${n.toLocaleString("en")} selected${others}` : "Nothing selected";
-  $("give").disabled = $("not").disabled = $("clear").disabled = !n;
+  enable({ give: n, not: n, clear: n });
   $("give").textContent = WHOLE_CATEGORIES.size > 1 ? "Merge" : "Name";
   proposeName();
-  keepFocus(focused);
   for (const button of MAIN.querySelectorAll('[data-do="select"]')) {
     const c = Number(button.closest("section").dataset.category);
     button.setAttribute("aria-pressed", String(WHOLE_CATEGORIES.has(c)));
@@ -79,8 +77,10 @@ function selectCategory(c, isOn) {
   count();
 }
 
-/** A button that disables itself would lose the focus; it goes back to where the selection was made. */
-function keepFocus(focused) {
+/** Enable buttons, by id, or disable them. If the focused one is disabled, the focus goes back to where the selection was made. */
+function enable(buttons) {
+  const focused = document.activeElement; // some browsers forget it as soon as it is disabled
+  for (const [id, isUseful] of Object.entries(buttons)) $(id).disabled = !isUseful;
   if (focused?.disabled) returnFocus();
 }
 

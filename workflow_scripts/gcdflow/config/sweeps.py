@@ -85,7 +85,7 @@ def _axis(key: object, values: object, where: str) -> list[tuple[str, Any]]:
 
 
 def _part(key: str, value: object, where: str) -> str:
-    if isinstance(value, str) and RUN_NAME.fullmatch(f"a{value}"):
+    if isinstance(value, str) and RUN_NAME.fullmatch(f"a-{value}"):  # as the end of a name
         return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{key.rpartition('.')[2]}{value}"
