@@ -18,8 +18,9 @@ from gcdflow.files.formats import Split
 # PyTorch and scikit-learn read this when they are imported, which nothing above may do.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-# `make test-fast` skips these: the folders whose tests start Snakemake, and the longest files.
-_SLOW_FOLDERS = ("slurm", "workflow")
+# `make test-fast` skips these: the folders whose tests start Snakemake or a browser, and the
+# longest files.
+_SLOW_FOLDERS = ("browser", "slurm", "workflow")
 _SLOW_FILES = (
     *("test_launcher.py", "test_failing_workers.py", "test_ranks.py"),
     *("test_added.py", "test_segment.py", "test_two_trainings.py", "test_views.py"),
@@ -27,7 +28,7 @@ _SLOW_FILES = (
     *("test_host_waits.py", "test_prediction.py", "test_reference.py", "test_properties.py"),
     *("test_timm_backbone.py", "test_weight_files.py"),
     *("test_fuzz.py", "test_wrong_content.py", "test_hostile_files.py"),
-    *("test_gallery_browser.py", "test_spreadsheets.py"),
+    "test_spreadsheets.py",
 )
 
 
@@ -48,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark slow tests, and run those that start Snakemake first.
+    """Mark slow tests, and run those that start Snakemake or a browser first.
 
     So no long test is left for one process at the end.
     """

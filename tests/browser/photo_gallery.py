@@ -33,6 +33,17 @@ HOSTILE = [
     "=SUM(A1).jpg",
 ]
 LOCKED = "half\rline.jpg"
+TABLE = (
+    "\ufeffpath;label;split;truth\r\n"
+    '"tour/00.jpg";"robin";;\r\n'
+    "tour/01.jpg;robin;train;robin\r\n"
+    "\r\n"
+    ";;;\r\n"
+    ' tour/02.jpg ;"wren"\r\n'
+    "tour\\03.jpg\r\n"
+    "tour/04.jpg;NA;;\r\n"
+    "tour/15.jpg;;test;wren"
+)
 CLASSES = ("robin", "wren", "new-1", "new-2")
 
 
