@@ -44,3 +44,8 @@ def run_of(folder: Path, table: Assignments, dataset: str, old_class: str) -> Pa
     split_of(table, folder / "images", dataset, old_class).save(run / "split.npz")
     table.save(run / "a.csv")
     return run
+
+
+def assignments(categories: list[str], confidences: list[float], labels=None) -> Assignments:
+    paths = [f"a/{i}.png" for i in range(len(categories))]
+    return table_of(paths, categories, confidences, labels=labels or [""] * len(paths))
