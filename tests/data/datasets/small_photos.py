@@ -1,0 +1,30 @@
+"""A small folder of photographs with a table of labels."""
+
+from pathlib import Path
+
+from gcdflow.config.settings import PhotosSettings
+from gcdflow.data.datasets.catalogue import split_catalogue
+from gcdflow.data.datasets.photos import catalogue
+
+ANEW = "snakemake --cores all runs/mine/gallery.html --forcerun dataset"
+PATHS = ["a.jpg", "b.png", "c.JPG", "more/d.webp", "more/e.jpg", "f.jpg"]
+TABLE = """path,label,split,truth
+c.JPG,robin,,
+a.jpg,,train,wren
+more/d.webp,crow,train,crow
+b.png,,test,robin
+"""
+
+
+def write(settings: PhotosSettings, text: str, **options):
+    path = f"{settings.root}/photos/labels.csv"
+    with open(path, "w", newline="", **({"encoding": "utf-8"} | options)) as file:
+        file.write(text)
+
+
+def table_of(settings) -> Path:
+    return Path(settings.root) / "photos" / "labels.csv"
+
+
+def split_of(settings):
+    return split_catalogue(catalogue(settings), settings)[0]
