@@ -1,33 +1,24 @@
-"""What the rules know of a run: epochs, inputs, parameters."""
+"""What the rules know of a run: its epochs, and the inputs of each."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
-from gcdflow import cli
 from gcdflow.config.settings import RunSettings
 from gcdflow.errors import InputError
-from gcdflow.planning import job_resources, parameters, plan, startup
+from gcdflow.planning import parameters, plan
+from planned_runs import SCHEDULE, settings
 from pydantic import ValidationError
 
-ROOT = Path(__file__).parents[2]
-SCHEDULE = {"warmup_epochs": 5, "refresh_interval": 2, "total_epochs": 8}  # epochs 5, 7, 8
 DIGITS = {
     "dataset": {"name": "digits"},
     "augmentation": {"name": "affine"},
     "backbone": {"name": "small_convnet"},
 }
-
-
-def settings(**changes: object) -> RunSettings:
-    return RunSettings.model_validate({"schedule": SCHEDULE, **changes})
 
 
 def test_it_needs_neither_snakemake_nor_arrays(tmp_path: Path):
@@ -190,16 +181,6 @@ def test_other_pseudo_labels_are_no_matter_of_a_classifier():
     assert parameters.train_settings(run, "a", 8) == parameters.train_settings(simgcd(20), "a", 8)
 
 
-def test_a_limit_on_bad_steps_trains_nothing_again():
-    patient = settings(training={"skip_bad_steps": 3})
-    for epoch in (0, 5, 8):
-        compared = parameters.train_settings(patient, "a", epoch)
-        assert compared == parameters.train_settings(settings(), "a", epoch)
-    assert parameters.limit_flags(settings()) == []
-    assert parameters.limit_flags(patient) == ["--skip-bad-steps", "3"]
-    assert json.loads(parameters.result_settings(patient))["training"]["skip_bad_steps"] == 3
-
-
 def test_inputs_of_the_report_and_the_summary():
     expected = [f"runs/a/metrics_epoch00{epoch}.json" for epoch in (0, 5, 7, 8)]
     assert plan.report_inputs(settings(), "a") == expected
@@ -262,37 +243,6 @@ def test_photographs_are_assigned_by_their_labels_as_they_are_now():
         plan.photographs_inputs(settings(), "a")
 
 
-def test_states_of_photographs_and_labels(tmp_path: Path):
-    """Each changes with what its rule looks at, and with nothing else."""
-    photos, folder = (
-        settings(dataset={"name": "photos", "root": str(tmp_path)}),
-        tmp_path / "photos",
-    )
-
-    def states() -> tuple[str, str]:
-        return parameters.photographs_state(photos), parameters.labels_state(photos)
-
-    def changed(path: str, content: bytes | None) -> tuple[bool, bool]:
-        """Which of the two another content of a file changes; None: no file."""
-        before = states()
-        (folder / path).parent.mkdir(exist_ok=True)
-        (folder / path).unlink() if content is None else (folder / path).write_bytes(content)
-        return before[0] != states()[0], before[1] != states()[1]
-
-    assert changed("labels.csv", b"path,label\n") == (False, True)
-    assert changed("a.jpg", b"a") == (True, False)
-    assert changed("notes.txt", b"no picture") == (False, False)
-    assert changed("labels.csv", b'path,label\n"b.jpg",owl\nc\\d.jpg,owl\n') == (False, True)
-    assert changed("b.jpg", b"b") == (True, True)  # listed
-    assert changed("b.jpg", b"another") == (True, True)
-    assert changed("c/d.jpg", b"d") == (True, True)  # as on Windows
-    assert changed("c/e.jpg", b"e") == (True, False)
-    assert changed("a, b.jpg", b"a") == (True, True)  # may be listed
-    assert changed("a.jpg", None) == (True, False)
-    assert changed("b.jpg", None) == (True, True)
-    assert states() == states()
-
-
 def test_weights(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
@@ -331,160 +281,5 @@ def test_what_weights_are_converted_from():
         plan.weights_inputs(runs, "weights/converted/a.safetensors")
 
 
-def test_where_a_weight_file_lies_is_no_setting():
-    texts = {
-        parameters.train_settings(settings(backbone={"name": "timm", "weights": weights}), "a", 5)
-        for weights in ("a.pth", "elsewhere/b.safetensors", "pretrained", "random")
-    }
-    assert len(texts) == 3
-
-
 def test_event_files_lie_beside_what_a_job_makes_also_below_a_prefix():
     assert plan.log_dir("sub/runs/a/ckpt_epoch005.pt") == "sub/runs/a/log"
-
-
-# -- parameters ------------------------------------------------------------------------------------
-
-
-def test_flags_of_those_inputs_that_a_job_has():
-    flags = {"checkpoint": "--resume-from-ckpt", "pseudo_labels": "--pseudo-labels"}
-    assert parameters.input_flags({"split": "s"}, flags) == []
-    assert parameters.input_flags({"checkpoint": []}, flags) == []
-    files = {"pseudo_labels": "p", "split": "s", "checkpoint": "c"}
-    expected = ["--resume-from-ckpt", "c", "--pseudo-labels", "p"]
-    assert parameters.input_flags(files, flags) == expected
-
-
-def test_the_grid_as_flags():
-    run = settings(clustering={"k": "5,10", "w_sil": 2.0})
-    flags = ["--k", "5,10", "--percentile", "40:95:5", "--w-ce", "1.0", "--w-sil", "2.0"]
-    flags += ["--w-mod", "3.0"]
-    merge = "--merge-by-class"
-    assert parameters.cluster_flags(run) == [*flags, merge]
-    run = settings(clustering={"k": "5,10", "w_sil": 2.0, "merge_by_class": False})
-    assert parameters.cluster_flags(run) == flags
-    run = settings(clustering={"k": "5,10", "w_sil": 2.0, "w_mod": 0})
-    assert parameters.cluster_flags(run) == [*flags[:-2], merge]
-    run = settings(clustering={"k": "5,10", "w_sil": 2.0, "normalize": False})
-    assert parameters.cluster_flags(run) == [*flags, merge, "--no-normalize"]
-    run = settings(clustering={"k": "5,10", "w_sil": 2.0, "neighbours": "approximate"})
-    assert parameters.cluster_flags(run) == [*flags, "--neighbours", "approximate", merge]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"k": "5,10", "percentile": "50:90:20"},
-        *({name: value} for name in ("w_ce", "w_sil", "w_mod") for value in (0.0, 1.5, 3.0)),
-        *({name: value} for name in ("merge_by_class", "normalize") for value in (True, False)),
-        *({"neighbours": value} for value in ("exact", "approximate")),
-    ],
-)
-def test_flags_say_the_whole_grid(changes: dict):
-    run = settings(clustering=changes)
-    parser = argparse.ArgumentParser()
-    cli.add_grid_arguments(parser)
-    assert cli.grid_of(parser.parse_args(parameters.cluster_flags(run))) == run.clustering
-
-
-def test_runs_from_before_approximate_neighbours_are_not_made_again():
-    approximate = settings(clustering={"neighbours": "approximate"})
-    assert "neighbours" not in json.loads(parameters.result_settings(settings()))["clustering"]
-    assert json.loads(parameters.result_settings(approximate))["clustering"]["neighbours"]
-
-
-def test_only_guided_segments_depend_on_pseudo_label_settings():
-    other = settings(pseudo={"temperature": 0.5})
-    assert parameters.train_settings(settings(), "a", 5) == parameters.train_settings(other, "a", 5)
-    assert parameters.train_settings(settings(), "a", 7) != parameters.train_settings(other, "a", 7)
-
-
-def test_the_number_of_gpus_changes_no_parameter_but_threads():
-    one, two = settings(), settings(gpus=2)
-    for epoch in (5, 7):
-        assert parameters.train_settings(one, "a", epoch) == parameters.train_settings(
-            two, "a", epoch
-        )
-    assert parameters.result_settings(one) == parameters.result_settings(two)
-    assert parameters.dataset_settings(one) == parameters.dataset_settings(two)
-    assert [job_resources.train_threads(run) for run in (one, two)] == [8, 16]
-
-
-def test_a_gpu_for_the_clustering_changes_no_parameter():
-    one, other = settings(), settings(clustering={"device": "cuda"})
-    assert parameters.cluster_flags(one) == parameters.cluster_flags(other)
-    assert parameters.result_settings(one) == parameters.result_settings(other)
-    assert [job_resources.cluster_gpus(run) for run in (one, other)] == [0, 1]
-
-
-def test_settings_are_sorted_so_that_equal_ones_are_equal_text():
-    for text in (
-        parameters.result_settings(settings()),
-        parameters.dataset_settings(settings()),
-        parameters.train_settings(settings(), "a", 7),
-    ):
-        assert text == json.dumps(json.loads(text), sort_keys=True)
-
-
-def test_every_version_is_that_of_a_rule():
-    texts = [path.read_text() for path in (ROOT / "rules").glob("*.smk")]
-    for stage in parameters.RESULT_VERSIONS:
-        assert any(f'RESULT_VERSIONS["{stage}"]' in text for text in texts), stage
-
-
-# -- before anything is planned --------------------------------------------------------------------
-
-
-def test_a_checkout_that_cannot_be_run(monkeypatch):
-    startup.check_checkout(ROOT)
-    with pytest.raises(InputError, match=f"the gcdflow of {ROOT} is in use already, so that of /x"):
-        startup.check_checkout(Path("/x"))
-    monkeypatch.setattr(startup, "__file__", "/a {b}/workflow_scripts/gcdflow/planning/startup.py")
-    with pytest.raises(InputError, match=r"Snakemake takes braces in a path for wildcards"):
-        startup.check_checkout(Path("/a {b}"))
-
-
-def test_configured_runs(tmp_path: Path):
-    path = tmp_path / "config.yaml"
-    path.write_text("runs: {a: {seed: 1}, b: {}}\ndefault_runs: [b]\n")
-    runs, default = startup.configured_runs(yaml.safe_load(path.read_text()), [path])
-    assert list(runs) == ["a", "b"]
-    assert default == ["b"]
-    path.write_text("runs: {a: {dataset: {name: cub, old_classes: [010]}}}\n")
-    with pytest.raises(InputError, match="line 1: old_classes: YAML reads 010 as the number 8"):
-        startup.configured_runs(yaml.safe_load(path.read_text()), [path])
-    with pytest.raises(InputError, match="unknown key 'run'"):
-        startup.configured_runs({"run": {}}, [])
-
-
-def test_runs_whose_times_are_right_are_not_mentioned(tmp_path: Path):
-    assert list(startup.mend_runs({"a": str(tmp_path), "b": str(tmp_path / "missing")})) == []
-
-
-@pytest.mark.parametrize("stage", ["train", "views"])
-def test_a_stage_that_keeps_its_result_is_told_the_version(stage: str):
-    assert "--result-version {params.version}" in (ROOT / f"rules/{stage}.smk").read_text()
-
-
-@pytest.mark.parametrize(
-    ("file", "request_of"),
-    [
-        ("train", "train"),
-        ("views", "views"),
-        ("features", "features"),
-        ("cluster", "cluster"),
-        ("evaluate", "evaluate"),
-        ("baseline", "baseline"),
-        ("baseline", "estimate"),
-    ],
-)
-def test_a_rule_asks_for_what_its_stage_needs(file: str, request_of: str):
-    rules = (ROOT / f"rules/{file}.smk").read_text()
-    assert f"job_resources.{request_of}_request)" in rules
-
-
-def test_rules_whose_stage_loads_images_for_a_network_ask_for_a_gpu():
-    for path in sorted((ROOT / "rules").glob("*.smk")):
-        for rule in path.read_text().split("\nrule ")[1:]:
-            assert ('num_workers="auto"' in rule) <= ("gpu=" in rule and "gpu=0" not in rule), path
