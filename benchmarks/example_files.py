@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ def written(write: Callable[[Any], object]) -> bytes:
     target = io.BytesIO()
     write(target)
     return target.getvalue()
+
+
+def torch_bytes(value: object, **options) -> bytes:
+    """A file of ``torch.save``."""
+    return written(partial(torch.save, value, **options))
 
 
 # -- files of a run --------------------------------------------------------------------------------

@@ -27,8 +27,8 @@ _SLOW_FILES = (
     *("test_simgcd.py", "test_copies.py"),
     *("test_host_waits.py", "test_prediction.py", "test_reference.py", "test_properties.py"),
     *("test_timm_backbone.py", "test_weight_files.py"),
-    *("test_fuzz.py", "test_wrong_content.py", "test_hostile_files.py"),
-    "test_spreadsheets.py",
+    *("test_fuzz.py", "test_wrong_content.py", "test_spreadsheets.py"),
+    *("test_hostile_code.py", "test_hostile_names.py", "test_hostile_sizes.py"),
 )
 
 
