@@ -1,38 +1,18 @@
-"""The public interface: parameters, attributes, messages, prediction, progress."""
+"""The public interface: parameters, attributes, messages, prediction."""
 
 import doctest
 import subprocess
 import sys
-import threading
-import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from gcdflow.errors import InputError
-from gcdflow.ssddbc import (
-    SSDDBC,
-    SSDDBCGridSearch,
-    assign_to_clusters,
-    core_neighbours,
-    estimate_resources,
-    estimators,
-)
-from gcdflow.ssddbc._workers import Workers
+from gcdflow.ssddbc import SSDDBC, SSDDBCGridSearch, assign_to_clusters, estimators
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
-from threadpoolctl import threadpool_info, threadpool_limits
 
 from ssddbc import reference
-
-
-def groups(n=240, d=8, seed=0):
-    """Four separated groups, the first two of them partly labelled."""
-    rng = np.random.default_rng(seed)
-    classes = rng.integers(4, size=n)
-    X = 5 * rng.normal(size=(4, d))[classes] + rng.normal(size=(n, d))
-    y = np.where((classes < 2) & (rng.random(n) < 0.5), classes, -1)
-    return X.astype(np.float32), y, classes
+from ssddbc.samples import groups
 
 
 def test_attributes_of_the_clustering():
@@ -236,111 +216,6 @@ def test_bad_input_is_named_in_one_sentence(call, message):
     assert "\n" not in str(caught.value)
 
 
-def test_progress_is_reported_from_the_fitting_thread():
-    X, y, _ = groups()
-    calls = []
-    threads = set()
-
-    def progress(*call: int) -> None:
-        calls.append(call)
-        threads.add(threading.current_thread())
-
-    SSDDBCGridSearch([3, 4], [50, 60], n_jobs=2, progress=progress).fit(X, y)
-    assert calls == sorted(calls)
-    assert calls[0] == (0, 4)
-    assert calls[-1] == (4, 4)
-    assert len(set(calls)) > 2, "nothing is said on the way"
-    assert threads == {threading.current_thread()}
-
-
-def _blas_threads():
-    return [pool["num_threads"] for pool in threadpool_info()]
-
-
-def test_thread_limits_are_set_and_restored():
-    before, inside, names = _blas_threads(), [], set()
-
-    def look(*_):
-        inside.append(_blas_threads())
-        names.update(t.name for t in threading.enumerate() if t.name.startswith("ssddbc"))
-
-    SSDDBCGridSearch(k=[3], density_percentile=[50], n_jobs=2, progress=look).fit(groups()[0])
-    assert _blas_threads() == before
-    assert any(set(threads) == {1} for threads in inside)
-    assert 1 <= len(names) <= 2
-    names.clear()
-    SSDDBCGridSearch(k=[3], density_percentile=[50], n_jobs=1, progress=look).fit(groups()[0])
-    assert not names
-
-
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_an_interruption_restores_thread_limits(n_jobs):
-    before, calls = _blas_threads(), []
-
-    def interrupt(*_):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-
-    search = SSDDBCGridSearch(k=[3], density_percentile=[50], n_jobs=n_jobs, progress=interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        search.fit(groups()[0])
-    assert len(calls) == 3
-    assert _blas_threads() == before
-
-
-def _in_a_thread(call):
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(call).result()
-
-
-def test_a_fit_in_any_thread_has_one_blas_thread_and_the_same_bits():
-    before, inside = _blas_threads(), []
-    X = np.random.default_rng(0).normal(size=(2100, 50)).astype(np.float32)
-    grid = {"k": [3, 8], "density_percentile": [40, 80], "n_jobs": 2}
-
-    def look(done, total):
-        if 0 < done < total:  # the first and the last report come without the limits
-            inside.append(_blas_threads())
-
-    def scores():
-        search = SSDDBCGridSearch(**grid, progress=look)
-        return search.fit(X).results_["score"].tobytes()
-
-    with threadpool_limits(2):  # of the main thread, which so controls OpenBLAS
-        here, there = scores(), _in_a_thread(scores)
-        assert here == there == _in_a_thread(scores)
-    assert {n for threads in inside for n in threads} == {1}
-    assert _blas_threads() == before
-
-
-def test_a_fit_leaves_the_limits_of_blas_to_other_threads():
-    SSDDBC(k=3).fit(groups()[0])
-
-    def limited():
-        with threadpool_limits(1):
-            return _blas_threads()
-
-    assert set(_in_a_thread(limited)) == {1}
-
-
-@pytest.mark.parametrize("first_to_leave", [0, 1])
-def test_overlapping_contexts_restore_thread_limits(first_to_leave):
-    before = _blas_threads()
-    pools = [ThreadPoolExecutor(1) for _ in range(2)]
-    with pools[0], pools[1]:
-        in_pools = [pool.submit(_blas_threads).result() for pool in pools]  # OpenMP has its own
-        contexts = [Workers(1) for _ in pools]
-        order = [first_to_leave, 1 - first_to_leave]
-        for pool, context in zip(pools, contexts, strict=True):
-            pool.submit(context.__enter__).result()
-        pools[order[0]].submit(contexts[order[0]].__exit__).result()
-        assert set(pools[order[1]].submit(_blas_threads).result()) == {1}
-        pools[order[1]].submit(contexts[order[1]].__exit__).result()
-        assert [pool.submit(_blas_threads).result() for pool in pools] == in_pools
-    assert _blas_threads() == before
-
-
 @pytest.mark.parametrize("n", [2, 3, 7])
 def test_default_grid_on_very_few_points(n):
     search = SSDDBCGridSearch().fit(np.random.default_rng(n).normal(size=(n, 4)))
@@ -370,97 +245,3 @@ def test_import_needs_neither_torch_nor_compiled_code():
     )
     path = ":".join(entry for entry in sys.path if entry)
     subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": path})
-
-
-def test_threads_need_no_shared_memory():
-    """joblib counts one processor if it cannot make semaphores, as with a read-only /dev/shm."""
-    program = """
-import _multiprocessing, errno, os, warnings
-class SemLock(_multiprocessing.SemLock):
-    def __new__(cls, *arguments, **named):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-_multiprocessing.SemLock = SemLock
-warnings.simplefilter("ignore")
-import joblib
-assert joblib.effective_n_jobs(2) == 1
-from gcdflow.ssddbc._workers import Workers
-from joblib.externals.loky import cpu_count
-assert Workers(2).n_threads == 2
-assert Workers(-1).n_threads == cpu_count() > 0
-assert Workers(-1000).n_threads == Workers(None).n_threads == 1
-"""
-    path = ":".join(entry for entry in sys.path if entry)
-    subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": path})
-
-
-def test_resources_grow_with_the_work():
-    small = estimate_resources(2500, 768, n_jobs=2)
-    large = estimate_resources(50_000, 768, n_jobs=2)
-    assert large.memory_bytes > small.memory_bytes > 50_000 * 8
-    assert large.memory_bytes < 50_000 * 768 * 4 + 2 * 2**30
-    assert large.seconds > 50 * small.seconds
-    assert estimate_resources(50_000, 768, n_jobs=1).seconds > large.seconds
-    assert estimate_resources(50_000, 768, 1, n_jobs=2).seconds < large.seconds
-
-
-def test_resources_of_nothing_are_refused():
-    with pytest.raises(InputError, match=r"n_jobs is 0, expected a whole number of at least 1"):
-        estimate_resources(100, 8, n_jobs=0)
-
-
-@pytest.mark.parametrize("neighbours", ["exact", "approximate"])
-@pytest.mark.parametrize("ks", [[20], [50], [300], [100, 600]])
-def test_memory_is_predicted_for_any_k(ks, neighbours):
-    """The arrays of a fit need no more than is predicted, and not much less."""
-    n, d, fixed = 3000, 16, estimate_resources(1, 1, 1, neighbours=neighbours).memory_bytes
-    X = np.random.default_rng(0).normal(size=(n, d)).astype(np.float32)
-    search = SSDDBCGridSearch(ks, [70], neighbours=neighbours)
-    search.fit(X[:200])  # compiles
-    tracemalloc.start()
-    search.fit(X)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    predicted = estimate_resources(n, d, len(ks), largest_k=max(ks), neighbours=neighbours)
-    assert 0.3 < peak / (predicted.memory_bytes - fixed) < 1
-
-
-def test_no_more_neighbours_count_than_there_are():
-    most = estimate_resources(500, 8, largest_k=499)
-    assert estimate_resources(500, 8, largest_k=10_000) == most
-
-
-@pytest.mark.parametrize("normalize", [True, False])
-def test_core_neighbours_against_a_naive_search(normalize):
-    X, y, _ = groups()
-    X[7] = X[11]  # equal samples: ties go to the lower row
-    model = SSDDBC(k=8, density_percentile=60, normalize=normalize).fit(X, y)
-    core, labels = model.core_sample_mask_, model.labels_
-    y[np.flatnonzero(core)[::9]] = 3  # another label than others of the cluster have
-    found = core_neighbours(X, core, labels, y, n_neighbors=60, normalize=normalize)
-    rows = reference.normalise(X) if normalize else X.astype(np.float64)
-    assert found.shape == (len(X), 60)
-    different = 0
-    for row in range(len(X)):
-        others = [c for c in np.flatnonzero(core) if c != row]
-        others.sort(key=lambda c: (np.linalg.norm(rows[c] - rows[row]), c))
-        same = [c for c in others[:60] if labels[c] == labels[row]]
-        mine = [c for c in same if y[c] == y[row] or min(y[c], y[row]) < 0]
-        different += len(same) - len(mine)
-        assert found[row].tolist() == mine + [-1] * (60 - len(mine))
-    assert different > 0
-    assert (found >= 0).any()
-
-
-def test_more_core_neighbours_than_there_are():
-    X = np.random.default_rng(0).normal(size=(6, 2))
-    core, labels = np.array([True, True, False, False, False, True]), np.zeros(6, np.int64)
-    found = core_neighbours(X, core, labels, n_neighbors=5)
-    assert [sorted(row[row >= 0].tolist()) for row in found[:3]] == [[1, 5], [0, 5], [0, 1, 5]]
-    with pytest.raises(InputError, match="marks no core point"):
-        core_neighbours(X, np.zeros(6, bool), labels)
-    with pytest.raises(InputError, match=r"core_sample_mask has shape \(5,\)"):
-        core_neighbours(X, core[:5], labels)
-    with pytest.raises(InputError, match="normalize is 'no', expected True or False"):
-        core_neighbours(X, core, labels, normalize="no")
-    with pytest.raises(InputError, match=r"y has dtype float64 .* contains nan in 6 of 6 places"):
-        core_neighbours(X, core, labels, np.full(6, np.nan))
