@@ -23,6 +23,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 _SLOW_FOLDERS = ("browser", "slurm", "workflow")
 _SLOW_FILES = (
     *("test_launcher.py", "test_failing_workers.py", "test_ranks.py"),
+    "test_training_on_ranks.py",
     *("test_added.py", "test_segment.py", "test_two_trainings.py", "test_views.py"),
     *("test_simgcd.py", "test_copies.py"),
     *("test_host_waits.py", "test_prediction.py", "test_reference.py", "test_properties.py"),

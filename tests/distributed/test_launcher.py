@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from all_losses import settings
 from forked_ranks import run_as_ranks
 from gcdflow.distributed.interruption import WORKFLOW_PID
 from gcdflow.distributed.launcher import launched_ranks
@@ -20,7 +21,6 @@ from gcdflow.training.segment import train_segment
 from gcdflow.training.segment_files import SegmentFiles
 from small_training import digest
 from stage_processes import SCRIPTS, begun, ended, processes_in, wait_for
-from test_ranks import settings
 
 STAGE = """
 import os, signal, sys, time
