@@ -24,8 +24,8 @@ _SLOW_FOLDERS = ("browser", "slurm", "workflow")
 _SLOW_FILES = (
     *("test_launcher.py", "test_failing_workers.py", "test_ranks.py"),
     "test_training_on_ranks.py",
-    *("test_added.py", "test_segment.py", "test_two_trainings.py", "test_views.py"),
-    *("test_simgcd.py", "test_copies.py"),
+    *("test_added.py", "test_two_trainings.py", "test_views.py", "test_simgcd.py"),
+    *("test_segment.py", "test_guided_segment.py", "test_bad_steps.py", "test_copies.py"),
     *("test_host_waits.py", "test_prediction.py", "test_reference.py", "test_properties.py"),
     *("test_timm_backbone.py", "test_weight_files.py"),
     *("test_fuzz.py", "test_wrong_content.py", "test_spreadsheets.py"),

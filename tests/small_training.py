@@ -86,5 +86,20 @@ def signal_at(
     return calls
 
 
+def failing_at(monkeypatch, wanted: set[int], value: float = float("nan")) -> list[int]:
+    """Make InfoNCE ``value`` at some of its calls, counted from 1; the calls so far."""
+    from gcdflow.losses.infonce import info_nce  # imports torch
+
+    calls: list[int] = []
+
+    def loss(*arguments, **options):
+        calls.append(len(calls) + 1)
+        found = info_nce(*arguments, **options)
+        return found * value if calls[-1] in wanted else found
+
+    monkeypatch.setattr("gcdflow.training.objective.info_nce", loss)
+    return calls
+
+
 def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()

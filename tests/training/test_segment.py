@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from forked_ranks import run_as_ranks
@@ -18,16 +16,13 @@ from gcdflow.distributed.interruption import Interrupted
 from gcdflow.distributed.ranks import Ranks
 from gcdflow.errors import InputError
 from gcdflow.files.event_log import read_scalars
-from gcdflow.files.formats import PseudoLabels, Split
-from gcdflow.losses.infonce import info_nce
 from gcdflow.models.model import Model
 from gcdflow.training.checkpoint import Checkpoint, stored_weights
 from gcdflow.training.inputs import SegmentInputs
-from gcdflow.training.pseudo_targets import PseudoTargets
 from gcdflow.training.segment import train_segment
 from gcdflow.training.segment_files import SegmentFiles
 from gcdflow.training.state import TrainingState
-from small_training import TINY, digest, pseudo_labels, settings, signal_at, train
+from small_training import TINY, digest, failing_at, pseudo_labels, settings, signal_at, train
 
 
 def test_warm_up_in_one_go_equals_segments_and_workers(split_path: Path, tmp_path: Path):
@@ -175,47 +170,6 @@ def test_rolling_checkpoint_of_other_settings_is_not_used(
     assert digest(resumed) == digest(train(split_path, tmp_path / "fresh.pt", 2))
 
 
-def test_weight_of_zero_equals_training_without_pseudo_labels(split_path: Path, tmp_path: Path):
-    start = train(split_path, tmp_path / "start.pt", 3)
-    pseudo = pseudo_labels(split_path, tmp_path / "pseudo.npz")
-    off = settings(True, pseudo={"pseudo_loss_weight": 0.0})
-    on = settings(True)
-    weights = {}
-    for name, chosen in (("off", off), ("on", on)):
-        path = train(
-            *(split_path, tmp_path / f"{name}.pt", 5),
-            **{"resume_from": start, "pseudo_labels": pseudo, "settings": chosen},
-        )
-        weights[name] = Checkpoint.load(path).weights
-    without = train(split_path, tmp_path / "without.pt", 5, resume_from=start)
-    expected = Checkpoint.load(without).weights
-    assert all(torch.equal(expected[k], weights["off"][k]) for k in expected)
-    assert not all(torch.equal(expected[k], weights["on"][k]) for k in expected)
-
-
-@pytest.mark.parametrize("points", ["core", "all"])
-@pytest.mark.parametrize("samples", ["unlabelled", "all"])
-def test_which_samples_the_pseudo_loss_sees(
-    split_path: Path, tmp_path: Path, points: str, samples: str
-):
-    from gcdflow.files.formats import Split
-
-    path = pseudo_labels(split_path, tmp_path / "pseudo.npz")
-    split, pseudo = Split.load(split_path), PseudoLabels.load(path)
-    chosen = settings(True, pseudo={"points": points, "samples": samples, "weights": "density"})
-    targets = PseudoTargets.select(path, split, chosen)
-    expected = {}
-    for index, label, core in zip(pseudo.indices, pseudo.labels, pseudo.core_mask, strict=True):
-        labelled = split.labelled_mask[split.indices == index][0]
-        if (core or points == "all") and (not labelled or samples == "all"):
-            expected[int(index)] = int(label)
-    found = {
-        int(split.indices[i]): int(label) for i, label in enumerate(targets.labels) if label >= 0
-    }
-    assert found == expected
-    assert (targets.weights[targets.labels >= 0] > 0).all()
-
-
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
@@ -233,122 +187,6 @@ def test_resuming_with_other_settings_names_the_key(
             *(split_path, tmp_path / "next.pt", 2),
             **{"resume_from": start, "settings": settings(**changes)},
         )
-
-
-def test_pseudo_labels_of_other_samples_are_refused(split_path: Path, tmp_path: Path):
-    start = train(split_path, tmp_path / "start.pt", 3)
-    pseudo = PseudoLabels.load(pseudo_labels(split_path, tmp_path / "pseudo.npz"))
-    fewer = replace(
-        pseudo,
-        **{
-            name: getattr(pseudo, name)[:-5]
-            for name in ("indices", "labels", "core_mask", "densities")
-        },
-        neighbours=np.full((247, 10), -1),
-    )
-    fewer.save(tmp_path / "fewer.npz")
-    options = {"resume_from": start, "pseudo_labels": tmp_path / "fewer.npz"}
-    with pytest.raises(InputError, match=r"has 247 samples, split\.npz has 252 training"):
-        train(split_path, tmp_path / "next.pt", 5, **options)
-
-
-def test_a_loss_that_is_not_finite_stops_and_keeps_what_there_is(split_path: Path, tmp_path: Path):
-    hot = settings(training={"batch_size": 64, "lr": 1e30})
-    with pytest.raises(
-        InputError,
-        match=r"epoch 1, step 2 of 4: the loss is not finite \(L_total nan, .*training\.lr",
-    ):
-        train(split_path, tmp_path / "c.pt", 3, settings=hot)
-    assert not (tmp_path / "c.pt").exists()
-
-
-def failing_at(monkeypatch, wanted: set[int], value: float = float("nan")) -> list[int]:
-    """Make InfoNCE ``value`` at some of its calls, counted from 1; the calls so far."""
-    calls: list[int] = []
-
-    def loss(*arguments, **options):
-        calls.append(len(calls) + 1)
-        found = info_nce(*arguments, **options)
-        return found * value if calls[-1] in wanted else found
-
-    monkeypatch.setattr("gcdflow.training.objective.info_nce", loss)
-    return calls
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_bad_step_stops_at_once_and_the_last_good_state_stays(
-    split_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
-):
-    expected = digest(train(split_path, tmp_path / "calm.pt", 3))
-    calls = failing_at(monkeypatch, {7}, value)
-    with pytest.raises(InputError, match=r"epoch 2, step 3 of 4: .* \(L_total (nan|inf), L_contr"):
-        train(split_path, tmp_path / "c.pt", 3)
-    assert len(calls) == 7
-    assert not (tmp_path / "c.pt").exists()
-    assert Checkpoint.load(tmp_path / ".rolling" / "c.pt").epoch == 1
-    monkeypatch.undo()
-    assert digest(train(split_path, tmp_path / "c.pt", 3)) == expected
-
-
-def test_a_bounded_number_of_bad_steps_is_left_out(
-    split_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
-):
-    patient = settings(training={"batch_size": 64, "skip_bad_steps": 2})
-    failing_at(monkeypatch, {2, 7})
-    train(split_path, tmp_path / "c.pt", 3, settings=patient)
-    assert "epoch 1, step 2 of 4: the loss is not finite" in caplog.text
-    assert "epoch 2, step 3 of 4" in caplog.text
-    assert "left out, 2 of at most 2" in caplog.text
-    weights = Checkpoint.load(tmp_path / "c.pt").weights
-    assert all(value.isfinite().all() for value in weights.values() if value.is_floating_point())
-    failing_at(monkeypatch, {2, 7, 9})
-    with pytest.raises(InputError, match=r"epoch 3, step 1 of 4: .*skip_bad_steps \(now 2\)"):
-        train(split_path, tmp_path / "d.pt", 3, settings=patient)
-    # A larger limit resumes there, and is not part of the result.
-    failing_at(monkeypatch, {1})
-    more_patient = settings(training={"batch_size": 64, "skip_bad_steps": 3})
-    train(split_path, tmp_path / "d.pt", 3, settings=more_patient)
-    assert caplog.text.count("the loss is not finite") == 2 + 2 + 1  # those of epochs 1, 2 once
-    assert "left out, 3 of at most 3" in caplog.text
-
-
-def test_a_bad_batch_leaves_no_trace_in_running_means(
-    split_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """An epoch of nothing but bad steps leaves the model as it was."""
-    patient = settings(training={"batch_size": 64, "skip_bad_steps": 99})
-    failing_at(monkeypatch, set(range(1, 99)))
-    train(split_path, tmp_path / "c.pt", 1, settings=patient)
-    torch.manual_seed(0)
-    start = stored_weights(Model(patient), patient)
-    found = Checkpoint.load(tmp_path / "c.pt").weights
-    assert all(torch.equal(found[name], value) for name, value in start.items())
-
-
-@pytest.mark.parametrize(
-    ("n_clusters", "loss", "said"),
-    [
-        (1, "supcon", "are in one cluster (of 1 cluster and"),
-        (1, "prototypical", "are in one cluster (of 1 cluster and"),
-        (7, "prototypical", "all of its 0 points that count are in one cluster (of 7 clusters and"),
-    ],
-)
-def test_pseudo_labels_of_one_cluster_guide_nobody(
-    split_path: Path, tmp_path: Path, caplog, n_clusters: int, loss: str, said: str
-):
-    """So it is where no point counts, because all core points are labelled."""
-    start = train(split_path, tmp_path / "start.pt", 3)
-    path = pseudo_labels(split_path, tmp_path / "pseudo.npz", n_clusters=n_clusters)
-    if n_clusters > 1:
-        split, pseudo = Split.load(split_path), PseudoLabels.load(path)
-        labelled = split.indices[split.labelled_mask]
-        replace(pseudo, core_mask=np.isin(pseudo.indices, labelled)).save(path)
-    chosen = settings(True, pseudo={"loss": loss, "points": "core", "samples": "unlabelled"})
-    guided = {"resume_from": start, "pseudo_labels": path, "settings": chosen}
-    weights = Checkpoint.load(train(split_path, tmp_path / "guided.pt", 5, **guided)).weights
-    assert said in caplog.text
-    without = Checkpoint.load(train(split_path, tmp_path / "none.pt", 5, resume_from=start)).weights
-    assert all(torch.equal(weights[name], value) for name, value in without.items())
 
 
 @pytest.mark.parametrize(
