@@ -16,12 +16,16 @@ from gcdflow.wording import counted
 def main(arguments: argparse.Namespace) -> None:
     """Read, draw, report."""
     from gcdflow.evaluation.curves import draw_curves
+    from gcdflow.files.atomic import atomic_write
     from gcdflow.files.event_log import read_scalars
 
     curves = read_scalars(arguments.log_dir)
     if not curves:
         logging.warning("%s: contains no scalars; the picture stays empty", arguments.log_dir)
-    n_drawn = draw_curves(curves, arguments.output, title=arguments.title)
+    figure = draw_curves(curves, title=arguments.title)
+    with atomic_write(arguments.output) as file:
+        figure.savefig(file, format="png", dpi=100)
+    n_drawn = sum(len(axes.lines) for axes in figure.axes)
     logging.info("%s: %s", arguments.output, counted(n_drawn, "curve"))
 
 

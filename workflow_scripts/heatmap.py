@@ -16,9 +16,12 @@ from gcdflow.wording import counted
 def main(arguments: argparse.Namespace) -> None:
     """Read, draw, report."""
     from gcdflow.clustering.heatmap import draw_heatmap, read_grid_table
+    from gcdflow.files.atomic import atomic_write
 
     grid = read_grid_table(arguments.grid_table)
-    draw_heatmap(grid, arguments.output, title=arguments.title)
+    figure = draw_heatmap(grid, title=arguments.title)
+    with atomic_write(arguments.output) as file:
+        figure.savefig(file, format="png", dpi=100)
     best = grid["score"].argmax()
     logging.info(
         "%s: %s; best score %.4f at k=%d percentile=%g, %s",

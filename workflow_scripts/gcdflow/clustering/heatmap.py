@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gcdflow.errors import InputError
-from gcdflow.files.atomic import atomic_write
 from gcdflow.files.declared import GRID
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _NEEDED = ("k", "density_percentile", "score", "n_clusters")
 _LARGEST_GRID = 1_000_000
@@ -76,23 +79,20 @@ def as_matrix(grid: dict[str, np.ndarray], column: str) -> tuple[np.ndarray, ...
     return matrix, percentiles, ks
 
 
-def draw_heatmap(grid: dict[str, np.ndarray], path: Path, title: str = "") -> None:
+def draw_heatmap(grid: dict[str, np.ndarray], title: str = "") -> Figure:
     """Draw score and number of clusters side by side; the best configuration is framed.
 
     Parameters
     ----------
     grid : dict of arrays
         As :func:`read_grid_table` gives it.
-    path : path of the PNG to write
     title : str
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
     best = int(np.argmax(grid["score"]))
     figure = Figure(figsize=(12, 4.8), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = (("score", "Score", "viridis"), ("n_clusters", "Number of clusters", "cividis"))
     for axes, (column, label, colours) in zip(figure.subplots(1, 2), panels, strict=True):
         matrix, percentiles, ks = as_matrix(grid, column)
@@ -110,8 +110,7 @@ def draw_heatmap(grid: dict[str, np.ndarray], path: Path, title: str = "") -> No
         f"score {grid['score'][best]:.4f}, {grid['n_clusters'][best]:g} clusters"
     )
     figure.suptitle(f"{title} ({chosen})" if title else chosen)
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=100)
+    return figure
 
 
 def _write_numbers(axes, matrix: np.ndarray) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gcdflow.files.atomic import atomic_write
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Curves = Mapping[str, Sequence[tuple[int, float]]]
 
@@ -46,28 +47,19 @@ _COLOURS = ("C0", "C1", "C2", "C3", "C4", "C5", "C6")
 _FEW = 30  # a curve of at most this many points has markers
 
 
-def draw_curves(curves: Curves, path: Path, title: str = "") -> int:
+def draw_curves(curves: Curves, title: str = "") -> Figure:
     """Draw the panels; a panel without curves shows the words "not logged".
 
     Parameters
     ----------
     curves : mapping of tag to (step, value) pairs in order of step
         Result of :func:`gcdflow.files.event_log.read_scalars`.
-    path : path of the PNG to write
     title : str
-
-    Returns
-    -------
-    int
-        Number of curves that were drawn.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(13, 6.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    n_drawn = 0
     for axes, (name, tags) in zip(figure.subplots(2, 3).flat, PANELS, strict=True):
         drawn = [tag for tag in tags if curves.get(tag)]
         for tag in drawn:
@@ -81,11 +73,8 @@ def draw_curves(curves: Curves, path: Path, title: str = "") -> int:
             axes.legend(fontsize=8)
         if not drawn:
             axes.text(0.5, 0.5, "not logged", ha="center", va="center", transform=axes.transAxes)
-        n_drawn += len(drawn)
     figure.suptitle(title)
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=100)
-    return n_drawn
+    return figure
 
 
 def _draw(axes, points: Sequence[tuple[int, float]], tag: str, label: str, number: int) -> None:
