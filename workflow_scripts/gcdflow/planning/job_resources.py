@@ -26,7 +26,7 @@ THREADS_PER_GPU = 8  # of a training: they read images ahead
 
 _MB = 1e6
 
-# Python with PyTorch took 0.75 GB on a CPU, and 2.8 to 3.7 GiB on an H200 (docs/gpu.md).
+# Python with PyTorch took 0.75 GB on a CPU, and 2.6 to 3.7 GiB on an H200 (docs/gpu.md).
 _TORCH_MB = 6000
 _PYTHON_MB = 2000  # NumPy, Numba, scikit-learn: 0.25 GB measured, and room for what is read
 _LOADER_MB = 500  # an image-loading process, beside its batches
