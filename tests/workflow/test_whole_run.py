@@ -109,21 +109,23 @@ def test_no_temporary_or_rolling_file_is_left(finished_run: Path):
     assert [path for path in left if path.is_file()] == []
 
 
-def test_permuted_truth_changes_only_the_metrics(finished_run: Path, tmp_path: Path):
+def test_permuted_truth_changes_only_the_metrics(complete_run: Path, tmp_path: Path):
     run = tmp_path / RUN
     run.mkdir(parents=True)
-    shutil.copy2(finished_run / RUN / "split.npz", run)
-    truth = Truth.load(finished_run / RUN / "truth.npz")
+    shutil.copy2(complete_run / RUN / "split.npz", run)
+    truth = Truth.load(complete_run / RUN / "truth.npz")
     labelled = arrays(run / "split.npz")["labelled_mask"]
     labels, old_mask = truth.labels.copy(), truth.old_mask.copy()
     order = np.random.default_rng(0).permutation(np.flatnonzero(~labelled))
     labels[~labelled], old_mask[~labelled] = truth.labels[order], truth.old_mask[order]
     replace(truth, labels=labels, old_mask=old_mask).save(run / "truth.npz")
 
-    make(tmp_path, f"{RUN}/metrics_epoch003.json")
+    make(tmp_path, f"{RUN}/metrics_epoch004.json", f"{RUN}/assignments.csv")
     for kind in ("ckpt_epoch{}.pt", "features_epoch{}.npz", "pseudo_epoch{}.npz"):
-        for epoch in ("002", "003"):
-            name = kind.format(epoch)
-            assert (run / name).read_bytes() == (finished_run / RUN / name).read_bytes(), name
-    metrics = (run / "metrics_epoch003.json").read_text()
-    assert metrics != (finished_run / RUN / "metrics_epoch003.json").read_text()
+        for epoch in EPOCHS:
+            name = kind.format(f"{epoch:03d}")
+            assert (run / name).read_bytes() == (complete_run / RUN / name).read_bytes(), name
+    name = "assignments.csv"
+    assert (run / name).read_bytes() == (complete_run / RUN / name).read_bytes()
+    metrics = (run / "metrics_epoch004.json").read_text()
+    assert metrics != (complete_run / RUN / "metrics_epoch004.json").read_text()
