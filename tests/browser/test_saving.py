@@ -206,3 +206,17 @@ def test_after_an_error_the_file_can_be_chosen_again(run: Run, open_page):
     page.click("#save")
     expect(page.locator("#said")).to_contain_text("Saved the file that you chose")
     assert page.evaluate("disk").endswith("tour/05.jpg;owl;;\r\n")
+
+
+def test_a_new_change_ends_what_can_be_done_again(run: Run, open_page):
+    page = open_page(run.write_page())
+    tile(page, "tour/05.jpg").click()
+    name(page, "owl")
+    page.click("#undo")
+    expect(page.locator("#redo")).to_be_enabled()
+    tile(page, "tour/06.jpg").click()
+    name(page, "gull")
+    expect(page.locator("#redo")).to_be_disabled()
+    page.keyboard.press("Control+y")
+    expect(page.locator("#changes")).to_have_text("Changes (1)")
+    expect(tile(page, "tour/05.jpg").locator(".now")).to_have_count(0)

@@ -152,3 +152,15 @@ def test_focus_stays_where_the_selection_was_made(run: Run, open_page):
     page.fill("#find", "tour/06")
     page.click("#undo")
     expect(page.locator("#name")).to_be_focused()  # the tile is hidden
+
+
+def test_a_range_from_a_picture_that_was_clicked_off_is_taken_off(run: Run, open_page):
+    page = open_page(run.write_page())
+    shown = page.locator(".tile").evaluate_all("all => all.map((tile) => tile.ariaLabel)")
+    paths = [p for p in (text.split(",")[0] for text in shown) if p != "tour/15.jpg"]
+    tile(page, paths[0]).click()
+    tile(page, paths[4]).click(modifiers=["Shift"])
+    assert selected(page) == paths[:5]
+    tile(page, paths[1]).click()
+    tile(page, paths[3]).click(modifiers=["Shift"])
+    assert selected(page) == [paths[0], paths[4]]

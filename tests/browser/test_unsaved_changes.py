@@ -88,3 +88,22 @@ def test_a_truth_of_an_equal_file_or_of_a_later_line_is_respected(run: Run, open
     again = open_page(run.write_page(**options), page.context)
     expect(again.locator("#said")).to_contain_text("1 picture cannot be labelled as before")
     expect(again.locator("#changes")).to_have_text("Changes (0)")
+
+
+def test_labels_that_waited_are_forgotten_when_the_table_is_saved(
+    run: Run, open_page, tmp_path: Path
+):
+    run.look_again()
+    options = {"photographs_path": run.beside("photographs.npz")}
+    page = open_page(run.write_page(**options))
+    for path in ("tour/05.jpg", "tour/07.jpg"):
+        tile(page, path).click()
+        name(page, "owl")
+    (run.table.parent / "tour/07.jpg").unlink()
+    run.look_again()
+    again = open_page(run.write_page(**options), page.context)
+    expect(again.locator("#said")).to_contain_text("cannot be labelled as before")
+    saved(again, tmp_path)
+    again.reload()
+    expect(again.locator("#said")).to_contain_text("1 picture changed and saved when this page")
+    expect(again.locator("#said")).not_to_contain_text("cannot be labelled")

@@ -127,3 +127,27 @@ def test_nothing_is_accepted_where_all_is_set_aside(run: Run, open_page):
     row.locator('[data-do="select"]').click()
     expect(page.locator("#said")).to_contain_text("Nothing selected: all pictures here")
     expect(row.locator('[data-do="select"]')).to_have_attribute("aria-pressed", "false")
+
+
+def test_a_search_limits_what_a_category_selects(tmp_path: Path, open_page):
+    lines = [f"{path},robin" for path in PLAIN[:12]] + ["tour/12.jpg,wren"]
+    run = make_run(tmp_path, "\n".join(["path,label", *lines]))
+    page = open_page(run.write_page())
+    page.fill("#find", "tour/05")
+    category(page, "robin").locator('[data-do="select"]').click()
+    assert selected(page) == ["tour/05.jpg"]
+    expect(page.locator("#count")).to_have_text("1 selected")
+
+
+def test_a_merger_takes_the_name_of_the_largest_category(tmp_path: Path, open_page):
+    lines = [f"{path},robin" for path in PLAIN[:2]] + [f"{path},wren" for path in PLAIN[2:9]]
+    run = make_run(tmp_path, "\n".join(["path,label", *lines]))
+    page = open_page(run.write_page())
+    sizes = {c["name"]: len(c["members"]) for c in data(page)["categories"]}
+    smaller, larger = sorted(("robin", "wren"), key=sizes.get)
+    assert sizes[smaller] < sizes[larger]
+    for names in ((smaller, larger), (larger, smaller)):
+        for c in names:
+            category(page, c).locator('[data-do="select"]').click()
+        expect(page.locator("#name")).to_have_value(larger)
+        page.click("#clear")
