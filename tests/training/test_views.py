@@ -325,6 +325,23 @@ def test_training_from_views_needs_no_image_and_ends_in_equal_bytes(
     assert digest(tmp_path / "cut.pt") == digest(whole)
 
 
+def test_a_training_from_other_views_begins_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """A picture has changed under its name: settings, split and paths are those of before."""
+    pictures = write_pictures(tmp_path / "images")
+    split = write_split(pictures, tmp_path / "split.npz")
+    before = make(split, tmp_path / "before.npy")
+    signal_at(monkeypatch, {1})
+    with pytest.raises(Interrupted):
+        train(split, tmp_path / "cut.pt", 1, before)
+    shutil.copy(pictures / "train/c0/0.png", pictures / "train/c1/0.png")
+    after = make(split, tmp_path / "after.npy")
+    resumed = train(split, tmp_path / "cut.pt", 1, after)
+    assert "left by a segment with other settings or inputs" in caplog.text
+    assert digest(resumed) == digest(train(split, tmp_path / "fresh.pt", 1, after))
+
+
 def test_features_from_views_are_the_plain_ones_up_to_rounding(
     split: Path, views: Path, tmp_path: Path
 ):
