@@ -77,7 +77,7 @@ def test_batches_follow_the_plan(split, images):
 
 
 def test_all_views_of_a_sample_differ(make_split, images):
-    """This includes a sample that occurs several times in an epoch."""
+    """Also those of the only labelled sample, which is in each batch."""
     split = make_split(N, labelled_mask=np.arange(N) < 1)
     epochs = batches_of(split, images, range(1, 3))
     views = [
@@ -87,7 +87,7 @@ def test_all_views_of_a_sample_differ(make_split, images):
         for position, view in zip(batch.positions.repeat(2), batch.views, strict=True)
         if position == 0
     ]
-    assert len(views) == 2 * 2 * 12
+    assert len(views) == 2 * 2 * 4  # views, epochs, batches
     distinct = {view.numpy().tobytes() for view in views}
     assert len(distinct) == len(views)
 

@@ -72,12 +72,14 @@ def plan_epoch(
 ) -> list[BatchPlan]:
     """The batches of one epoch: half labelled, half unlabelled samples.
 
-    Each half passes through its samples in random order, and starts a new pass when the last one is
+    Each kind passes through its samples in random order, and starts a new pass when the last one is
     used up. The epoch has as many samples as the training split, rounded to whole batches, or more
-    for ``min_steps``. If one kind is missing, the other fills the batch.
+    for ``min_steps``. If fewer than half a batch are labelled, each of them is in every batch once:
+    L_contrast would repel copies of one image from each other. Unlabelled samples take the other
+    places, or labelled ones where all are labelled.
 
-    With neighbours, the second part of the unlabelled half makes room for one neighbour of each
-    sample in the first part, drawn at random; samples without neighbours leave theirs as it is.
+    With neighbours, the second half of the unlabelled samples makes room for one neighbour of each
+    sample in the first half, drawn at random; samples without neighbours leave theirs as it is.
 
     Parameters
     ----------
@@ -101,9 +103,7 @@ def plan_epoch(
     if n_samples == 0:
         raise InputError("the split has no training samples")
     n_batches = batches_per_epoch(n_samples, batch_size, min_steps)
-    n_labelled = batch_size // 2
-    if len(labelled) == 0 or len(unlabelled) == 0:
-        n_labelled = batch_size if len(labelled) else 0
+    n_labelled = min(batch_size // 2, len(labelled)) if len(unlabelled) else batch_size
     streams = [
         _stream(labelled, n_batches * n_labelled, (seed, epoch, LABELLED_STREAM)),
         _stream(

@@ -22,7 +22,7 @@ from gcdflow.planning.state import state_of_labels, state_of_photographs
 RESULT_VERSIONS = {
     "dataset": 2,
     "views": 1,
-    "train": 1,
+    "train": 2,
     "features": 1,
     "classes": 1,
     "cluster": 2,
