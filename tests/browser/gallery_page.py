@@ -25,6 +25,12 @@ def tile(page, path: str):
     return page.locator(f'.tile[data-n="{number}"]')
 
 
+def shown(page, tiles: str = ".tile") -> list[str]:
+    """Paths of the pictures of tiles, in the order of the page."""
+    labels = page.locator(tiles).evaluate_all("all => all.map((tile) => tile.ariaLabel)")
+    return [label.split(",")[0] for label in labels]
+
+
 def selected(page) -> list[str]:
     numbers = page.locator('.tile[aria-selected="true"]').evaluate_all(
         "tiles => tiles.map((tile) => Number(tile.dataset.n))"

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from gallery_page import expect, name, selected, tile
+from gallery_page import expect, name, selected, shown, tile
 from photo_gallery import PLAIN, Run
 from PIL import Image
 
 
 def test_ranges_frames_and_keys(run: Run, open_page):
     page = open_page(run.write_page())
-    order = page.locator(".tile").evaluate_all("all => all.map((tile) => tile.ariaLabel)")
-    paths = [text.split(",")[0] for text in order]
+    paths = shown(page)
     tile(page, paths[1]).click()
     tile(page, paths[4]).click(modifiers=["Shift"])
     assert selected(page) == [p for p in paths[1:5] if p != "tour/15.jpg"]
@@ -156,8 +155,7 @@ def test_focus_stays_where_the_selection_was_made(run: Run, open_page):
 
 def test_a_range_from_a_picture_that_was_clicked_off_is_taken_off(run: Run, open_page):
     page = open_page(run.write_page())
-    shown = page.locator(".tile").evaluate_all("all => all.map((tile) => tile.ariaLabel)")
-    paths = [p for p in (text.split(",")[0] for text in shown) if p != "tour/15.jpg"]
+    paths = [path for path in shown(page) if path != "tour/15.jpg"]
     tile(page, paths[0]).click()
     tile(page, paths[4]).click(modifiers=["Shift"])
     assert selected(page) == paths[:5]

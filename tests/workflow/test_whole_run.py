@@ -121,11 +121,9 @@ def test_permuted_truth_changes_only_the_metrics(complete_run: Path, tmp_path: P
     replace(truth, labels=labels, old_mask=old_mask).save(run / "truth.npz")
 
     make(tmp_path, f"{RUN}/metrics_epoch004.json", f"{RUN}/assignments.csv")
-    for kind in ("ckpt_epoch{}.pt", "features_epoch{}.npz", "pseudo_epoch{}.npz"):
-        for epoch in EPOCHS:
-            name = kind.format(f"{epoch:03d}")
-            assert (run / name).read_bytes() == (complete_run / RUN / name).read_bytes(), name
-    name = "assignments.csv"
-    assert (run / name).read_bytes() == (complete_run / RUN / name).read_bytes()
+    kinds = ("ckpt_epoch{:03d}.pt", "features_epoch{:03d}.npz", "pseudo_epoch{:03d}.npz")
+    same = [kind.format(epoch) for kind in kinds for epoch in EPOCHS] + ["assignments.csv"]
+    for name in same:
+        assert (run / name).read_bytes() == (complete_run / RUN / name).read_bytes(), name
     metrics = (run / "metrics_epoch004.json").read_text()
     assert metrics != (complete_run / RUN / "metrics_epoch004.json").read_text()

@@ -16,14 +16,12 @@ b.png,,test,robin
 """
 
 
-def write(settings: PhotosSettings, text: str, **options):
-    path = f"{settings.root}/photos/labels.csv"
-    with open(path, "w", newline="", **({"encoding": "utf-8"} | options)) as file:
-        file.write(text)
-
-
 def table_of(settings) -> Path:
     return Path(settings.root) / "photos" / "labels.csv"
+
+
+def write(settings: PhotosSettings, text: str, **options):
+    table_of(settings).write_text(text, newline="", **({"encoding": "utf-8"} | options))
 
 
 def split_of(settings):
