@@ -107,3 +107,26 @@ def test_labels_that_waited_are_forgotten_when_the_table_is_saved(
     again.reload()
     expect(again.locator("#said")).to_contain_text("1 picture changed and saved when this page")
     expect(again.locator("#said")).not_to_contain_text("cannot be labelled")
+
+
+def test_two_tabs_are_one_set_of_changes(run: Run, open_page, tmp_path: Path):
+    one = open_page(run.write_page())
+    two = open_page(one.url, one.context)
+    tile(one, "tour/05.jpg").click()
+    name(one, "owl")
+    tile(one, "tour/13.jpg").click()
+    one.click("#not")
+    expect(tile(two, "tour/05.jpg").locator(".now")).to_have_text("owl")
+    tile(two, "tour/06.jpg").click()
+    name(two, "gull")
+    two.reload()
+    for page in (one, two):
+        expect(page.locator("#changes")).to_have_text("Changes (3)")
+        expect(tile(page, "tour/06.jpg").locator(".now")).to_have_text("gull")
+        expect(tile(page, "tour/13.jpg").locator(".now")).to_have_text("not this")
+    one.click("#undo")
+    expect(two.locator("#changes")).to_have_text("Changes (2)")
+    expect(tile(two, "tour/06.jpg").locator(".now")).to_be_hidden()
+    text = saved(two, tmp_path).read_text(encoding="utf-8-sig")
+    assert "owl" in text and "gull" not in text
+    expect(one.locator("#save")).to_be_enabled()

@@ -75,6 +75,12 @@ function setAside(numbers) {
 }
 
 function changed(step) {
+  show(step);
+  keepDraft();
+}
+
+/** Bring the page up to date after a step. */
+function show(step) {
   step?.changed.forEach(({ n }) => TILES.describe(n));
   NAMES.use([...CHANGES.now.values()].map(({ label }) => label).filter(Boolean));
   const datalist = NAMES.sorted().map((name) => element("option", { value: name }));
@@ -84,7 +90,6 @@ function changed(step) {
   const canSave = [savedText, tableText].some((text) => text !== currentText());
   enable({ undo: CHANGES.steps.length, redo: CHANGES.undone.length, save: canSave });
   if (!$("list").hidden) listChanges();
-  keepDraft();
 }
 
 /** Every step, the last one first; its pictures are listed when it is opened. */
@@ -191,8 +196,7 @@ function keepDraft() {
   const others = waiting.filter(([path]) => !own.has(path));
   const draft = { key: DATA.key, changes: [...changes, ...others], saved: savedLabels };
   try {
-    if (draft.changes.length || savedLabels.length) localStorage.setItem(DRAFT, JSON.stringify(draft));
-    else localStorage.removeItem(DRAFT);
+    localStorage.setItem(DRAFT, JSON.stringify(draft));
   } catch {
     // The browser keeps nothing: the warning on leaving remains.
   }
@@ -200,14 +204,10 @@ function keepDraft() {
 
 function restoreDraft() {
   try {
-    const { key, changes, saved } = JSON.parse(localStorage.getItem(DRAFT));
-    const states = stillPossible(changes);
-    if (key === DATA.key) {
-      savedLabels = saved;
-      savedText = labelsText(DATA.table, DATA.pictures, new Map(saved));
-    }
+    const draft = JSON.parse(localStorage.getItem(DRAFT));
+    const states = adopt(draft);
     const n = CHANGES.make("Kept from last time", states);
-    const isSaved = saved.length && savedText === currentText();
+    const isSaved = draft.saved.length && savedText === currentText();
     const kept = isSaved
       ? `changed and saved when this page was last open. To sort again with these labels, run: ${visible(DATA.again)}`
       : "changed when this page was last open: kept. Undo takes them back.";
@@ -217,6 +217,25 @@ function restoreDraft() {
   } catch {
     // Nothing was kept, or something else lies there.
   }
+}
+
+/** Take over what a draft says of saving; returns what the page can still do of its changes. */
+function adopt({ key, changes, saved }) {
+  waiting = [];
+  if (key === DATA.key) {
+    savedLabels = saved;
+    savedText = labelsText(DATA.table, DATA.pictures, new Map(saved));
+  }
+  return stillPossible(changes);
+}
+
+/** Follow another tab. Each shows the changes of all, so none keeps a draft without those of another. */
+function follow(draft) {
+  if (draft.key !== DATA.key) return; // the page was made again; here is the old one
+  const states = new Map([...CHANGES.now.keys()].map((n) => [n, CHANGES.start(n)]));
+  adopt(draft).forEach(([n, state]) => states.set(n, state));
+  const n = CHANGES.make("Changed in another tab", [...states]);
+  show(n ? CHANGES.steps.at(-1) : undefined);
 }
 
 /** What the page can still do of kept changes; the others wait, as a photograph may come back. */
@@ -288,6 +307,9 @@ function startBar() {
   });
   addEventListener("beforeunload", (event) => {
     if (savedText !== currentText()) event.preventDefault();
+  });
+  addEventListener("storage", ({ key, newValue }) => {
+    if (key === DRAFT && newValue) follow(JSON.parse(newValue));
   });
   MAIN.addEventListener("pointerdown", startFrame);
   MAIN.addEventListener("dragstart", (event) => event.preventDefault());
