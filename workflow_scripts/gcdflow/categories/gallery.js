@@ -234,8 +234,8 @@ function follow(draft) {
   if (draft.key !== DATA.key) return; // the page was made again; here is the old one
   const states = new Map([...CHANGES.now.keys()].map((n) => [n, CHANGES.start(n)]));
   adopt(draft).forEach(([n, state]) => states.set(n, state));
-  const n = CHANGES.make("Changed in another tab", [...states]);
-  show(n ? CHANGES.steps.at(-1) : undefined);
+  CHANGES.make("Changed in another tab", [...states]);
+  show(CHANGES.steps.at(-1));
 }
 
 /** What the page can still do of kept changes; the others wait, as a photograph may come back. */
