@@ -174,6 +174,9 @@ function download(text) {
 
 // Of this run and its photographs: the page may be made again, with others.
 const DRAFT = `gcdflow ${DATA.run} ${placeOfImages()}`;
+let database = null;
+let restored = null; // a promise: what was kept is in the page
+const otherTabs = new BroadcastChannel(DRAFT);
 let waiting = []; // kept changes of pictures that are not there now, or were labelled otherwise since
 
 function placeOfImages() {
@@ -187,7 +190,24 @@ function placeOfImages() {
 
 const categoryOf = (n) => DATA.categories[TILES.categoryOf[n]].name;
 
-function keepDraft() {
+/** A promise of what the browser keeps of this page. */
+async function readDraft() {
+  // Not localStorage: where a busy machine reloads a page, Chromium may give it an empty one.
+  const opened = indexedDB.open("gcdflow", 1);
+  opened.onupgradeneeded = () => opened.result.createObjectStore("drafts");
+  database = await answer(opened);
+  return answer(database.transaction("drafts").objectStore("drafts").get(DRAFT));
+}
+
+function answer(request) {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result);
+    request.onerror = () => reject(request.error);
+  });
+}
+
+async function keepDraft() {
+  await restored; // not to write over what was kept
   const changes = [...CHANGES.now].map(([n, state]) => {
     const found = { ...state, before: CHANGES.start(n).label, category: categoryOf(n) };
     return [DATA.pictures[n].path, found];
@@ -195,28 +215,25 @@ function keepDraft() {
   const own = new Set(changes.map(([path]) => path));
   const others = waiting.filter(([path]) => !own.has(path));
   const draft = { key: DATA.key, changes: [...changes, ...others], saved: savedLabels };
-  try {
-    localStorage.setItem(DRAFT, JSON.stringify(draft));
-  } catch {
-    // The browser keeps nothing: the warning on leaving remains.
-  }
+  if (!database) return; // the browser keeps nothing: the warning on leaving remains
+  const writing = database.transaction("drafts", "readwrite");
+  writing.objectStore("drafts").put(draft, DRAFT);
+  writing.commit(); // also if the page is left now
+  otherTabs.postMessage(draft);
 }
 
-function restoreDraft() {
-  try {
-    const draft = JSON.parse(localStorage.getItem(DRAFT));
-    const states = adopt(draft);
-    const n = CHANGES.make("Kept from last time", states);
-    const isSaved = draft.saved.length && savedText === currentText();
-    const kept = isSaved
-      ? `changed and saved when this page was last open. To sort again with these labels, run: ${visible(DATA.again)}`
-      : "changed when this page was last open: kept. Undo takes them back.";
-    const left = waiting.slice(0, 3).map(([path, { label }]) => `${visible(path)} (${visible(label) || "no label"})`);
-    const gone = `${pictures(waiting.length)} cannot be labelled as before, gone or labelled otherwise in labels.csv since: ${left.join(", ")}${waiting.length > 3 ? " …" : "."}`;
-    if (n || left.length) say([n && `${pictures(n)} ${kept}`, left.length && gone].filter(Boolean).join(" "), left.length > 0);
-  } catch {
-    // Nothing was kept, or something else lies there.
-  }
+function restoreDraft(draft) {
+  if (!draft) return;
+  const states = adopt(draft);
+  const n = CHANGES.make("Kept from last time", states);
+  const isSaved = draft.saved.length && savedText === currentText();
+  const kept = isSaved
+    ? `changed and saved when this page was last open. To sort again with these labels, run: ${visible(DATA.again)}`
+    : "changed when this page was last open: kept. Undo takes them back.";
+  const left = waiting.slice(0, 3).map(([path, { label }]) => `${visible(path)} (${visible(label) || "no label"})`);
+  const gone = `${pictures(waiting.length)} cannot be labelled as before, gone or labelled otherwise in labels.csv since: ${left.join(", ")}${waiting.length > 3 ? " …" : "."}`;
+  if (n || left.length) say([n && `${pictures(n)} ${kept}`, left.length && gone].filter(Boolean).join(" "), left.length > 0);
+  show(CHANGES.steps.at(-1));
 }
 
 /** Take over what a draft says of saving; returns what the page can still do of its changes. */
@@ -308,13 +325,13 @@ function startBar() {
   addEventListener("beforeunload", (event) => {
     if (savedText !== currentText()) event.preventDefault();
   });
-  addEventListener("storage", ({ key, newValue }) => {
-    if (key === DRAFT && newValue) follow(JSON.parse(newValue));
-  });
+  otherTabs.addEventListener("message", ({ data }) => restored.then(() => follow(data)));
   MAIN.addEventListener("pointerdown", startFrame);
   MAIN.addEventListener("dragstart", (event) => event.preventDefault());
-  restoreDraft();
-  changed(CHANGES.steps[0]);
+  restored = readDraft()
+    .then(restoreDraft)
+    .catch(() => {}); // nothing can be kept, or something else lies there
+  changed();
   count();
 }
 
