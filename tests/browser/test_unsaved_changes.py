@@ -33,6 +33,20 @@ def test_unsaved_changes_warn_and_are_kept(run: Run, open_page, tmp_path: Path):
     expect(page.locator("#save")).to_be_enabled()
 
 
+def test_a_browser_that_keeps_nothing_warns(run: Run, open_page):
+    page = open_page(run.write_page())
+    page.add_init_script("Object.defineProperty(window, 'indexedDB', {value: undefined})")
+    page.reload()
+    asked = []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    tile(page, "tour/05.jpg").click()
+    name(page, "owl")
+    expect(page.locator("#changes")).to_have_text("Changes (1)")
+    page.reload()
+    assert asked == ["beforeunload"]
+    expect(page.locator("#changes")).to_have_text("Changes (0)")
+
+
 def test_unsaved_changes_outlive_a_page_that_is_made_again(run: Run, open_page):
     run.look_again()
     options = {"photographs_path": run.beside("photographs.npz")}

@@ -174,7 +174,7 @@ function download(text) {
 
 // Of this run and its photographs: the page may be made again, with others.
 const DRAFT = `gcdflow ${DATA.run} ${placeOfImages()}`;
-let database = null;
+let database = null; // open, unless the browser keeps nothing: then the warning on leaving remains
 let restored = null; // a promise: what was kept is in the page
 const otherTabs = new BroadcastChannel(DRAFT);
 let waiting = []; // kept changes of pictures that are not there now, or were labelled otherwise since
@@ -208,6 +208,7 @@ function answer(request) {
 
 async function keepDraft() {
   await restored; // not to write over what was kept
+  if (!database) return;
   const changes = [...CHANGES.now].map(([n, state]) => {
     const found = { ...state, before: CHANGES.start(n).label, category: categoryOf(n) };
     return [DATA.pictures[n].path, found];
@@ -215,7 +216,6 @@ async function keepDraft() {
   const own = new Set(changes.map(([path]) => path));
   const others = waiting.filter(([path]) => !own.has(path));
   const draft = { key: DATA.key, changes: [...changes, ...others], saved: savedLabels };
-  if (!database) return; // the browser keeps nothing: the warning on leaving remains
   const writing = database.transaction("drafts", "readwrite");
   writing.objectStore("drafts").put(draft, DRAFT);
   writing.commit(); // also if the page is left now
