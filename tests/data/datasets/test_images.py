@@ -253,6 +253,19 @@ def test_transparent_is_white(saved):
     assert (decode_image(saved("y.png", rgb, transparency=(1, 2, 3))) == 255).all()
 
 
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "RGB", "L", "P"])
+def test_parts_of_a_large_image_make_the_whole(saved, monkeypatch, mode):
+    image = Image.fromarray(np.dstack([noise(11, 7), noise(11, 7, 1)[:, :, 0]])).convert(mode)
+    color = {} if mode.endswith("A") else {"transparency": image.getpixel((3, 5))}
+    path = saved("x.png", image, **color)
+    whole = Image.new("RGBA", image.size, "white")
+    whole.alpha_composite(Image.open(path).convert("RGBA"))
+    expected = np.array(whole.convert("RGB"))
+    assert (expected[5, 3] == 255).all() or mode.endswith("A")
+    monkeypatch.setattr(images_module, "_CONVERTED_AT_A_TIME", 3 * 7 + 6)  # 3 rows, the last part 2
+    np.testing.assert_array_equal(decode_image(path), expected)
+
+
 def test_cmyk_jpeg(saved):
     cyan = Image.new("CMYK", (8, 8), (255, 0, 0, 0))
     image = decode_image(saved("x.jpg", cyan, quality=95))

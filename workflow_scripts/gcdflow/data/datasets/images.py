@@ -27,14 +27,15 @@ from gcdflow.wording import counted, duration
 log = logging.getLogger(__name__)
 
 _CHECKED_AT_A_TIME = 512
+_CONVERTED_AT_A_TIME = 2**18  # pixels, few enough for the cache of a processor
 # A JPEG decoder can halve the sides at almost no cost. It keeps at least twice the wanted side, so
 # that the antialiased resizing afterwards shows no difference (as in Pillow's thumbnail).
 _DRAFT_MARGIN = 2
 # Pillow recognises a file by its content, and starts other programs for some formats (Ghostscript
 # for PostScript). Only these formats of photographs and datasets are allowed.
 _FORMATS = ("JPEG", "PNG", "MPO", "TIFF", "WEBP", "GIF", "BMP", "AVIF", "JPEG2000", "PPM")
-# Enough for any camera (phones have 200 million; Pillow's own limit is 180). The conversion to RGB
-# takes up to 20 bytes per pixel, so without a limit a file of a kilobyte could fill the memory.
+# Enough for any camera (phones have 200 million; Pillow's own limit is 180). Decoding takes up to 7
+# bytes per pixel, so without a limit a file of a kilobyte could fill the memory.
 _MOST_PIXELS = 201_000_000
 Image.MAX_IMAGE_PIXELS = None
 # Editors write long histories; Pillow accepts a mebibyte for a text or profile, 64 for all texts.
@@ -302,7 +303,8 @@ def _read(
         if deep is None:
             if not is_whole:
                 image = image.crop((0, 0, 1, 1))
-            return _Decoded(_rgb(ImageOps.exif_transpose(image)))
+            ImageOps.exif_transpose(image, in_place=True)  # copies nothing if it is upright
+            return _Decoded(_rgb(image))
     pixels, is_guessed = deep
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], 3, axis=2)
@@ -348,8 +350,15 @@ def _reads_heif() -> bool:
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return np.array(image.convert("RGB"))
+    """Convert some rows at a time: copies of a whole large image would fill the memory."""
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    rows = max(1, _CONVERTED_AT_A_TIME // width)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        strip = image.crop((0, top, width, bottom))
+        if strip.has_transparency_data:
+            white = Image.new("RGBA", strip.size, "white")
+            strip = Image.alpha_composite(white, strip.convert("RGBA"))
+        pixels[top:bottom] = strip.convert("RGB")
+    return pixels
