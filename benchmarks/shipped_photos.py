@@ -4,7 +4,8 @@
     python benchmarks/shipped_photos.py --images 2000
     python benchmarks/shipped_photos.py --images 400 --changes '{"training": {"views": null}}'
     python benchmarks/shipped_photos.py --changes \\
-        '{"backbone": {"model": "vit_small_patch16_224", "weights": "random"}}'
+        '{"backbone": {"model": "vit_small_patch16_224", "weights": "random"},
+          "augmentation": {"image_size": null}}'
 """
 
 from __future__ import annotations

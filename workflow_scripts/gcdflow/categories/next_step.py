@@ -13,10 +13,11 @@ from pathlib import Path
 from gcdflow.config.settings import RunSettings
 from gcdflow.wording import duration
 
-# Parts of the time that the features of an image take: to read it; to make a view of it, up to what
-# is trained; and to train on two views in an epoch. Of EfficientNet-Lite0 on two idle cores they
-# were 0.5, 0.4 to 0.5 and 0.18 to 0.22 (405 and 2,000 pictures of clip art).
-_READ, _VIEW, _TRAIN = 0.5, 0.5, 0.2
+# The features of an image take the time to read it, and that of a view, up to what is trained. Of
+# EfficientNet-Lite0 with images of 160 pixels, two idle cores make a view in 10 ms. They read a
+# JPEG of 500 × 375 in 3 ms, and a picture of clip art, some of which are huge, in 45 on average.
+_LEAST_READ, _MOST_READ = 0.2, 0.85
+_TRAIN_OF_VIEW = 0.54  # training on two views takes 5 ms
 # Jobs of a segment (train, features, cluster), and what two of them take for all jobs at the end.
 _JOBS_OF_A_SEGMENT, _JOBS_AT_THE_END = 3, 2
 
@@ -29,19 +30,21 @@ class NextStep:
     ----------
     command : str
         What trains, and then shows the categories again.
-    seconds : float or None
-        The time that it will take; None if nobody knows.
+    seconds : pair of float, or None
+        The least and the most time that it will take; None if nobody knows.
     """
 
     command: str
-    seconds: float | None
+    seconds: tuple[float, float] | None
 
     @property
     def time(self) -> str:
         """The time in words, and how it is known."""
         if self.seconds is None:
             return "which takes several times as long as this look"
-        return f"which takes about {duration(self.seconds)} here, judging by the time of this look"
+        least, most = map(duration, self.seconds)
+        between = f"about {most}" if least == most else f"between {least} and {most}"
+        return f"which takes {between} here, judging by the time of this look"
 
 
 def next_step(command: str, settings: RunSettings, n: int, started: Path, looked: Path) -> NextStep:
@@ -59,12 +62,13 @@ def next_step(command: str, settings: RunSettings, n: int, started: Path, looked
     return NextStep(command, seconds_of_training(settings, n, start, look))
 
 
-def seconds_of_training(settings: RunSettings, n: int, start: float, look: float) -> float:
-    """How long the training of a run will take, with all that follows from it.
+def seconds_of_training(
+    settings: RunSettings, n: int, start: float, look: float
+) -> tuple[float, float]:
+    """How long the training of a run will take at least and at most, with all that follows from it.
 
-    Right within 6 % for the two folders that its constants were fitted to. It is too much if
-    reading takes most of the time of the look (large photographs), since training from stored views
-    reads them once.
+    Training from stored views reads the images once. So it takes least if reading them took most of
+    the time of the look, as it does with large photographs.
 
     Parameters
     ----------
@@ -78,12 +82,18 @@ def seconds_of_training(settings: RunSettings, n: int, start: float, look: float
     training, schedule = settings.training, settings.schedule
     ends = [epoch for epoch in schedule.segment_ends() if epoch > 0]
     epochs = schedule.total_epochs * max(1, (training.min_steps or 0) * training.batch_size / n)
-    jobs = len(ends) * _JOBS_OF_A_SEGMENT + _JOBS_AT_THE_END
-    if training.views is None:
-        passes = epochs * (_READ + 2 * _VIEW + _TRAIN) + len(ends)
-    else:
-        passes, jobs = _READ + (training.views + 1) * _VIEW + epochs * _TRAIN, jobs + 1
-    return jobs * start + passes * max(0, look - start)
+    jobs = len(ends) * _JOBS_OF_A_SEGMENT + _JOBS_AT_THE_END + (training.views is not None)
+
+    def seconds(read: float) -> float:
+        view = 1 - read
+        train = _TRAIN_OF_VIEW * view
+        if training.views is None:
+            passes = epochs * (read + 2 * view + train) + len(ends)
+        else:
+            passes = read + (training.views + 1) * view + epochs * train
+        return jobs * start + passes * max(0, look - start)
+
+    return seconds(_MOST_READ), seconds(_LEAST_READ)
 
 
 def _seconds(benchmark: Path) -> float | None:
