@@ -66,9 +66,8 @@ def test_a_first_look_trains_nothing_and_makes_no_views(folder: Path):
     assert planned(folder, PAGE, changes=CHANGES) == dict.fromkeys(jobs, 1)
     targets = (PAGE, "runs/mine/metrics_epoch000.json")
     said = make(folder, *targets, changes=CHANGES, options=OPTIONS)
-    (command,) = re.findall(
-        r"next: train, which takes (?:about|between) \d.* here, .*: (snak.*)", said
-    )
+    time = r"(?:about \d+ \w+|between \d+ \w+ and \d+ \w+)"
+    (command,) = re.findall(rf"next: train, which takes {time} here, .*: (snak.*)", said)
     assert html.escape(command) in (folder / PAGE).read_text(), "the page has the same"
     parsed = get_argument_parser().parse_args(shlex.split(command)[1:])
     assert list(parsed.targets) == [GALLERY]

@@ -43,8 +43,8 @@ class NextStep:
         if self.seconds is None:
             return "which takes several times as long as this look"
         least, most = map(duration, self.seconds)
-        between = f"about {most}" if least == most else f"between {least} and {most}"
-        return f"which takes {between} here, judging by the time of this look"
+        how_long = f"about {most}" if least == most else f"between {least} and {most}"
+        return f"which takes {how_long} here, judging by the time of this look"
 
 
 def next_step(command: str, settings: RunSettings, n: int, started: Path, looked: Path) -> NextStep:

@@ -34,8 +34,8 @@ _DRAFT_MARGIN = 2
 # Pillow recognises a file by its content, and starts other programs for some formats (Ghostscript
 # for PostScript). Only these formats of photographs and datasets are allowed.
 _FORMATS = ("JPEG", "PNG", "MPO", "TIFF", "WEBP", "GIF", "BMP", "AVIF", "JPEG2000", "PPM")
-# Enough for any camera (phones have 200 million; Pillow's own limit is 180). Decoding takes up to 7
-# bytes per pixel, so without a limit a file of a kilobyte could fill the memory.
+# Enough for any camera (phones have 200 million; Pillow's own limit is 180). Decoding takes up to 8
+# bytes per pixel (16 of floats), so without a limit a file of a kilobyte could fill the memory.
 _MOST_PIXELS = 201_000_000
 Image.MAX_IMAGE_PIXELS = None
 # Editors write long histories; Pillow accepts a mebibyte for a text or profile, 64 for all texts.
